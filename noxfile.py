@@ -1,0 +1,165 @@
+"""Everything that is checked: ``nox`` runs the default sessions, ``nox -l`` lists all of them.
+
+Every session prints its seconds; the last lines of a run count the tests per array library.
+"""
+
+import atexit
+import functools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "typecheck", "tests", "coverage"]
+# Not uv: it would pass by the CPU wheel of torch that pip has been shown, and fetch a CUDA build.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = True
+
+GROUPS = functools.partial(nox.project.dependency_groups, nox.project.load_toml("pyproject.toml"))
+# What only one session can cover: left out of the verdict when that session did not run.
+COVERED_BY = {"cupy_on_cpu": "*/engines/cupy*.py,*/gpu_check/*"}
+COVERAGE = ("--cov", "--cov-report=")
+SECONDS: dict[str, float] = {}
+REPORTS: list[Path] = []
+
+
+def timed(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
+    """Print how many seconds a session took, also when it fails."""
+
+    @functools.wraps(function)
+    def session_with_clock(session: nox.Session) -> None:
+        start = time.perf_counter()
+        try:
+            function(session)
+        finally:
+            SECONDS[session.name] = time.perf_counter() - start
+            session.log(f"{session.name} took {SECONDS[session.name]:.0f} seconds")
+
+    return session_with_clock
+
+
+def pytest(session: nox.Session, *args: str, under: tuple[str, ...] = ()) -> None:
+    """Run pytest, keep its counts for the closing lines, and show dpnp its CPU device."""
+    report = Path(session.create_tmp()) / f"report-{len(REPORTS)}.json"
+    report.unlink(missing_ok=True)
+    REPORTS.append(report)
+    # Read by tests/conftest.py, and by coverage.
+    env = {"XPNET_TEST_REPORT": str(report), "COVERAGE_FILE": f".coverage.{session.name}"}
+    # The OpenCL loader finds no CPU by itself in a virtual environment: it must be told the driver.
+    driver = Path(session.virtualenv.location) / "lib" / "libintelocl.so"
+    if driver.exists():
+        env["OCL_ICD_FILENAMES"] = str(driver)
+    session.run(*under, "python", "-m", "pytest", *args, env=env)
+
+
+@atexit.register
+def closing_lines() -> None:
+    """Seconds per session, tests per array library, and the totals, after nox's own summary."""
+    if SECONDS:
+        print("seconds: " + ", ".join(f"{name} {s:.0f}" for name, s in SECONDS.items()))
+    counts: Counter[str] = Counter()
+    libraries: Counter[str] = Counter()
+    for report in filter(Path.exists, REPORTS):
+        found = json.loads(report.read_text())
+        libraries.update(found.pop("backends"))
+        counts.update(found)
+    if counts:
+        print("backends: " + ", ".join(f"{name} {n}" for name, n in libraries.items()))
+        print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+
+
+@nox.session
+@timed
+def lint(session: nox.Session) -> None:
+    """Ruff: mistakes, import order and layout."""
+    session.install(*GROUPS("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+@timed
+def typecheck(session: nox.Session) -> None:
+    """Mypy over src."""
+    session.install(*GROUPS("typecheck"), ".[cli]")
+    session.run("mypy")
+
+
+@nox.session
+@timed
+def tests(session: nox.Session) -> None:
+    """All tests on NumPy, array-api-strict, PyTorch, JAX, dpnp; one pass over the benchmarks."""
+    session.install(*GROUPS("test", "backends"), ".[cli]")
+    everything = ["tests", "benchmarks", "--benchmark-disable", *COVERAGE]
+    pytest(session, *(session.posargs or everything))
+
+
+@nox.session
+@timed
+def coverage(session: nox.Session) -> None:
+    """At least 95 % of src was run by the sessions before this one."""
+    session.install("coverage>=7.10")
+    elsewhere = [files for name, files in COVERED_BY.items() if name not in SECONDS]
+    session.run("coverage", "combine", "--keep", "--quiet")
+    session.run("coverage", "report", "--fail-under=95", f"--omit={','.join(elsewhere)}")
+
+
+@nox.session(default=False)
+@timed
+def full(session: nox.Session) -> None:
+    """The tests with their longer variants: run before a larger change is called done."""
+    session.install(*GROUPS("test", "backends"), ".[cli]")
+    pytest(session, "--long", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
+def cupy_on_cpu(session: nox.Session) -> None:
+    """The tests on the real CuPy, over a shim that stands in for the GPU (needs g++)."""
+    session.install(*GROUPS("test", "cupy-on-cpu"), ".[cli]")
+    session.run("python", "tools/cupy_on_cpu/build.py")
+    under = ("python", "tools/cupy_on_cpu/run.py", "--")
+    pytest(session, *(session.posargs or ["--backends=numpy,cupy", *COVERAGE]), under=under)
+
+
+@nox.session(default=False)
+@timed
+def cuda_compile(session: nox.Session) -> None:
+    """Every kernel that `cupy_on_cpu` ran compiles for NVIDIA's GPUs (NVRTC: no GPU, no driver)."""
+    session.install(*GROUPS("cupy-on-cpu", "cuda-compile"))
+    session.run("python", "tools/compile_kernels.py", "tools/cupy_on_cpu/build/kernels")
+
+
+@nox.session(default=False)
+@timed
+def gpu(session: nox.Session) -> None:
+    """The tests marked gpu, on CuPy for CUDA 12 (or what is named: `nox -s gpu -- cuda13`)."""
+    session.install(*GROUPS("test"), f".[cli,{(session.posargs or ['cuda12'])[0]}]")
+    pytest(session, "--backends=numpy,cupy", *session.posargs[1:])
+
+
+@nox.session(default=False)
+@timed
+def bench(session: nox.Session) -> None:
+    """All benchmarks; results are saved under .benchmarks. Arguments go to pytest."""
+    session.install(*GROUPS("bench"), ".")
+    pytest(session, "benchmarks", "--benchmark-autosave", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
+def compare(session: nox.Session) -> None:
+    """Two git revisions under today's benchmarks: `nox -s compare -- A B [pytest arguments]`."""
+    a, b, *args = session.posargs
+    session.install(*GROUPS("bench"), ".")
+    store = f"storage=file://{session.create_tmp()}/compare-{time.time():.0f}"
+    for i, revision in enumerate((a, b)):
+        library = f"xpnet @ git+file://{Path.cwd()}@{revision}"
+        session.install("--force-reinstall", "--no-deps", library)
+        save = f"--benchmark-save={i}-{revision}"
+        pytest(session, "benchmarks", f"--benchmark-{store}", save, *args)
+    session.run("pytest-benchmark", f"--{store}", "compare", "--group-by=name")

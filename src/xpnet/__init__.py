@@ -1,0 +1,106 @@
+"""xpnet: dense neural networks on the array library your data is in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xpnet.activations import Activation
+from xpnet.backend import Backend, BackendInfo, backends, free_memory, select, to_numpy
+from xpnet.deepnet import DeepNet, load
+from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError
+from xpnet.notes import (
+    affine,
+    deep_net,
+    elu,
+    elu_slope,
+    identity,
+    identity_slope,
+    leaky_relu,
+    leaky_relu_slope,
+    least_squares,
+    linear_activation_backward,
+    linear_activation_forward,
+    linear_regression,
+    logistic_regression,
+    relu,
+    relu_slope,
+    shallow_net,
+    sigmoid,
+    sigmoid_slope,
+    softplus,
+    softplus_slope,
+    tanh,
+    tanh_slope,
+)
+from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
+from xpnet.quasinewton import LbfgsResult, lbfgs
+from xpnet.tables import load_digits
+from xpnet.training import History
+
+if TYPE_CHECKING:
+    from xpnet.estimators.linear import LinearRegression
+    from xpnet.estimators.logistic import LogisticRegression
+    from xpnet.estimators.mlp import MLPClassifier, MLPRegressor
+
+__version__ = "0.1.0"
+
+_ESTIMATORS = ("LinearRegression", "LogisticRegression", "MLPClassifier", "MLPRegressor")
+
+__all__ = [
+    "Activation",
+    "Adam",
+    "AdamW",
+    "Backend",
+    "BackendInfo",
+    "BackendUnavailable",
+    "DeepNet",
+    "DivergedError",
+    "GradientDescent",
+    "History",
+    "LbfgsResult",
+    "LinearRegression",
+    "LogisticRegression",
+    "MLPClassifier",
+    "MLPRegressor",
+    "ModelFileError",
+    "Momentum",
+    "RMSProp",
+    "affine",
+    "backends",
+    "deep_net",
+    "elu",
+    "elu_slope",
+    "free_memory",
+    "identity",
+    "identity_slope",
+    "lbfgs",
+    "leaky_relu",
+    "leaky_relu_slope",
+    "least_squares",
+    "linear_activation_backward",
+    "linear_activation_forward",
+    "linear_regression",
+    "load",
+    "load_digits",
+    "logistic_regression",
+    "relu",
+    "relu_slope",
+    "select",
+    "shallow_net",
+    "sigmoid",
+    "sigmoid_slope",
+    "softplus",
+    "softplus_slope",
+    "tanh",
+    "tanh_slope",
+    "to_numpy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The estimators need scikit-learn, an extra: they are imported when first asked for.
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+    from xpnet import estimators
+
+    return getattr(estimators, name)

@@ -1,0 +1,103 @@
+"""Activations as pairs of a value and a slope.
+
+The slope is written in terms of the *output* ``A = g(Z)``, so a layer caches nothing but the
+inputs of its neighbour, and an engine may overwrite ``Z`` with ``A``. That is why GELU and
+SiLU are not here: their slope needs ``Z``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from xpnet._typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function ``g`` and its derivative, elementwise.
+
+    Parameters
+    ----------
+    name : str
+        What ``repr`` and model files call it.
+    value : callable (Z, *, xp) -> A
+        ``g(Z)``, any shape, written with the functions of the namespace ``xp``.
+    slope : callable (A, *, xp) -> array
+        ``g'(Z)`` as a function of ``A = g(Z)``.
+    gain : float
+        Variance that the initialiser of a layer with this activation should restore:
+        2 for ReLU (He et al. 2015), 1 for functions that look like the identity near zero.
+    """
+
+    name: str
+    value: Callable[..., Array] = field(repr=False)
+    slope: Callable[..., Array] = field(repr=False)
+    gain: float = field(default=1.0, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[..., Activation], tuple]:
+        # The library's own travel by name: their functions are lambdas, which pickle refuses.
+        if ACTIVATIONS.get(self.name) == self:
+            return get_activation, (self.name,)
+        return Activation, (self.name, self.value, self.slope, self.gain)
+
+
+def _positive(a: Array, xp: Namespace) -> Array:
+    """1 where ``a > 0``, else 0, in the dtype of ``a`` (cheaper than ``where`` everywhere)."""
+    return xp.astype(a > 0, a.dtype)
+
+
+def _sigmoid(z: Array, *, xp: Namespace) -> Array:
+    # 1 / (1 + e^-z) overflows for z << 0; this form is equal and never does.
+    e = xp.exp(-xp.abs(z))
+    return xp.where(z >= 0, 1.0 / (1.0 + e), e / (1.0 + e))
+
+
+def _softplus(z: Array, *, xp: Namespace) -> Array:
+    # log(1 + e^z) = max(z, 0) + log(1 + e^-|z|): no overflow for z >> 0.
+    return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
+
+
+identity = Activation("identity", value=lambda z, *, xp: z, slope=lambda a, *, xp: xp.ones_like(a))
+sigmoid = Activation("sigmoid", value=_sigmoid, slope=lambda a, *, xp: a * (1.0 - a))
+tanh = Activation("tanh", value=lambda z, *, xp: xp.tanh(z), slope=lambda a, *, xp: 1.0 - a * a)
+relu = Activation(
+    "relu",
+    value=lambda z, *, xp: xp.maximum(z, 0.0),
+    slope=lambda a, *, xp: _positive(a, xp),
+    gain=2.0,
+)
+leaky_relu = Activation(
+    "leaky_relu",
+    value=lambda z, *, xp: xp.maximum(z, 0.01 * z),
+    slope=lambda a, *, xp: 0.01 + 0.99 * _positive(a, xp),
+    gain=2.0,
+)
+elu = Activation(  # Clevert et al. 2016, equation 15 with alpha = 1: g' = g + 1 for z <= 0
+    "elu",
+    value=lambda z, *, xp: xp.maximum(z, 0.0) + xp.expm1(xp.minimum(z, 0.0)),
+    slope=lambda a, *, xp: 1.0 + xp.minimum(a, 0.0),
+)
+softplus = Activation(  # g' = sigmoid(z) = 1 - e^-a
+    "softplus", value=_softplus, slope=lambda a, *, xp: -xp.expm1(-a)
+)
+
+ACTIVATIONS = {a.name: a for a in (identity, sigmoid, tanh, relu, leaky_relu, elu, softplus)}
+
+
+def get_activation(activation: str | Activation) -> Activation:
+    """The activation called by this name; an ``Activation`` is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        No activation has that name; the message lists those that exist.
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise ValueError(
+            f"unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)} "
+            "or pass an xpnet.Activation"
+        )
+    return ACTIVATIONS[activation]

@@ -1,0 +1,43 @@
+"""``xpnet info``: the array libraries of this machine."""
+
+from __future__ import annotations
+
+import platform
+
+from rich.table import Table
+from rich.text import Text
+
+import xpnet
+from xpnet.cli.display import Console
+
+
+def info() -> None:
+    """List the array libraries found, their versions and devices.
+
+    For each one that is missing, the line that installs it.
+    """
+    console = Console()
+    console.line_of(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
+    found = xpnet.backends()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("backend", no_wrap=True)
+    table.add_column("version", no_wrap=True)
+    table.add_column("devices", overflow="fold")
+    for backend in found.values():
+        if backend.usable:
+            table.add_row(
+                Text(backend.name, style="green"), backend.version, " ".join(backend.devices)
+            )
+    console.print()
+    console.print(table)
+    for backend in found.values():
+        if backend.usable:
+            continue
+        console.print()
+        if backend.installed:
+            console.line_of(f"{backend.name}: installed, but not usable", style="yellow")
+            console.line_of(f"  {backend.reason}")
+        else:
+            console.line_of(f"{backend.name}: not installed", style="yellow")
+            # On a line of its own and never wrapped, so that it can be copied.
+            console.line_of(f"  {backend.install}", wrap=False)

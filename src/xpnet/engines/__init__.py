@@ -1,0 +1,47 @@
+"""Engines: how each array library runs, and compiles, the step of ``network.py``.
+
+An engine is one file: the library's fast leaf operations, and what a step becomes (a call, a
+recorded program, a compiled scan). A library without a file of its own runs the reference
+leaves through the generic engine. Every engine follows the reference's trajectory to rounding.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from xpnet.backend import Backend
+from xpnet.engines.generic import Engine, Program
+from xpnet.network import Objective
+
+__all__ = ["ENGINES", "Engine", "Program", "engine_for", "use"]
+
+ENGINES = ("generic", "numpy", "cupy", "torch", "jax")
+
+_forced: ContextVar[str | None] = ContextVar("xpnet_engine", default=None)
+
+
+def engine_for(backend: Backend, objective: Objective) -> Engine:
+    """The engine that runs ``objective`` on ``backend``."""
+    name = _forced.get() or (backend.name if backend.name in ENGINES else "generic")
+    return importlib.import_module(f"xpnet.engines.{name}").Engine(backend, objective)
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Run nets with this engine inside the ``with``: "generic" is the reference.
+
+    Raises
+    ------
+    ValueError
+        No engine has that name.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}; choose one of {ENGINES}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)

@@ -1,0 +1,462 @@
+"""The CuPy engine: few launches, no synchronisation, nothing allocated in a step.
+
+As in ``numpy.py`` a step is recorded once and then replayed, here as a list of bound kernel
+launches and matrix products into preallocated arrays. What changes from step to step (order of
+the examples, learning rate, where the cost goes) lies in device memory and is found there by a
+step counter, also in device memory: replaying needs no new argument, no copy and no answer.
+
+A step of L layers is 3L - 1 products and 3L + 1 launches: gather, L - 1 times bias and
+activation, output, L column sums, L - 1 slopes, one update. The penalty rides along in these.
+
+Examples are *rows* in this file, so that every product is a GEMM on row-major arrays and
+transposed views; only ``predict`` turns its result. An activation, loss or optimiser without a
+kernel runs the reference leaf: right, with more launches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from importlib import resources
+from traceback import clear_frames
+from typing import Any
+
+import cupy
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.activations import (
+    Activation,
+    elu,
+    identity,
+    leaky_relu,
+    relu,
+    sigmoid,
+    softplus,
+    tanh,
+)
+from xpnet.backend import to_numpy
+from xpnet.engines import generic
+from xpnet.engines.cupy_feed import Feed
+from xpnet.leaves import Batch, Data, Leaves
+from xpnet.losses import Loss, bernoulli, categorical, squared
+from xpnet.network import forward, step
+from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.parameters import Layer, Layout
+
+THREADS = 256
+MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU
+PENALTY_BLOCKS = 64
+STEPS_AHEAD = 256  # steps whose orders and scalars are uploaded together
+
+# Numbers as in kernels.cu.
+_ACTIVATIONS = {
+    a: i for i, a in enumerate((identity, sigmoid, tanh, relu, leaky_relu, elu, softplus))
+}
+_LOSSES = {loss: i for i, loss in enumerate((squared, bernoulli, categorical))}
+
+
+@lru_cache(maxsize=4)
+def kernels(dtype: str) -> Callable[[str], Any]:
+    """The function ``name -> kernel`` for "float32" or "float64"; compiled on first use."""
+    logging.getLogger("xpnet").warning(
+        "compiling CuPy kernels for %s: a few seconds, once per machine (CuPy keeps them)", dtype
+    )
+    real = {"float32": "float", "float64": "double"}[dtype]
+    source = resources.files("xpnet.engines").joinpath("kernels.cu").read_text()
+    return cupy.RawModule(code=f"typedef {real} REAL;\n{source}").get_function
+
+
+class Recorder(Leaves):
+    """Leaf operations on rows that launch into their own arrays and remember how."""
+
+    def __init__(
+        self, layout: Layout, dtype: Any, m: int, run: Program | None = None, slot: int = 0
+    ) -> None:
+        super().__init__(cupy, layout)
+        self.slot = slot
+        self.dtype = np.dtype(dtype)
+        self.real = self.dtype.type
+        self.m = m
+        self.run = run
+        self.calls: list[Callable[[], Any]] = []
+        self.kernel = kernels(self.dtype.name)
+
+    def do(self, function: Callable[..., Any], *args: Any) -> None:
+        """Calls, and records the call."""
+        call = partial(function, *args)
+        call()
+        self.calls.append(call)
+
+    def launch(self, name: str, size: int, *args: Any) -> None:
+        """Launches an elementwise kernel over ``size`` entries."""
+        blocks = min(-(-size // THREADS), MAX_BLOCKS)
+        self.do(self.kernel(name), (blocks,), (THREADS,), args)
+
+    def new(self, *shape: int) -> Array:
+        return cupy.empty(shape, self.dtype)
+
+    # -- reading -------------------------------------------------------------------------
+    def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
+        (X, Y, w), _ = batch
+        run = self.run
+        assert run is not None
+        if run.batch_size is None:
+            return X, Y, 1.0 / self.m if w is None else w / cupy.sum(w)
+        if run.feed is not None:
+            x, y, s = run.feed.minibatch(self.slot, self.m)
+            return x, y, 1.0 / self.m if s is None else s
+        n_x, n_y = X.shape[1], Y.shape[1]
+        x, y = self.new(self.m, n_x), self.new(self.m, n_y)
+        s = None if w is None else self.new(self.m)
+        sizes = (len(X), run.batch_size, self.m, n_x, n_y)
+        self.launch(
+            "gather",
+            self.m * (n_x + n_y + 1),
+            *(X, Y, _pointer(w), run.order, run.step_number, run.table, run.width),
+            *(np.int32(size) for size in sizes),
+            *(x, y, _pointer(s)),
+        )
+        return x, y, 1.0 / self.m if s is None else s
+
+    # -- forward -------------------------------------------------------------------------
+    def affine(self, W: Array, A: Array, b: Array) -> tuple[Array, Array]:
+        """The product without its bias, and the bias: the kernel that reads both adds it."""
+        Z = self.new(A.shape[0], W.shape[0])
+        self.do(A.dot, W.T, Z)
+        return Z, b
+
+    def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array:
+        Z, b = Z_and_b
+        kind = _ACTIVATIONS.get(activation, _ACTIVATIONS[identity])
+        n = np.int32(Z.shape[1])
+        self.launch("bias_activate", Z.size, np.int32(kind), b, Z, np.int64(Z.size), n)
+        if activation not in _ACTIVATIONS:
+            self.do(lambda: cupy.copyto(Z, activation.value(Z, xp=cupy)))
+        return Z
+
+    def predict(self, loss: Loss, Z_and_b: tuple[Array, Array]) -> Array:
+        Z, b = Z_and_b
+        if loss not in _LOSSES:
+            return loss.predict(Z.T + b, xp=cupy).T
+        self._output(loss, Z, b, None, None, 0.0, Z, None)
+        return Z
+
+    def output(
+        self, loss: Loss, Z_and_b: tuple[Array, Array], Y: Array, s: Array | float
+    ) -> tuple[Array, Array]:
+        Z, b = Z_and_b
+        dZ, self.losses = self.new(*Z.shape), self.new(self.m)
+        shares, share = (None, s) if isinstance(s, float) else (s, 0.0)
+        if loss in _LOSSES:
+            self._output(loss, Z, b, Y, shares, share, dZ, self.losses)
+        else:
+            self.do(partial(self._reference_output, loss, Z, b, Y, s, dZ))
+        return self.losses, dZ  # the losses are added up with the last layer's column sums
+
+    def _output(
+        self,
+        loss: Loss,
+        Z: Array,
+        b: Array,
+        Y: Array | None,
+        shares: Array | None,
+        share: float,
+        dZ: Array,
+        losses: Array | None,
+    ) -> None:
+        m, n = Z.shape
+        threads = min(max(32, 1 << (n - 1).bit_length()), THREADS)
+        step_number = None if self.run is None else self.run.step_number
+        self.do(
+            self.kernel("output"),
+            (m,),
+            (threads,),
+            (
+                *(np.int32(_LOSSES[loss]), Z, b, _pointer(Y), _pointer(shares), self.real(share)),
+                *(dZ, _pointer(losses), _pointer(step_number), np.int32(n)),
+            ),
+        )
+
+    def _reference_output(
+        self, loss: Loss, Z: Array, b: Array, Y: Array, s: Array | float, dZ: Array
+    ) -> None:
+        Z = Z.T + b
+        cupy.copyto(dZ, (s * (loss.predict(Z, xp=cupy) - Y.T)).T)
+        cupy.copyto(self.losses, cupy.sum(s * loss.value(Z, Y.T, xp=cupy), axis=0))
+        if self.run is not None:
+            self.run.step_number += 1
+
+    # -- backward ------------------------------------------------------------------------
+    def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
+        assert self.run is not None
+        dW = self.run.gradients[layer].W
+        self.do(dZ.T.dot, A_prev, dW)
+        return dW
+
+    def bias_gradient(self, layer: int, dZ: Array) -> Array:
+        run = self.run
+        assert run is not None
+        db, (m, n) = run.gradients[layer].b, dZ.shape
+        last = layer == self.layout.n_layers - 1
+        blocks = -(-n // 32) + (run.costs.shape[1] if last else 0)
+        self.do(
+            self.kernel("column_sums"),
+            (blocks,),
+            (32, 16),
+            (
+                *(dZ, db, np.int32(m), np.int32(n), self.losses, run.theta),
+                *(np.int64(self.layout.n_weights), run.table, run.width, run.step_number),
+                *(run.costs, np.int32(run.costs.shape[1])),
+            ),
+        )
+        return db
+
+    def propagate(self, W: Array, dZ: Array) -> Array:
+        dA = self.new(dZ.shape[0], W.shape[1])
+        self.do(dZ.dot, W, dA)
+        return dA
+
+    def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
+        if activation in _ACTIVATIONS:
+            kind = np.int32(_ACTIVATIONS[activation])
+            self.launch("times_slope", dA.size, kind, A, dA, np.int64(dA.size))
+        else:
+            self.do(lambda: cupy.multiply(dA, activation.slope(A, xp=cupy), out=dA))
+        return dA
+
+    def flatten(self, gradients: list[Layer]) -> Array:
+        assert self.run is not None
+        return self.run.gradient
+
+    def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
+        return cost  # in column_sums
+
+    def penalize_gradient(self, l2: Any, theta: Array, gradient: Array) -> Array:
+        return gradient  # in the update
+
+    # -- update --------------------------------------------------------------------------
+    def update(
+        self, optimizer: Any, theta: Array, moments: Moments, gradient: Array, scalars: Any
+    ) -> tuple[Array, Moments]:
+        run = self.run
+        assert run is not None
+        rule: Any = type(optimizer).update
+        own: tuple
+        if rule is GradientDescent.update:
+            name, own = "gradient_descent", ()
+        elif rule is Momentum.update:
+            name, own = "momentum", (self.real(optimizer.momentum), np.int32(optimizer.nesterov))
+        elif rule is RMSProp.update:
+            name, own = "rmsprop", (self.real(optimizer.rho),)
+        elif rule in (Adam.update, AdamW.update):
+            betas = self.real(optimizer.beta1), self.real(optimizer.beta2)
+            name, own = "adam", (*betas, np.int32(rule is AdamW.update))
+        else:
+            self.do(partial(self._reference_update, optimizer, theta, moments, gradient))
+            return theta, moments
+        self.launch(
+            name,
+            theta.size,
+            *(gradient, theta, run.table, run.width, run.step_number),
+            *(np.int64(theta.size), np.int64(self.layout.n_weights), *moments, *own),
+        )
+        return theta, moments
+
+    def _reference_update(
+        self, optimizer: Any, theta: Array, moments: Moments, gradient: Array
+    ) -> None:
+        assert self.run is not None
+        row = cupy.take(self.run.table, self.run.step_number - 1, axis=0)[0]
+        if self.run.penalized:
+            gradient = super().penalize_gradient(row[0], theta, gradient)
+        scalars = tuple(row[i] for i in range(1, row.size))
+        new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
+        for mine, updated in zip((theta, *moments), (new, *new_moments), strict=True):
+            cupy.copyto(mine, updated)
+
+
+def _pointer(x: Array | None) -> Any:
+    return np.intp(0) if x is None else x  # a null pointer where there is no array
+
+
+class Program(generic.Program):
+    """One recording per batch length; state, gradient and schedule in arrays of its own."""
+
+    def start(self) -> None:
+        with self._explained(0):
+            self._allocate()
+
+    def _allocate(self) -> None:
+        objective, dtype = self.engine.objective, self.theta.dtype
+        layout = objective.layout
+        self.penalized = objective.penalized
+        self.state = cupy.stack([self.theta, *self.moments])
+        self.theta, *moments = self.state
+        self.moments = tuple(moments)
+        self.gradient = cupy.zeros_like(self.theta)
+        self.gradients = layout.layers(self.gradient, xp=cupy)
+        m = len(self.data.X)
+        self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
+        self.epochs_ahead = max(1, STEPS_AHEAD // self.steps_per_epoch)
+        steps = self.epochs_ahead * self.steps_per_epoch
+        columns = 1 + (PENALTY_BLOCKS if self.penalized else 0)
+        self.order = cupy.empty((self.epochs_ahead, m if self.batch_size else 0), np.int32)
+        self.costs = cupy.zeros((steps, columns), dtype)
+        self.step_number = cupy.zeros(1, np.int32)
+        # the penalty, the optimiser's scalars, and 1 over the batch's sum of weights
+        n_scalars = 1 + len(self.optimizer.scalars(np.ones(1), np.ones(1)))
+        self.width = np.int32(n_scalars + 1)
+        self.table = cupy.empty((steps, n_scalars + 1), dtype)
+        self.weights = None if self.data.w is None else to_numpy(self.data.w).astype(np.float64)
+        on_host = isinstance(self.data.X, np.ndarray)
+        self.feed = Feed(self.data, self.batch_size) if on_host and self.batch_size else None
+        self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
+
+    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        per_epoch = self.steps_per_epoch
+        costs = []
+        for first in range(0, len(table) // per_epoch, self.epochs_ahead):
+            stop = first + self.epochs_ahead
+            ahead = None if orders is None else orders[first:stop]
+            costs.append(self._run(ahead, table[first * per_epoch : stop * per_epoch]))
+        return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
+
+    def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        stream = cupy.cuda.get_current_stream()
+        batches = [batch for batch, _ in zip(self.minibatches(orders), table, strict=False)]
+        weight = np.ones((len(table), 1))
+        if orders is not None:
+            self.order[: len(orders)].set(np.ascontiguousarray(orders, np.int32), stream=stream)
+        if self.weights is not None:
+            weight[:, 0] = [self.weights[batch].sum() for batch in batches]
+        inverse = 1.0 / np.maximum(weight, np.finfo(self.table.dtype).tiny)
+        rows = np.concatenate([table, inverse], axis=1).astype(self.table.dtype)
+        self.table[: len(table)].set(rows, stream=stream)
+        self.step_number.fill(0)
+        for batch in batches:
+            slot = 0 if self.feed is None or batch is None else self.feed.load(batch)
+            self._step(len(self.data.X) if batch is None else len(batch), slot)
+            if self.feed is not None:
+                self.feed.step_is_enqueued(slot)
+        return cupy.sum(self.costs[: len(table)], axis=1)
+
+    def _step(self, length: int, slot: int) -> None:
+        calls = self.recordings.get((length, slot))
+        if calls is None:
+            with self._explained(length):
+                self._record(length, slot)
+            return
+        for call in calls:
+            call()
+
+    def _record(self, length: int, slot: int) -> None:
+        """Runs a step, and keeps what it did."""
+        ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
+        scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
+        step(
+            ops,
+            self.engine.objective,
+            self.optimizer,
+            self.theta,
+            self.moments,
+            Batch(self.data, None),
+            scalars,
+        )
+        self.recordings[length, slot] = ops.calls
+
+    @contextmanager
+    def _explained(self, batch: int) -> Iterator[None]:
+        """Out of memory, said with what was needed, what there is, and what would fit."""
+        free = free_bytes()
+        try:
+            yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            n_x, *hidden, n_y = self.engine.objective.sizes
+            item = self.data.X.dtype.itemsize
+            # a batch's rows and share, products, their derivatives, and the losses
+            example = item * (n_x + 2 + 2 * sum(hidden) + 3 * n_y)
+            n_vectors = 2 + 2 * len(self.moments) + 1  # state, the copy kept of it, gradient
+            net = 0 if batch else item * n_vectors * self.engine.objective.layout.n_parameters
+            fits = max(0, free - net) // example
+            clear_frames(error.__traceback__)  # they hold the arrays that did fit
+            raise MemoryError(
+                f"a training step needs {net + batch * example:,} bytes on "
+                f"{self.engine.backend.device_name}, where {free:,} are free: "
+                + (f"the largest batch_size that fits is {fits:,}" if fits else "no batch fits")
+                + ". The net is unchanged"
+            ) from error
+
+    def snapshot(self) -> tuple[Array, Moments]:
+        with self._explained(0):
+            theta, *moments = self.state.copy()
+        return theta, tuple(moments)
+
+    def restore(self, state: tuple[Array, Moments]) -> None:
+        theta, moments = state
+        for mine, saved in zip(self.state, (theta, *moments), strict=True):
+            cupy.copyto(mine, saved)
+
+
+def free_bytes() -> int:
+    """What the current device could still allocate, the memory pool's unused blocks included."""
+    pool = cupy.get_default_memory_pool()
+    free = cupy.cuda.Device().mem_info[0] + pool.free_bytes()
+    limit = pool.get_limit()
+    return min(free, limit - pool.used_bytes()) if limit else free
+
+
+def in_parts(m: int, compute: Callable[[slice], Array]) -> list[Array]:
+    """``compute`` over all of ``m`` examples, in halves of halves where memory runs out."""
+    results, start, size = [], 0, m
+    while start < m:
+        part = slice(start, min(start + size, m))
+        try:
+            results.append(compute(part))
+        except cupy.cuda.memory.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = -(-size // 2)
+            cupy.get_default_memory_pool().free_all_blocks()
+            continue
+        start = part.stop
+    return results
+
+
+class Engine(generic.Engine):
+    """See ``generic.Engine``. Evaluation goes on in smaller parts where memory runs out."""
+
+    program_type = Program
+
+    def predict(self, theta: Array, X: Array) -> Array:
+        rows, loss = X.T, self.objective.loss  # host rows are moved part by part
+
+        def compute(part: slice) -> Array:
+            ops, Z = self._forward(theta, cupy.asarray(rows[part]))
+            return ops.predict(loss, Z)
+
+        parts = in_parts(len(rows), compute)
+        return (parts[0] if len(parts) == 1 else cupy.concatenate(parts)).T
+
+    def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
+        X, Y, w = data
+        shares = None if w is None else w / w.sum()
+
+        def compute(part: slice) -> Array:
+            ops, Z = self._forward(theta, cupy.asarray(X[part]))
+            s = 1.0 / len(X) if shares is None else cupy.asarray(shares[part])
+            return cupy.sum(ops.output(self.objective.loss, Z, cupy.asarray(Y[part]), s)[0])
+
+        cost = sum(in_parts(len(X), compute))
+        return self.ops.penalize_cost(l2, theta, cost) if self.objective.penalized else cost
+
+    def _forward(self, theta: Array, rows: Array) -> tuple[Recorder, Any]:
+        ops = Recorder(self.ops.layout, theta.dtype, len(rows))
+        _, Z = forward(ops, self.objective, ops.layers(theta), rows)
+        ops.calls.clear()  # they hold every layer's buffer
+        return ops, Z
+
+    def room(self) -> int:
+        return free_bytes()

@@ -1,0 +1,138 @@
+"""The generic engine: the reference leaves, called one by one. It runs on every library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backend import Backend
+from xpnet.leaves import Batch, Data, Leaves
+from xpnet.network import Objective, forward, step, value, value_and_gradient
+from xpnet.optimizers import Moments, Optimizer
+
+
+class Program:
+    """One fit's training steps, and the state they move: ``theta`` and ``moments``.
+
+    A program belongs to the data it was made for and lives as long as the fit.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        optimizer: Optimizer,
+        data: Data,
+        batch_size: int | None,
+        theta: Array,
+        moments: Moments,
+    ) -> None:
+        self.engine = engine
+        self.ops = engine.ops
+        self.optimizer = optimizer
+        self.data = data
+        self.batch_size = batch_size
+        self.theta = theta
+        self.moments = moments
+        self.start()
+
+    def start(self) -> None:
+        """What an engine prepares; one that writes in place copies the state here."""
+
+    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        """Steps through ``orders``, one step per row of ``table``.
+
+        Parameters
+        ----------
+        orders : ndarray of int64, (epochs, m), or None
+            The order of the examples in each epoch, cut into consecutive minibatches; None:
+            each step sees all examples.
+        table : ndarray of float64, (steps, n_scalars)
+            Each step's scalars: the penalty's coefficient, then the optimiser's own.
+
+        Returns
+        -------
+        costs : array (steps,)
+            The cost before each update, on the device.
+        """
+        costs = []
+        for index, scalars in zip(self.minibatches(orders), table.tolist(), strict=False):
+            if index is not None:
+                index = self.engine.backend.asarray(index)
+            costs.append(self.step(index, scalars))
+        return self.engine.backend.xp.stack(costs)
+
+    def step(self, index: Array | None, scalars: list[float]) -> Array:
+        self.theta, self.moments, cost = step(
+            self.ops,
+            self.engine.objective,
+            self.optimizer,
+            self.theta,
+            self.moments,
+            Batch(self.data, index),
+            scalars,
+        )
+        return cost
+
+    def minibatches(self, orders: np.ndarray | None) -> Iterator[np.ndarray | None]:
+        if orders is None:
+            yield from repeat(None)
+            return
+        assert self.batch_size is not None
+        for order in orders:
+            for start in range(0, len(order), self.batch_size):
+                yield order[start : start + self.batch_size]
+
+    def tidy(self) -> None:
+        """Called now and then: moments too small to matter may be set to zero."""
+
+    def snapshot(self) -> tuple[Array, Moments]:
+        """The state now, safe from later steps."""
+        return self.theta, self.moments  # the reference leaves overwrite nothing
+
+    def restore(self, state: tuple[Array, Moments]) -> None:
+        self.theta, self.moments = state
+
+
+class Engine:
+    """Evaluates one objective on one backend, and makes programs that train it."""
+
+    program_type: type[Program] = Program
+
+    def __init__(self, backend: Backend, objective: Objective) -> None:
+        self.backend = backend
+        self.objective = objective
+        self.ops = self.leaves()
+
+    def leaves(self) -> Leaves:
+        return Leaves(self.backend.xp, self.objective.layout)
+
+    def predict(self, theta: Array, X: Array) -> Array:
+        """The output (n_y, m) for ``X`` (n_x, m)."""
+        _, Z = forward(self.ops, self.objective, self.ops.layers(theta), X)
+        return self.ops.predict(self.objective.loss, Z)
+
+    def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
+        """The cost over ``data``, 0-d."""
+        return value(self.ops, self.objective, theta, Batch(data, None), l2)
+
+    def value_and_gradient(self, theta: Array, data: Data, l2: float = 0.0) -> tuple[Array, Array]:
+        """The cost over ``data`` and its gradient (n_parameters,)."""
+        return value_and_gradient(self.ops, self.objective, theta, Batch(data, None), l2)
+
+    def room(self) -> int | None:
+        """Bytes that the device has free for data; None where data needs no moving."""
+        return None
+
+    def program(
+        self,
+        optimizer: Optimizer,
+        data: Data,
+        batch_size: int | None,
+        theta: Array,
+        moments: Moments,
+    ) -> Program:
+        """Training steps over ``data`` from ``theta`` and ``moments``, which are not changed."""
+        return self.program_type(self, optimizer, data, batch_size, theta, moments)

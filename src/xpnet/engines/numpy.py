@@ -1,0 +1,463 @@
+"""The NumPy engine: a step is recorded once, then replayed.
+
+A small net's step costs more in Python than in arithmetic. So the leaves here do not only
+compute: each appends the call it made, bound to its buffers, to a list. From the second step on
+the list is the step: no chain rule, no allocation, no dispatch; about 1 us per entry.
+
+What this trades readability for, each measured (docs/performance.md):
+
+- every result goes into a buffer the recording owns (``out=``), most of them in place;
+- layers up to ``NARROW`` wide keep their buffers feature-major, wider ones example-major;
+- bias gradients are matrix-vector products, ReLU's slope a product with booleans;
+- the optimiser runs over cache-sized blocks;
+- numbers that change from step to step are 0-d views of one small array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.activations import Activation, identity, relu, sigmoid, tanh
+from xpnet.engines import generic
+from xpnet.leaves import Batch, Leaves
+from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
+from xpnet.network import forward, step
+from xpnet.optimizers import (
+    Adam,
+    AdamW,
+    GradientDescent,
+    Moments,
+    Momentum,
+    RMSProp,
+)
+from xpnet.parameters import Layer, Layout
+
+NARROW = 64  # widest layer kept feature-major
+BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
+CHUNK = 1024  # examples predicted at a time
+
+
+class Recorder(Leaves):
+    """Leaf operations that compute into their own buffers and remember how."""
+
+    def __init__(self, xp: Any, layout: Layout, dtype: Any, m: int) -> None:
+        super().__init__(xp, layout)
+        self.dtype = dtype
+        self.m = m
+        self.calls: list[Callable[[], Any]] = []
+        self.gradient = np.zeros(layout.n_parameters, dtype)
+        self.gradients = layout.layers(self.gradient, xp=np)
+        self.ones = np.ones(m, dtype)
+        self.half, self.one, self.zero = (self.scalar(v) for v in (0.5, 1.0, 0.0))
+
+    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Calls, and records the call."""
+        call = partial(function, *args, **kwargs)
+        call()
+        self.calls.append(call)
+
+    def scalar(self, value: float) -> np.ndarray:
+        return np.array(value, self.dtype)  # as ufunc operand cheaper than a float by half
+
+    def new(self, n: int, m: int, dtype: Any = None) -> np.ndarray:
+        return np.empty((n, m), dtype or self.dtype, order="C" if n <= NARROW else "F")
+
+    def like(self, x: np.ndarray, dtype: Any = None) -> np.ndarray:
+        return self.new(x.shape[0], x.shape[1], dtype)
+
+    def product(self, a: Array, b: Array, out: Array) -> Array:
+        if out.flags.c_contiguous:
+            self.do(a.dot, b, out)
+        else:
+            self.do(b.T.dot, a.T, out.T)
+        return out
+
+    # -- reading -------------------------------------------------------------------------
+    def gather(self, batch: Batch) -> tuple[Array, Array, Array]:
+        (X, Y, w), index = batch
+        share = self.scalar(1.0 / self.m)
+        if index is not None:
+            X, Y = self._rows(X, index), self._rows(Y, index)
+            w = None if w is None else self._rows(w, index)
+        if w is None:
+            return X.T, Y.T, share
+        total, shares = self.scalar(0.0), np.empty(self.m, self.dtype)
+        tiny = self.scalar(np.finfo(self.dtype).smallest_normal)
+        self.do(np.add.reduce, w, out=total)
+        self.do(np.maximum, total, tiny, out=total)
+        self.do(np.divide, w, total, shares)
+        return X.T, Y.T, shares[None, :]
+
+    def _rows(self, rows: Array, index: Array) -> Array:
+        out = np.empty((self.m, *rows.shape[1:]), self.dtype)
+        # mode="raise" would buffer the output; the order of examples is in range by construction
+        self.do(rows.take, index, 0, out, "clip")
+        return out
+
+    # -- forward -------------------------------------------------------------------------
+    def affine(self, W: Array, A: Array, b: Array) -> Array:
+        Z = self.product(W, A, self.new(W.shape[0], A.shape[1]))
+        self.do(np.add, Z, b, Z)
+        return Z
+
+    def activate(self, activation: Activation, Z: Array) -> Array:
+        if activation == relu:
+            self.do(np.maximum, Z, self.zero, out=Z)
+        elif activation == tanh:
+            self.do(np.tanh, Z, Z)
+        elif activation == sigmoid:
+            self._sigmoid(Z)
+        elif activation != identity:
+            self.do(lambda: np.copyto(Z, activation.value(Z, xp=self.xp)))
+        return Z
+
+    def _sigmoid(self, Z: Array) -> None:
+        # (1 + tanh(z/2)) / 2 is the sigmoid, needs no second buffer and cannot overflow
+        self.do(np.multiply, Z, self.half, Z)
+        self.do(np.tanh, Z, Z)
+        self.do(np.multiply, Z, self.half, Z)
+        self.do(np.add, Z, self.half, Z)
+
+    def predict(self, loss: Loss, Z: Array) -> Array:
+        loss = loss.exact
+        if loss == bernoulli:
+            self._sigmoid(Z)
+        elif loss == categorical:
+            row = np.empty((1, Z.shape[1]), self.dtype)
+            self.do(np.maximum.reduce, Z, axis=0, keepdims=True, out=row)
+            self.do(np.subtract, Z, row, Z)
+            self.do(np.exp, Z, Z)
+            self.do(np.add.reduce, Z, axis=0, keepdims=True, out=row)
+            self.do(np.divide, Z, row, Z)
+        elif loss == poisson:
+            self.do(np.exp, Z, Z)
+        elif loss != squared:
+            return super().predict(loss, Z)
+        return Z
+
+    def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
+        cost, dZ = self.scalar(0.0), self.like(Z)
+        known = {
+            bernoulli: self._bernoulli,
+            categorical: self._categorical,
+            squared: self._squared,
+            poisson: self._poisson,
+        }
+        if loss.exact in known:
+            known[loss.exact](Z, Y, s, cost, dZ, loss.reported)
+        else:
+            reference = super().output
+
+            def call() -> None:
+                cost[()], dZ[...] = reference(loss, Z, Y, s)
+
+            self.do(call)
+        return cost, dZ
+
+    def _weighted_sum(self, losses: Array, s: Array, cost: Array, clipped: bool) -> None:
+        if clipped:
+            low, high = (self.scalar(v) for v in log_loss_range(self.dtype, xp=np))
+            self.do(np.maximum, losses, low, out=losses)
+            self.do(np.minimum, losses, high, out=losses)
+        if s.ndim:
+            self.do(np.multiply, losses, s, losses)
+        self.do(np.add.reduce, losses, axis=None, out=cost)
+        if not s.ndim:
+            self.do(np.multiply, cost, s, cost)
+
+    def _squared(
+        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
+    ) -> None:
+        self.do(np.subtract, Z, Y, Z)
+        self.do(np.multiply, Z, s, dZ)
+        self.do(np.multiply, Z, dZ, Z)
+        self.do(np.add.reduce, Z, axis=None, out=cost)
+        half = self.scalar(0.5 / Z.shape[0]) if reported else self.half
+        self.do(np.multiply, cost, half, cost)
+
+    def _bernoulli(
+        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
+    ) -> None:
+        # max(z, 0) - z y + log(1 + e^-|z|), where the last term is -log max(a, 1 - a)
+        losses, t = self.like(Z), self.like(Z)
+        self.do(np.multiply, Z, Y, losses)
+        self.do(np.maximum, Z, self.zero, out=t)
+        self.do(np.subtract, t, losses, losses)
+        self._sigmoid(Z)
+        self.do(np.subtract, self.one, Z, t)
+        self.do(np.maximum, t, Z, out=t)
+        self.do(np.log, t, t)
+        self.do(np.subtract, losses, t, losses)
+        self._weighted_sum(losses, s, cost, reported)
+        self.do(np.subtract, Z, Y, dZ)
+        self.do(np.multiply, dZ, s, dZ)
+
+    def _categorical(
+        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
+    ) -> None:
+        row, picked, losses = (np.empty((1, Z.shape[1]), self.dtype) for _ in range(3))
+        self.do(np.maximum.reduce, Z, axis=0, keepdims=True, out=row)
+        self.do(np.subtract, Z, row, Z)
+        self.do(np.multiply, Z, Y, dZ)
+        self.do(np.add.reduce, dZ, axis=0, keepdims=True, out=picked)
+        self.do(np.exp, Z, Z)
+        self.do(np.add.reduce, Z, axis=0, keepdims=True, out=row)
+        self.do(np.log, row, losses)
+        self.do(np.subtract, losses, picked, losses)
+        self._weighted_sum(losses, s, cost, reported)
+        self.do(np.divide, s, row, row)  # the share goes into the normaliser: one row, not n_y
+        self.do(np.multiply, Z, row, Z)
+        self.do(np.multiply, Y, s, dZ)
+        self.do(np.subtract, Z, dZ, dZ)
+
+    def _poisson(
+        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
+    ) -> None:
+        # A - Y Z + Y (log Y - 1) with A = e^Z, where 0 log 0 = 0
+        losses, t = self.like(Z), self.like(Z)
+        tiny = self.scalar(np.finfo(self.dtype).smallest_normal)
+        self.do(np.maximum, Y, tiny, out=t)
+        self.do(np.log, t, t)
+        self.do(np.subtract, t, self.one, t)
+        self.do(np.subtract, t, Z, t)
+        self.do(np.multiply, t, Y, losses)
+        self.do(np.exp, Z, Z)
+        self.do(np.add, losses, Z, losses)
+        self._weighted_sum(losses, s, cost, False)
+        self.do(np.subtract, Z, Y, dZ)
+        self.do(np.multiply, dZ, s, dZ)
+
+    # -- backward ------------------------------------------------------------------------
+    def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
+        return self.product(dZ, A_prev.T, self.gradients[layer].W)
+
+    def bias_gradient(self, layer: int, dZ: Array) -> Array:
+        self.do(dZ.dot, self.ones, self.gradients[layer].b[:, 0])
+        return self.gradients[layer].b
+
+    def propagate(self, W: Array, dZ: Array) -> Array:
+        return self.product(W.T, dZ, self.new(W.shape[1], dZ.shape[1]))
+
+    def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
+        if activation == relu:
+            positive = self.like(A, bool)
+            self.do(np.greater, A, self.zero, positive)
+            self.do(np.multiply, dA, positive, dA)
+        elif activation == tanh:
+            self.do(np.multiply, A, A, A)
+            self.do(np.subtract, self.one, A, A)
+            self.do(np.multiply, dA, A, dA)
+        elif activation == sigmoid:
+            t = self.like(A)
+            self.do(np.subtract, self.one, A, t)
+            self.do(np.multiply, A, t, A)
+            self.do(np.multiply, dA, A, dA)
+        elif activation != identity:
+            self.do(lambda: np.multiply(dA, activation.slope(A, xp=self.xp), dA))
+        return dA
+
+    def flatten(self, gradients: list[Layer]) -> Array:
+        return self.gradient  # the layers' gradients are views of it
+
+    def penalize_cost(self, l2: Array, theta: Array, cost: Array) -> Array:
+        weights, total = theta[: self.layout.n_weights], self.scalar(0.0)
+        self.do(weights.dot, weights, total)
+        self.do(np.multiply, total, self.half, total)
+        self.do(np.multiply, total, l2, total)
+        self.do(np.add, cost, total, cost)
+        return cost
+
+    def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
+        for w, g in self._blocks(theta[: self.layout.n_weights], gradient):
+            t = np.empty_like(w)
+            self.do(np.multiply, w, l2, t)
+            self.do(np.add, g, t, g)
+        return gradient
+
+    # -- update --------------------------------------------------------------------------
+    def _blocks(self, *vectors: Array) -> list[Sequence[Array]]:
+        """Matching cache-sized views of flat vectors, as far as the first one goes."""
+        n = len(vectors[0])
+        return [[v[i : min(i + BLOCK, n)] for v in vectors] for i in range(0, n, BLOCK)]
+
+    def update(
+        self,
+        optimizer: Any,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: tuple[Array, ...],
+    ) -> tuple[Array, Moments]:
+        rule: Any = type(optimizer).update
+        known: dict[Any, Callable[..., None]] = {
+            GradientDescent.update: self._descend,
+            Momentum.update: self._momentum,
+            RMSProp.update: self._rmsprop,
+            Adam.update: self._adam,
+            AdamW.update: self._adam,
+        }
+        if rule not in known:
+            self._reference_update(optimizer, theta, moments, gradient, scalars)
+            return theta, moments
+        if rule is AdamW.update:
+            weights = theta[: self.layout.n_weights]
+            self.do(np.multiply, weights, scalars[2], weights)
+        scratch = np.empty(min(len(theta), BLOCK), self.dtype)
+        for t, g, *m in self._blocks(theta, gradient, *moments):
+            known[rule](optimizer, t, g, tuple(m), scalars, scratch[: len(t)])
+        return theta, moments
+
+    def _reference_update(self, optimizer: Any, theta: Array, moments: Moments, *rest: Any) -> None:
+        reference = super().update
+
+        def call() -> None:
+            new_theta, new_moments = reference(optimizer, theta, moments, *rest)
+            for old, new in zip((theta, *moments), (new_theta, *new_moments), strict=True):
+                np.copyto(old, new)
+
+        self.do(call)
+
+    def _descend(
+        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
+    ) -> None:
+        self.do(np.multiply, g, scalars[0], g)
+        self.do(np.subtract, theta, g, theta)
+
+    def _momentum(
+        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
+    ) -> None:
+        (velocity,), mu = moments, self.scalar(optimizer.momentum)
+        self.do(np.multiply, g, scalars[0], g)
+        self.do(np.multiply, velocity, mu, velocity)
+        self.do(np.subtract, velocity, g, velocity)
+        if optimizer.nesterov:
+            self.do(np.multiply, velocity, mu, t)
+            self.do(np.subtract, t, g, t)
+            self.do(np.add, theta, t, theta)
+        else:
+            self.do(np.add, theta, velocity, theta)
+
+    def _rmsprop(
+        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
+    ) -> None:
+        (s,), rho = moments, self.scalar(optimizer.rho)
+        rate, epsilon = scalars
+        self._root_mean_square(s, rho, g, epsilon, t)
+        self.do(np.divide, g, t, g)
+        self.do(np.multiply, g, rate, g)
+        self.do(np.subtract, theta, g, theta)
+
+    def _adam(
+        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
+    ) -> None:
+        m, v = moments
+        rate, epsilon = scalars[:2]
+        beta1, beta2 = self.scalar(optimizer.beta1), self.scalar(optimizer.beta2)
+        self.do(np.multiply, m, beta1, m)
+        self.do(np.add, m, g, m)
+        self._root_mean_square(v, beta2, g, epsilon, t)
+        self.do(np.divide, m, t, t)
+        self.do(np.multiply, t, rate, t)
+        self.do(np.subtract, theta, t, theta)
+
+    def _root_mean_square(
+        self, v: Array, beta: Array, g: Array, epsilon: Array, out: Array
+    ) -> None:
+        """``v := beta v + g^2``, ``out := sqrt(v) + epsilon``."""
+        self.do(np.multiply, v, beta, v)
+        self.do(np.multiply, g, g, out)
+        self.do(np.add, v, out, v)
+        self.do(np.sqrt, v, out)
+        self.do(np.add, out, epsilon, out)
+
+
+class Program(generic.Program):
+    """One recording per batch length (a last batch may be short), replayed for every step."""
+
+    def start(self) -> None:
+        _warm_up()
+        self.theta, self.moments = self.snapshot()
+        self.dtype = self.theta.dtype
+        self.recordings: dict[int, tuple[Array, list[Callable], Array]] = {}
+        self.scalars = np.empty(0, self.dtype)
+
+    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        if not self.scalars.size:
+            self.scalars = np.empty(table.shape[1], self.dtype)
+        scalars, costs = self.scalars, np.empty(len(table), self.dtype)
+        m = len(self.data.X)
+        for k, (index, row) in enumerate(
+            zip(self.minibatches(orders), table.astype(self.dtype), strict=False)
+        ):
+            scalars[...] = row
+            recording = self.recordings.get(m if index is None else len(index))
+            if recording is None:
+                costs[k] = self._record(index)
+                continue
+            buffer, calls, cost = recording
+            if index is not None:
+                buffer[...] = index
+            for call in calls:
+                call()
+            costs[k] = cost
+        return costs
+
+    def _record(self, index: np.ndarray | None) -> Array:
+        """Runs a step, and keeps what it did."""
+        m = len(self.data.X) if index is None else len(index)
+        buffer = None if index is None else index.copy()
+        ops = Recorder(self.ops.xp, self.ops.layout, self.dtype, m)
+        *_, cost = step(
+            ops,
+            self.engine.objective,
+            self.optimizer,
+            self.theta,
+            self.moments,
+            Batch(self.data, buffer),
+            [self.scalars[i : i + 1].reshape(()) for i in range(self.scalars.size)],
+        )
+        self.recordings[m] = buffer, ops.calls, cost
+        return cost
+
+    def tidy(self) -> None:
+        for moment in self.moments:
+            moment[np.abs(moment) < np.finfo(self.dtype).smallest_normal] = 0.0
+
+    def snapshot(self) -> tuple[Array, Moments]:
+        return self.theta.copy(), tuple(m.copy() for m in self.moments)
+
+    def restore(self, state: tuple[Array, Moments]) -> None:
+        for mine, saved in zip((self.theta, *self.moments), (state[0], *state[1]), strict=True):
+            np.copyto(mine, saved)
+
+
+@lru_cache(maxsize=1)
+def _warm_up() -> None:
+    # In a fresh process OpenBLAS runs some products at a third of its speed until it has seen a
+    # larger one; training soon meets one, a first prediction may not.
+    np.dot(np.ones((128, 512), np.float32), np.ones((512, 128), np.float32))
+
+
+class Engine(generic.Engine):
+    """See ``generic.Engine``."""
+
+    program_type = Program
+
+    def predict(self, theta: Array, X: Array) -> Array:
+        """The output (n_y, m), computed a chunk of examples at a time: memory stays in cache."""
+        _warm_up()
+        m = X.shape[1]
+        out = np.empty((m, self.objective.sizes[-1]), theta.dtype).T
+        ops = Recorder(self.ops.xp, self.ops.layout, theta.dtype, 1)
+        layers = ops.layers(theta)
+        for start in range(0, m, CHUNK):
+            stop = min(start + CHUNK, m)
+            _, Z = forward(ops, self.objective, layers, X[:, start:stop])
+            out[:, start:stop] = ops.predict(self.objective.loss, Z)
+            ops.calls.clear()
+        return out

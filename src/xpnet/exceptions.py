@@ -1,0 +1,37 @@
+"""The errors of this library's own; bad arguments raise ``ValueError`` or ``TypeError``."""
+
+from __future__ import annotations
+
+
+class BackendUnavailable(RuntimeError):
+    """An array library is missing, or present without a usable device.
+
+    The message ends with the line that installs what is missing.
+    """
+
+
+class DivergedError(ArithmeticError):
+    """The cost or a parameter became infinite or NaN during ``fit``.
+
+    The net keeps the parameters it had at the start of the epoch that broke, the last
+    finite ones.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that broke, counted from 1 in this ``fit``.
+    cost : float
+        The cost of that epoch (may be ``nan`` or ``inf``).
+    last_cost : float or None
+        The cost of the last finite epoch, None if the first one broke.
+    """
+
+    def __init__(self, message: str, *, epoch: int, cost: float, last_cost: float | None) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.cost = cost
+        self.last_cost = last_cost
+
+
+class ModelFileError(ValueError):
+    """A model file is truncated, damaged, foreign, or newer than this library."""

@@ -1,0 +1,237 @@
+"""What xpnet must know of each array library where the Array API standard is silent."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array, Namespace
+from xpnet.exceptions import BackendUnavailable
+
+
+@dataclass(frozen=True)
+class Library:
+    """How one array library differs where the standard is silent."""
+
+    title: str
+    namespace: str  # the module whose functions follow the Array API standard
+    install: str
+    device: Callable[[Any], Any]  # the library's device object for what the user wrote
+    to_numpy: Callable[[Array], np.ndarray]
+    contiguous: Callable[[Array], Array] = lambda x: x  # in row-major memory
+    from_host: Callable[[np.ndarray], np.ndarray] = lambda x: x  # what it can take over
+    device_name: Callable[[Any], str] = str
+    devices: Callable[[Namespace], list[Any]] = lambda xp: xp.__array_namespace_info__().devices()
+    is_accelerator: Callable[[Any], bool] = lambda device: False
+    context: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
+    allow_tf32: Callable[[], None] | None = None
+
+
+def _quiet(device: Any) -> AbstractContextManager[Any]:
+    # A diverging run overflows on its way; it is reported once, as DivergedError.
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+def _numpy_device(device: Any) -> str:
+    if device not in (None, "cpu"):
+        raise ValueError(f"NumPy computes on 'cpu', not on device={device!r}")
+    return "cpu"
+
+
+def _torch_device(device: Any) -> Any:
+    import torch
+
+    try:
+        device = torch.get_default_device() if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is none of PyTorch's: {error}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable(
+            f"device={str(device)!r}: this PyTorch sees no CUDA device; install a driver and a "
+            'CUDA build, python -m pip install "xpnet[torch]"'
+        )
+    return device
+
+
+def _torch_context(device: Any) -> AbstractContextManager[Any]:
+    import torch
+
+    return torch.no_grad()  # the gradients are derived by hand: autograd would only cost
+
+
+def _jax_device(device: Any) -> Any:
+    import jax
+
+    if isinstance(device, jax.Device):
+        return device
+    platform, _, index = str(device or "").partition(":")
+    try:
+        found = jax.devices(platform or None)
+        return found[int(index or 0)]
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise BackendUnavailable(
+            f"device={device!r}: JAX has {[f'{d.platform}:{d.id}' for d in jax.devices()]}; "
+            'python -m pip install "jax[cuda12]" brings its GPU build'
+        ) from error
+
+
+def _cupy_device(device: Any) -> Any:
+    import cupy
+
+    if not cupy.cuda.is_available():
+        raise BackendUnavailable(
+            "CuPy is installed but finds no usable CUDA device: install an NVIDIA driver, and for "
+            'the CUDA libraries python -m pip install "xpnet[cuda12]" (CUDA 13: "xpnet[cuda13]")'
+        )
+    if device is None:
+        return cupy.cuda.Device()
+    if isinstance(device, cupy.cuda.Device):
+        return device
+    kind, _, index = str(device).rpartition(":")
+    count = cupy.cuda.runtime.getDeviceCount()
+    if device != "cuda" and (kind not in ("", "cuda") or not index.isdigit()):
+        raise ValueError(f"device={device!r}: CuPy's devices are 'cuda:0' ... 'cuda:{count - 1}'")
+    number = 0 if device == "cuda" else int(index)
+    if number >= count:
+        raise BackendUnavailable(f"device={device!r}: only {count} CUDA device(s) are visible")
+    return cupy.cuda.Device(number)
+
+
+def _cupy_device_count() -> int:
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceCount()
+
+
+def _cupy_allow_tf32() -> None:
+    """CuPy reads its public switch once, at the first float32 product of the process."""
+    os.environ["CUPY_TF32"] = "1"
+    try:
+        from cupy._core import _routines_linalg as linalg
+
+        if linalg.get_compute_type("f") == linalg.COMPUTE_TYPE_TF32:
+            return
+        linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32)
+        how = "switched over by a private function of CuPy"
+    except (ImportError, AttributeError, TypeError):
+        how = "not in force: set CUPY_TF32=1 in the environment before Python starts"
+    warnings.warn(f"precision='tf32' came after CuPy's first product; {how}", stacklevel=4)
+
+
+def _dpnp_device(device: Any) -> Any:
+    import dpnp
+
+    try:
+        return dpnp.empty(0, device=device).device
+    except Exception as error:  # dpctl has its own exception types for "no such device"
+        raise BackendUnavailable(
+            f"dpnp finds no SYCL device for device={device!r} ({error}); for a CPU, "
+            'python -m pip install "xpnet[dpnp]" and point OCL_ICD_FILENAMES at libintelocl.so'
+        ) from error
+
+
+def _strict_device(device: Any) -> Any:
+    import array_api_strict as xp
+
+    devices = xp.__array_namespace_info__().devices()
+    for known in devices:
+        if device in (known, known._device) or (device in (None, "cpu") and known == devices[0]):
+            return known
+    raise ValueError(f"device={device!r}: array-api-strict has {[d._device for d in devices]}")
+
+
+def _strict_to_numpy(x: Array) -> np.ndarray:
+    return np.asarray(x.to_device(_strict_device(None)))
+
+
+LIBRARIES = {
+    "numpy": Library(
+        title="NumPy",
+        namespace="array_api_compat.numpy",
+        install="python -m pip install numpy",
+        device=_numpy_device,
+        to_numpy=np.asarray,
+        contiguous=np.ascontiguousarray,
+        context=_quiet,
+    ),
+    "cupy": Library(
+        title="CuPy",
+        namespace="array_api_compat.cupy",
+        install='python -m pip install "xpnet[cuda12]"',
+        device=_cupy_device,
+        to_numpy=lambda x: x.get(),
+        contiguous=lambda x: importlib.import_module("cupy").ascontiguousarray(x),
+        device_name=lambda device: f"cuda:{device.id}",
+        is_accelerator=lambda device: True,
+        context=lambda device: device,
+        devices=lambda xp: [xp.cuda.Device(i) for i in range(_cupy_device_count())],
+        allow_tf32=_cupy_allow_tf32,
+    ),
+    "torch": Library(
+        title="PyTorch",
+        namespace="array_api_compat.torch",
+        install='python -m pip install "xpnet[torch]"',
+        device=_torch_device,
+        to_numpy=lambda x: x.detach().cpu().numpy(),
+        contiguous=lambda x: x.detach().contiguous(),
+        # PyTorch aborts on negative strides and warns of read-only memory.
+        from_host=lambda x: np.require(x, requirements=["C", "W"]),
+        is_accelerator=lambda device: device.type != "cpu",
+        context=_torch_context,
+        devices=lambda xp: ["cpu"] + [f"cuda:{i}" for i in range(xp.cuda.device_count())],
+        allow_tf32=lambda: importlib.import_module("torch").set_float32_matmul_precision("high"),
+    ),
+    "jax": Library(
+        title="JAX",
+        namespace="jax.numpy",
+        install='python -m pip install "xpnet[jax]"',
+        device=_jax_device,
+        to_numpy=np.asarray,
+        device_name=lambda device: f"{device.platform}:{device.id}",
+        is_accelerator=lambda device: device.platform != "cpu",
+        devices=lambda xp: importlib.import_module("jax").devices(),
+        allow_tf32=lambda: importlib.import_module("jax").config.update(
+            "jax_default_matmul_precision", "tensorfloat32"
+        ),
+    ),
+    "dpnp": Library(
+        title="dpnp",
+        namespace="dpnp",
+        install='python -m pip install "xpnet[dpnp]"',
+        device=_dpnp_device,
+        to_numpy=lambda x: importlib.import_module("dpnp").asnumpy(x),
+        contiguous=lambda x: importlib.import_module("dpnp").ascontiguousarray(x),
+        is_accelerator=lambda device: not device.sycl_device.is_cpu,
+        devices=lambda xp: [
+            xp.empty(0, device=d).device for d in xp.__array_namespace_info__().devices()
+        ],
+    ),
+    "array_api_strict": Library(
+        title="array-api-strict",
+        namespace="array_api_strict",
+        install="python -m pip install array-api-strict",
+        device=_strict_device,
+        to_numpy=_strict_to_numpy,
+        device_name=lambda device: device._device,
+        context=_quiet,
+        devices=lambda xp: [
+            d for d in xp.__array_namespace_info__().devices() if "no_" not in d._device
+        ],
+    ),
+}
+
+# What stands in for a namespace this table does not know: the standard, and nothing else.
+UNKNOWN = Library(
+    title="",
+    namespace="",
+    install="",
+    device=lambda device: device,
+    to_numpy=lambda x: np.asarray(np.from_dlpack(x)),
+)

@@ -1,0 +1,164 @@
+"""Line searches: strong Wolfe steps for smooth functions, backtracking for an l1 penalty.
+
+They see a step along a line only through the numbers of a ``Trial``, so nothing here knows where
+the vectors are.
+
+Sources: Moré & Thuente 1994, "Line search algorithms with guaranteed sufficient decrease"; Nocedal
+& Wright 2006, chapter 3; Hager & Zhang 2005, "A new conjugate gradient method", for steps so short
+that the value changes by less than its rounding; Andrew & Gao 2007, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+DECREASE = 1e-3  # sufficient decrease asked of a strong Wolfe step (c1 in Nocedal & Wright, 3.7)
+CURVATURE = 0.9  # part of the slope that may remain (c2)
+ARMIJO = 1e-4  # sufficient decrease asked of a backtracking step
+NARROW = 0.1  # a bracket this narrow, relative to its upper end, is not searched further
+
+
+class Trial(Protocol):
+    """What a search reads of a point on the line."""
+
+    @property
+    def value(self) -> float:
+        """The function there."""
+
+    @property
+    def before(self) -> float:
+        """The step to it times the gradient at the start."""
+
+    @property
+    def after(self) -> float:
+        """The step to it times its own gradient."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether value and gradient are."""
+
+
+Point = TypeVar("Point", bound=Trial)
+
+
+class _End(NamedTuple):
+    """A point of the line: the step from its start, value and slope."""
+
+    step: float
+    value: float
+    slope: float
+
+
+def strong_wolfe(
+    move: Callable[[float], Point], value0: float, noise: float, step: float, trials: int
+) -> Point | None:
+    """A point that satisfies the strong Wolfe conditions; None where no step lowers the value.
+
+    Moré & Thuente 1994. ``low`` is the best point so far, ``high`` the other end of the interval
+    that holds a minimiser once it is ``bracketed``. When trials or digits run out, low will do.
+    """
+    point = move(step)
+    slope0 = point.before / step
+    if not slope0 < 0:
+        return None
+    best, bracketed, tilted = None, False, True
+    low = high = _End(0.0, value0, slope0)
+    lower, upper, widths = 0.0, 5.0 * step, (math.inf, math.inf)
+    for trial in range(trials):
+        point = move(step) if trial else point
+        if point.before == 0:  # the step is lost in rounding
+            break
+        if not point.finite:
+            high, bracketed, upper = _End(step, math.inf, math.inf), True, step
+            step = low.step + 0.1 * (step - low.step)
+            continue
+        here = _End(step, point.value, point.after / step)
+        enough = here.value <= value0 + DECREASE * step * slope0
+        # Within the rounding of the value the slopes alone decide (Hager & Zhang 2005, eq. 4.1).
+        flat = abs(here.value - value0) <= noise
+        if (enough or flat) and abs(here.slope) <= -CURVATURE * slope0:
+            return point
+
+        # Until a point has enough decrease and a rising slope, the search is for a minimiser of
+        # the value minus the decrease asked for (psi of their section 2).
+        tilted = tilted and not (enough and here.slope >= 0)
+        tilt = DECREASE * slope0 if tilted and not enough and here.value <= low.value else 0.0
+        a, b, c = (_End(e.step, e.value - tilt * e.step, e.slope - tilt) for e in (low, high, here))
+        step = _next_step(a, b, c, bracketed, lower, upper)
+        if c.value > a.value:
+            high, bracketed = here, True
+        else:
+            if c.slope * a.slope < 0:
+                high, bracketed = low, True
+            low, best = here, point
+
+        if not bracketed:
+            lower, upper = (step + factor * (step - low.step) for factor in (1.1, 4.0))
+            continue
+        lower, upper = sorted((low.step, high.step))
+        width = upper - lower
+        if width >= 0.66 * widths[0] or math.isnan(step):  # two trials took off less than a third
+            step = (lower + upper) / 2
+        widths = (widths[1], width)
+        if not lower < step < upper or width <= NARROW * upper:
+            break
+    return best if best is not None and best.value < value0 else None
+
+
+def _next_step(
+    low: _End, high: _End, here: _End, bracketed: bool, lower: float, upper: float
+) -> float:
+    """The next trial step, by the four cases of Moré & Thuente 1994, section 4."""
+    way = here.step - low.step
+    if here.value > low.value:  # 1: higher, a minimiser lies between
+        cubic = _cubic(low, here)
+        mean = (here.value - low.value) / way
+        quadratic = low.step + way * low.slope / (low.slope - mean) / 2
+        nearer = abs(cubic - low.step) < abs(quadratic - low.step)
+        return cubic if nearer else (cubic + quadratic) / 2
+    turned = here.slope * low.slope < 0
+    ahead = upper if way > 0 else lower
+    if not turned and abs(here.slope) >= abs(low.slope):  # 4: lower, and no less steep
+        return _cubic(here, high) if bracketed else ahead
+    cubic = _cubic(here, low)
+    secant = here.step - way * here.slope / (here.slope - low.slope)
+    if not turned and not (cubic - here.step) * way > 0:  # no minimiser ahead
+        cubic = ahead
+    near, far = sorted((cubic, secant), key=lambda step: abs(step - here.step))
+    if turned:  # 2: lower, a minimiser lies between
+        return far
+    if not bracketed:  # 3: lower, and levelling off
+        return min(max(far, lower), upper)
+    limit = here.step + 0.66 * (high.step - here.step)
+    return min(near, limit) if way > 0 else max(near, limit)
+
+
+def _cubic(a: _End, b: _End) -> float:
+    """The minimiser of the cubic through both ends (Nocedal & Wright, 3.59); NaN without one."""
+    theta = 3.0 * (a.value - b.value) / (b.step - a.step) + a.slope + b.slope
+    scale = max(abs(theta), abs(a.slope), abs(b.slope))
+    radicand = (theta / scale) ** 2 - (a.slope / scale) * (b.slope / scale)
+    if not radicand > 0:
+        return math.nan
+    gamma = math.copysign(scale * math.sqrt(radicand), b.step - a.step)
+    part = (gamma - a.slope + theta) / (2.0 * gamma - a.slope + b.slope)
+    return a.step + part * (b.step - a.step)
+
+
+def backtrack(
+    move: Callable[[float], Point], value0: float, noise: float, step: float, trials: int
+) -> Point | None:
+    """The first of step, step/2, step/4, ... that lowers the value enough, or None.
+
+    Andrew & Gao 2007, section 3.2.
+    """
+    for trial in range(trials):
+        point = move(step * 0.5**trial)
+        if point.before == 0:  # the step is lost in rounding
+            break
+        enough = point.before < 0 and point.value <= value0 + ARMIJO * point.before
+        if point.finite and (enough or abs(point.value - value0) <= noise):
+            return point
+    return None

@@ -1,0 +1,213 @@
+"""Optimisers: frozen settings here, their state passed in and out.
+
+An optimiser turns ``(theta, moments, gradient)`` into new ``(theta, moments)``. All of these
+are flat vectors ``(n_parameters,)``. Whatever changes from step to step (learning rate, bias
+correction) is a *scalar* that ``scalars`` works out on the host, ahead of time, for many steps
+at once: a compiled step then never needs a new constant, and no array value is read in between.
+
+Moments are kept without their ``1 - beta`` factors (``m = beta m + g``), which are folded into
+the scalars instead: two operations fewer per step, the same numbers to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isfinite, sqrt
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from xpnet._typing import Array, Namespace
+
+Moments = tuple[Array, ...]
+Scalars = tuple[Array, ...]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """What ``DeepNet.fit`` asks of an optimiser."""
+
+    n_moments: ClassVar[int]
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        """Per-step numbers for the steps ``t`` (counted from 1) at learning rates ``rate``."""
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        """New parameters and moments; ``scalars`` are one step's. Weights are the first
+        ``n_weights`` entries of ``theta``."""
+
+
+class _Settings:
+    """Checks shared by the optimisers: every field a Python float inside its interval."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            if f.type != "float":
+                continue
+            # A NumPy scalar here would promote a float32 net on a GPU to float64.
+            value = float(getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+            below_one = f.name in {"beta1", "beta2", "rho", "momentum"}
+            if not isfinite(value) or value < 0 or (below_one and value >= 1):
+                interval = "[0, 1)" if below_one else "[0, inf)"
+                raise ValueError(
+                    f"{type(self).__name__}({f.name}={value!r}): must lie in {interval}"
+                )
+
+
+@dataclass(frozen=True)
+class GradientDescent(_Settings):
+    """``theta := theta - learning_rate * gradient``, the update of the notes."""
+
+    learning_rate: float = 0.01
+    n_moments: ClassVar[int] = 0
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        return [rate]
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        (rate,) = scalars
+        return theta - rate * gradient, moments
+
+
+@dataclass(frozen=True)
+class Momentum(_Settings):
+    """Classical or Nesterov momentum in velocity form (Sutskever et al. 2013, eq. 1-4)."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    n_moments: ClassVar[int] = 1
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        return [rate]
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        (rate,) = scalars
+        move = rate * gradient
+        velocity = self.momentum * moments[0] - move
+        if self.nesterov:
+            return theta + (self.momentum * velocity - move), (velocity,)
+        return theta + velocity, (velocity,)
+
+
+@dataclass(frozen=True)
+class RMSProp(_Settings):
+    """Gradient over the root of its running mean square (Tieleman & Hinton 2012, lecture 6.5).
+
+    ``s := rho s + (1 - rho) g^2``, ``theta := theta - learning_rate g / (sqrt(s) + epsilon)``.
+    """
+
+    learning_rate: float = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+    n_moments: ClassVar[int] = 1
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        root = sqrt(1.0 - self.rho)
+        return [rate / root, np.full(t.shape, self.epsilon / root)]
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        rate, epsilon = scalars
+        s = self.rho * moments[0] + gradient * gradient
+        return theta - rate * gradient / (xp.sqrt(s) + epsilon), (s,)
+
+
+@dataclass(frozen=True)
+class Adam(_Settings):
+    """Adam (Kingma & Ba 2015, Algorithm 1), epsilon outside the bias-corrected root."""
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    n_moments: ClassVar[int] = 2
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        # rate * mhat / (sqrt(vhat) + epsilon) with mhat = (1 - beta1) m / (1 - beta1^t) and
+        # vhat = (1 - beta2) v / (1 - beta2^t); both sides of the fraction times
+        # sqrt((1 - beta2^t) / (1 - beta2)).
+        root = np.sqrt((1.0 - self.beta2**t) / (1.0 - self.beta2))
+        return [rate * root * (1.0 - self.beta1) / (1.0 - self.beta1**t), self.epsilon * root]
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        rate, epsilon = scalars[:2]
+        m, v = moments
+        m = self.beta1 * m + gradient
+        v = self.beta2 * v + gradient * gradient
+        return theta - rate * m / (xp.sqrt(v) + epsilon), (m, v)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2).
+
+    Each step also multiplies the weights, never the biases, by
+    ``1 - learning_rate * weight_decay``.
+    """
+
+    weight_decay: float = 1e-2
+
+    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
+        return [*super().scalars(t, rate), 1.0 - rate * self.weight_decay]
+
+    def update(
+        self,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: Scalars,
+        *,
+        n_weights: int,
+        xp: Namespace,
+    ) -> tuple[Array, Moments]:
+        theta = xp.concat([theta[:n_weights] * scalars[2], theta[n_weights:]])
+        return super().update(theta, moments, gradient, scalars, n_weights=n_weights, xp=xp)

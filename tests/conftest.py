@@ -1,0 +1,208 @@
+"""The fixture `lib` (one array library and device per test), options, and the last line's counts.
+
+A test that asks for `lib` runs once for every array library. A library that is not installed is
+skipped by its name. `--backends numpy,torch` runs on these only; then a missing one is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import LIBRARIES
+
+
+class Lib:
+    """An array library under test, and the few things a test needs to know of it."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.name, _, device = label.partition(":")
+        self.device = device or None
+        self.options = {"backend": self.name, "device": self.device}
+        self.xp = getattr(self, "_start_" + self.name)()
+        self.kind = type(self.asarray(np.zeros(1)))
+        # The stand-in that runs CuPy on a CPU has products of matrices, and no decompositions.
+        self.decomposes = self.name != "cupy" or not os.environ.get("XPNET_CUPY_ON_CPU")
+
+    def __repr__(self) -> str:
+        return f"Lib({self.label!r})"
+
+    def _start_numpy(self):
+        return np
+
+    def _start_array_api_strict(self):
+        import array_api_strict as strict
+
+        strict.set_array_api_strict_flags(
+            api_version="2024.12", boolean_indexing=False, data_dependent_shapes=False
+        )
+        return strict
+
+    def _start_torch(self):
+        import torch
+
+        return torch
+
+    def _start_jax(self):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        return jax.numpy
+
+    def _start_dpnp(self):
+        import dpnp
+
+        return dpnp
+
+    def _start_cupy(self):
+        import cupy
+
+        return cupy
+
+    def asarray(self, host):
+        """A fresh array of this library on this device, of the host array's dtype."""
+        host = np.array(host)  # a copy: no library may alias what the test keeps
+        if self.name == "numpy":
+            return host
+        if self.name == "torch":
+            return self.xp.tensor(host)
+        if self.name == "array_api_strict":
+            device = self.xp.Device(self.device) if self.device else None
+            return self.xp.asarray(host, device=device)
+        return self.xp.asarray(host)
+
+    def to_numpy(self, x) -> np.ndarray:
+        """A copy on the host, of the same dtype."""
+        if self.name == "torch":
+            return np.array(x.detach().cpu().numpy())
+        if self.name == "dpnp" or self.name == "cupy":
+            return np.array(self.xp.asnumpy(x))
+        if self.name == "array_api_strict":
+            return np.array(x.to_device(self.xp.Device("CPU_DEVICE")))
+        return np.array(x)
+
+    def pairs(self, parameters):
+        """[(W, b), ...] of NumPy arrays as this library's."""
+        return [(self.asarray(W), self.asarray(b)) for W, b in parameters]
+
+    def host(self, parameters):
+        """[(W, b), ...] of this library as NumPy's."""
+        return [(self.to_numpy(W), self.to_numpy(b)) for W, b in parameters]
+
+    def dtype_of(self, x) -> str:
+        """ "float32" for every library's float32."""
+        return str(x.dtype).rpartition(".")[2]
+
+    def owns(self, x) -> bool:
+        """Whether x is an array of this library, on this fixture's device."""
+        if not isinstance(x, self.kind):
+            return False
+        return self.name != "array_api_strict" or x.device == self.asarray(np.zeros(1)).device
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("xpnet")
+    group.addoption("--backends", help=f"run `lib` tests on these only, of: {', '.join(LIBRARIES)}")
+    group.addoption("--long", action="store_true", help="run the tests marked `long` too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = _wanted(config)
+    unknown = sorted(wanted - set(LIBRARIES))
+    if unknown:
+        raise pytest.UsageError(f"--backends: no library {unknown}; choose of {LIBRARIES}")
+    config.stash[_LIBS] = {}
+    config.stash[_RAN] = Counter()
+
+
+def _wanted(config: pytest.Config) -> set[str]:
+    """The labels asked for; "array_api_strict" stands for both of its devices."""
+    text = config.getoption("--backends")
+    if not text:
+        return set()
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    if "array_api_strict" in names:
+        names.add("array_api_strict:device1")
+    return names
+
+
+_LIBS = pytest.StashKey[dict]()
+_RAN = pytest.StashKey[Counter]()
+
+
+def _label(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("lib") if callspec else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = _wanted(config)
+    if wanted:
+        dropped = [item for item in items if _label(item) not in wanted | {None}]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if _label(item) in wanted | {None}]
+    for item in items:
+        if "long" in item.keywords and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="long: runs with --long"))
+        if "gpu" in item.keywords and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device"))
+
+
+def _has_gpu() -> bool:
+    try:
+        cuda = importlib.import_module("cupy").cuda
+    except ImportError:
+        return False
+    return cuda.is_available() and not cuda.runtime.is_hip
+
+
+@pytest.fixture(params=LIBRARIES)
+def lib(request: pytest.FixtureRequest) -> Lib:
+    """An array library and device: `lib.asarray`, `lib.to_numpy`, `lib.options`, `lib.xp`."""
+    label, started = request.param, request.config.stash[_LIBS]
+    if label not in started:
+        try:
+            started[label] = Lib(label)
+        except ImportError:
+            started[label] = "is not installed"
+        except Exception as error:  # dpnp and CuPy import without a device, and then fail
+            started[label] = f"has no usable device: {error}"
+    found = started[label]
+    if isinstance(found, str):
+        name = label.partition(":")[0]
+        if label in _wanted(request.config):
+            pytest.fail(f"--backends asks for {name}, but {name} {found}")
+        pytest.skip(f"{name} {found}")
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    if report.when == "call" and not report.skipped:
+        item.config.stash[_RAN][_label(item) or "no library"] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    ran = config.stash[_RAN]
+    labels = [label for label in (*LIBRARIES, "no library") if ran[label]]
+    if labels:
+        counts = ", ".join(f"{label} {ran[label]}" for label in labels)
+        terminalreporter.write_line(f"backends: {counts}")
+    path = os.environ.get("XPNET_TEST_REPORT")
+    if path:
+        stats = terminalreporter.stats
+        report = {
+            "passed": len(stats.get("passed", [])),
+            "failed": len(stats.get("failed", [])) + len(stats.get("error", [])),
+            "skipped": len(stats.get("skipped", [])),
+            "backends": {label: ran[label] for label in labels},
+        }
+        Path(path).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

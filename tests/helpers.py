@@ -1,0 +1,174 @@
+"""What several test files share: an independent NumPy net, small problems, and ways to compare.
+
+The formulas are written out again on purpose, as plain as the notes have them, so that a mistake in
+the library cannot hide behind the same mistake in its tests.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet
+
+LIBRARIES = (
+    "numpy",
+    "array_api_strict",
+    "array_api_strict:device1",
+    "torch",
+    "jax",
+    "dpnp",
+    "cupy",
+)
+HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
+OUTPUTS = ("sigmoid", "softmax", "identity")
+KINKED = ("relu", "leaky_relu", "elu")  # a derivative of low order jumps at z = 0
+
+VALUE = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.where(z > 0, z, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0.0))),
+    "softplus": lambda z: np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0.0),
+}
+SLOPE = {  # in terms of z, not of the output: not the library's form
+    "identity": np.ones_like,
+    "sigmoid": lambda z: np.exp(-z) / (1.0 + np.exp(-z)) ** 2,
+    "tanh": lambda z: 1.0 / np.cosh(z) ** 2,
+    "relu": lambda z: np.where(z > 0, 1.0, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0, 1.0, 0.01),
+    "elu": lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0.0))),
+    "softplus": lambda z: 1.0 / (1.0 + np.exp(-z)),
+}
+
+
+def per_layer(hidden, n_hidden):
+    """One activation name for each hidden layer, from one name or a list of them."""
+    return [hidden] * n_hidden if isinstance(hidden, str) else list(hidden)
+
+
+def draw_parameters(sizes, rng, scale=0.7):
+    """[(W, b), ...] in float64 with random W and random b, never b = 0."""
+    return [
+        (rng.normal(scale=scale, size=(n_out, n_in)), rng.normal(scale=0.5, size=(n_out, 1)))
+        for n_in, n_out in pairwise(sizes)
+    ]
+
+
+def draw_targets(output, n_y, m, rng):
+    """Y (n_y, m) in float64: 0/1, one-hot columns, or real numbers."""
+    if output == "sigmoid":
+        return rng.integers(0, 2, size=(n_y, m)).astype(float)
+    if output == "softmax":
+        return np.eye(n_y)[:, rng.integers(0, n_y, size=m)]
+    return rng.normal(size=(n_y, m))
+
+
+def hidden_inputs(parameters, X, hidden):
+    """The pre-activations Z of every hidden layer, and the logits."""
+    names = per_layer(hidden, len(parameters) - 1)
+    A, found = X, []
+    for layer, (W, b) in enumerate(parameters):
+        Z = W @ A + b
+        found.append(Z)
+        if layer < len(names):
+            A = VALUE[names[layer]](Z)
+    return found[:-1], found[-1]
+
+
+def problem(sizes, hidden, output, m, seed):
+    """(parameters, X, Y) in float64 whose hidden units all stay 1e-3 away from a kink."""
+    rng = np.random.default_rng(seed)
+    while True:
+        parameters = draw_parameters(sizes, rng)
+        X = rng.normal(size=(sizes[0], m))
+        names = per_layer(hidden, len(sizes) - 2)
+        inputs, _ = hidden_inputs(parameters, X, hidden)
+        pairs = zip(names, inputs, strict=True)
+        if all(np.min(np.abs(Z)) > 1e-3 for name, Z in pairs if name in KINKED):
+            return parameters, X, draw_targets(output, sizes[-1], m, rng)
+
+
+def reference_losses(Z, Y, output):
+    """One loss per example, (m,), from logits."""
+    if output == "sigmoid":
+        return np.sum(np.logaddexp(0.0, Z) - Y * Z, axis=0)
+    if output == "softmax":
+        top = np.max(Z, axis=0)
+        return top + np.log(np.sum(np.exp(Z - top), axis=0)) - np.sum(Y * Z, axis=0)
+    return 0.5 * np.sum((Z - Y) ** 2, axis=0)
+
+
+def reference_cost(parameters, X, Y, hidden, output, sample_weight=None, l2=0.0):
+    """The weighted mean of the losses, plus l2/2 times the squared weights (no biases)."""
+    _, Z = hidden_inputs(parameters, X, hidden)
+    losses = reference_losses(Z, Y, output)
+    penalty = 0.5 * l2 * sum(float(np.sum(W * W)) for W, _ in parameters)
+    return float(np.average(losses, weights=sample_weight)) + penalty
+
+
+def reference_gradients(parameters, X, Y, hidden, output, sample_weight=None, l2=0.0):
+    """Back-propagation in plain NumPy, with slopes written in terms of Z."""
+    names = per_layer(hidden, len(parameters) - 1)
+    inputs, Z = hidden_inputs(parameters, X, hidden)
+    A = [X] + [VALUE[name](z) for name, z in zip(names, inputs, strict=True)]
+    s = np.ones(X.shape[1]) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    if output == "sigmoid":
+        P = 1.0 / (1.0 + np.exp(-Z))
+    elif output == "softmax":
+        E = np.exp(Z - np.max(Z, axis=0))
+        P = E / np.sum(E, axis=0)
+    else:
+        P = Z
+    dZ = (P - Y) * (s / np.sum(s))
+    gradients = []
+    for layer in reversed(range(len(parameters))):
+        W, _ = parameters[layer]
+        gradients.insert(0, (dZ @ A[layer].T + l2 * W, np.sum(dZ, axis=1, keepdims=True)))
+        if layer:
+            dZ = (W.T @ dZ) * SLOPE[names[layer - 1]](inputs[layer - 1])
+    return gradients
+
+
+def relative(found, expected):
+    """The largest error over the largest expected entry: the infinity norm, relative."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    largest = np.max(np.abs(expected))
+    error = np.max(np.abs(found - expected))
+    return float(error / largest) if largest > 0 else float(error)
+
+
+def assert_pairs_close(found, expected, tolerance, what="layer"):
+    """Every array of [(W, b), ...] within `tolerance` in the relative infinity norm."""
+    assert len(found) == len(expected)
+    for layer, (f, e) in enumerate(zip(found, expected, strict=True), start=1):
+        for name, one, other in zip(("W", "b"), f, e, strict=True):
+            error = relative(one, other)
+            assert error <= tolerance, f"{what} {layer}, {name}: {error:.2e} > {tolerance:.0e}"
+
+
+def assert_pairs_equal(found, expected):
+    """Every array of [(W, b), ...] equal to the last bit."""
+    assert len(found) == len(expected)
+    for f, e in zip(found, expected, strict=True):
+        for one, other in zip(f, e, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@contextmanager
+def raises_on_purpose(kinds, *patterns):
+    """`pytest.raises` with several patterns, and the raise stands in xpnet's source, not deeper."""
+    with pytest.raises(kinds) as info:
+        yield info
+    last = str(info.traceback[-1].path)
+    assert last.startswith(str(Path(xpnet.__file__).parent)), f"raised in {last}: {info.value!r}"
+    for pattern in patterns:
+        assert re.search(pattern, str(info.value)), f"no {pattern!r} in: {info.value}"

@@ -1,0 +1,145 @@
+"""Activations and their slopes: right values on every library, no overflow, slopes from outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import HIDDEN, SLOPE, VALUE
+
+import xpnet
+from xpnet.activations import ACTIVATIONS
+
+GRID = np.concatenate([np.linspace(-6.0, 6.0, 41), [0.0, -30.0, 30.0, 1e-9, -1e-9]]).reshape(2, 23)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_value_and_slope_on_every_library(lib, name, dtype):
+    z = GRID.astype(dtype)
+    Z = lib.asarray(z)
+    A = getattr(xpnet, name)(Z)
+    slope = getattr(xpnet, f"{name}_slope")(A)
+    for found in (A, slope):
+        assert lib.owns(found)
+        assert lib.dtype_of(found) == dtype
+        assert tuple(found.shape) == z.shape
+    tolerance = 1e-14 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(
+        lib.to_numpy(A), VALUE[name](z.astype(float)), rtol=10 * tolerance, atol=tolerance
+    )
+    smooth = (np.abs(z) > 1e-6) | (name not in ("relu", "leaky_relu"))  # no derivative at a kink
+    np.testing.assert_allclose(
+        lib.to_numpy(slope)[smooth],
+        SLOPE[name](z.astype(float))[smooth],
+        rtol=10 * tolerance,
+        atol=tolerance,
+    )
+    np.testing.assert_array_equal(lib.to_numpy(Z), z)  # the input is as it was
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_slope_is_the_derivative_of_the_value(name):
+    z = np.linspace(-4.0, 4.0, 32)  # an even count: no point at the kink
+    h = 1e-6
+    value, slope = getattr(xpnet, name), getattr(xpnet, f"{name}_slope")
+    numeric = (value(z + h) - value(z - h)) / (2 * h)
+    np.testing.assert_allclose(slope(value(z)), numeric, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_extremes_neither_overflow_nor_warn(lib, name, dtype):
+    z = np.array([[-1e4, -745.0, -100.0, 0.0, 100.0, 745.0, 1e4]], dtype=dtype)
+    A = getattr(xpnet, name)(lib.asarray(z))
+    slope = getattr(xpnet, f"{name}_slope")(A)
+    assert np.all(np.isfinite(lib.to_numpy(A)))
+    assert np.all(np.isfinite(lib.to_numpy(slope)))
+    ends = {
+        "identity": (-1e4, 1e4),
+        "sigmoid": (0.0, 1.0),
+        "tanh": (-1.0, 1.0),
+        "relu": (0.0, 1e4),
+        "leaky_relu": (-1e2, 1e4),
+        "elu": (-1.0, 1e4),
+        "softplus": (0.0, 1e4),
+    }[name]
+    found = lib.to_numpy(A)[0, [0, -1]]
+    np.testing.assert_allclose(found, ends, rtol=1e-6, atol=1e-30)
+
+
+def test_affine_on_every_library(lib):
+    rng = np.random.default_rng(0)
+    W, A, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=(4, 1))
+    Z = xpnet.affine(lib.asarray(W), lib.asarray(A), lib.asarray(b))
+    assert lib.owns(Z)
+    assert lib.dtype_of(Z) == "float64"
+    np.testing.assert_allclose(lib.to_numpy(Z), W @ A + b, rtol=1e-13, atol=1e-13)
+
+
+def test_affine_is_the_loop_over_units_and_examples():
+    """The notes' four readings of a product are one product."""
+    rng = np.random.default_rng(1)
+    W, X, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 6)), rng.normal(size=(4, 1))
+    Z = xpnet.affine(W, X, b)
+    for i in range(4):
+        for j in range(6):
+            by_hand = sum(W[i, k] * X[k, j] for k in range(3)) + b[i, 0]
+            assert Z[i, j] == pytest.approx(by_hand, rel=1e-13, abs=1e-14)
+    columns = np.stack([sum(X[k, j] * W[:, k] for k in range(3)) for j in range(6)], axis=1)
+    np.testing.assert_allclose(Z - b, columns, rtol=1e-12, atol=1e-13)
+
+
+def test_the_table_names_every_activation():
+    assert set(HIDDEN) <= set(ACTIVATIONS)
+    for name, activation in ACTIVATIONS.items():
+        assert activation.name == name
+        assert callable(activation.value)
+        assert callable(activation.slope)
+
+
+def test_the_pair_in_the_table_is_the_public_function():
+    z = np.linspace(-3.0, 3.0, 12)
+    for name in HIDDEN:
+        pair = ACTIVATIONS[name]
+        a = pair.value(z, xp=np)
+        np.testing.assert_array_equal(a, getattr(xpnet, name)(z))
+        np.testing.assert_array_equal(pair.slope(a, xp=np), getattr(xpnet, f"{name}_slope")(a))
+
+
+def test_an_activation_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ACTIVATIONS["tanh"].name = "sinh"
+
+
+# Any logit one may meet, small and large, of both signs.
+LOGITS = np.concatenate(
+    [
+        np.linspace(-700.0, 700.0, 1001),
+        np.geomspace(1e-300, 700.0, 200),
+        -np.geomspace(1e-9, 40, 99),
+    ]
+)
+
+
+def test_sigmoid_is_symmetric():
+    up, down = xpnet.sigmoid(LOGITS), xpnet.sigmoid(-LOGITS)
+    assert np.all((up >= 0.0) & (up <= 1.0))
+    np.testing.assert_allclose(up + down, 1.0, rtol=0.0, atol=1e-15)
+
+
+def test_sigmoid_keeps_relative_precision_in_its_tail():
+    """The probability of a rare event keeps its digits, down to the smallest floats."""
+    z = -np.abs(LOGITS)
+    np.testing.assert_allclose(xpnet.sigmoid(z), np.exp(z) / (1.0 + np.exp(z)), rtol=1e-13)
+
+
+def test_softplus_minus_its_mirror_is_identity():
+    difference = xpnet.softplus(LOGITS) - xpnet.softplus(-LOGITS)
+    np.testing.assert_allclose(difference, LOGITS, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_activations_never_decrease(name):
+    assert np.all(np.diff(getattr(xpnet, name)(np.sort(LOGITS))) >= -1e-15)

@@ -1,0 +1,258 @@
+"""The callback protocol: any of three methods, a progress that reads the device when asked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from helpers import assert_pairs_equal, raises_on_purpose
+
+import xpnet
+
+RNG = np.random.default_rng(51)
+X = RNG.normal(size=(3, 20))
+Y = (X[:1] > 0).astype(float)
+X_VALID = RNG.normal(size=(3, 12))
+Y_VALID = (X_VALID[:1] > 0).astype(float)
+
+
+def make_net(lib=None, **settings):
+    options = lib.options if lib else {"backend": "numpy"}
+    return xpnet.DeepNet(
+        [3, 4, 1], hidden="tanh", output="sigmoid", dtype="float64", seed=1, **options, **settings
+    )
+
+
+class Recorder:
+    """Writes down every call; stops after `stop_after` epochs where given."""
+
+    def __init__(self, stop_after=None):
+        self.calls, self.epochs, self.costs, self.seconds = [], [], [], []
+        self.stop_after = stop_after
+
+    def on_fit_begin(self, net, progress):
+        self.calls.append("begin")
+        self.net, self.total = net, progress.epochs
+
+    def on_epoch_end(self, net, progress):
+        self.calls.append("epoch")
+        assert net is self.net
+        self.epochs.append(progress.epoch)
+        self.costs.append(progress.cost)
+        self.seconds.append(progress.seconds)
+        return self.stop_after is not None and len(self.epochs) >= self.stop_after
+
+    def on_fit_end(self, net, progress):
+        self.calls.append("end")
+        self.last_epoch = progress.epoch
+
+
+def test_the_calls_in_their_order(lib):
+    net, recorder = make_net(lib), Recorder()
+    x, y = lib.asarray(X), lib.asarray(Y)
+    history = net.fit(
+        x, y, optimizer=xpnet.Adam(0.01), epochs=4, batch_size=8, callbacks=[recorder]
+    )
+    assert recorder.calls == ["begin", "epoch", "epoch", "epoch", "epoch", "end"]
+    assert recorder.net is net
+    assert recorder.total == 4
+    assert recorder.costs == history.cost
+    assert all(type(cost) is float for cost in recorder.costs)
+    assert np.all(np.diff(recorder.epochs) == 1)
+    assert recorder.last_epoch == recorder.epochs[-1]
+    assert np.all(np.diff([0.0, *recorder.seconds]) >= 0.0)
+
+
+def test_a_true_return_stops_the_run(lib):
+    net, recorder = make_net(lib), Recorder(stop_after=3)
+    x, y = lib.asarray(X), lib.asarray(Y)
+    settings = {"optimizer": xpnet.Adam(0.01), "batch_size": 8}
+    history = net.fit(x, y, epochs=10, callbacks=[recorder], **settings)
+    assert len(history.cost) == 3
+    assert recorder.calls == ["begin", "epoch", "epoch", "epoch", "end"]
+    same = make_net(lib)
+    same.fit(x, y, epochs=3, **settings)
+    assert_pairs_equal(lib.host(net.parameters), lib.host(same.parameters))
+
+
+def test_all_callbacks_hear_of_the_epoch_that_one_of_them_stops():
+    stopper, listener = Recorder(stop_after=2), Recorder()
+    make_net().fit(X, Y, optimizer=xpnet.Adam(0.01), epochs=9, callbacks=(stopper, listener))
+    assert listener.calls == ["begin", "epoch", "epoch", "end"]
+
+
+class OnlyEpochs:
+    count = 0
+
+    def on_epoch_end(self, net, progress):
+        self.count += 1
+
+
+class OnlyEnd:
+    count = 0
+
+    def on_fit_end(self, net, progress):
+        self.count += 1
+
+
+class OnlyBegin:
+    count = 0
+
+    def on_fit_begin(self, net, progress):
+        self.count += 1
+
+
+def test_a_callback_may_have_any_of_the_three_methods():
+    some = [OnlyBegin(), OnlyEpochs(), OnlyEnd()]
+    make_net().fit(X, Y, optimizer=xpnet.Adam(0.01), epochs=3, callbacks=some)
+    assert [one.count for one in some] == [1, 3, 1]
+
+
+def test_an_object_with_none_of_them_is_an_error():
+    with raises_on_purpose((TypeError, ValueError), "callback", "on_epoch_end"):
+        make_net().fit(X, Y, optimizer=xpnet.Adam(0.01), epochs=1, callbacks=[object()])
+
+
+class Watches:
+    """Reads the validation figures, and computes them again by the net's own functions."""
+
+    def __init__(self, x, y):
+        self.x, self.y, self.read, self.again = x, y, [], []
+
+    def on_epoch_end(self, net, progress):
+        self.read.append((progress.validation_cost, progress.validation_accuracy))
+        self.again.append(float(net.cost(self.x, self.y)))
+
+
+def test_validation_figures(lib):
+    """After each epoch's updates: the cost without penalty, and the share of right labels."""
+    net = make_net(lib)
+    x_valid, y_valid = lib.asarray(X_VALID), lib.asarray(Y_VALID)
+    watches = Watches(x_valid, y_valid)
+    history = net.fit(
+        lib.asarray(X),
+        lib.asarray(Y),
+        optimizer=xpnet.Adam(0.1),
+        epochs=5,
+        batch_size=8,
+        validation=(x_valid, y_valid),
+        callbacks=[watches],
+    )
+    assert history.validation_cost == [cost for cost, _ in watches.read]
+    assert history.validation_accuracy == [accuracy for _, accuracy in watches.read]
+    figures = [*history.validation_cost, *history.validation_accuracy]
+    assert all(type(value) is float for value in figures)
+    np.testing.assert_allclose(history.validation_cost, watches.again, rtol=1e-12)
+    right = np.mean(lib.to_numpy(net.predict(x_valid)) == Y_VALID)
+    assert history.validation_accuracy[-1] == pytest.approx(right, abs=1e-12)
+
+
+def test_validation_changes_no_parameter():
+    plain, watched = make_net(), make_net()
+    settings = {"optimizer": xpnet.Adam(0.1), "epochs": 4, "batch_size": 8}
+    plain.fit(X, Y, **settings)
+    watched.fit(X, Y, validation=(X_VALID, Y_VALID), **settings)
+    assert_pairs_equal(plain.parameters, watched.parameters)
+
+
+def test_softmax_accuracy_counts_labels():
+    rng = np.random.default_rng(52)
+    x, labels = rng.normal(size=(4, 15)), rng.integers(0, 3, size=15)
+    net = xpnet.DeepNet([4, 3], output="softmax", backend="numpy", dtype="float64", seed=2)
+    history = net.fit(x, labels, optimizer=xpnet.Adam(0.1), epochs=3, validation=(x, labels))
+    assert history.validation_accuracy[-1] == pytest.approx(np.mean(net.predict(x) == labels))
+
+
+def test_without_validation_there_are_no_figures():
+    history = make_net().fit(X, Y, optimizer=xpnet.Adam(0.1), epochs=2)
+    assert not history.validation_cost
+    assert not history.validation_accuracy
+
+
+class Reads:
+    def on_epoch_end(self, net, progress):
+        self.figures = progress.cost, progress.validation_cost, progress.validation_accuracy
+
+
+class ReadsNothing:
+    def on_epoch_end(self, net, progress):
+        assert progress.epoch <= progress.epochs
+
+
+@pytest.mark.parametrize("lib", ["torch"], indirect=True)
+def test_figures_are_fetched_only_when_read(lib, monkeypatch):
+    """Counts every way a tensor becomes a number; not reading must cost far fewer of them."""
+    fetches = []
+    for name in ("numpy", "item", "tolist", "__float__", "__bool__", "__array__"):
+        original = getattr(lib.xp.Tensor, name)
+
+        def counting(self, *args, original=original, **kwargs):
+            fetches.append(self.shape)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(lib.xp.Tensor, name, counting)
+    arrays = [lib.asarray(array) for array in (X, Y, X_VALID, Y_VALID)]
+    counts, costs = {}, {}
+    for kind in (Reads, ReadsNothing):
+        net = make_net(lib)
+        fetches.clear()
+        history = net.fit(
+            *arrays[:2],
+            optimizer=xpnet.Adam(0.01),
+            epochs=30,
+            batch_size=8,
+            validation=arrays[2:],
+            callbacks=[kind()],
+        )
+        counts[kind] = len(fetches)
+        costs[kind] = history.cost + history.validation_cost
+    assert costs[Reads] == costs[ReadsNothing]
+    in_the_end = 3 * 30  # the histories are fetched once the run is over
+    assert counts[ReadsNothing] <= in_the_end + 20
+    assert counts[Reads] >= 3 * 30
+
+
+def test_a_callback_that_raises_ends_the_run_with_its_own_error():
+    class Breaks:
+        def on_epoch_end(self, net, progress):
+            raise KeyboardInterrupt
+
+    net = make_net()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, optimizer=xpnet.Adam(0.1), epochs=4, callbacks=[Breaks()])
+    assert math.isfinite(float(net.cost(X, Y)))
+    net.fit(X, Y, optimizer=xpnet.Adam(0.1), epochs=1)  # and the net trains on
+
+
+def test_a_callback_may_assign_parameters():
+    """The run goes on from what was assigned."""
+    start = make_net().parameters
+
+    class GoesBack:
+        def on_epoch_end(self, net, progress):
+            if progress.epoch == progress.epochs - 1:
+                net.parameters = start
+
+    net, once = make_net(), make_net()
+    settings = {"optimizer": xpnet.GradientDescent(0.1)}
+    net.fit(X, Y, epochs=4, callbacks=[GoesBack()], **settings)
+    once.fit(X, Y, epochs=1, **settings)
+    assert_pairs_equal(net.parameters, once.parameters)
+
+
+def test_a_callback_sees_the_parameters_of_the_epoch_it_is_told_of(lib):
+    """What the callback reads from the net mid-run is the run's own state, not the start's."""
+    seen = []
+
+    class Keeps:
+        def on_epoch_end(self, net, progress):
+            seen.append(lib.host(net.parameters))
+
+    x, y = lib.asarray(X), lib.asarray(Y)
+    settings = {"optimizer": xpnet.Adam(0.1), "batch_size": 8}
+    make_net(lib).fit(x, y, epochs=3, callbacks=[Keeps()], **settings)
+    for epochs in (1, 2, 3):
+        net = make_net(lib)
+        net.fit(x, y, epochs=epochs, **settings)
+        assert_pairs_equal(lib.host(net.parameters), seen[epochs - 1])

@@ -1,0 +1,204 @@
+"""Optimisers against torch.optim in float64, and their settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import assert_pairs_close, draw_parameters, draw_targets, raises_on_purpose
+
+import xpnet
+
+STEPS = 20
+SIZES = [3, 5, 2]
+
+
+def start(seed=21):
+    rng = np.random.default_rng(seed)
+    parameters = draw_parameters(SIZES, rng)
+    return parameters, rng.normal(size=(3, 16)), draw_targets("sigmoid", 2, 16, rng)
+
+
+def train(optimizer, l2=0.0, **options):
+    parameters, X, Y = start()
+    options = {"backend": "numpy", "dtype": "float64"} | options
+    net = xpnet.DeepNet(SIZES, hidden="tanh", output="sigmoid", **options)
+    net.parameters = parameters
+    history = net.fit(X, Y, optimizer=optimizer, epochs=STEPS, l2=l2)
+    return net, history
+
+
+def torch_train(make_optimizer, l2=0.0):
+    """The same problem by autograd and torch's own optimiser: (pairs, costs)."""
+    torch = pytest.importorskip("torch")
+    parameters, X, Y = start()
+    x, y = torch.tensor(X), torch.tensor(Y)
+    pairs = [[torch.tensor(array, requires_grad=True) for array in pair] for pair in parameters]
+    weights, biases = [W for W, _ in pairs], [b for _, b in pairs]
+    optimizer, costs = make_optimizer(torch.optim, weights, biases), []
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    for _ in range(STEPS):
+        A = torch.tanh(weights[0] @ x + biases[0])
+        Z = weights[1] @ A + biases[1]
+        cost = loss(Z, y, reduction="sum") / x.shape[1] + 0.5 * l2 * sum(
+            (W**2).sum() for W in weights
+        )
+        optimizer.zero_grad()
+        cost.backward()
+        costs.append(cost.item())
+        optimizer.step()
+    return [tuple(array.detach().numpy() for array in pair) for pair in pairs], costs
+
+
+CASES = {
+    "GradientDescent": (
+        lambda: xpnet.GradientDescent(0.3),
+        lambda o, W, b: o.SGD(W + b, lr=0.3),
+    ),
+    "Momentum": (
+        lambda: xpnet.Momentum(0.1, momentum=0.9),
+        lambda o, W, b: o.SGD(W + b, lr=0.1, momentum=0.9),
+    ),
+    "Nesterov": (
+        lambda: xpnet.Momentum(0.1, momentum=0.8, nesterov=True),
+        lambda o, W, b: o.SGD(W + b, lr=0.1, momentum=0.8, nesterov=True),
+    ),
+    "Adam": (
+        lambda: xpnet.Adam(0.05),
+        lambda o, W, b: o.Adam(W + b, lr=0.05, betas=(0.9, 0.999), eps=1e-8),
+    ),
+    "Adam-settings": (
+        lambda: xpnet.Adam(0.02, beta1=0.7, beta2=0.95, epsilon=1e-3),
+        lambda o, W, b: o.Adam(W + b, lr=0.02, betas=(0.7, 0.95), eps=1e-3),
+    ),
+    "AdamW": (  # the decay is on weights only, never on biases
+        lambda: xpnet.AdamW(0.05, weight_decay=0.1),
+        lambda o, W, b: o.AdamW(
+            [{"params": W, "weight_decay": 0.1}, {"params": b, "weight_decay": 0.0}],
+            lr=0.05,
+            eps=1e-8,
+        ),
+    ),
+    "AdamW-default": (
+        lambda: xpnet.AdamW(),
+        lambda o, W, b: o.AdamW(
+            [{"params": W, "weight_decay": 1e-2}, {"params": b, "weight_decay": 0.0}],
+            lr=1e-3,
+            eps=1e-8,
+        ),
+    ),
+    "RMSProp": (
+        lambda: xpnet.RMSProp(0.01),
+        lambda o, W, b: o.RMSprop(W + b, lr=0.01, alpha=0.9, eps=1e-8),
+    ),
+    "RMSProp-settings": (
+        lambda: xpnet.RMSProp(0.01, rho=0.5, epsilon=1e-4),
+        lambda o, W, b: o.RMSprop(W + b, lr=0.01, alpha=0.5, eps=1e-4),
+    ),
+}
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.2], ids=["", "l2"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_as_torch_optim(case, l2):
+    ours, theirs = CASES[case]
+    net, history = train(ours(), l2=l2)
+    expected, costs = torch_train(theirs, l2=l2)
+    assert_pairs_close(net.parameters, expected, 1e-10)
+    np.testing.assert_allclose(history.cost, costs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["generic", "numpy"])
+@pytest.mark.parametrize("case", CASES)
+def test_one_step_by_hand(case, engine):
+    """The first update of each rule, from the gradient alone: no memory yet, corrections at 1."""
+    optimizer = CASES[case][0]()
+    parameters, X, Y = start()
+    net = xpnet.DeepNet(SIZES, hidden="tanh", output="sigmoid", backend="numpy", dtype="float64")
+    net.parameters = parameters
+    gradients = net.gradients(X, Y)
+    with xpnet.engines.use(engine):
+        net.fit(X, Y, optimizer=optimizer, epochs=1)
+    lr, expected = optimizer.learning_rate, []
+    for theta, g in zip(parameters, gradients, strict=True):
+        pair = []
+        for position, (t, d) in enumerate(zip(theta, g, strict=True)):
+            if isinstance(optimizer, xpnet.GradientDescent):
+                new = t - lr * d
+            elif isinstance(optimizer, xpnet.Momentum):
+                v = -lr * d
+                new = t + (optimizer.momentum * v - lr * d if optimizer.nesterov else v)
+            elif isinstance(optimizer, xpnet.RMSProp):
+                v = (1 - optimizer.rho) * d**2
+                new = t - lr * d / (np.sqrt(v) + optimizer.epsilon)
+            else:
+                new = t - lr * d / (np.abs(d) + optimizer.epsilon)
+                if isinstance(optimizer, xpnet.AdamW) and position == 0:
+                    new = new - lr * optimizer.weight_decay * t
+            pair.append(new)
+        expected.append(tuple(pair))
+    assert_pairs_close(net.parameters, expected, 1e-12)
+
+
+def test_defaults():
+    assert xpnet.Adam() == xpnet.Adam(learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8)
+    assert xpnet.AdamW() == xpnet.AdamW(
+        learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=1e-2
+    )
+    assert xpnet.RMSProp() == xpnet.RMSProp(learning_rate=1e-3, rho=0.9, epsilon=1e-8)
+    assert xpnet.Momentum(0.1) == xpnet.Momentum(learning_rate=0.1, momentum=0.9, nesterov=False)
+    assert xpnet.GradientDescent(0.1).learning_rate == 0.1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_settings_are_frozen(case):
+    optimizer = CASES[case][0]()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        optimizer.learning_rate = 1.0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_leaves_the_settings_alone_and_lowers_the_cost(case):
+    optimizer = CASES[case][0]()
+    before = dataclasses.asdict(optimizer)
+    _, history = train(optimizer)
+    assert dataclasses.asdict(optimizer) == before
+    assert history.cost[-1] < history.cost[0]
+
+
+@pytest.mark.parametrize("case", ["Momentum", "Adam", "AdamW", "RMSProp"])
+def test_one_settings_object_serves_two_nets(case):
+    """State is with the run, not with the settings: the second net trains as the first."""
+    optimizer = CASES[case][0]()
+    first, _ = train(optimizer)
+    second, _ = train(optimizer)
+    for one, other in zip(first.parameters, second.parameters, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: xpnet.GradientDescent(-0.1), "learning_rate"),
+        (lambda: xpnet.GradientDescent(float("nan")), "learning_rate"),
+        (lambda: xpnet.Adam(float("inf")), "learning_rate"),
+        (lambda: xpnet.Momentum(0.1, momentum=1.0), "momentum"),
+        (lambda: xpnet.Momentum(0.1, momentum=-0.1), "momentum"),
+        (lambda: xpnet.Adam(beta1=1.0), "beta1"),
+        (lambda: xpnet.Adam(beta2=-0.5), "beta2"),
+        (lambda: xpnet.Adam(epsilon=-1e-8), "epsilon"),
+        (lambda: xpnet.AdamW(weight_decay=-0.1), "weight_decay"),
+        (lambda: xpnet.RMSProp(rho=1.5), "rho"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_settings_out_of_range(make, named):
+    with raises_on_purpose(ValueError, named):
+        make()
+
+
+def test_numpy_scalars_as_settings_do_not_promote_a_float32_net():
+    net, _ = train(xpnet.Adam(np.float64(0.05)), dtype="float32")
+    assert {array.dtype for pair in net.parameters for array in pair} == {np.dtype("float32")}
