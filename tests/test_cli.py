@@ -311,7 +311,7 @@ def test_info_of_what_is_missing_or_broken(run, monkeypatch):
         ("--target y", "'--target': the digits have their labels"),
         ("--out nowhere/model", "'--out': there is no folder nowhere"),
         ("--out .", "'--out': . is not a regular file"),
-        ("--width 3", "No such option: --width"),
+        ("--width 3", "No such option"),
         ("--target", "requires an argument"),
         ("a.csv b.csv", "unexpected"),
     ],

@@ -587,8 +587,8 @@ def test_from_numpy_to_every_library(lib):
 
 @pytest.mark.parametrize(
     "duplicate",
-    [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
-    ids=["deepcopy", "pickle"],
+    [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
+    ids=["copy", "deepcopy", "pickle"],
 )
 def test_copies_of_a_trained_net(lib, duplicate):
     X, Y = data()

@@ -9,15 +9,18 @@ HEAVY = {"torch", "jax", "cupy", "dpnp", "sklearn", "typer", "rich", "matplotlib
 
 TIMED_IMPORT = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import {module}
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, sorted({{name.partition(".")[0] for name in sys.modules}})]))
 """
 
 
 def timed_import(module: str) -> tuple[float, set[str]]:
-    """Seconds and top-level modules of importing ``module`` in a new interpreter."""
+    """Processor seconds and top-level modules of importing ``module`` in a new interpreter.
+
+    Not wall time: what else the machine does is no cost of the import.
+    """
     # -P: the current directory must not shadow an installed package.
     command = [sys.executable, "-P", "-c", TIMED_IMPORT.format(module=module)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -35,7 +38,7 @@ def test_import_costs_little_more_than_numpy():
     seconds: dict[str, list[float]] = {"numpy": [], "xpnet": []}
     for module in seconds:
         timed_import(module)  # files in the cache, byte code written
-    for _ in range(5):  # interleaved: a busy machine slows both
+    for _ in range(5):  # interleaved, so that both meet the same machine
         for module, runs in seconds.items():
             runs.append(timed_import(module)[0])
     extra = statistics.median(seconds["xpnet"]) - statistics.median(seconds["numpy"])

@@ -22,7 +22,7 @@ from xpnet.arguments import (
     check_sizes,
     orders,
 )
-from xpnet.backend import Backend, place_of, select, to_numpy
+from xpnet.backend import Backend, is_host, place_of, select, to_numpy
 from xpnet.engines import Engine, engine_for
 from xpnet.exceptions import ModelFileError
 from xpnet.initializers import initial_parameters
@@ -262,7 +262,7 @@ class DeepNet:
     def _prefetches(self, X: Any, batch_size: int | None, wanted: bool | None) -> bool:
         """Whether X stays on the host and is copied to the device batch by batch."""
         room = self._room()
-        on_host = room is not None and not self._place.holds(X)
+        on_host = room is not None and is_host(X)
         if wanted and not on_host:
             raise ValueError(
                 f"prefetch=True is for host data and a net on a GPU, not {self._place}"
@@ -272,8 +272,10 @@ class DeepNet:
         if wanted is not None or not on_host or batch_size is None:
             return bool(wanted)
         itemsize = 8 if self._place.dtype_name == "float64" else 4
+        n_x, m = np.shape(X)
         assert room is not None
-        return int(np.prod(np.shape(X))) * itemsize > 0.8 * room
+        # the rest is for the net and a minibatch
+        return (n_x + self.sizes[-1] + 1) * m * itemsize > 0.8 * room
 
     def _starting_state(self, optimizer: Optimizer, resume: bool) -> TrainingState:
         state = self._state
@@ -484,7 +486,7 @@ class DeepNet:
         """X (n_x, m), checked, in this net's place and dtype."""
         self._bind_to(X)
         # A GPU's engine moves host data itself, as much at a time as fits.
-        on_host = self._room() is not None and not self._place.holds(X)
+        on_host = self._room() is not None and is_host(X)
         place = self._host() if on_host else self._place
         X = data.admit(X, "X", place, moves=not self._follows)
         data.check_finite(X.T, "X", place)
@@ -515,7 +517,7 @@ class DeepNet:
     ) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
         moves = not self._follows
-        host = not is_array_api_obj(x) or (moves and isinstance(x, np.ndarray))
+        host = not is_array_api_obj(x) or (moves and is_host(x))
         at = self._host() if host else self._place
         ready = check(data.admit(x, what, at, moves=moves), at)
         if on_host or not host:

@@ -154,6 +154,7 @@ class Run:
     ) -> None:
         self.net = net
         self.program = program
+        self._xp = program.engine.backend.xp
         self.plan = plan
         self.callbacks = tuple(callbacks)
         self.evaluate = evaluate
@@ -229,8 +230,10 @@ class Run:
     # -- reading the device --------------------------------------------------------------
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
-        for costs, weights in self._costs:
-            self.history.cost += _epoch_costs(to_numpy(costs), weights)
+        if self._costs:
+            costs, weights = zip(*self._costs, strict=True)
+            together = costs[0] if len(costs) == 1 else self._xp.concat(costs)
+            self.history.cost += _epoch_costs(to_numpy(together), np.concatenate(weights))
         for cost, accuracy in self._validation:
             self.history.validation_cost.append(float(cost))
             if accuracy is not None:
@@ -245,8 +248,7 @@ class Run:
 
     def _finite(self) -> bool:
         # A sum is finite only if its terms are.
-        total = self.program.engine.backend.xp.sum(self.program.theta)
-        return bool(np.isfinite(float(total)))
+        return bool(np.isfinite(float(self._xp.sum(self.program.theta))))
 
     def _check(self) -> None:
         first = self._kept[0]

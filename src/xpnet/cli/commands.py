@@ -15,6 +15,10 @@ from xpnet.cli.info import info
 from xpnet.cli.problem import UsageProblem
 from xpnet.cli.train import EXAMPLES, INTERRUPTED, train
 
+# ClickException, the base of all that Typer tells a user: click's in older versions of Typer, a
+# private one in newer versions.
+TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
+
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then the end."""
@@ -39,10 +43,8 @@ class Commands(TyperGroup):
         # Not standalone: errors come out as exceptions and exit codes as the result, so that they
         # can be told in one line here.
         try:
-            code = super().main(
-                args, prog_name or "xpnet", complete_var, False, windows_expand_args, **extra
-            )
-        except typer.TyperException as error:
+            code = super().main(args, "xpnet", complete_var, False, windows_expand_args, **extra)
+        except TYPER_ERROR as error:
             context = getattr(error, "ctx", None)
             see = f" (see {context.command_path} --help)" if context is not None else ""
             # "Value error" is how newer versions of Typer begin a message about a choice.

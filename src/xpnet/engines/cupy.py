@@ -49,7 +49,7 @@ from xpnet.parameters import Layer, Layout
 THREADS = 256
 MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU
 PENALTY_BLOCKS = 64
-STEPS_AHEAD = 256  # steps whose orders and scalars are uploaded together
+STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
 
 # Numbers as in kernels.cu.
 _ACTIVATIONS = {
@@ -286,7 +286,7 @@ class Program(generic.Program):
     """One recording per batch length; state, gradient and schedule in arrays of its own."""
 
     def start(self) -> None:
-        with self._explained(0):
+        with self._explained(self.batch_size or len(self.data.X), with_net=True):
             self._allocate()
 
     def _allocate(self) -> None:
@@ -298,12 +298,17 @@ class Program(generic.Program):
         self.moments = tuple(moments)
         self.gradient = cupy.zeros_like(self.theta)
         self.gradients = layout.layers(self.gradient, xp=cupy)
-        m = len(self.data.X)
+        m, n_x = self.data.X.shape
+        on_host = isinstance(self.data.X, np.ndarray)
+        self.feed = Feed(self.data, self.batch_size) if on_host and self.batch_size else None
         self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
-        self.epochs_ahead = max(1, STEPS_AHEAD // self.steps_per_epoch)
+        # as many epochs as make a worthwhile run, if their orders stay small beside the data
+        ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
+        self.epochs_ahead = max(1, ahead)
         steps = self.epochs_ahead * self.steps_per_epoch
         columns = 1 + (PENALTY_BLOCKS if self.penalized else 0)
-        self.order = cupy.empty((self.epochs_ahead, m if self.batch_size else 0), np.int32)
+        gathers = self.batch_size is not None and self.feed is None
+        self.order = cupy.empty((self.epochs_ahead, m if gathers else 0), np.int32)
         self.costs = cupy.zeros((steps, columns), dtype)
         self.step_number = cupy.zeros(1, np.int32)
         # the penalty, the optimiser's scalars, and 1 over the batch's sum of weights
@@ -311,8 +316,6 @@ class Program(generic.Program):
         self.width = np.int32(n_scalars + 1)
         self.table = cupy.empty((steps, n_scalars + 1), dtype)
         self.weights = None if self.data.w is None else to_numpy(self.data.w).astype(np.float64)
-        on_host = isinstance(self.data.X, np.ndarray)
-        self.feed = Feed(self.data, self.batch_size) if on_host and self.batch_size else None
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
@@ -328,7 +331,7 @@ class Program(generic.Program):
         stream = cupy.cuda.get_current_stream()
         batches = [batch for batch, _ in zip(self.minibatches(orders), table, strict=False)]
         weight = np.ones((len(table), 1))
-        if orders is not None:
+        if orders is not None and self.order.size:
             self.order[: len(orders)].set(np.ascontiguousarray(orders, np.int32), stream=stream)
         if self.weights is not None:
             weight[:, 0] = [self.weights[batch].sum() for batch in batches]
@@ -368,7 +371,7 @@ class Program(generic.Program):
         self.recordings[length, slot] = ops.calls
 
     @contextmanager
-    def _explained(self, batch: int) -> Iterator[None]:
+    def _explained(self, batch: int, with_net: bool = False) -> Iterator[None]:
         """Out of memory, said with what was needed, what there is, and what would fit."""
         free = free_bytes()
         try:
@@ -376,21 +379,24 @@ class Program(generic.Program):
         except cupy.cuda.memory.OutOfMemoryError as error:
             n_x, *hidden, n_y = self.engine.objective.sizes
             item = self.data.X.dtype.itemsize
-            # a batch's rows and share, products, their derivatives, and the losses
-            example = item * (n_x + 2 + 2 * sum(hidden) + 3 * n_y)
-            n_vectors = 2 + 2 * len(self.moments) + 1  # state, the copy kept of it, gradient
-            net = 0 if batch else item * n_vectors * self.engine.objective.layout.n_parameters
-            fits = max(0, free - net) // example
+            # of each example: its rows and share (twice where prefetched), products and their
+            # derivatives, and its loss
+            copies = 2 if isinstance(self.data.X, np.ndarray) else 1
+            example = item * (copies * (n_x + n_y + 1) + 2 * sum(hidden) + 2 * n_y + 1)
+            n_vectors = 2 * (1 + len(self.moments)) + 1  # state, the copy kept of it, gradient
+            net = item * n_vectors * self.ops.layout.n_parameters if with_net else 0
+            rounding = 512 * (4 * len(hidden) + 16)  # the pool rounds every array up
+            fits = max(0, free - net - rounding) // example
             clear_frames(error.__traceback__)  # they hold the arrays that did fit
             raise MemoryError(
-                f"a training step needs {net + batch * example:,} bytes on "
+                f"a training step needs {net + batch * example + rounding:,} bytes on "
                 f"{self.engine.backend.device_name}, where {free:,} are free: "
                 + (f"the largest batch_size that fits is {fits:,}" if fits else "no batch fits")
                 + ". The net is unchanged"
             ) from error
 
     def snapshot(self) -> tuple[Array, Moments]:
-        with self._explained(0):
+        with self._explained(0, with_net=True):
             theta, *moments = self.state.copy()
         return theta, tuple(moments)
 
@@ -408,7 +414,7 @@ def free_bytes() -> int:
     return min(free, limit - pool.used_bytes()) if limit else free
 
 
-def in_parts(m: int, compute: Callable[[slice], Array]) -> list[Array]:
+def in_parts(m: int, compute: Callable[[slice], Any]) -> list[Any]:
     """``compute`` over all of ``m`` examples, in halves of halves where memory runs out."""
     results, start, size = [], 0, m
     while start < m:
@@ -431,14 +437,15 @@ class Engine(generic.Engine):
     program_type = Program
 
     def predict(self, theta: Array, X: Array) -> Array:
-        rows, loss = X.T, self.objective.loss  # host rows are moved part by part
+        rows = X.T  # host rows are moved part by part
+        out = cupy.empty((len(rows), self.objective.sizes[-1]), theta.dtype)
 
-        def compute(part: slice) -> Array:
+        def compute(part: slice) -> None:
             ops, Z = self._forward(theta, cupy.asarray(rows[part]))
-            return ops.predict(loss, Z)
+            out[part] = ops.predict(self.objective.loss, Z)
 
-        parts = in_parts(len(rows), compute)
-        return (parts[0] if len(parts) == 1 else cupy.concatenate(parts)).T
+        in_parts(len(rows), compute)
+        return out.T
 
     def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
         X, Y, w = data

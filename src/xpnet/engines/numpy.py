@@ -126,7 +126,11 @@ class Recorder(Leaves):
     def predict(self, loss: Loss, Z: Array) -> Array:
         loss = loss.exact
         if loss == bernoulli:
-            self._sigmoid(Z)
+            # 1 / (1 + e^-z) keeps the digits of probabilities near 0, which tanh loses
+            self.do(np.negative, Z, Z)
+            self.do(np.exp, Z, Z)
+            self.do(np.add, Z, self.one, Z)
+            self.do(np.divide, self.one, Z, Z)
         elif loss == categorical:
             row = np.empty((1, Z.shape[1]), self.dtype)
             self.do(np.maximum.reduce, Z, axis=0, keepdims=True, out=row)

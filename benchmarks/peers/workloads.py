@@ -1,0 +1,136 @@
+"""The rows of the table: nets, data, and the ratios that xpnet wants to stay under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+# The columns of the table, in order, and the candidates that only set a scale.
+PEERS = ("floor", "sklearn", "torch", "jax", "jax-scan")
+ORDER_SEED = 7
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A net, its data, and how much of it one round times.
+
+    ``limits`` are the targets per column of ``PEERS``: xpnet's time over the peer's.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    m: int
+    batch_size: int | None  # None: full-batch gradient descent
+    epochs: int  # of one round
+    limits: dict[str, float]
+    hidden: str = "relu"
+    kind: str = "training"  # or "inference", "lbfgs"
+    rate: float = 1e-3
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * (1 if self.batch_size is None else self.m // self.batch_size)
+
+    @property
+    def binary(self) -> bool:
+        return self.sizes[-1] == 1
+
+    def data(self, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows X (m, n_x) and labels (m,): a noisy linear rule, so that there is a loss to lower."""
+        generator = np.random.default_rng(3)
+        X = generator.standard_normal((self.m, self.sizes[0]), dtype=np.float32)
+        rule = generator.standard_normal((self.sizes[0], max(2, self.sizes[-1])))
+        scores = X @ rule.astype(np.float32)
+        scores += generator.standard_normal(scores.shape, dtype=np.float32) * scores.std()
+        return X.astype(dtype), scores.argmax(axis=1)
+
+    def parameters(self, dtype: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The initial ``[(W (n_out, n_in), b (n_out, 1)), ...]``."""
+        generator = np.random.default_rng(5)
+        return [
+            (
+                (generator.standard_normal((n, k)) * np.sqrt(2.0 / k)).astype(dtype),
+                np.zeros((n, 1), dtype),
+            )
+            for k, n in pairwise(self.sizes)
+        ]
+
+    def orders(self) -> list[np.ndarray]:
+        """The order of the examples in each epoch: scikit-learn's, for it cannot be told another."""
+        state, order, orders = np.random.RandomState(ORDER_SEED), np.arange(self.m), []
+        for _ in range(self.epochs):
+            shuffled = np.arange(self.m)
+            state.shuffle(shuffled)
+            order = order[shuffled]
+            orders.append(order)
+        return orders
+
+    def cost(self, parameters: list[tuple[np.ndarray, np.ndarray]], dtype: str) -> float:
+        """The mean loss over all examples in float64: what candidates are compared by."""
+        X, y = self.data(dtype)
+        A = X.astype(np.float64).T
+        for l, (W, b) in enumerate(parameters):
+            Z = W.astype(np.float64) @ A + b.astype(np.float64).reshape(-1, 1)
+            last = l == len(parameters) - 1
+            A = Z if last else np.tanh(Z) if self.hidden == "tanh" else np.maximum(Z, 0.0)
+        if self.binary:
+            return float(np.mean(np.logaddexp(0.0, A[0]) - y * A[0]))
+        high = A.max(axis=0)
+        log_sum = high + np.log(np.exp(A - high).sum(axis=0))
+        return float(np.mean(log_sum - A[y, np.arange(len(y))]))
+
+
+def _limits(*values: float | None) -> dict[str, float]:
+    return {peer: v for peer, v in zip(PEERS, values, strict=False) if v is not None}
+
+
+def _mnist(hidden: tuple[int, ...], batch: int, batches: int, epochs: int, *limits: float):
+    name = "-".join(map(str, (784, *hidden, 10)))
+    return Workload(
+        name, (784, *hidden, 10), batch * batches, batch, epochs, _limits(*limits)
+    )
+
+
+WORKLOADS = (
+    Workload(
+        "planar", (2, 4, 1), 400, None, 2000, _limits(2.8, 0.18, 0.09, 0.47), "tanh", rate=0.5
+    ),
+    Workload("30-32-1", (30, 32, 1), 2048, 32, 20, _limits(3.2, 0.125, 0.085, 0.47)),
+    Workload("64-64-10", (64, 64, 10), 2048, 64, 20, _limits(2.2, 0.22, 0.20, 0.82, 1.6)),
+    _mnist((256, 128), 128, 32, 4, 1.3, 0.48, 0.80, 1.0, 1.08),
+    _mnist((1024, 1024), 256, 8, 2, 1.14, 0.79, 0.96, 0.89, 0.9),
+    _mnist((256,), 128, 32, 4, 1.32, 0.46, 0.81, 1.0, 1.06),
+    _mnist((1024,), 128, 16, 3, 1.32, 0.65, 0.97, 1.0, 1.01),
+    _mnist((4096,), 128, 8, 2, 1.32, 0.62, 0.95, 1.0, 1.0),
+    Workload(
+        "cat",
+        (12288, 20, 7, 5, 1),
+        209,
+        None,
+        60,
+        _limits(1.1, 0.80, 0.72, 0.30),
+        rate=0.0075,
+    ),
+    Workload("lbfgs-100", (100, 1), 20000, None, 1, {"sklearn": 0.95}, kind="lbfgs"),
+    Workload("lbfgs-784", (784, 10), 10000, None, 1, {"sklearn": 0.95}, kind="lbfgs"),
+    Workload(
+        "predict-784-256-128-10",
+        (784, 256, 128, 10),
+        100_000,
+        None,
+        1,
+        {"sklearn": 0.45, "torch": 0.90},
+        kind="inference",
+    ),
+    Workload(
+        "predict-30-32-1",
+        (30, 32, 1),
+        100_000,
+        None,
+        1,
+        {"sklearn": 0.80, "torch": 1.1},
+        kind="inference",
+    ),
+)

@@ -1,0 +1,330 @@
+"""What a training step on CuPy costs and where its data lie, counted by the stand-in for a GPU.
+
+Budgets are counts, so no clock can disturb them. Everything here runs the real CuPy through
+tools/cupy_on_cpu; elsewhere it is skipped.
+"""
+
+import logging
+import os
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.activations import ACTIVATIONS
+
+if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
+    pytest.skip("counts need CuPy on the stand-in: nox -s cupy_on_cpu", allow_module_level=True)
+
+cupy = pytest.importorskip("cupy")
+counts = pytest.importorskip("cupy_on_cpu.counting")
+
+OUTPUTS = {"sigmoid": 3, "softmax": 3, "identity": 3}
+OPTIMIZERS = [
+    xpnet.GradientDescent(0.05),
+    xpnet.Momentum(0.05, nesterov=True),
+    xpnet.RMSProp(1e-2),
+    xpnet.Adam(1e-2),
+    xpnet.AdamW(1e-2),
+]
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((6, 64))
+LABELS = RNG.integers(0, 3, 64)
+ONE_HOT = np.eye(3)[LABELS].T
+EVERY_EPOCH = {"batch_size": 16, "shuffle": False}
+
+
+def make(L, hidden="relu", output="softmax", dtype="float32", **place):
+    return xpnet.DeepNet(
+        [6, *[5] * (L - 1), 3], hidden, output, backend="cupy", dtype=dtype, **place
+    )
+
+
+def target(output):
+    return LABELS if output == "softmax" else ONE_HOT
+
+
+class WarmSteps:
+    """Steps of a program that has run before: ``epoch()`` is one more epoch of them."""
+
+    def __init__(self, net, output, optimizer, l2=0.0, sample_weight=None, batch_size=16):
+        examples = net._examples(X, target(output), sample_weight)
+        state = net._starting_state(optimizer, False)
+        engine = net._engine(l2)
+        self.program = engine.program(optimizer, examples, batch_size, net._theta, state.moments)
+        self.steps = 1 if batch_size is None else -(-64 // batch_size)
+        t = np.arange(1.0, self.steps + 1)
+        scalars = optimizer.scalars(t, np.full(self.steps, optimizer.learning_rate))
+        self.table = np.stack([np.full(self.steps, l2), *scalars], axis=1)
+        self.orders = None if batch_size is None else np.arange(64)[None, :]
+        self.epoch()
+
+    def epoch(self, times=1):
+        orders = None if self.orders is None else np.tile(self.orders, (times, 1))
+        self.program.run(orders, np.tile(self.table, (times, 1)))
+
+    def cost_of_a_step(self):
+        """What one step adds: two epochs in one run, less one epoch in a run."""
+        self.epoch(2)  # grows the pool to what the counted runs need
+        with counts.counting() as one:
+            self.epoch(1)
+        with counts.counting() as two:
+            self.epoch(2)
+        names = ("gemms", "launches", "syncs", "h2d", "d2h", "d2d", "mallocs", "memsets")
+        return {n: (getattr(two, n) - getattr(one, n)) / self.steps for n in names}
+
+
+def check_budget(L, found):
+    assert found["gemms"] == 3 * L - 1
+    assert found["launches"] <= 3 * L + 2
+    assert {
+        n: found[n] for n in ("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets")
+    } == dict.fromkeys(("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets"), 0)
+
+
+@pytest.mark.parametrize("L", range(1, 7))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_budget_of_a_warm_step(L, optimizer):
+    for l2 in (0.0, 1e-3):
+        check_budget(L, WarmSteps(make(L), "softmax", optimizer, l2).cost_of_a_step())
+
+
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_budget_of_every_activation_and_loss(hidden, output):
+    for L in (2, 3):
+        steps = WarmSteps(make(L, hidden, output), output, OPTIMIZERS[3])
+        check_budget(L, steps.cost_of_a_step())
+
+
+@pytest.mark.parametrize("batch_size", [None, 24, 64], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_budget_of_full_short_and_weighted_batches(batch_size, weighted):
+    w = np.arange(64.0) if weighted else None
+    steps = WarmSteps(make(3), "softmax", OPTIMIZERS[3], 1e-3, w, batch_size)
+    check_budget(3, steps.cost_of_a_step())
+
+
+def test_budget_of_an_epoch():
+    """What an epoch costs besides its steps, from the public fit, callbacks included."""
+
+    class Silent:
+        def on_epoch_end(self, net, progress):
+            return False  # asks for no value
+
+    def fit(epochs):
+        with counts.counting() as c:
+            make(3).fit(X, LABELS, epochs=epochs, callbacks=[Silent()], **EVERY_EPOCH)
+        return c
+
+    fit(3)
+    few, many = fit(3), fit(13)
+    steps = 10 * 4
+
+    def per_epoch(name, of_a_step=0):
+        return (getattr(many, name) - getattr(few, name) - steps * of_a_step) / 10
+
+    assert per_epoch("syncs") <= 4
+    assert per_epoch("h2d") <= 3
+    assert per_epoch("d2h") <= 4
+    assert per_epoch("d2d") <= 2
+    assert per_epoch("launches", 3 * 3 + 1) <= 8
+
+
+def test_a_silent_callback_costs_no_synchronisation():
+    class Silent:
+        def on_epoch_end(self, net, progress):
+            return progress.epoch < 0
+
+    def syncs(callbacks):
+        with counts.counting() as c:
+            make(2).fit(X, LABELS, epochs=20, batch_size=64, callbacks=callbacks)
+        return c.syncs
+
+    syncs([])
+    assert syncs([Silent()]) == syncs([])
+
+
+def test_an_activation_without_a_kernel_is_right_with_more_launches():
+    square = xpnet.Activation(
+        "cube root", value=lambda z, *, xp: xp.tanh(z), slope=lambda a, *, xp: 1.0 - a * a
+    )
+    nets = [make(3, hidden, dtype="float64") for hidden in ("tanh", square)]
+    for net in nets:
+        net.fit(X, LABELS, epochs=3, batch_size=20)
+    for mine, reference in zip(nets[1].parameters, nets[0].parameters, strict=True):
+        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)
+
+
+def test_an_optimizer_without_a_kernel_is_right_with_more_launches():
+    class Own(xpnet.Adam):
+        def update(self, *args, **kwargs):
+            return super().update(*args, **kwargs)
+
+    fits = []
+    for optimizer in (Own(1e-2), xpnet.Adam(1e-2)):
+        net = make(3, dtype="float64")
+        net.fit(X, LABELS, optimizer, epochs=3, batch_size=20, l2=1e-2)
+        fits.append(net)
+    for mine, reference in zip(fits[0].parameters, fits[1].parameters, strict=True):
+        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_kernels_are_announced_once(caplog):
+    from xpnet.engines.cupy import kernels
+
+    kernels.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="xpnet"):
+        make(2).fit(X, LABELS, epochs=1)
+        make(2).fit(X, LABELS, epochs=1)
+    assert len([r for r in caplog.records if "compiling CuPy kernels" in r.message]) == 1
+
+
+def test_a_fit_leaves_no_buffers_behind():
+    net, pool = make(3), cupy.get_default_memory_pool()
+    net.fit(X, LABELS, epochs=1, **EVERY_EPOCH)
+    before = pool.used_bytes()
+    net.fit(X, LABELS, epochs=2, **EVERY_EPOCH)
+    assert pool.used_bytes() == before  # without waiting for the garbage collector
+
+
+# -- where data lie ----------------------------------------------------------------------
+def test_host_data_go_to_the_device_once():
+    net = make(2)
+    net.fit(X, LABELS, epochs=1, **EVERY_EPOCH)
+    with counts.counting() as short:
+        net.fit(X, LABELS, epochs=1, **EVERY_EPOCH)
+    assert short.h2d <= 2 + 3  # X and Y, then what an epoch may upload
+
+
+def test_device_data_stay():
+    x = cupy.asarray(np.ascontiguousarray(X.T, np.float32)).T  # rows in memory, columns to the net
+    net = xpnet.DeepNet([6, 5, 3], output="softmax")
+    net.fit(x, LABELS.tolist(), epochs=1, **EVERY_EPOCH)
+    with counts.counting() as c:
+        rows = net._examples(x, LABELS.tolist(), None).X
+    assert rows.data.ptr == x.data.ptr
+    assert c.d2d == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_size", [16, 24])
+def test_prefetched_data_train_the_same_net(batch_size, weighted):
+    w = np.arange(64.0) if weighted else None
+    fits = []
+    for prefetch in (False, True):
+        net = make(3, dtype="float64")
+        history = net.fit(
+            X, LABELS, epochs=4, batch_size=batch_size, sample_weight=w, prefetch=prefetch
+        )
+        assert history.data == ("prefetched" if prefetch else "device")
+        fits.append((net, history))
+    np.testing.assert_allclose(fits[1][1].cost, fits[0][1].cost, rtol=1e-13)
+    for mine, reference in zip(fits[1][0].parameters, fits[0][0].parameters, strict=True):
+        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-15)
+
+
+WAITS = [
+    "host_waits_for_copy",
+    "copies_wait_for_step",
+    "compute_waits_for_copy",
+    "step_is_enqueued",
+]
+
+
+@pytest.mark.parametrize("left_out", [None, *WAITS], ids=str)
+def test_each_wait_of_the_prefetch_is_needed(left_out, monkeypatch):
+    """Under the worst legal asynchrony (FAKEHIP_LAZY) leaving any wait out shows in the result."""
+    if not os.environ.get("FAKEHIP_LAZY"):
+        pytest.skip("races show only where streams hold work back: FAKEHIP_LAZY=1")
+    from xpnet.engines.cupy_feed import Slot
+
+    def parameters(prefetch):
+        net = make(2, dtype="float64")
+        net.fit(X, LABELS, epochs=3, batch_size=8, prefetch=prefetch)
+        return net.parameters[0].W.get()
+
+    reference = parameters(False)
+    if left_out:
+        monkeypatch.setattr(Slot, left_out, lambda *args: None)
+    same = np.allclose(parameters(True), reference, rtol=1e-12, atol=1e-14)
+    assert same == (left_out is None)
+
+
+def test_the_choice_is_made_from_free_memory():
+    cupy.get_default_memory_pool().free_all_blocks()
+    net = make(2)
+    with counts.memory_limit(counts.memory_used() + 60_000):
+        wide = np.ascontiguousarray(np.tile(X, (1, 100)))  # 154 kB in float32
+        history = net.fit(wide, np.tile(LABELS, 100), epochs=1, batch_size=8)
+    assert history.data == "prefetched"
+
+
+def test_prefetch_where_it_means_nothing():
+    with pytest.raises(ValueError, match="prefetch=True needs a batch_size"):
+        make(2).fit(X, LABELS, prefetch=True)
+    with pytest.raises(ValueError, match="prefetch=True is for host data"):
+        make(2).fit(cupy.asarray(X, np.float32), LABELS, batch_size=8, prefetch=True)
+    with pytest.raises(ValueError, match="prefetch=True is for host data and a net on a GPU"):
+        xpnet.DeepNet([6, 3], output="softmax").fit(X, LABELS, batch_size=8, prefetch=True)
+
+
+# -- out of memory -----------------------------------------------------------------------
+def test_prediction_and_evaluation_go_on_in_smaller_parts():
+    net = make(3, dtype="float64")
+    wide, labels = np.tile(X, (1, 50)), np.tile(LABELS, 50)
+    expected, cost = net.predict_proba(wide), net.cost(wide, labels)
+    cupy.get_default_memory_pool().free_all_blocks()
+    with counts.memory_limit(counts.memory_used() + 150_000):
+        np.testing.assert_array_equal(net.predict_proba(wide), expected)
+        np.testing.assert_allclose(net.cost(wide, labels), cost, rtol=1e-13)
+
+
+def test_a_step_that_cannot_fit_says_what_would():
+    net = make(3, dtype="float64")
+    wide, labels = np.tile(X, (1, 50)), np.tile(LABELS, 50)
+    before = [layer.W.get() for layer in net.parameters]
+    cupy.get_default_memory_pool().free_all_blocks()
+    with counts.memory_limit(counts.memory_used() + 300_000):
+        with pytest.raises(MemoryError, match=r"needs [\d,]+ bytes on cuda:0, where [\d,]+ are"):
+            net.fit(wide, labels, epochs=1, batch_size=3200, prefetch=False)
+        with pytest.raises(MemoryError) as caught:
+            net.fit(wide, labels, epochs=1, batch_size=1500, prefetch=True)
+        for mine, old in zip(net.parameters, before, strict=True):
+            np.testing.assert_array_equal(mine.W.get(), old)
+        largest = int(
+            str(caught.value).partition("that fits is ")[2].partition(".")[0].replace(",", "")
+        )
+        assert 0 < largest < 1500
+        caught = None  # the traceback holds the program's arrays
+        net.fit(wide, labels, epochs=1, batch_size=largest // 2, prefetch=True)
+
+
+# -- devices -----------------------------------------------------------------------------
+def test_two_nets_on_two_devices():
+    nets = [make(2, dtype="float64", device=device) for device in ("cuda:0", "cuda:1")]
+    for _ in range(2):  # in turn, in one process
+        for net in nets:
+            net.fit(X, LABELS, epochs=2, batch_size=16)
+    for number, net in enumerate(nets):
+        assert {x.device.id for layer in net.parameters for x in layer} == {number}
+        assert net.backend.device_name == f"cuda:{number}"
+    np.testing.assert_array_equal(*(net.parameters[0].W.get() for net in nets))
+    with pytest.raises((TypeError, ValueError), match=r"cuda:0.*cuda:1"):
+        nets[1].predict(cupy.asarray(X))
+
+
+def test_every_allocation_is_made_on_the_nets_device():
+    make(2, device="cuda:1").fit(X, LABELS, epochs=1, batch_size=16)
+    cupy.get_default_memory_pool().free_all_blocks()
+    before = counts.memory_used(0)
+    net = make(2, device="cuda:1")
+    net.fit(X, LABELS, epochs=2, batch_size=16, validation=(X, LABELS), l2=1e-3)
+    net.predict(X), net.cost(X, LABELS), net.gradients(X, LABELS)
+    assert counts.memory_used(0) == before
+
+
+def test_free_memory_gives_the_pools_back():
+    make(2).fit(X, LABELS, epochs=1, batch_size=16)
+    assert xpnet.free_memory() > 0
+    assert cupy.get_default_memory_pool().free_bytes() == 0

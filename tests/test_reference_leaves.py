@@ -1,0 +1,40 @@
+"""The reference leaves ask the device for nothing: they run where arrays hold no values."""
+
+import numpy as np
+import pytest
+
+from xpnet.activations import ACTIVATIONS
+from xpnet.leaves import Batch, Data, Leaves
+from xpnet.losses import LOSSES
+from xpnet.network import Objective, step
+from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("optimizer", [GradientDescent, Momentum, RMSProp, Adam, AdamW])
+@pytest.mark.parametrize("output", LOSSES)
+def test_a_step_reads_no_value(output, optimizer, weighted):
+    """PyTorch's meta device has shapes and no numbers: any float(), bool() or mask raises there."""
+    torch = pytest.importorskip("torch")
+    import array_api_compat.torch as xp
+
+    objective = Objective(
+        (3, *[4] * len(ACTIVATIONS), 2), tuple(ACTIVATIONS.values()), LOSSES[output], penalized=True
+    )
+
+    def meta(*shape, dtype=torch.float32):
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    data = Data(meta(9, 3), meta(9, 2), meta(9) if weighted else None)
+    theta = meta(objective.layout.n_parameters)
+    rule = optimizer(0.1)
+    moments = tuple(meta(objective.layout.n_parameters) for _ in range(rule.n_moments))
+    row = [1e-3, *(float(s[0]) for s in rule.scalars(np.ones(1), np.ones(1)))]
+    batch = Batch(data, meta(5, dtype=torch.int64))
+    theta, moments, cost = step(
+        Leaves(xp, objective.layout), objective, rule, theta, moments, batch, row
+    )
+    assert theta.shape == (objective.layout.n_parameters,)
+    assert theta.dtype == torch.float32
+    assert cost.shape == ()
+    assert len(moments) == rule.n_moments
