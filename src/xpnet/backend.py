@@ -212,14 +212,9 @@ def common_namespace(**arrays: Any) -> Namespace:
         raise TypeError(f"arrays of different libraries: {found}; move them to one") from error
 
 
-def is_host(x: Any) -> bool:
-    """Whether ``x`` is a NumPy array, or no array at all: a list, a number."""
-    return isinstance(x, np.ndarray) or not is_array_api_obj(x)
-
-
 def to_numpy(x: Any) -> np.ndarray:
     """``x`` on the host; arrays of a device are copied, which waits for them."""
-    if is_host(x):
+    if isinstance(x, np.ndarray) or not is_array_api_obj(x):
         return np.asarray(x)
     return place_of(x)._library.to_numpy(x)
 

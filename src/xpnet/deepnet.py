@@ -22,7 +22,7 @@ from xpnet.arguments import (
     check_sizes,
     orders,
 )
-from xpnet.backend import Backend, is_host, place_of, select, to_numpy
+from xpnet.backend import Backend, place_of, select, to_numpy
 from xpnet.engines import Engine, engine_for
 from xpnet.exceptions import ModelFileError
 from xpnet.initializers import initial_parameters
@@ -262,7 +262,7 @@ class DeepNet:
     def _prefetches(self, X: Any, batch_size: int | None, wanted: bool | None) -> bool:
         """Whether X stays on the host and is copied to the device batch by batch."""
         room = self._room()
-        on_host = room is not None and is_host(X)
+        on_host = room is not None and self._may_move(X)
         if wanted and not on_host:
             raise ValueError(
                 f"prefetch=True is for host data and a net on a GPU, not {self._place}"
@@ -459,6 +459,10 @@ class DeepNet:
         with self._place.context():
             return self._engine().room()
 
+    def _may_move(self, x: Any) -> bool:
+        """Whether ``x`` is host data: a list, or a NumPy array if the user chose the backend."""
+        return not is_array_api_obj(x) or (isinstance(x, np.ndarray) and not self._follows)
+
     def _host(self) -> Backend:
         return select("numpy", dtype=self._place.dtype_name)
 
@@ -486,7 +490,7 @@ class DeepNet:
         """X (n_x, m), checked, in this net's place and dtype."""
         self._bind_to(X)
         # A GPU's engine moves host data itself, as much at a time as fits.
-        on_host = self._room() is not None and is_host(X)
+        on_host = self._room() is not None and self._may_move(X)
         place = self._host() if on_host else self._place
         X = data.admit(X, "X", place, moves=not self._follows)
         data.check_finite(X.T, "X", place)
@@ -516,10 +520,9 @@ class DeepNet:
         self, x: Any, what: str, check: Callable[[Array, Backend], Array], on_host: bool
     ) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
-        moves = not self._follows
-        host = not is_array_api_obj(x) or (moves and is_host(x))
+        host = self._may_move(x)
         at = self._host() if host else self._place
-        ready = check(data.admit(x, what, at, moves=moves), at)
+        ready = check(data.admit(x, what, at, moves=not self._follows), at)
         if on_host or not host:
             return ready
         try:

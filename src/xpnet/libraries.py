@@ -208,6 +208,7 @@ LIBRARIES = {
         device=_dpnp_device,
         to_numpy=lambda x: importlib.import_module("dpnp").asnumpy(x),
         contiguous=lambda x: importlib.import_module("dpnp").ascontiguousarray(x),
+        device_name=lambda device: device.sycl_device.filter_string,
         is_accelerator=lambda device: not device.sycl_device.is_cpu,
         devices=lambda xp: [
             xp.empty(0, device=d).device for d in xp.__array_namespace_info__().devices()

@@ -185,6 +185,7 @@ class Run:
         except DivergedError:
             raise
         except BaseException:
+            self.epoch = self._kept[0]
             self.program.restore(self._kept[1])  # an interrupted step may be half written
             raise
         self.history.seconds = perf_counter() - self.began
@@ -261,6 +262,7 @@ class Run:
             (cost,) = _epoch_costs(*map(to_numpy, self._epochs(epoch, 1)))
             if not (np.isfinite(cost) and self._finite()):
                 break
+        self.epoch = epoch
         self.program.restore(before)
         del self.history.cost[epoch:]
         last = _last(self.history.cost)

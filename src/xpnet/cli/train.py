@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xpnet import DeepNet, optimizers, to_numpy
+from xpnet import DeepNet, optimizers
 from xpnet.cli.display import Console, results_table, watcher
 from xpnet.cli.interrupt import Interrupt
 from xpnet.cli.problem import Problem, UsageProblem, prepare
 from xpnet.libraries import LIBRARIES
-from xpnet.modelfile import save_model
 from xpnet.tables import Table, load_digits, read_table
 from xpnet.training import History, Progress
 
@@ -248,23 +247,14 @@ def _save(path: Path, net: DeepNet, table: Table, problem: Problem, model: str) 
     tensors = {"input_mean": problem.inputs.mean, "input_scale": problem.inputs.scale}
     if problem.targets is not None:
         tensors |= {"target_mean": problem.targets.mean, "target_scale": problem.targets.scale}
-    config = {
-        "net": {
-            "sizes": list(net.sizes),
-            "hidden": [activation.name for activation in net.hidden],
-            "output": net.output,
-            "dtype": net.backend.dtype_name,
-            "seed": net.seed,
-        },
-        "data": {
-            "task": problem.task,
-            "model": model,
-            "features": list(table.names),
-            "target": table.target,
-            "classes": None if problem.classes is None else problem.classes.tolist(),
-        },
+    data = {
+        "task": problem.task,
+        "model": model,
+        "features": list(table.names),
+        "target": table.target,
+        "classes": None if problem.classes is None else problem.classes.tolist(),
     }
-    save_model(path, [(to_numpy(W), to_numpy(b)) for W, b in net.parameters], config, tensors)
+    net.save(path, data, tensors)
 
 
 # -- what is shown -----------------------------------------------------------------------

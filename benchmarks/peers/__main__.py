@@ -1,0 +1,108 @@
+"""``python -m benchmarks.peers``: the table of targets, measured, and what was reached.
+
+Every candidate has a process of its own, pinned to as many cores as it has threads (one). Rounds
+are interleaved, so what disturbs the machine disturbs all; the figure is the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.machine import describe
+from benchmarks.peers.measure import measure, parity
+from benchmarks.peers.workloads import PEERS, WORKLOADS, Workload
+
+FLOORS = ("floor-rows", "floor-columns")
+MEMORY_LIMIT = 1.5  # of the floor's process
+# xpnet on another library's arrays beside that library by hand, and xpnet's own estimator.
+EXTRA = (("xpnet-torch", "torch", 0.9), ("xpnet-jax", "jax-scan", 1.05), ("xpnet-mlp", "xpnet", 1.1))
+
+
+def main() -> None:
+    arguments = _arguments()
+    rows = [w for w in WORKLOADS if any(part in w.name for part in arguments.rows.split(","))]
+    report: dict[str, Any] = {"threads": arguments.threads, "rounds": arguments.rounds}
+    report |= {"machine": describe(), "rows": {}}
+    counts = {"reached": 0, "short": 0, "void": 0}
+    for row in rows:
+        wanted = [p for p in arguments.peers.split(",") if p in row.limits or row.kind == "training"]
+        entry = _row(row, wanted, arguments)
+        report["rows"][row.name] = entry
+        for cell in entry["cells"].values():
+            counts[cell["verdict"]] += 1
+    report["counts"], report["load at the end"] = counts, os.getloadavg()
+    print("\n" + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    path = Path(arguments.json)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {path}")
+    sys.exit(1 if arguments.strict and counts["short"] + counts["void"] else 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--rows", default="", help="rows whose name holds one of these, by commas")
+    parser.add_argument("--peers", default=",".join(PEERS), help="columns, separated by commas")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="threads, and cores, a candidate has")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what to judge by")
+    parser.add_argument("--extra", action="store_true", help="xpnet on torch and JAX; its MLP")
+    parser.add_argument("--no-parity", action="store_true", help="skip the comparison in float64")
+    parser.add_argument("--strict", action="store_true", help="fail unless every cell is reached")
+    parser.add_argument("--json", default=f"benchmarks/results/peers-{time.strftime('%Y%m%d')}.json")
+    return parser.parse_args()
+
+
+def _row(row: Workload, peers: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures a row, prints it, and returns what the file keeps of it."""
+    names = ["xpnet", *(n for p in peers for n in (FLOORS if p == "floor" else (p,)))]
+    extra = EXTRA if arguments.extra and row.kind == "training" else ()
+    names += [name for pair in extra for name in pair[:2] if name not in names]
+    names = list(dict.fromkeys(names))
+    found = measure(row, names, arguments.rounds, arguments.threads)
+    times, faults = found["candidates"], found["ended"]
+    if row.kind == "training" and not arguments.no_parity:
+        trained = [name for name in names if name not in FLOORS]
+        for name, fault in parity(row, trained).items():
+            faults[name] = faults[name] or fault
+    if "floor-rows" in times:
+        times["floor"] = min((times[f] for f in FLOORS), key=lambda t: t[arguments.clock])
+    compared = [("xpnet", peer, row.limits.get(peer)) for peer in peers] + list(extra)
+    cells = {}
+    for ours, peer, limit in compared:
+        ratio = {c: times[ours][c] / times[peer][c] for c in ("wall", "cpu")}
+        fault = faults.get(peer) or faults.get(ours) or ""
+        reached = limit is None or ratio[arguments.clock] <= limit
+        verdict = "void" if fault else "reached" if reached else "short"
+        cells[f"{ours}/{peer}"] = ratio | {"limit": limit, "verdict": verdict, "fault": fault}
+    memory = None
+    if times["xpnet"]["megabytes"] and "floor" in times:
+        memory = times["xpnet"]["megabytes"] / times["floor"]["megabytes"]
+        verdict = "reached" if memory <= MEMORY_LIMIT else "short"
+        cells["memory/floor"] = {"wall": memory, "cpu": memory, "limit": MEMORY_LIMIT} | {
+            "verdict": verdict,
+            "fault": "",
+        }
+    cells = {name: cell for name, cell in cells.items() if cell["limit"] is not None}
+    _print(row, times, cells, arguments.clock)
+    return {"seconds": times, "cells": cells, "load": os.getloadavg()}
+
+
+def _print(row: Workload, times: dict, cells: dict, clock: str) -> None:
+    unit = "us a step" if row.kind == "training" else "us a call"
+    print(f"\n{row.name}, {unit} (load {os.getloadavg()[0]:.1f}): ", end="")
+    print(", ".join(f"{name} {1e6 * t[clock]:.1f}" for name, t in times.items()))
+    for name, cell in cells.items():
+        other = "cpu" if clock == "wall" else "wall"
+        numbers = f"{cell[clock]:6.3f} <= {cell['limit']:<5} ({other} {cell[other]:.3f})"
+        print(f"  {name:22} {numbers}  {cell['verdict']} {cell['fault']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
