@@ -14,7 +14,15 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typecheck", "tests", "coverage"]
+nox.options.sessions = [
+    "lint",
+    "typecheck",
+    "tests",
+    "sklearn_compat",
+    "cupy_on_cpu",
+    "cuda_compile",
+    "coverage",
+]
 # Not uv: it would pass by the CPU wheel of torch that pip has been shown, and fetch a CUDA build.
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = True
@@ -42,13 +50,16 @@ def timed(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], No
     return session_with_clock
 
 
-def pytest(session: nox.Session, *args: str, under: tuple[str, ...] = ()) -> None:
+def pytest(
+    session: nox.Session, *args: str, under: tuple[str, ...] = (), **environment: str
+) -> None:
     """Run pytest, keep its counts for the closing lines, and show dpnp its CPU device."""
     report = Path(session.create_tmp()) / f"report-{len(REPORTS)}.json"
     report.unlink(missing_ok=True)
     REPORTS.append(report)
     # Read by tests/conftest.py, and by coverage.
     env = {"XPNET_TEST_REPORT": str(report), "COVERAGE_FILE": f".coverage.{session.name}"}
+    env |= environment
     # The OpenCL loader finds no CPU by itself in a virtual environment: it must be told the driver.
     driver = Path(session.virtualenv.location) / "lib" / "libintelocl.so"
     if driver.exists():
@@ -98,6 +109,59 @@ def tests(session: nox.Session) -> None:
     pytest(session, *(session.posargs or everything))
 
 
+@nox.session(default=False)
+@timed
+def full(session: nox.Session) -> None:
+    """The tests with their longer variants: run before a larger change is called done."""
+    session.install(*GROUPS("test", "backends", "sklearn-compat"), ".[cli]")
+    pytest(session, "--long", *session.posargs)
+    for library in ("torch", "array_api_strict", "array_api_strict:device1"):
+        swapped(session, library)
+
+
+@nox.session
+@timed
+def sklearn_compat(session: nox.Session) -> None:
+    """scikit-learn's installed tests with this package's estimators in their place, on NumPy."""
+    session.install(*GROUPS("test", "sklearn-compat"), ".[sklearn]")
+    for library in session.posargs or ["numpy"]:
+        swapped(session, library)
+
+
+def swapped(session: nox.Session, library: str) -> None:
+    """Run scikit-learn's own tests of MLPs and logistic regression on one array library."""
+    swap = ("-c", "tests/sklearn_compat/pytest.ini", "-p", "swap", "--swap-to", library)
+    path = str(Path("tests/sklearn_compat").resolve())
+    modules = ("neural_network.tests.test_mlp", "linear_model.tests.test_logistic")
+    pytest(session, *swap, "--pyargs", *(f"sklearn.{m}" for m in modules), PYTHONPATH=path)
+
+
+@nox.session
+@timed
+def cupy_on_cpu(session: nox.Session) -> None:
+    """All tests on the real CuPy, over a stand-in for the GPU (tools/cupy_on_cpu; needs g++)."""
+    session.install(*GROUPS("test", "cupy-on-cpu"), ".[cli]")
+    session.run("python", "tools/cupy_on_cpu/build.py", silent=True)
+    under = ("python", "tools/cupy_on_cpu/run.py", "--")
+    pytest(session, *(session.posargs or ["--backends=cupy", "tests", *COVERAGE]), under=under)
+    if not session.posargs:
+        more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu", "tests/test_cupy.py")
+        pytest(session, *more, under=under, FAKEHIP_PROTECT="1")
+        pytest(session, *more, "-k", "stream or prefetch", under=under, FAKEHIP_LAZY="1")
+        model = f"--out={session.create_tmp()}/model.safetensors"
+        session.run(*under, "xpnet", "train", "--backend=cupy", "--epochs=5", model)
+        engine = ("--include=*/engines/cupy*.py", "--fail-under=95")
+        session.run("coverage", "report", *engine, env={"COVERAGE_FILE": ".coverage.cupy_on_cpu"})
+
+
+@nox.session
+@timed
+def cuda_compile(session: nox.Session) -> None:
+    """Every kernel that `cupy_on_cpu` ran compiles for NVIDIA's GPUs (NVRTC: no GPU, no driver)."""
+    session.install(*GROUPS("cupy-on-cpu", "cuda-compile"))
+    session.run("python", "tools/compile_kernels.py", "tools/cupy_on_cpu/build/kernels")
+
+
 @nox.session
 @timed
 def coverage(session: nox.Session) -> None:
@@ -110,35 +174,10 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
-def full(session: nox.Session) -> None:
-    """The tests with their longer variants: run before a larger change is called done."""
-    session.install(*GROUPS("test", "backends"), ".[cli]")
-    pytest(session, "--long", *session.posargs)
-
-
-@nox.session(default=False)
-@timed
-def cupy_on_cpu(session: nox.Session) -> None:
-    """The tests on the real CuPy, over a shim that stands in for the GPU (needs g++)."""
-    session.install(*GROUPS("test", "cupy-on-cpu"), ".[cli]")
-    session.run("python", "tools/cupy_on_cpu/build.py")
-    under = ("python", "tools/cupy_on_cpu/run.py", "--")
-    pytest(session, *(session.posargs or ["--backends=numpy,cupy", *COVERAGE]), under=under)
-
-
-@nox.session(default=False)
-@timed
-def cuda_compile(session: nox.Session) -> None:
-    """Every kernel that `cupy_on_cpu` ran compiles for NVIDIA's GPUs (NVRTC: no GPU, no driver)."""
-    session.install(*GROUPS("cupy-on-cpu", "cuda-compile"))
-    session.run("python", "tools/compile_kernels.py", "tools/cupy_on_cpu/build/kernels")
-
-
-@nox.session(default=False)
-@timed
 def gpu(session: nox.Session) -> None:
-    """The tests marked gpu, on CuPy for CUDA 12 (or what is named: `nox -s gpu -- cuda13`)."""
+    """All tests and gpu_check on a GPU, by CuPy for CUDA 12 (`nox -s gpu -- cuda13` for 13)."""
     session.install(*GROUPS("test"), f".[cli,{(session.posargs or ['cuda12'])[0]}]")
+    session.run("python", "-m", "xpnet.gpu_check", "--json", "gpu_check.json")
     pytest(session, "--backends=numpy,cupy", *session.posargs[1:])
 
 

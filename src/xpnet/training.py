@@ -122,14 +122,6 @@ class Plan:
         rate = np.full(n, self.optimizer.learning_rate)
         return np.stack([np.full(n, self.l2), *self.optimizer.scalars(t, rate)], axis=1)
 
-    def orders(self, epoch: int, n_epochs: int) -> np.ndarray | None:
-        """Orders of ``n_epochs`` epochs, (n_epochs, m); None for full batches."""
-        if self.batch_size is None:
-            return None
-        first = self.first_epoch + epoch
-        orders = [self.order(e) for e in range(first, first + n_epochs)]
-        return np.stack([np.arange(self.n_examples) if o is None else o for o in orders])
-
     def batch_weights(self, orders: np.ndarray | None, n_epochs: int) -> np.ndarray:
         """What each step counts for in its epoch's cost, (n_epochs, steps_per_epoch)."""
         if orders is None or self.batch_size is None:
@@ -163,6 +155,7 @@ class Run:
         self.began = perf_counter()
         self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
         self._validation: list[tuple[Array, Array | None]] = []
+        self._orders: dict[int, np.ndarray] = {}
         self._keep()
 
     # -- the loop ------------------------------------------------------------------------
@@ -209,9 +202,18 @@ class Run:
         return self._tell("on_epoch_end")
 
     def _epochs(self, epoch: int, n: int) -> tuple[Array, np.ndarray]:
-        orders = self.plan.orders(epoch, n)
+        orders = None
+        if self.plan.batch_size is not None:
+            orders = np.stack([self._order(e) for e in range(epoch, epoch + n)])
         costs = self.program.run(orders, self.plan.table(epoch, n))
         return costs, self.plan.batch_weights(orders, n)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        # Kept until the next check: a replay must see the order of the first time.
+        if epoch not in self._orders:
+            order = self.plan.order(self.plan.first_epoch + epoch)
+            self._orders[epoch] = np.arange(self.plan.n_examples) if order is None else order
+        return self._orders[epoch]
 
     def _tell(self, event: str) -> bool:
         """Calls every callback, also after one has asked to stop; they see the net as it is."""
@@ -246,6 +248,7 @@ class Run:
     # -- divergence ----------------------------------------------------------------------
     def _keep(self) -> None:
         self._kept = self.epoch, self.program.snapshot()
+        self._orders.clear()
 
     def _finite(self) -> bool:
         # A sum is finite only if its terms are.
