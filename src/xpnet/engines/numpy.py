@@ -53,13 +53,19 @@ class Recorder(Leaves):
         self.gradient = np.zeros(layout.n_parameters, dtype)
         self.gradients = layout.layers(self.gradient, xp=np)
         self.ones = np.ones(m, dtype)
+        self.shares = np.full(m, 1.0 / m, dtype)  # of each example in the cost
         self.half, self.one, self.zero = (self.scalar(v) for v in (0.5, 1.0, 0.0))
 
-    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def do(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls, and records the call."""
-        call = partial(function, *args, **kwargs)
+        call = partial(function, *args)
         call()
         self.calls.append(call)
+
+    def maximum(self, a: Array, b: Array, out: Array) -> None:
+        # A positional `out` is deprecated here, and keywords cost a `partial` more than a closure.
+        maximum = np.maximum
+        self.do(lambda: maximum(a, b, out=out))
 
     def scalar(self, value: float) -> np.ndarray:
         return np.array(value, self.dtype)  # as ufunc operand cheaper than a float by half
@@ -86,12 +92,11 @@ class Recorder(Leaves):
             w = None if w is None else self._rows(w, index)
         if w is None:
             return X.T, Y.T, share
-        total, shares = self.scalar(0.0), np.empty(self.m, self.dtype)
-        tiny = self.scalar(np.finfo(self.dtype).smallest_normal)
-        self.do(np.add.reduce, w, out=total)
-        self.do(np.maximum, total, tiny, out=total)
-        self.do(np.divide, w, total, shares)
-        return X.T, Y.T, shares[None, :]
+        total, tiny = self.scalar(0.0), self.scalar(np.finfo(self.dtype).smallest_normal)
+        self.do(w.dot, self.ones, total)
+        self.maximum(total, tiny, total)
+        self.do(np.divide, w, total, self.shares)
+        return X.T, Y.T, self.shares[None, :]
 
     def _rows(self, rows: Array, index: Array) -> Array:
         out = np.empty((self.m, *rows.shape[1:]), self.dtype)
@@ -107,7 +112,7 @@ class Recorder(Leaves):
 
     def activate(self, activation: Activation, Z: Array) -> Array:
         if activation == relu:
-            self.do(np.maximum, Z, self.zero, out=Z)
+            self.maximum(Z, self.zero, Z)
         elif activation == tanh:
             self.do(np.tanh, Z, Z)
         elif activation == sigmoid:
@@ -132,11 +137,9 @@ class Recorder(Leaves):
             self.do(np.add, Z, self.one, Z)
             self.do(np.divide, self.one, Z, Z)
         elif loss == categorical:
-            row = np.empty((1, Z.shape[1]), self.dtype)
-            self.do(np.maximum.reduce, Z, axis=0, keepdims=True, out=row)
-            self.do(np.subtract, Z, row, Z)
+            row = self._shift(Z)
             self.do(np.exp, Z, Z)
-            self.do(np.add.reduce, Z, axis=0, keepdims=True, out=row)
+            self._sum_outputs(Z, row[0])
             self.do(np.divide, Z, row, Z)
         elif loss == poisson:
             self.do(np.exp, Z, Z)
@@ -163,61 +166,89 @@ class Recorder(Leaves):
             self.do(call)
         return cost, dZ
 
-    def _weighted_sum(self, losses: Array, s: Array, cost: Array, clipped: bool) -> None:
-        if clipped:
-            low, high = (self.scalar(v) for v in log_loss_range(self.dtype, xp=np))
-            self.do(np.maximum, losses, low, out=losses)
-            self.do(np.minimum, losses, high, out=losses)
-        if s.ndim:
-            self.do(np.multiply, losses, s, losses)
-        self.do(np.add.reduce, losses, axis=None, out=cost)
-        if not s.ndim:
-            self.do(np.multiply, cost, s, cost)
+    def _sum_outputs(self, x: Array, out: Array) -> None:
+        """``out`` (m,) becomes the sums over the rows of ``x`` (n, m), by a product."""
+        self.do(np.ones(x.shape[0], self.dtype).dot, x, out)
+
+    def _shift(self, Z: Array) -> Array:
+        """Shifts each column so that its largest entry is 0; returns a row to work in, (1, m)."""
+        row = np.empty((1, Z.shape[1]), self.dtype)
+        self.do(np.maximum.reduce, Z, 0, None, row, True)
+        self.do(np.subtract, Z, row, Z)
+        return row
+
+    def _clip(self, losses: Array) -> None:
+        low, high = (self.scalar(v) for v in log_loss_range(self.dtype, xp=np))
+        self.maximum(losses, low, losses)
+        minimum = np.minimum
+        self.do(lambda: minimum(losses, high, out=losses))
+
+    def _weighted_sum(self, losses: Array, cost: Array) -> None:
+        """``cost`` becomes the mean of ``losses`` (n, m), summed over rows."""
+        row = losses[0]
+        if len(losses) > 1:
+            row = np.empty(losses.shape[1], self.dtype)
+            self._sum_outputs(losses, row)
+        self.do(row.dot, self.shares, cost)
 
     def _squared(
         self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
     ) -> None:
         self.do(np.subtract, Z, Y, Z)
         self.do(np.multiply, Z, s, dZ)
-        self.do(np.multiply, Z, dZ, Z)
-        self.do(np.add.reduce, Z, axis=None, out=cost)
+        self.do(_flat(Z).dot, _flat(dZ), cost)
         half = self.scalar(0.5 / Z.shape[0]) if reported else self.half
         self.do(np.multiply, cost, half, cost)
 
     def _bernoulli(
         self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
     ) -> None:
-        # max(z, 0) - z y + log(1 + e^-|z|), where the last term is -log max(a, 1 - a)
-        losses, t = self.like(Z), self.like(Z)
-        self.do(np.multiply, Z, Y, losses)
-        self.do(np.maximum, Z, self.zero, out=t)
-        self.do(np.subtract, t, losses, losses)
-        self._sigmoid(Z)
-        self.do(np.subtract, self.one, Z, t)
-        self.do(np.maximum, t, Z, out=t)
+        # With t = tanh(z/2)/2 the output is 1/2 + t, and the loss
+        # max(z, 0) - z y + log(1 + e^-|z|) = |z|/2 - z (y - 1/2) - log(1/2 + |t|).
+        losses, t, centred = self.like(Z), self.like(Z), self.like(Z)
+        self.do(np.subtract, Y, self.half, centred)
+        self.do(np.multiply, Z, centred, t)
+        self.do(np.multiply, Z, self.half, Z)
+        self.do(np.absolute, Z, losses)
+        self.do(np.subtract, losses, t, losses)
+        self.do(np.tanh, Z, Z)
+        self.do(np.multiply, Z, self.half, Z)
+        self.do(np.absolute, Z, t)
+        self.do(np.add, t, self.half, t)
         self.do(np.log, t, t)
         self.do(np.subtract, losses, t, losses)
-        self._weighted_sum(losses, s, cost, reported)
-        self.do(np.subtract, Z, Y, dZ)
+        if reported:
+            self._clip(losses)
+        self._weighted_sum(losses, cost)
+        self.do(np.subtract, Z, centred, dZ)
         self.do(np.multiply, dZ, s, dZ)
 
     def _categorical(
         self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
     ) -> None:
-        row, picked, losses = (np.empty((1, Z.shape[1]), self.dtype) for _ in range(3))
-        self.do(np.maximum.reduce, Z, axis=0, keepdims=True, out=row)
-        self.do(np.subtract, Z, row, Z)
-        self.do(np.multiply, Z, Y, dZ)
-        self.do(np.add.reduce, dZ, axis=0, keepdims=True, out=picked)
+        # The loss is log(sum e^z) - sum(y z). Weighted and summed over examples, the second
+        # term is one product of sY and Z, which does not pass through losses of examples.
+        losses, sY = np.empty((1, Z.shape[1]), self.dtype), self.like(Z)
+        row, picked = self._shift(Z), self.scalar(0.0)
+        if reported:
+            picked = np.empty_like(losses)
+            self.do(np.multiply, Z, Y, sY)
+            self._sum_outputs(sY, picked[0])
+        self.do(np.multiply, Y, s, sY)
+        if not reported:
+            self.do(_flat(Z).dot, _flat(sY), picked)
         self.do(np.exp, Z, Z)
-        self.do(np.add.reduce, Z, axis=0, keepdims=True, out=row)
+        self._sum_outputs(Z, row[0])
         self.do(np.log, row, losses)
-        self.do(np.subtract, losses, picked, losses)
-        self._weighted_sum(losses, s, cost, reported)
+        if reported:
+            self.do(np.subtract, losses, picked, losses)
+            self._clip(losses)
+        self._weighted_sum(losses, cost)
+        if not reported:
+            self.do(np.subtract, cost, picked, cost)
         self.do(np.divide, s, row, row)  # the share goes into the normaliser: one row, not n_y
         self.do(np.multiply, Z, row, Z)
-        self.do(np.multiply, Y, s, dZ)
-        self.do(np.subtract, Z, dZ, dZ)
+        self.do(np.subtract, Z, sY, dZ)
 
     def _poisson(
         self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
@@ -225,14 +256,14 @@ class Recorder(Leaves):
         # A - Y Z + Y (log Y - 1) with A = e^Z, where 0 log 0 = 0
         losses, t = self.like(Z), self.like(Z)
         tiny = self.scalar(np.finfo(self.dtype).smallest_normal)
-        self.do(np.maximum, Y, tiny, out=t)
+        self.maximum(Y, tiny, t)
         self.do(np.log, t, t)
         self.do(np.subtract, t, self.one, t)
         self.do(np.subtract, t, Z, t)
         self.do(np.multiply, t, Y, losses)
         self.do(np.exp, Z, Z)
         self.do(np.add, losses, Z, losses)
-        self._weighted_sum(losses, s, cost, False)
+        self._weighted_sum(losses, cost)
         self.do(np.subtract, Z, Y, dZ)
         self.do(np.multiply, dZ, s, dZ)
 
@@ -380,6 +411,11 @@ class Recorder(Leaves):
         self.do(np.add, out, epsilon, out)
 
 
+def _flat(x: np.ndarray) -> np.ndarray:
+    """All entries of a contiguous array, in the order of memory: a view."""
+    return x.reshape(-1, order="A")
+
+
 class Program(generic.Program):
     """One recording per batch length (a last batch may be short), replayed for every step."""
 
@@ -393,17 +429,18 @@ class Program(generic.Program):
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         if not self.scalars.size:
             self.scalars = np.empty(table.shape[1], self.dtype)
-        scalars, costs = self.scalars, np.empty(len(table), self.dtype)
-        m = len(self.data.X)
-        for k, (index, row) in enumerate(
-            zip(self.minibatches(orders), table.astype(self.dtype), strict=False)
-        ):
-            scalars[...] = row
-            recording = self.recordings.get(m if index is None else len(index))
-            if recording is None:
-                costs[k] = self._record(index)
-                continue
-            buffer, calls, cost = recording
+        scalars, rows = self.scalars, table.astype(self.dtype)
+        costs = np.empty(len(rows), self.dtype)
+        recording, size, m = None, -1, len(self.data.X)
+        for k, index in zip(range(len(rows)), self.minibatches(orders), strict=False):
+            scalars[...] = rows[k]
+            if recording is None or (index is not None and len(index) != size):
+                size = m if index is None else len(index)
+                recording = self.recordings.get(size)
+                if recording is None:
+                    costs[k] = self._record(index)
+                    continue
+                buffer, calls, cost = recording
             if index is not None:
                 buffer[...] = index
             for call in calls:
@@ -460,8 +497,13 @@ class Engine(generic.Engine):
         ops = Recorder(self.ops.xp, self.ops.layout, theta.dtype, 1)
         layers = ops.layers(theta)
         for start in range(0, m, CHUNK):
-            stop = min(start + CHUNK, m)
-            _, Z = forward(ops, self.objective, layers, X[:, start:stop])
-            out[:, start:stop] = ops.predict(self.objective.loss, Z)
-            ops.calls.clear()
+            x = X[:, start : start + CHUNK]
+            if start == 0 or x.shape[1] < CHUNK:
+                ops.calls.clear()
+                _, Z = forward(ops, self.objective, layers, x)
+                A = ops.predict(self.objective.loss, Z)
+                first, *rest = ops.calls  # the product with x
+            else:
+                product(layers[0].W, x, first.args[1])
+            ...
         return out
