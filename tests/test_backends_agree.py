@@ -26,9 +26,9 @@ def digits():
     return np.array(X, dtype=np.float64).T / 16.0, np.asarray(y)
 
 
-def hundred_steps(X, y, options, to=np.asarray):
+def hundred_steps(X, y, options, to=np.asarray, dtype="float64"):
     net = xpnet.DeepNet(
-        [64, 16, 10], hidden="relu", output="softmax", dtype="float64", seed=3, **options
+        [64, 16, 10], hidden="relu", output="softmax", dtype=dtype, seed=3, **options
     )
     history = net.fit(
         to(X), to(y), optimizer=xpnet.Adam(1e-3), epochs=10, batch_size=180, shuffle=True
@@ -52,6 +52,15 @@ def test_a_hundred_adam_steps_on_digits(lib, digits, on_numpy):
         for array in pair:
             assert lib.owns(array)
             assert lib.dtype_of(array) == "float64"
+
+
+def test_a_hundred_adam_steps_in_float32_stay_near(lib, digits, on_numpy):
+    X, y = digits
+    to = lib.asarray
+    net, _ = hundred_steps(X.astype(np.float32), y, lib.options, to, dtype="float32")
+    for found, exact in zip(lib.host(net.parameters), on_numpy[0], strict=True):
+        for one, other in zip(found, exact, strict=True):
+            assert np.max(np.abs(one - other)) <= 1e-3 * np.max(np.abs(other))
 
 
 def test_initial_weights_are_the_same_everywhere(lib):

@@ -58,7 +58,7 @@ class Recorder(Leaves):
 
     def do(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls, and records the call."""
-        call = partial(function, *args)
+        call = partial(function, *args) if args else function
         call()
         self.calls.append(call)
 
@@ -77,10 +77,7 @@ class Recorder(Leaves):
         return self.new(x.shape[0], x.shape[1], dtype)
 
     def product(self, a: Array, b: Array, out: Array) -> Array:
-        if out.flags.c_contiguous:
-            self.do(a.dot, b, out)
-        else:
-            self.do(b.T.dot, a.T, out.T)
+        self.do(_product(a, b, out))
         return out
 
     # -- reading -------------------------------------------------------------------------
@@ -144,7 +141,8 @@ class Recorder(Leaves):
         elif loss == poisson:
             self.do(np.exp, Z, Z)
         elif loss != squared:
-            return super().predict(loss, Z)
+            reference = super().predict
+            self.do(lambda: np.copyto(Z, reference(loss, Z)))
         return Z
 
     def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
@@ -411,6 +409,13 @@ class Recorder(Leaves):
         self.do(np.add, out, epsilon, out)
 
 
+def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], Any]:
+    """The call that computes ``a @ b`` into ``out``, whichever way its memory runs."""
+    if out.flags.c_contiguous:
+        return partial(a.dot, b, out)
+    return partial(b.T.dot, a.T, out.T)
+
+
 def _flat(x: np.ndarray) -> np.ndarray:
     """All entries of a contiguous array, in the order of memory: a view."""
     return x.reshape(-1, order="A")
@@ -500,10 +505,11 @@ class Engine(generic.Engine):
             x = X[:, start : start + CHUNK]
             if start == 0 or x.shape[1] < CHUNK:
                 ops.calls.clear()
-                _, Z = forward(ops, self.objective, layers, x)
-                A = ops.predict(self.objective.loss, Z)
-                first, *rest = ops.calls  # the product with x
-            else:
-                product(layers[0].W, x, first.args[1])
-            ...
+                A, Z = forward(ops, self.objective, layers, x)
+                ops.predict(self.objective.loss, Z)
+            else:  # the first call was the product with the chunk before
+                _product(layers[0].W, x, [*A, Z][1])()
+                for call in ops.calls[1:]:
+                    call()
+            out[:, start : start + CHUNK] = Z
         return out
