@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from helpers import LIBRARIES
 
+# Compiling takes JAX most of its time here, and no test asks how well it did.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 
 class Lib:
     """An array library under test, and the few things a test needs to know of it."""

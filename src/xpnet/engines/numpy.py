@@ -15,6 +15,7 @@ What this trades readability for, each measured (docs/performance.md):
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -62,6 +63,13 @@ class Recorder(Leaves):
         call()
         self.calls.append(call)
 
+    def once(self, function: Callable[..., Any], *args: Any) -> None:
+        """``do`` for what depends on the data alone: a batch of all examples is always the same."""
+        if self.all_examples:
+            function(*args)
+        else:
+            self.do(function, *args)
+
     def maximum(self, a: Array, b: Array, out: Array) -> None:
         # A positional `out` is deprecated here, and keywords cost a `partial` more than a closure.
         maximum = np.maximum
@@ -84,6 +92,7 @@ class Recorder(Leaves):
     def gather(self, batch: Batch) -> tuple[Array, Array, Array]:
         (X, Y, w), index = batch
         share = self.scalar(1.0 / self.m)
+        self.all_examples = index is None
         if index is not None:
             X, Y = self._rows(X, index), self._rows(Y, index)
             w = None if w is None else self._rows(w, index)
@@ -104,7 +113,7 @@ class Recorder(Leaves):
     # -- forward -------------------------------------------------------------------------
     def affine(self, W: Array, A: Array, b: Array) -> Array:
         Z = self.product(W, A, self.new(W.shape[0], A.shape[1]))
-        self.do(np.add, Z, b, Z)
+        self.do(np.add, Z, b if len(b) > 1 else b.reshape(()), Z)
         return Z
 
     def activate(self, activation: Activation, Z: Array) -> Array:
@@ -204,7 +213,7 @@ class Recorder(Leaves):
         # With t = tanh(z/2)/2 the output is 1/2 + t, and the loss
         # max(z, 0) - z y + log(1 + e^-|z|) = |z|/2 - z (y - 1/2) - log(1/2 + |t|).
         losses, t, centred = self.like(Z), self.like(Z), self.like(Z)
-        self.do(np.subtract, Y, self.half, centred)
+        self.once(np.subtract, Y, self.half, centred)
         self.do(np.multiply, Z, centred, t)
         self.do(np.multiply, Z, self.half, Z)
         self.do(np.absolute, Z, losses)
@@ -421,6 +430,19 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, order="A")
 
 
+@lru_cache(maxsize=1)
+def best_recorder() -> type[Recorder]:
+    """The recorder with fused loops where Numba is installed, unless XPNET_NUMBA=0."""
+    if os.environ.get("XPNET_NUMBA") != "0":
+        try:
+            from xpnet.engines.numba import Recorder as Fused
+
+            return Fused
+        except ImportError:
+            pass
+    return Recorder
+
+
 class Program(generic.Program):
     """One recording per batch length (a last batch may be short), replayed for every step."""
 
@@ -437,8 +459,11 @@ class Program(generic.Program):
         scalars, rows = self.scalars, table.astype(self.dtype)
         costs = np.empty(len(rows), self.dtype)
         recording, size, m = None, -1, len(self.data.X)
+        scalars[...] = rows[0]
+        varies = bool(np.any(rows != rows[0]))
         for k, index in zip(range(len(rows)), self.minibatches(orders), strict=False):
-            scalars[...] = rows[k]
+            if varies:
+                scalars[...] = rows[k]
             if recording is None or (index is not None and len(index) != size):
                 size = m if index is None else len(index)
                 recording = self.recordings.get(size)
@@ -457,7 +482,7 @@ class Program(generic.Program):
         """Runs a step, and keeps what it did."""
         m = len(self.data.X) if index is None else len(index)
         buffer = None if index is None else index.copy()
-        ops = Recorder(self.ops.xp, self.ops.layout, self.dtype, m)
+        ops = best_recorder()(self.ops.xp, self.ops.layout, self.dtype, m)
         *_, cost = step(
             ops,
             self.engine.objective,

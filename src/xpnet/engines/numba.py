@@ -1,0 +1,202 @@
+"""Fused loops for the NumPy engine, compiled by Numba where it is installed (``xpnet[numba]``).
+
+NumPy passes over memory once per operation. Here the optimiser is one pass over the parameters,
+bias and ReLU one pass over a layer, and what surrounds the exponentials of the output two. The
+exponentials themselves stay NumPy's, whose vectorised loops are faster than scalar calls. Compiled
+code is kept on disk, so only the first run on a machine waits for the compiler.
+
+Buffers are walked as they lie in memory: ``by_feature`` says that a row of a buffer holds one
+feature of all examples, otherwise all features of one example.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.activations import Activation, relu
+from xpnet.engines import numpy as plain
+from xpnet.losses import Loss, categorical
+from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+
+# Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+
+
+@compiled
+def add_bias_relu(Z, b, by_feature):  # type: ignore[no-untyped-def]
+    rows, columns = Z.shape
+    zero = Z.dtype.type(0)
+    for i in range(rows):
+        for j in range(columns):
+            z = Z[i, j] + (b[i] if by_feature else b[j])
+            Z[i, j] = zero if z < zero else z  # NaN is not below zero: it goes through
+
+
+@compiled
+def relu_slope(A, dA):  # type: ignore[no-untyped-def]
+    rows, columns = A.shape
+    zero = A.dtype.type(0)
+    for i in range(rows):
+        for j in range(columns):
+            dA[i, j] = dA[i, j] if A[i, j] > zero else dA[i, j] * zero
+
+
+@compiled
+def shift_by_largest(Z, Y, picked):  # type: ignore[no-untyped-def]
+    """Z := Z - its largest entry per example; picked := sum(Y Z) per example. Features in rows."""
+    n, m = Z.shape
+    for j in range(m):
+        picked[j] = Z[0, j]
+    for i in range(1, n):
+        for j in range(m):
+            z = Z[i, j]
+            picked[j] = picked[j] if z <= picked[j] else z
+    for i in range(n):
+        for j in range(m):
+            Z[i, j] -= picked[j]
+    for j in range(m):
+        picked[j] = 0
+    for i in range(n):
+        for j in range(m):
+            picked[j] += Y[j, i] * Z[i, j]
+
+
+@compiled
+def normalise(E, Y, s, picked, total, dZ, cost):  # type: ignore[no-untyped-def]
+    """dZ := s (E / sum(E) - Y); cost := sum(s (log sum(E) - picked)). Features in rows."""
+    n, m = E.shape
+    for j in range(m):
+        total[j] = 0
+    for i in range(n):
+        for j in range(m):
+            total[j] += E[i, j]
+    value = 0.0
+    for j in range(m):
+        share = s[j] if s.size > 1 else s[0]
+        value += share * (np.log(total[j]) - picked[j])
+        total[j] = share / total[j]
+    cost[()] = value
+    for i in range(n):
+        for j in range(m):
+            share = s[j] if s.size > 1 else s[0]
+            dZ[i, j] = E[i, j] * total[j] - Y[j, i] * share
+
+
+@compiled
+def add_penalty(weights, g, l2):  # type: ignore[no-untyped-def]
+    for i in range(weights.size):
+        g[i] += l2[()] * weights[i]
+
+
+@compiled
+def decay(weights, kept):  # type: ignore[no-untyped-def]
+    for i in range(weights.size):
+        weights[i] *= kept[()]
+
+
+@compiled
+def descend(theta, g, rate):  # type: ignore[no-untyped-def]
+    for i in range(theta.size):
+        theta[i] -= rate[()] * g[i]
+
+
+@compiled
+def momentum(theta, g, velocity, rate, mu, nesterov):  # type: ignore[no-untyped-def]
+    for i in range(theta.size):
+        move = rate[()] * g[i]
+        v = mu * velocity[i] - move
+        velocity[i] = v
+        theta[i] += mu * v - move if nesterov else v
+
+
+@compiled
+def rmsprop(theta, g, square, rate, epsilon, rho):  # type: ignore[no-untyped-def]
+    for i in range(theta.size):
+        s = rho * square[i] + g[i] * g[i]
+        square[i] = s
+        theta[i] -= rate[()] * g[i] / (np.sqrt(s) + epsilon[()])
+
+
+@compiled
+def adam(theta, g, first, second, rate, epsilon, beta1, beta2):  # type: ignore[no-untyped-def]
+    for i in range(theta.size):
+        m = beta1 * first[i] + g[i]
+        v = beta2 * second[i] + g[i] * g[i]
+        first[i] = m
+        second[i] = v
+        theta[i] -= rate[()] * m / (np.sqrt(v) + epsilon[()])
+
+
+class Recorder(plain.Recorder):
+    """The NumPy engine's recorder with fused loops where they are faster."""
+
+    def affine(self, W: Array, A: Array, b: Array) -> Array:
+        """The product; the bias is added by whatever reads it next."""
+        self.bias = b
+        return self.product(W, A, self.new(W.shape[0], A.shape[1]))
+
+    def _add_bias(self, Z: Array) -> None:
+        self.do(np.add, Z, self.bias, Z)
+
+    def activate(self, activation: Activation, Z: Array) -> Array:
+        if activation == relu:
+            by_feature = Z.flags.c_contiguous
+            rows = Z if by_feature else Z.T
+            self.do(add_bias_relu, rows, self.bias[:, 0], by_feature)
+            return Z
+        self._add_bias(Z)
+        return super().activate(activation, Z)
+
+    def predict(self, loss: Loss, Z: Array) -> Array:
+        self._add_bias(Z)
+        return super().predict(loss, Z)
+
+    def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
+        self._add_bias(Z)
+        if loss != categorical or not Z.flags.c_contiguous:
+            return super().output(loss, Z, Y, s)
+        cost, dZ, m = self.scalar(0.0), self.like(Z), Z.shape[1]
+        picked, total = np.empty(m, self.dtype), np.empty(m, self.dtype)
+        rows, shares = Y.T, s.reshape(-1)
+        self.do(shift_by_largest, Z, rows, picked)
+        self.do(np.exp, Z, Z)
+        self.do(normalise, Z, rows, shares, picked, total, dZ, cost)
+        return cost, dZ
+
+    def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
+        same = A.flags.c_contiguous == dA.flags.c_contiguous
+        if activation != relu or not same:
+            return super().slope(activation, dA, A)
+        by_feature = A.flags.c_contiguous
+        self.do(relu_slope, *((A, dA) if by_feature else (A.T, dA.T)))
+        return dA
+
+    def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        self.do(add_penalty, theta[:n], gradient[:n], l2)
+        return gradient
+
+    def update(
+        self, optimizer: Any, theta: Array, moments: Moments, gradient: Array, scalars: Moments
+    ) -> tuple[Array, Moments]:
+        rule: Any = type(optimizer).update
+        real = self.dtype.type
+        vectors = (theta, gradient, *moments)
+        if rule is GradientDescent.update:
+            self.do(descend, *vectors, *scalars)
+        elif rule is Momentum.update:
+            self.do(momentum, *vectors, *scalars, real(optimizer.momentum), optimizer.nesterov)
+        elif rule is RMSProp.update:
+            self.do(rmsprop, *vectors, *scalars, real(optimizer.rho))
+        elif rule in (Adam.update, AdamW.update):
+            if rule is AdamW.update:
+                self.do(decay, theta[: self.layout.n_weights], scalars[2])
+            betas = real(optimizer.beta1), real(optimizer.beta2)
+            self.do(adam, *vectors, *scalars[:2], *betas)
+        else:
+            return super().update(optimizer, theta, moments, gradient, scalars)
+        return theta, moments
