@@ -126,6 +126,8 @@ def sklearn_compat(session: nox.Session) -> None:
     session.install(*GROUPS("test", "sklearn-compat"), ".[sklearn]")
     for library in session.posargs or ["numpy"]:
         swapped(session, library)
+    checks = ("-c", "tests/sklearn_compat/pytest.ini", "tests/sklearn_compat/checks.py")
+    pytest(session, *checks, SCIPY_ARRAY_API="1")
 
 
 def swapped(session: nox.Session, library: str) -> None:

@@ -1,0 +1,196 @@
+"""A net between scikit-learn's rows and the core's columns, over dense or sparse examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.activations import Activation
+from xpnet.backend import Backend, to_numpy
+from xpnet.engines import Engine, Program, engine_for
+from xpnet.leaves import Data
+from xpnet.losses import Loss, as_reported
+from xpnet.network import Objective
+from xpnet.optimizers import Moments, Optimizer
+
+BLOCK = 2**22  # numbers a sparse matrix is densified to at a time
+
+
+class Rows:
+    """Examples as rows, with targets and weights: dense in their place, or sparse.
+
+    Attributes
+    ----------
+    X : array (m, n_x) or CSR matrix
+    Y : ndarray (m, n_y)
+        On the host.
+    w : ndarray (m,) or None
+        On the host.
+    """
+
+    def __init__(self, place: Backend, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
+        self.place, self.X, self.Y, self.w = place, X, Y, w
+        self.sparse = hasattr(X, "tocsr")
+
+    def __len__(self) -> int:
+        return self.Y.shape[0]
+
+    @cached_property
+    def everything(self) -> Data:
+        return self.data()
+
+    def data(self, index: np.ndarray | None = None) -> Data:
+        """Those examples, or all, dense in their place."""
+        place, Y, w = self.place, self.Y, self.w
+        if index is not None:
+            Y, w = Y[index], None if w is None else w[index]
+        with place.context():
+            there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, w)]
+            return Data(dense(self.X, index, place), *there)
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Those examples, in rows of their own."""
+        w = None if self.w is None else self.w[index]
+        X = self.X[index] if self.sparse else dense(self.X, index, self.place)
+        return Rows(self.place, X, self.Y[index], w)
+
+    def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
+        """``index`` in pieces small enough to densify; one piece if X is dense."""
+        if not self.sparse:
+            return [index]
+        size = max(1, BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
+        return [index[i : i + size] for i in range(0, len(index), size)]
+
+
+def dense(X: Any, index: np.ndarray | None, place: Backend) -> Array:
+    """Rows of ``X``, or all of them, as a dense array in ``place``."""
+    if hasattr(X, "tocsr"):
+        piece = X if index is None else X[index]
+        return place.asarray(piece.toarray(), place.dtype)
+    if index is None:
+        return X
+    return place.xp.take(X, place.asarray(index), axis=0)
+
+
+@dataclass(frozen=True)
+class Net:
+    """What an estimator trains, without its parameters: those are one flat vector ``theta``."""
+
+    place: Backend
+    sizes: tuple[int, ...]
+    hidden: tuple[Activation, ...]
+    loss: Loss
+
+    def engine(self, *, penalized: bool = False, reported: bool = True) -> Engine:
+        loss = as_reported(self.loss) if reported else self.loss
+        return engine_for(self.place, Objective(self.sizes, self.hidden, loss, penalized))
+
+    # -- parameters as scikit-learn shows them -----------------------------------------------
+    def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
+        """One vector of ``coefs[l]`` (n_in, n_out) and ``intercepts[l]`` (n_out,)."""
+        place, xp = self.place, self.place.xp
+        with place.context():
+            layers = []
+            for pair in zip(coefs, intercepts, strict=True):
+                coef, intercept = (x if place.holds(x) else to_numpy(x) for x in pair)
+                coef, intercept = (place.asarray(x, place.dtype) for x in (coef, intercept))
+                layers.append((coef.T, intercept[:, None]))
+            return Objective(self.sizes, self.hidden, self.loss).layout.flatten(layers, xp=xp)
+
+    def shown(self, theta: Array) -> dict[str, list[Array]]:
+        """``coefs_`` and ``intercepts_``: views of ``theta`` where the library has views."""
+        layout = Objective(self.sizes, self.hidden, self.loss).layout
+        layers = layout.layers(theta, xp=self.place.xp)
+        return {"coefs_": [W.T for W, _ in layers], "intercepts_": [b[:, 0] for _, b in layers]}
+
+    # -- evaluation --------------------------------------------------------------------------
+    def predict(self, theta: Array, X: Any) -> Array:
+        """The output (m, n_y) for rows ``X`` (m, n_x)."""
+        engine, m = self.engine(), X.shape[0]
+        rows = Rows(self.place, X, np.empty((m, 0)))
+        with self.place.context():
+            if not rows.sparse:
+                return engine.predict(theta, X.T).T
+            pieces = [
+                engine.predict(theta, dense(X, index, self.place).T).T
+                for index in rows.blocks(np.arange(m))
+            ]
+            return self.place.xp.concat(pieces)
+
+    def value(self, theta: Array, rows: Rows, l2: float = 0.0) -> float:
+        """The loss that scikit-learn would report of ``rows``."""
+        engine, total = self.engine(penalized=l2 > 0), 0.0
+        with self.place.context():
+            for share, data in self._parts(rows):
+                total += share * float(engine.value(theta, data, l2))
+        return total
+
+    def value_and_gradient(self, theta: Array, rows: Rows, l2: float) -> tuple[Array, Array]:
+        """The exact penalised cost, 0-d, and its gradient (n_parameters,)."""
+        engine = self.engine(penalized=l2 > 0, reported=False)
+        value: Any = 0.0
+        gradient: Any = 0.0
+        with self.place.context():
+            for share, data in self._parts(rows):
+                part = engine.value_and_gradient(theta, data, l2)
+                if share == 1.0:
+                    return part
+                value, gradient = value + share * part[0], gradient + share * part[1]
+        return value, gradient
+
+    def _parts(self, rows: Rows) -> Iterator[tuple[float, Data]]:
+        """Pieces of the examples, each with its share of the whole mean."""
+        everything = rows.blocks(np.arange(len(rows)))
+        if len(everything) == 1:
+            yield 1.0, rows.everything
+            return
+        weights = np.ones(len(rows)) if rows.w is None else rows.w
+        for index in everything:
+            if np.any(weights[index]):
+                yield float(np.sum(weights[index]) / np.sum(weights)), rows.data(index)
+
+
+class Trainer:
+    """Steps over the minibatches of an epoch, however the rows are stored.
+
+    Attributes
+    ----------
+    theta, moments : array (n_parameters,), tuple of such arrays
+        The state; a later epoch may overwrite it in place.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        rule: Optimizer,
+        rows: Rows,
+        batch_size: int,
+        penalized: bool,
+        theta: Array,
+        moments: Moments,
+    ) -> None:
+        self.rows, self.batch_size, self.rule = rows, batch_size, rule
+        self.engine = net.engine(penalized=penalized)
+        self.theta, self.moments = theta, moments
+        self.program = None if rows.sparse else self._program(rows.everything)
+
+    def _program(self, data: Data) -> Program:
+        size = min(self.batch_size, data.X.shape[0])
+        return self.engine.program(self.rule, data, size, self.theta, self.moments)
+
+    def epoch(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
+        """One step per minibatch of ``order``; returns the costs before each step, (steps,)."""
+        costs, step = [], 0
+        for index in self.rows.blocks(order, self.batch_size):
+            end = step - (-len(index) // self.batch_size)
+            program = self.program
+            if program is None:  # a program belongs to its data: each block has its own
+                program, index = self._program(self.rows.data(index)), np.arange(len(index))
+            costs.append(to_numpy(program.run(index[None, :], table[step:end])))
+            self.theta, self.moments, step = program.theta, program.moments, end
+        return np.concatenate(costs).astype(np.float64)

@@ -1,0 +1,230 @@
+"""``MLPClassifier`` and ``MLPRegressor``: scikit-learn's, on any array library.
+
+Signatures, attributes and runs are those of scikit-learn 1.9. What is added comes last in the
+signatures, and is by keyword only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
+
+from xpnet._typing import Array
+from xpnet.estimators._arrays import host
+from xpnet.estimators._base import ArrayClassifier, ArrayRegressor, Examples
+from xpnet.estimators._labels import Labels
+from xpnet.estimators._perceptron import Perceptron
+
+
+class MLPClassifier(Labels, ArrayClassifier, Perceptron):
+    """Multi-layer perceptron classifier: log-loss, softmax or logistic outputs.
+
+    All of scikit-learn's parameters, attributes and defaults hold; see
+    ``sklearn.neural_network.MLPClassifier``. A ``random_state`` gives the same run in float64.
+    Arrays of any library come in, and arrays of that library go out.
+
+    Parameters
+    ----------
+    activation : str, Activation, or one of these per hidden layer
+        "relu", "logistic", "tanh", "identity" as in scikit-learn; also "sigmoid" (the same as
+        "logistic"), "leaky_relu", "elu", "softplus", and your own ``xpnet.Activation``.
+    class_weight : dict, list of dict or "balanced", optional
+        Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
+    scoring : str or callable, optional
+        What ``early_stopping`` watches, in place of accuracy: a scorer of scikit-learn's.
+    backend, device : optional
+        "auto" computes where X lives. A name of ``xpnet.backends()``, a module or an array
+        chooses a place, and host data is moved there.
+    dtype : {"float32", "float64"}, optional
+        Left out, a floating X decides.
+
+    Attributes
+    ----------
+    validation_loss_curve_ : list of float or None
+        Loss of the validation data after each epoch, where there are any.
+    """
+
+    _parameter_constraints: dict = {
+        **Perceptron._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
+    _checks = {"multi_output": True}
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        class_weight: Any = None,
+        scoring: Any = None,
+        backend: Any = "auto",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self._keep(locals())
+
+    @available_if(lambda self: self._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> MLPClassifier:
+        """One more epoch over the given examples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+        classes : array-like (n_classes,)
+            All labels there will ever be; needed in the first call only.
+        """
+        classes, y = host(classes), host(y)
+        if _check_partial_fit_first_call(self, classes):
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all examples at once; for partial_fit pass the "
+                "weights, class_weight={label: weight}"
+            )
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> Array:
+        """Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes)."""
+        return self._given_back(self._decoded(*self._output(X, "predict")), X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n_samples, n_classes), classes in the order of ``classes_``."""
+        return self._given_back(self._probabilities(X, "predict_proba")[0], X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the probabilities."""
+        A, place = self._probabilities(X, "predict_log_proba")
+        with place.context():
+            return self._given_back(place.xp.log(A), X)
+
+    def _probabilities(self, X: Any, method: str) -> tuple[Array, Any]:
+        A, place = self._output(X, method)
+        if self.n_outputs_ > 1:
+            return A, place
+        with place.context():
+            return place.xp.concat([1.0 - A, A], axis=1), place
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(ArrayRegressor, Perceptron):
+    """Multi-layer perceptron regressor: half the squared error, or half the Poisson deviance.
+
+    All of scikit-learn's parameters, attributes and defaults hold; see
+    ``sklearn.neural_network.MLPRegressor``. A ``random_state`` gives the same run in float64.
+    Arrays of any library come in, and arrays of that library go out.
+
+    What is added (``scoring``, ``backend``, ``device``, ``dtype``, an ``activation`` per layer) is
+    described in ``MLPClassifier``.
+    """
+
+    _parameter_constraints: dict = {
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+    _checks = {"multi_output": True, "y_numeric": True}
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        scoring: Any = None,
+        backend: Any = "auto",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self._keep(locals())
+
+    @available_if(lambda self: self._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """One more epoch over the given examples."""
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> Array:
+        """Predicted values (n_samples,), or (n_samples, n_outputs) of several outputs."""
+        A, _ = self._output(X, "predict")
+        return self._given_back(A[:, 0] if A.shape[1] == 1 else A, X)
+
+    def _encoded(
+        self, examples: Examples, incremental: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Targets (m, n_outputs) and sample weights."""
+        return self._targets(examples.y), examples.w
+
+    def _targets(self, y: np.ndarray) -> np.ndarray:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return y[:, None] if y.ndim == 1 else y
+
+    def _out_activation(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _strata(self, Y: np.ndarray) -> None:
+        return None
+
+    def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
+        """R^2, NaN where the output is not finite."""
+        if not np.all(np.isfinite(output)):
+            return float("nan")
+        return float(r2_score(Y, output, sample_weight=w))

@@ -1,0 +1,140 @@
+"""LinearRegression is scikit-learn's least squares, to rounding, on every array library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn", minversion="1.9")
+from scipy import sparse
+from sklearn.linear_model import LinearRegression as Original
+
+import xpnet
+from xpnet.estimators import _design, _least_squares
+
+RNG = np.random.default_rng(0)
+SHAPES = {"tall": (200, 6), "square": (12, 10), "wide": (8, 20)}
+
+
+def problem(shape, n_y=None, seed=0):
+    rng = np.random.default_rng(seed)
+    m, n = SHAPES[shape]
+    X = rng.normal(size=(m, n)) * 10.0 ** rng.uniform(-3, 3, n) + rng.normal(size=n) * 10
+    return X, rng.normal(size=(m,) if n_y is None else (m, n_y)) + 3.0, rng.random(m) + 0.1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_y", [None, 1, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_original_to_rounding(shape, n_y, fit_intercept, weighted):
+    X, y, w = problem(shape, n_y)
+    options = {"fit_intercept": fit_intercept, "tol": 1e-12}
+    theirs = Original(**options).fit(X, y, w if weighted else None)
+    ours = xpnet.LinearRegression(**options).fit(X, y, w if weighted else None)
+    assert ours.coef_.shape == theirs.coef_.shape
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-8, atol=1e-9)
+    assert ours.rank_ == theirs.rank_
+    np.testing.assert_allclose(ours.singular_, theirs.singular_, rtol=1e-7, atol=1e-7)
+    assert ours.score(X, y) == pytest.approx(theirs.score(X, y))
+
+
+@pytest.mark.parametrize("n_y", [None, 3])
+def test_any_library(lib, n_y):
+    X, y, w = problem("tall", n_y)
+    reference = xpnet.LinearRegression().fit(X, y, w)
+    given = lib.asarray(X)
+    net = xpnet.LinearRegression(copy_X=False).fit(given, lib.asarray(y), lib.asarray(w))
+    np.testing.assert_array_equal(lib.to_numpy(given), X)
+    for name in ("coef_", "intercept_", "singular_"):
+        found = getattr(net, name)
+        assert lib.owns(found) or isinstance(found, np.float64)  # NumPy's 0-d intercept
+        found = lib.to_numpy(found)
+        np.testing.assert_allclose(found, getattr(reference, name), rtol=1e-8)
+    predicted = net.predict(given)
+    assert lib.owns(predicted)
+    np.testing.assert_allclose(lib.to_numpy(predicted), reference.predict(X))
+    assert type(net.score(given, lib.asarray(y))) is float
+    half = xpnet.LinearRegression().fit(lib.asarray(X.astype(np.float32)), y)
+    assert lib.dtype_of(half.coef_) == "float32"
+
+
+@pytest.mark.parametrize("elements", [1 << 22, 60])
+def test_blocks_of_rows_change_nothing(elements, monkeypatch):
+    X, y, w = problem("tall", 2)
+    expected = xpnet.LinearRegression().fit(X, y, w)
+    monkeypatch.setattr(_design, "BLOCK", elements)
+    monkeypatch.setattr(_design.Design.blocks, "__defaults__", (elements,))
+    # Collinear features: products alone would lose too many digits, reflections take over.
+    for data in (X, np.hstack([X, X[:, :1] + 1e-7 * X[:, 1:2]])):
+        for kind in (np.asarray, sparse.csr_array):
+            found = xpnet.LinearRegression().fit(kind(data), y, w)
+            np.testing.assert_allclose(found.predict(data), expected.predict(X), atol=1e-4)
+    found = xpnet.LinearRegression().fit(sparse.csr_array(X), y, w)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-9)
+
+
+def test_ill_conditioned_features_take_reflections():
+    X, y, _ = problem("tall")
+    X[:, 1] = X[:, 0] * (1 + 1e-9 * RNG.normal(size=len(X)))
+    theirs = Original(tol=1e-14).fit(X, y)
+    ours = xpnet.LinearRegression(tol=1e-14).fit(X, y)
+    assert ours.rank_ == theirs.rank_ == 6
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-6)
+
+
+def test_dropped_directions_give_the_smallest_coefficients():
+    X, y, _ = problem("tall")
+    twice = np.hstack([X, X])
+    net, theirs = xpnet.LinearRegression().fit(twice, y), Original().fit(twice, y)
+    assert net.rank_ == theirs.rank_
+    np.testing.assert_allclose(net.coef_, theirs.coef_, atol=1e-9)
+
+
+def test_constant_features():
+    X, y, _ = problem("tall")
+    X[:, 2] = 7.0
+    net, theirs = xpnet.LinearRegression().fit(X, y), Original().fit(X, y)
+    np.testing.assert_allclose(net.predict(X), theirs.predict(X))
+
+
+@pytest.mark.parametrize("n_y", [None, 2])
+def test_positive(lib, n_y):
+    X, y, w = problem("tall", n_y)
+    theirs = Original(positive=True).fit(X, y, w)
+    ours = xpnet.LinearRegression(positive=True).fit(lib.asarray(X), lib.asarray(y), w)
+    assert lib.owns(ours.coef_)
+    assert bool((lib.to_numpy(ours.coef_) >= 0).all())
+    np.testing.assert_allclose(lib.to_numpy(ours.coef_), theirs.coef_, atol=1e-9)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        xpnet.LinearRegression(positive=True).fit(sparse.csr_array(X), y)
+
+
+def test_a_wide_sparse_matrix_is_never_dense():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((300, 60_000), density=1e-3, rng=rng, format="csr")
+    y, w = rng.normal(size=300), rng.random(300)
+    theirs = Original().fit(X, y, w)
+    ours = xpnet.LinearRegression().fit(X, y, w)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-4)
+
+
+def test_two_products_are_as_good_as_reflections():
+    X, y, w = problem("tall", 2)
+    place = xpnet.select("numpy", dtype="float64")
+    design = _design.Design(place, X, y, w, xpnet.losses.squared)
+    means = design.feature_means(), design.target_means()
+    R_x, R_y = _least_squares._two_grams(design, *means)
+    centred = np.sqrt(w)[:, None] * (X - means[0])
+    np.testing.assert_allclose(R_x.T @ R_x, centred.T @ centred, rtol=1e-10)
+    Q = np.linalg.solve(R_x.T, centred.T).T
+    np.testing.assert_allclose(Q.T @ Q, np.eye(6), atol=1e-12)
+    np.testing.assert_allclose(Q.T @ (np.sqrt(w)[:, None] * (y - means[1])), R_y, atol=1e-11)
+
+
+def test_bad_weights():
+    X, y, w = problem("tall")
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        xpnet.LinearRegression().fit(X, y, -w)

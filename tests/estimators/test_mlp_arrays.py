@@ -1,0 +1,203 @@
+"""Any library's arrays in, the same library's out; nothing leaves its device but labels."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn", minversion="1.9")
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+import xpnet
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(60, 5))
+SCORES = X @ RNG.normal(size=(5, 3))
+TARGETS = {
+    "binary": (X[:, 0] > 0).astype(np.int64),
+    "multiclass": SCORES.argmax(axis=1),
+    "multilabel": (SCORES > 0).astype(np.int64),
+    "one output": SCORES[:, 0],
+    "three outputs": SCORES,
+}
+SMALL = {"hidden_layer_sizes": 4, "batch_size": 25, "max_iter": 4, "random_state": 0}
+
+
+def make(task, **parameters):
+    regression = "output" in task
+    return (xpnet.MLPRegressor if regression else xpnet.MLPClassifier)(**SMALL | parameters)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("task", TARGETS)
+def test_a_fit_follows_its_arrays(lib, task, solver):
+    y = TARGETS[task]
+    reference = make(task, solver=solver).fit(X, y)
+    found = make(task, solver=solver).fit(lib.asarray(X), lib.asarray(y))
+    for a, b in zip(reference.coefs_ + reference.intercepts_, found.coefs_ + found.intercepts_):
+        assert lib.owns(b)
+        assert lib.dtype_of(b) == "float64"
+        np.testing.assert_allclose(lib.to_numpy(b), a, atol=1e-6)
+    methods = ["predict"] if "output" in task else ["predict", "predict_proba", "predict_log_proba"]
+    for method in methods:
+        a, b = getattr(reference, method)(X), getattr(found, method)(lib.asarray(X))
+        assert lib.owns(b), method
+        assert lib.dtype_of(b) == str(a.dtype)
+        np.testing.assert_allclose(lib.to_numpy(b), a, atol=1e-5)
+    score = found.score(lib.asarray(X), lib.asarray(y))
+    assert type(score) is float
+    assert score == pytest.approx(reference.score(X, y))
+
+
+def test_float32_stays_float32(lib):
+    X32 = lib.asarray(X.astype(np.float32))
+    for task in ("multiclass", "three outputs"):
+        net = make(task, early_stopping=True).fit(X32, lib.asarray(TARGETS[task]))
+        assert {lib.dtype_of(c) for c in net.coefs_ + net.intercepts_} == {"float32"}
+        assert {lib.dtype_of(m) for m in net._optimizer.moments} == {"float32"}
+        output = net.predict(X32) if "output" in task else net.predict_proba(X32)
+        assert lib.dtype_of(output) == "float32"
+    net = make("binary", dtype="float32").fit(lib.asarray(X), TARGETS["binary"])
+    assert lib.dtype_of(net.coefs_[0]) == "float32"
+
+
+def test_labels_and_weights_may_live_elsewhere(lib):
+    labels = np.array(["ham", "spam"])[TARGETS["binary"]]
+    weights = RNG.random(60)
+    reference = make("binary", early_stopping=True).fit(X, labels, weights)
+    for w in (weights, lib.asarray(weights)):
+        net = make("binary", early_stopping=True).fit(lib.asarray(X), labels, w)
+        np.testing.assert_allclose(net.loss_curve_, reference.loss_curve_)
+        predicted = net.predict(lib.asarray(X))
+        assert isinstance(predicted, np.ndarray)  # strings live on the host
+        np.testing.assert_array_equal(predicted, reference.predict(X))
+
+
+def test_partial_fit_and_warm_start_stay_in_place(lib):
+    y = lib.asarray(TARGETS["multiclass"])
+    a, b = make("multiclass"), make("multiclass")
+    for _ in range(3):
+        a.partial_fit(X, TARGETS["multiclass"], classes=[0, 1, 2])
+        b.partial_fit(lib.asarray(X), y, classes=lib.asarray(np.array([0, 1, 2])))
+    np.testing.assert_allclose(b.loss_curve_, a.loss_curve_)
+    assert lib.owns(b.coefs_[0])
+    net = make("multiclass", warm_start=True)
+    assert len(net.fit(lib.asarray(X), y).fit(lib.asarray(X), y).loss_curve_) == 8
+
+
+def test_a_named_backend_moves_host_data(lib):
+    net = make("multiclass", **lib.options).fit(X, TARGETS["multiclass"])
+    assert lib.owns(net.coefs_[0])
+    assert isinstance(net.predict(X), np.ndarray)  # output follows input
+    assert lib.owns(net.predict(lib.asarray(X)))
+    assert net.score(X, TARGETS["multiclass"]) == net.score(
+        lib.asarray(X), lib.asarray(TARGETS["multiclass"])
+    )
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_sparse_rows_train_like_dense_ones(lib, solver, monkeypatch):
+    monkeypatch.setattr("xpnet.estimators._net.BLOCK", 250)  # two minibatches at a time
+    rows = sparse.random_array((60, 5), density=0.4, format="csr", random_state=1)
+    whole = type(rows).toarray
+    shapes = []  # of what is densified; labels are 3 wide
+    monkeypatch.setattr(type(rows), "toarray", lambda x: shapes.append(x.shape) or whole(x))
+    weights = RNG.random(60)
+    for task in ("multiclass", "one output"):
+        stops = solver == "adam"
+        options = {"solver": solver, "early_stopping": stops, "alpha": 0.01, "dtype": "float64"}
+        options |= lib.options
+        a = make(task, **options).fit(whole(rows), TARGETS[task], weights)
+        for form in (rows, rows.tocsc()):
+            b = make(task, **options).fit(form, TARGETS[task], weights)
+            np.testing.assert_allclose(b.loss_, a.loss_, rtol=1e-7)
+            np.testing.assert_allclose(b.predict(form), a.predict(whole(rows)), atol=1e-6)
+    assert 0 < max(m for m, n in shapes if n == 5) <= 50
+
+
+def test_a_pickle_holds_host_arrays(lib):
+    y = TARGETS["multiclass"]
+    net = make("multiclass").fit(lib.asarray(X), lib.asarray(y))
+    state = pickle.dumps(net)
+    assert lib.name == "numpy" or lib.name.encode() not in state
+    host = pickle.loads(state)
+    np.testing.assert_array_equal(host.predict(X), lib.to_numpy(net.predict(lib.asarray(X))))
+    again = pickle.loads(state).partial_fit(lib.asarray(X), lib.asarray(y))  # back on its device
+    expected = net.partial_fit(lib.asarray(X), lib.asarray(y))
+    assert lib.owns(again.coefs_[0])
+    assert again.loss_curve_ == pytest.approx(expected.loss_curve_)
+
+
+def test_copies_stay_in_place(lib):
+    net = make("multiclass").fit(lib.asarray(X), lib.asarray(TARGETS["multiclass"]))
+    for twin in (copy.copy(net), copy.deepcopy(net)):
+        assert lib.owns(twin.predict_proba(lib.asarray(X)))
+    assert not hasattr(clone(net), "coefs_")
+
+
+def test_scikit_learn_moves_a_net(lib):
+    from sklearn.utils._array_api import _estimator_with_converted_arrays
+
+    net = make("multiclass").fit(X, TARGETS["multiclass"])
+    moved = _estimator_with_converted_arrays(net, lib.asarray)
+    assert lib.owns(moved.predict_proba(lib.asarray(X)))
+    assert isinstance(net.predict_proba(X), np.ndarray)
+
+
+def test_a_pickle_loads_where_the_library_is_missing(tmp_path):
+    torch = pytest.importorskip("torch")
+    net = make("multiclass").fit(torch.asarray(X), torch.asarray(TARGETS["multiclass"]))
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(net))
+    np.save(tmp_path / "X.npy", X)
+    script = f"""
+        import pickle, sys
+        import numpy as np
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "cupy", "jax", "dpnp", "array_api_strict"):
+                    raise ImportError(name)
+        sys.meta_path.insert(0, Missing())
+        net = pickle.loads(open(r"{tmp_path / "net.pkl"}", "rb").read())
+        np.save(r"{tmp_path / "y.npy"}", net.predict_proba(np.load(r"{tmp_path / "X.npy"}")))
+        net.partial_fit(np.load(r"{tmp_path / "X.npy"}"), np.arange(60) % 3)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), net.predict_proba(torch.asarray(X)))
+
+
+def test_importing_xpnet_imports_no_scikit_learn():
+    script = "import sys, xpnet; assert 'sklearn' not in sys.modules; xpnet.MLPClassifier"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    script = """
+        import sys
+        sys.modules["sklearn"] = None
+        import xpnet
+        try:
+            xpnet.MLPClassifier
+        except ImportError as error:
+            assert 'pip install "xpnet[sklearn]"' in str(error), error
+        else:
+            raise SystemExit("no error")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_warnings_of_a_diverging_run_are_the_estimators_own():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        with pytest.raises(ValueError, match="non-finite parameter weights"):
+            make("one output", solver="sgd", learning_rate_init=1e9, activation="identity").fit(
+                X, SCORES[:, 0]
+            )

@@ -1,0 +1,222 @@
+"""Signatures, what is added to scikit-learn's estimators, and how they fit into its tools."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn", minversion="1.9")
+from sklearn import neural_network as theirs
+from sklearn.base import clone
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import xpnet
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(11)
+X = RNG.normal(size=(90, 4))
+Y = (X @ RNG.normal(size=(4, 3))).argmax(axis=1)
+TARGET = X[:, 0] - X[:, 1] ** 2
+SMALL = {"hidden_layer_sizes": 6, "batch_size": 30, "max_iter": 6, "random_state": 1}
+
+
+def classifier(**parameters):
+    return xpnet.MLPClassifier(**SMALL | parameters)
+
+
+def regressor(**parameters):
+    return xpnet.MLPRegressor(**SMALL | parameters)
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_scikit_learns_signature_comes_first(name):
+    ours, original = (inspect.signature(getattr(m, name)).parameters for m in (xpnet, theirs))
+    assert list(ours)[: len(original)] == list(original)
+    for key, parameter in original.items():
+        assert (ours[key].default, ours[key].kind) == (parameter.default, parameter.kind)
+    added = list(ours.values())[len(original) :]
+    assert {"scoring", "backend", "device", "dtype"} <= {p.name for p in added}
+    assert all(p.kind is p.KEYWORD_ONLY for p in added)
+
+
+# -- activations, class weights, validation -------------------------------------------------
+def test_activations_by_layer():
+    same = [
+        classifier(hidden_layer_sizes=(5, 4), activation=a).fit(X, Y).loss_curve_
+        for a in ("tanh", ["tanh", "tanh"], ("tanh", xpnet.Activation("own", np_tanh, slope)))
+    ]
+    assert same[0] == same[1] == pytest.approx(same[2])
+    assert classifier(hidden_layer_sizes=(5, 4), activation=["logistic", "relu"]).fit(X, Y).loss_
+    with pytest.raises(ValueError, match="1 activations, for 2 layers"):
+        classifier(hidden_layer_sizes=(5, 4), activation=["tanh"]).fit(X, Y)
+    a, b = (classifier(activation=name).fit(X, Y).loss_curve_ for name in ("sigmoid", "logistic"))
+    assert a == b
+
+
+def np_tanh(z, *, xp):
+    return xp.tanh(z)
+
+
+def slope(a, *, xp):
+    return 1.0 - a * a
+
+
+def test_class_weights_are_sample_weights():
+    weights = {0: 2.0, 1: 0.5, 2: 1.0}
+    by_class = np.array([weights[label] for label in Y])
+    for given in (None, RNG.random(90)):
+        a = classifier(class_weight=weights).fit(X, Y, given)
+        b = classifier().fit(X, Y, by_class if given is None else by_class * given)
+        assert a.loss_curve_ == b.loss_curve_
+    assert classifier(class_weight="balanced").fit(X, Y).loss_curve_ != a.loss_curve_
+    with pytest.raises(ValueError, match="balanced"):
+        classifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
+
+
+def test_own_validation_data():
+    train, rest = slice(0, 60), (X[60:], Y[60:])
+    watched = classifier().fit(X[train], Y[train], validation_data=rest)
+    alone = classifier().fit(X[train], Y[train])
+    assert watched.loss_curve_ == alone.loss_curve_
+    assert alone.validation_loss_curve_ is None
+    expected = log_loss(rest[1], watched.predict_proba(rest[0]))
+    assert watched.validation_loss_curve_[-1] == pytest.approx(expected)
+    stops = classifier(early_stopping=True, max_iter=300, n_iter_no_change=2)
+    stops.fit(X[train], Y[train], validation_data=rest)
+    assert len(stops.validation_scores_) == stops.n_iter_ < 300
+    assert stops.score(*rest) == stops.best_validation_score_ == max(stops.validation_scores_)
+    with pytest.raises(ValueError, match="classes not in"):
+        classifier().fit(X, np.minimum(Y, 1), validation_data=rest)
+    with pytest.raises(ValueError, match="lbfgs"):
+        classifier(solver="lbfgs").fit(X, Y, validation_data=rest)
+
+
+def test_validation_data_of_any_library(lib):
+    expected = regressor(dtype="float32").fit(X, TARGET, validation_data=(X[:9], TARGET[:9]))
+    rest = lib.asarray(X[:9]), lib.asarray(TARGET[:9])
+    net = regressor(dtype="float32", warm_start=True)
+    net.fit(lib.asarray(X), lib.asarray(TARGET), validation_data=rest)
+    np.testing.assert_allclose(
+        net.validation_loss_curve_, expected.validation_loss_curve_, rtol=1e-5
+    )
+    net = classifier(warm_start=True)  # a class may be missing there
+    for _ in range(2):
+        net.fit(lib.asarray(X), Y, validation_data=(lib.asarray(X[Y > 0]), Y[Y > 0]))
+
+
+def test_early_stopping_by_a_score_of_choice(lib):
+    net = classifier(early_stopping=True, scoring="neg_log_loss", validation_fraction=0.3)
+    net.fit(lib.asarray(X), lib.asarray(Y))
+    np.testing.assert_allclose(net.validation_scores_, -np.array(net.validation_loss_curve_))
+    calls = []
+
+    def score(estimator, X, y):
+        calls.append(type(X))
+        return accuracy_score(y, estimator.predict(X))
+
+    a = classifier(early_stopping=True, scoring=score).fit(lib.asarray(X), lib.asarray(Y))
+    b = classifier(early_stopping=True).fit(lib.asarray(X), lib.asarray(Y))
+    assert a.validation_scores_ == b.validation_scores_
+    assert set(calls) == {np.ndarray}
+
+
+# -- scikit-learn's tools -------------------------------------------------------------------
+def test_pipelines_searches_and_cross_validation():
+    pipe = make_pipeline(StandardScaler(), classifier(max_iter=50, learning_rate_init=0.05))
+    assert pipe.fit(X, Y).score(X, Y) > 0.6
+    search = GridSearchCV(
+        classifier(), {"alpha": [1e-4, 1.0], "activation": ["tanh", "relu"]}, cv=2
+    )
+    assert search.fit(X, Y).best_params_["alpha"] in (1e-4, 1.0)
+    expected = cross_val_score(theirs.MLPClassifier(**SMALL), X, Y, cv=3)
+    np.testing.assert_allclose(cross_val_score(classifier(), X, Y, cv=3), expected)
+    np.testing.assert_allclose(cross_val_score(classifier(), X, Y, cv=3, n_jobs=2), expected)
+
+
+def test_cross_validation_and_search_on_torch():
+    torch = pytest.importorskip("torch")
+    Xt, Yt = torch.asarray(X), torch.asarray(Y)
+    expected = cross_val_score(classifier(), X, Y, cv=3)
+    np.testing.assert_allclose(cross_val_score(classifier(), Xt, Yt, cv=3), expected)
+    search = GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=2).fit(Xt, Yt)
+    assert isinstance(search.best_estimator_.coefs_[0], torch.Tensor)
+
+
+def test_clone_parameters_and_html():
+    net = classifier(activation=["tanh"], backend="numpy")
+    assert clone(net).get_params() == net.get_params()
+    assert "MLPClassifier" in net._repr_html_()
+    assert repr(net).startswith("MLPClassifier(")
+    assert repr(xpnet.MLPRegressor()) == "MLPRegressor()"
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_data_frames(frames):
+    library = pytest.importorskip(frames)
+    names = ["a", "b", "c", "d"]
+    frame = library.DataFrame(dict(zip(names, X.T, strict=True)))
+    labels = library.Series(["xyz"[label] for label in Y])
+    net = classifier(early_stopping=True).fit(frame, labels)
+    assert list(net.feature_names_in_) == names
+    plain = classifier(early_stopping=True).fit(X, np.array(["xyz"[label] for label in Y]))
+    assert net.loss_curve_ == plain.loss_curve_
+    np.testing.assert_array_equal(net.predict(frame), plain.predict(X))
+    with pytest.raises(ValueError, match="feature names"):
+        net.predict(
+            frame.rename(columns={"a": "z"}) if frames == "pandas" else frame.rename({"a": "z"})
+        )
+
+
+def test_lists_and_single_columns():
+    a, b = classifier().fit(X.tolist(), Y.tolist()), classifier().fit(X, Y)
+    assert a.loss_curve_ == b.loss_curve_
+    with pytest.warns(sklearn.exceptions.DataConversionWarning):
+        classifier().fit(X, Y[:, None])
+
+
+# -- callbacks ------------------------------------------------------------------------------
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_scikit_learns_callbacks(lib, solver, capsys):
+    monitor = ScoringMonitor(scoring={"score": lambda net, X, y: net.score(X, y)})
+    net = classifier(solver=solver).set_callbacks(monitor, ProgressBar())
+    net.fit(lib.asarray(X), lib.asarray(Y))
+    logged = [row["score"] for row in monitor.get_logs().data if "iter" in row["task_name"]]
+    assert len(logged) == net.n_iter_
+    assert logged[-1] == pytest.approx(net.score(lib.asarray(X), lib.asarray(Y)))
+
+
+class Recorder:
+    def __init__(self, stop_after=None):
+        self.events, self.stop_after = [], stop_after
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append("begin " + context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.events.append("end " + context.task_name)
+        self.fitted = fitted_estimator
+        return self.stop_after is not None and self.events.count("end sgd-iter") == self.stop_after
+
+
+def test_a_callback_sees_every_epoch_and_may_stop():
+    recorder = Recorder()
+    net = classifier(solver="sgd", max_iter=2).set_callbacks(recorder).fit(X, Y)
+    epochs = ["begin sgd-iter", "end sgd-iter"] * 2
+    assert recorder.events == ["setup", "begin fit", *epochs, "end fit", "teardown"]
+    recorder = Recorder(stop_after=3)
+    net = regressor(solver="sgd", max_iter=50).set_callbacks(recorder).fit(X, TARGET)
+    assert net.n_iter_ == 3
+    np.testing.assert_array_equal(recorder.fitted.predict(X), net.predict(X))
