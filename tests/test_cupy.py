@@ -12,6 +12,10 @@ import pytest
 
 import xpnet
 from xpnet.activations import ACTIVATIONS
+from xpnet.engines import engine_for, generic
+from xpnet.leaves import Data
+from xpnet.losses import as_reported, bernoulli, categorical, poisson, squared
+from xpnet.network import Objective
 
 if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
     pytest.skip("counts need CuPy on the stand-in: nox -s cupy_on_cpu", allow_module_level=True)
@@ -99,6 +103,33 @@ def test_budget_of_every_activation_and_loss(hidden, output):
     for L in (2, 3):
         steps = WarmSteps(make(L, hidden, output), output, OPTIMIZERS[3])
         check_budget(L, steps.cost_of_a_step())
+
+
+@pytest.mark.parametrize("reported", [False, True])
+@pytest.mark.parametrize("loss", [squared, bernoulli, categorical, poisson], ids=lambda x: x.name)
+def test_what_the_estimators_minimise_has_kernels_too(loss, reported):
+    """One step on logits of -40 ... 40, where a reported log-loss is clipped: as the reference."""
+    loss = as_reported(loss) if reported else loss
+    objective = Objective((6, 3), (), loss)
+    targets = ONE_HOT.T if loss.exact != poisson else ONE_HOT.T * 3.0
+    theta, steps = 10.0 * RNG.standard_normal(21), []
+    for name in ("numpy", "cupy"):
+        place = xpnet.select(name, dtype="float64")
+        data = Data(*(place.asarray(np.ascontiguousarray(a)) for a in (X.T, targets)), None)
+        with place.context():
+            engine = generic.Engine(place, objective) if name == "numpy" else None
+            engine = engine or engine_for(place, objective)
+            rule = xpnet.GradientDescent(1e-3)
+            program = engine.program(rule, data, 16, place.asarray(theta), ())
+            table, orders = np.tile([0.0, 1e-3], (4, 1)), np.arange(64)[None, :]
+            costs = program.run(orders, table)
+            if name == "cupy":
+                with counts.counting() as c:
+                    program.run(orders, table)
+                assert (c.gemms, c.d2h, c.mallocs) == (4 * 2, 0, 0)
+                assert c.launches <= 4 * (3 * 1 + 2) + 2
+            steps.append([xpnet.to_numpy(costs), xpnet.to_numpy(program.theta)])
+    np.testing.assert_allclose(steps[1][0], steps[0][0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [None, 24, 64], ids=str)

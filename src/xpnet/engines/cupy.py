@@ -41,7 +41,7 @@ from xpnet.backend import to_numpy
 from xpnet.engines import generic
 from xpnet.engines.cupy_feed import Feed
 from xpnet.leaves import Batch, Data, Leaves
-from xpnet.losses import Loss, bernoulli, categorical, squared
+from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
 from xpnet.network import forward, step
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.parameters import Layer, Layout
@@ -55,7 +55,7 @@ STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
 _ACTIVATIONS = {
     a: i for i, a in enumerate((identity, sigmoid, tanh, relu, leaky_relu, elu, softplus))
 }
-_LOSSES = {loss: i for i, loss in enumerate((squared, bernoulli, categorical))}
+_LOSSES = {loss: i for i, loss in enumerate((squared, bernoulli, categorical, poisson))}
 
 
 @lru_cache(maxsize=4)
@@ -139,7 +139,7 @@ class Recorder(Leaves):
 
     def predict(self, loss: Loss, Z_and_b: tuple[Array, Array]) -> Array:
         Z, b = Z_and_b
-        if loss not in _LOSSES:
+        if loss.exact not in _LOSSES:
             return loss.predict(Z.T + b, xp=cupy).T
         self._output(loss, Z, b, None, None, 0.0, Z, None)
         return Z
@@ -150,7 +150,7 @@ class Recorder(Leaves):
         Z, b = Z_and_b
         dZ, self.losses = self.new(*Z.shape), self.new(self.m)
         shares, share = (None, s) if isinstance(s, float) else (s, 0.0)
-        if loss in _LOSSES:
+        if loss.exact in _LOSSES:
             self._output(loss, Z, b, Y, shares, share, dZ, self.losses)
         else:
             self.do(partial(self._reference_output, loss, Z, b, Y, s, dZ))
@@ -170,12 +170,17 @@ class Recorder(Leaves):
         m, n = Z.shape
         threads = min(max(32, 1 << (n - 1).bit_length()), THREADS)
         step_number = None if self.run is None else self.run.step_number
+        low, high, scale = -np.inf, np.inf, 1.0
+        if loss.reported:
+            low, high = log_loss_range(self.dtype, xp=np)
+            scale = 1.0 / n
         self.do(
             self.kernel("output"),
             (m,),
             (threads,),
             (
-                *(np.int32(_LOSSES[loss]), Z, b, _pointer(Y), _pointer(shares), self.real(share)),
+                *(np.int32(_LOSSES[loss.exact]), Z, b, _pointer(Y), _pointer(shares)),
+                *(self.real(x) for x in (share, low, high, scale)),
                 *(dZ, _pointer(losses), _pointer(step_number), np.int32(n)),
             ),
         )

@@ -12,7 +12,7 @@
 // speed. NaN must go through every branch, since that is how divergence is noticed.
 
 enum { IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS };
-enum { SQUARED, BERNOULLI, CATEGORICAL };
+enum { SQUARED, BERNOULLI, CATEGORICAL, POISSON };
 
 #define INDEX (blockIdx.x * (long long)blockDim.x + threadIdx.x)
 #define STRIDE (gridDim.x * (long long)blockDim.x)
@@ -49,6 +49,9 @@ __device__ REAL slope(int activation, REAL a) {
         default: return REAL(1);
     }
 }
+
+// NaN stays NaN
+__device__ REAL clipped(REAL x, REAL low, REAL high) { return x < low ? low : x > high ? high : x; }
 
 // A sum (or maximum) over the threads of a block, known to all of them. `part` is shared memory
 // of one entry per thread; blockDim.x is a power of two.
@@ -117,9 +120,11 @@ __global__ void times_slope(int activation, const REAL* A, REAL* dA, long long s
 
 // dZ = s (predict(Z + b) - Y) and each example's share of the cost; one block per example.
 // s is null where every example has the same share. With `losses` null, only the prediction is
-// wanted: it goes into dZ.
+// wanted: it goes into dZ. A reported log-loss lies in [low, high], a reported squared error is
+// scaled (losses.py, as_reported); dZ is not affected.
 __global__ void output(int loss, const REAL* Z, const REAL* b, const REAL* Y, const REAL* s,
-                       REAL share, REAL* dZ, REAL* losses, int* step, int n) {
+                       REAL share, REAL low, REAL high, REAL scale, REAL* dZ, REAL* losses,
+                       int* step, int n) {
     __shared__ REAL part[256];
     const long long row = blockIdx.x, first = row * n;
     if (s) share = s[row];
@@ -141,20 +146,22 @@ __global__ void output(int loss, const REAL* Z, const REAL* b, const REAL* Y, co
         REAL z = Z[first + j] + b[j], a = z;
         if (loss == BERNOULLI) a = sigmoid(z);
         if (loss == CATEGORICAL) a = exp(z - largest) / normaliser;
+        if (loss == POISSON) a = exp(z);
         if (!losses) {
             dZ[first + j] = a;
             continue;
         }
         REAL y = Y[first + j];
-        if (loss == SQUARED) cost += REAL(0.5) * (z - y) * (z - y);
-        if (loss == BERNOULLI) cost += softplus(z) - z * y;
+        if (loss == SQUARED) cost += scale * REAL(0.5) * (z - y) * (z - y);
+        if (loss == BERNOULLI) cost += clipped(softplus(z) - z * y, low, high);
         if (loss == CATEGORICAL) cost -= y * (z - largest);
+        if (loss == POISSON) cost += a - y * z + (y > 0 ? y * (log(y) - REAL(1)) : REAL(0));
         dZ[first + j] = share * (a - y);
     }
     if (!losses) return;
     cost = block_sum(cost, part);
     if (threadIdx.x == 0) {
-        if (loss == CATEGORICAL) cost += log(normaliser);
+        if (loss == CATEGORICAL) cost = clipped(cost + log(normaliser), low, high);
         losses[row] = share * cost;
         if (row == 0 && step) *step += 1;
     }
