@@ -1,7 +1,15 @@
-"""xpnet: dense neural networks on the array library your data is in."""
+"""xpnet: dense neural networks on the array library your data is in.
+
+Start with ``DeepNet``, or a model of the notes: ``linear_regression``, ``logistic_regression``,
+``shallow_net``, ``deep_net``. Optimisers: ``GradientDescent``, ``Momentum``, ``Adam``, ``AdamW``,
+``RMSProp``; for functions of one vector ``lbfgs``. ``load`` reads a net back from its file,
+``backends`` tells what is installed here. With scikit-learn: ``MLPClassifier``, ``MLPRegressor``,
+``LogisticRegression``, ``LinearRegression``.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from xpnet.activations import Activation
@@ -38,13 +46,14 @@ from xpnet.tables import load_digits
 from xpnet.training import History
 
 if TYPE_CHECKING:
-    from xpnet.estimators.linear import LinearRegression
-    from xpnet.estimators.logistic import LogisticRegression
-    from xpnet.estimators.mlp import MLPClassifier, MLPRegressor
+    from xpnet.estimators.linear import LinearRegression as LinearRegression
+    from xpnet.estimators.logistic import LogisticRegression as LogisticRegression
+    from xpnet.estimators.mlp import MLPClassifier as MLPClassifier
+    from xpnet.estimators.mlp import MLPRegressor as MLPRegressor
 
 __version__ = "0.1.0"
 
-_ESTIMATORS = ("LinearRegression", "LogisticRegression", "MLPClassifier", "MLPRegressor")
+_ESTIMATORS = ["LinearRegression", "LogisticRegression", "MLPClassifier", "MLPRegressor"]
 
 __all__ = [
     "Activation",
@@ -58,10 +67,6 @@ __all__ = [
     "GradientDescent",
     "History",
     "LbfgsResult",
-    "LinearRegression",
-    "LogisticRegression",
-    "MLPClassifier",
-    "MLPRegressor",
     "ModelFileError",
     "Momentum",
     "RMSProp",
@@ -95,6 +100,10 @@ __all__ = [
     "tanh_slope",
     "to_numpy",
 ]
+
+
+if find_spec("sklearn"):
+    __all__ += _ESTIMATORS
 
 
 def __getattr__(name: str) -> Any:

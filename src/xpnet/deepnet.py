@@ -64,6 +64,16 @@ class DeepNet:
         "tf32" lets float32 products on a GPU round their factors to 10 bits, for speed. It is a
         setting of the library (CuPy, PyTorch, JAX), so it holds for the whole process.
 
+    Attributes
+    ----------
+    data, tensors : dict
+        What ``load`` found beside the net in its file; empty otherwise.
+
+    Notes
+    -----
+    A copy (``copy.deepcopy``) stays where the net is. A pickle holds host arrays only, so that a
+    net trained on a GPU loads on a laptop; the net that comes out of it follows its first X.
+
     Raises
     ------
     ValueError
@@ -95,6 +105,8 @@ class DeepNet:
         elif precision != "exact":
             raise ValueError(f"precision={precision!r}: choose 'exact' or 'tf32'")
         self._state: TrainingState | None = None
+        self.data: dict[str, Any] = {}
+        self.tensors: dict[str, np.ndarray] = {}
         rng = np.random.default_rng(self.seed)
         theta = initial_parameters(self._objective.layout, self._objective.hidden, rng)
         self._theta = self._place.asarray(theta, self._place.dtype)
@@ -185,6 +197,9 @@ class DeepNet:
     ) -> History:
         """Trains on from the current parameters.
 
+        With the defaults this makes 20 updates in all, one per epoch: pass a ``batch_size`` or
+        more ``epochs`` for a longer training.
+
         Parameters
         ----------
         X : array (n_x, m)
@@ -206,10 +221,14 @@ class DeepNet:
         validation : (X, Y), optional
             Evaluated after each epoch.
         callbacks : iterable
-            Objects with any of ``on_fit_begin``, ``on_epoch_end``, ``on_fit_end``.
+            Objects with any of ``on_fit_begin(net, progress)``, ``on_epoch_end(net, progress)``,
+            ``on_fit_end(net, progress)``. A true return from ``on_epoch_end`` ends the fit.
+            ``progress`` has ``epoch``, ``epochs``, ``seconds``, ``cost``, ``validation_cost`` and
+            ``validation_accuracy``: see ``xpnet.training.Progress``.
         resume : bool
             Go on with the optimiser's state and the epoch count of the last fit: one long fit
-            and two short ones are then the same to the last bit.
+            and two short ones are then the same to the last bit. Without a last fit, as for a net
+            from a file, it starts afresh.
         prefetch : bool, optional
             For host data and a net on a GPU: whether minibatches are copied while the previous
             one computes, or all data once beforehand. None: the latter if it fits.
@@ -355,7 +374,10 @@ class DeepNet:
 
     # -- moving --------------------------------------------------------------------------
     def to(self, backend: Any, device: Any = None, dtype: Any = None) -> DeepNet:
-        """Moves this net, and the state of its optimiser, to another place; returns the net."""
+        """Moves this net, and the state of its optimiser, to another place; returns the net.
+
+        From then on host arrays are taken and moved, as with a ``backend`` of one's own choice.
+        """
         place = select(backend, device, dtype)
         if place.dtype is None and self._place.dtype is not None:
             place = place.with_dtype(self._place.dtype_name)
@@ -385,6 +407,8 @@ class DeepNet:
         tensors: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Writes the net to a safetensors file, replacing one that is there in one step.
+
+        The optimiser's state is not kept: to resume a fit elsewhere, pickle the net.
 
         Parameters
         ----------
@@ -547,6 +571,11 @@ def load(
 ) -> DeepNet:
     """The net in a file that ``DeepNet.save`` or ``xpnet train`` wrote.
 
+    ``net.data`` and ``net.tensors`` are what was saved beside it. The net of ``xpnet train`` wants
+    standardised features, ``(X - input_mean) / input_scale``, and a regression answers in units of
+    ``target_scale`` around ``target_mean``: these are in ``net.tensors``, and the names of columns
+    and classes in ``net.data``. A scale of 0 marks a constant column, which stays 0.
+
     Parameters
     ----------
     backend, device, dtype
@@ -570,6 +599,7 @@ def load(
             seed=saved["seed"],
         )
         net.parameters = model.parameters
+        net.data, net.tensors = model.config.get("data", {}), model.tensors
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{os.fspath(path)}: describes no net: {error}") from error
     if _is_auto(backend) and device is None:

@@ -128,9 +128,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, final)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):  # said of the file that was asked for
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     _flush_folder(final.parent)
 

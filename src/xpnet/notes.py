@@ -136,7 +136,10 @@ def least_squares(X: Array, Y: Array) -> Layer:
 
 # -- the models of the notes -------------------------------------------------------------
 def linear_regression(n_x: int, n_y: int = 1, **options: Any) -> DeepNet:
-    """OLS as a net: no hidden layer, identity output, half the mean squared error."""
+    """OLS as a net: no hidden layer, identity output, half the mean squared error.
+
+    ``options`` of this and the next three: those of ``DeepNet`` besides what the model fixes.
+    """
     return DeepNet([n_x, n_y], output="identity", **options)
 
 

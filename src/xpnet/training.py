@@ -86,10 +86,12 @@ class Progress:
 
     @property
     def validation_cost(self) -> float | None:
+        """The validation data's cost after the last epoch, None without such data."""
         return _last(self._run.fetch().validation_cost)
 
     @property
     def validation_accuracy(self) -> float | None:
+        """Their share of labels met, None without such data or for an identity output."""
         return _last(self._run.fetch().validation_accuracy)
 
 
