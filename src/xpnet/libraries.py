@@ -126,6 +126,9 @@ def _cupy_allow_tf32() -> None:
 
 
 def _dpnp_device(device: Any) -> Any:
+    # SYCL has one thread for tasks on the host. One that waits for Python's lock, to drop a
+    # reference, can stand in the way of one that Python waits for.
+    os.environ.setdefault("SYCL_QUEUE_THREAD_POOL_SIZE", "8")
     import dpnp
 
     try:
