@@ -233,8 +233,19 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
+def peers(session: nox.Session) -> None:
+    """xpnet's step beside its peers' and the floor: `nox -s peers -- --rows 64-64-10 --extra`."""
+    session.install(*GROUPS("bench"), ".[sklearn,numba]")
+    session.run("python", "-m", "benchmarks.peers", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
 def compare(session: nox.Session) -> None:
-    """Two git revisions under today's benchmarks: `nox -s compare -- A B [pytest arguments]`."""
+    """Two git revisions under today's benchmarks: `nox -s compare -- A B [pytest arguments]`.
+
+    Fails where B is more than a tenth slower than A in the mean.
+    """
     a, b, *args = session.posargs
     session.install(*GROUPS("bench"), ".")
     store = f"storage=file://{session.create_tmp()}/compare-{time.time():.0f}"
@@ -242,5 +253,6 @@ def compare(session: nox.Session) -> None:
         library = f"xpnet @ git+file://{Path.cwd()}@{revision}"
         session.install("--force-reinstall", "--no-deps", library)
         save = f"--benchmark-save={i}-{revision}"
-        pytest(session, "benchmarks", f"--benchmark-{store}", save, *args)
+        against = ("--benchmark-compare=0001", "--benchmark-compare-fail=mean:10%") if i else ()
+        pytest(session, "benchmarks", f"--benchmark-{store}", save, *against, *args)
     session.run("pytest-benchmark", f"--{store}", "compare", "--group-by=name")

@@ -5,8 +5,11 @@ smoke pass of the tests, sizes are tiny and nothing is timed.
 """
 
 import importlib
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,8 @@ from xpnet.backend import Backend, select
 
 # array-api-strict is left out: it checks other people's code and is slow on purpose.
 LIBRARIES = ("numpy", "torch", "jax", "dpnp", "cupy")
-UNITS = (16, 64, 256, 1024)
+UNITS = (16, 64, 256, 1024, 4096)
+PEAK = 1024  # side of the square product that a library's best rate is measured with
 DTYPE = "float32"  # what accelerators are built for, and JAX's default
 
 # A call is repeated for a fifth of a second, after as long a warm-up: kernels are compiled,
@@ -49,6 +53,25 @@ def synchronize(place: Backend, result: Any) -> None:
         SYNCHRONIZE[place.name](result)
 
 
+@lru_cache
+def peak(place: Backend) -> float:
+    """Floating-point operations a second of this library's own large matrix product."""
+    A = place.asarray(np.ones((PEAK, PEAK)), dtype=place.dtype)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        synchronize(place, A @ A)
+        seconds.append(time.perf_counter() - start)
+    return 2 * PEAK**3 / min(seconds[1:])
+
+
+def surroundings() -> dict[str, Any]:
+    """Threads asked for, and the cores this process may use."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    threads = {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")}
+    return {"cores": sorted(cores), "pinned": len(cores) < (os.cpu_count() or 1), **threads}
+
+
 @dataclass
 class Stopwatch:
     """pytest-benchmark's clock, stopped only when the device is done."""
@@ -57,17 +80,26 @@ class Stopwatch:
     place: Backend
 
     def __call__(
-        self, function: Callable[..., Any], *arrays: Any, flops: float, rounds: int | None = None
+        self,
+        function: Callable[..., Any],
+        *arrays: Any,
+        flops: float,
+        moved: float | None = None,
+        rounds: int | None = None,
     ) -> Any:
         """Time ``function(*arrays)`` and store what the number means beside it.
 
         ``flops`` counts the floating-point operations of one call, an ``exp`` or a ``tanh``
-        as one. A long call says how many ``rounds`` are enough.
+        as one; ``moved`` the bytes it must read and write, those of its arrays if not told. A
+        long call says how many ``rounds`` are enough.
         """
+        cpu: list[float] = []
 
         def run() -> Any:
+            start = time.process_time()
             result = function(*arrays)
             synchronize(self.place, result)
+            cpu.append(time.process_time() - start)
             return result
 
         self.benchmark.extra_info.update(
@@ -76,11 +108,19 @@ class Stopwatch:
             device=self.place.device_name,
             dtype=DTYPE,
             flops=flops,
+            bytes=sum(x.nbytes for x in arrays) if moved is None else moved,
+            **surroundings(),
         )
         with self.place.context():
             if rounds is None:
-                return self.benchmark(run)
-            return self.benchmark.pedantic(run, rounds=rounds, warmup_rounds=1)
+                result = self.benchmark(run)
+            else:
+                result = self.benchmark.pedantic(run, rounds=rounds, warmup_rounds=1)
+            if self.benchmark.enabled:
+                rate = flops / self.benchmark.stats.stats.median
+                share = rate / peak(self.place) if flops else None
+                self.benchmark.extra_info.update(cpu_seconds=float(np.median(cpu)), of_peak=share)
+        return result
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

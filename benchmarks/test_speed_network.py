@@ -39,6 +39,17 @@ def test_backward(stopwatch, net, normal, labels, units, examples):
     )
 
 
+def test_epoch(stopwatch, net, normal, labels, units, examples, smoke):
+    """An epoch of minibatches of 64 in the order given, with what a `fit` sets up before it."""
+    one = 2 * multiply_adds(units, examples) + 2 * examples * units * N_Y
+
+    def fit(X, Y):
+        net.fit(X, Y, optimizer=xpnet.Adam(1e-3), epochs=1, batch_size=64, shuffle=False)
+        return net.parameters
+
+    stopwatch(fit, normal(N_X, examples), labels, flops=one, rounds=1 if smoke else 10)
+
+
 def test_steps(stopwatch, net, normal, labels, units, examples, smoke):
     """Whole Adam steps on the full batch, many to a `fit`, which sets up once for all of them."""
     epochs = 2 if smoke else 20

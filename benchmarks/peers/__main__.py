@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,23 @@ from benchmarks.peers.workloads import PEERS, WORKLOADS, Workload
 FLOORS = ("floor-rows", "floor-columns")
 MEMORY_LIMIT = 1.5  # of the floor's process
 # xpnet on another library's arrays beside that library by hand, and xpnet's own estimator.
-EXTRA = (("xpnet-torch", "torch", 0.9), ("xpnet-jax", "jax-scan", 1.05), ("xpnet-mlp", "xpnet", 1.1))
+EXTRA = (
+    ("xpnet-torch", "torch", 0.9),
+    ("xpnet-jax", "jax-scan", 1.05),
+    ("xpnet-mlp", "xpnet", 1.1),
+)
 
 
 def main() -> None:
     arguments = _arguments()
-    rows = [w for w in WORKLOADS if any(part in w.name for part in arguments.rows.split(","))]
+    starts = tuple(arguments.rows.split(","))
+    rows = [w for w in WORKLOADS if w.name.startswith(starts)]
     report: dict[str, Any] = {"threads": arguments.threads, "rounds": arguments.rounds}
     report |= {"machine": describe(), "rows": {}}
     counts = {"reached": 0, "short": 0, "void": 0}
     for row in rows:
-        wanted = [p for p in arguments.peers.split(",") if p in row.limits or row.kind == "training"]
+        trains, chosen = row.kind == "training", arguments.peers.split(",")
+        wanted = [peer for peer in chosen if trains or peer in row.limits]
         entry = _row(row, wanted, arguments)
         report["rows"][row.name] = entry
         for cell in entry["cells"].values():
@@ -47,21 +54,24 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--rows", default="", help="rows whose name holds one of these, by commas")
+    parser.add_argument("--rows", default="", help="rows whose name starts so, by commas")
     parser.add_argument("--peers", default=",".join(PEERS), help="columns, separated by commas")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="threads, and cores, a candidate has")
+    parser.add_argument("--threads", type=int, default=1, help="threads and cores of each")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what to judge by")
     parser.add_argument("--extra", action="store_true", help="xpnet on torch and JAX; its MLP")
+    parser.add_argument("--no-numba", action="store_true", help="leave out xpnet with Numba")
     parser.add_argument("--no-parity", action="store_true", help="skip the comparison in float64")
     parser.add_argument("--strict", action="store_true", help="fail unless every cell is reached")
-    parser.add_argument("--json", default=f"benchmarks/results/peers-{time.strftime('%Y%m%d')}.json")
+    parser.add_argument("--json", default=time.strftime("benchmarks/results/peers-%Y%m%d.json"))
     return parser.parse_args()
 
 
 def _row(row: Workload, peers: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Measures a row, prints it, and returns what the file keeps of it."""
     names = ["xpnet", *(n for p in peers for n in (FLOORS if p == "floor" else (p,)))]
+    fused = row.fused if find_spec("numba") and not arguments.no_numba else {}
+    names += ["xpnet-numba"] if fused else []
     extra = EXTRA if arguments.extra and row.kind == "training" else ()
     names += [name for pair in extra for name in pair[:2] if name not in names]
     names = list(dict.fromkeys(names))
@@ -74,6 +84,7 @@ def _row(row: Workload, peers: list[str], arguments: argparse.Namespace) -> dict
     if "floor-rows" in times:
         times["floor"] = min((times[f] for f in FLOORS), key=lambda t: t[arguments.clock])
     compared = [("xpnet", peer, row.limits.get(peer)) for peer in peers] + list(extra)
+    compared += [("xpnet-numba", peer, fused[peer]) for peer in peers if peer in fused]
     cells = {}
     for ours, peer, limit in compared:
         ratio = {c: times[ours][c] / times[peer][c] for c in ("wall", "cpu")}

@@ -23,9 +23,13 @@ class Worker:
 
     def __init__(self, row: Workload, name: str, dtype: str, threads: int, epochs: int = 0):
         n = str(threads)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
+        # What would choose other kernels than a user gets, or make imports compile each time.
+        foreign = ("OPENBLAS_", "PYTHONDONTWRITEBYTECODE")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         env |= {"OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n, "MKL_NUM_THREADS": n, "NPROC": n}
-        env["JAX_PLATFORMS"] = "cpu"
+        env |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": str(int(dtype == "float64"))}
+        if name != "xpnet-numba":
+            env["XPNET_NUMBA"] = "0"
         if threads == 1:
             env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         command = [sys.executable, "-m", "benchmarks.peers.worker", row.name, name, dtype]

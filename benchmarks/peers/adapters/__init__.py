@@ -14,6 +14,7 @@ FILES = {
     "floor-rows": "floor",
     "floor-columns": "floor",
     "xpnet": "library",
+    "xpnet-numba": "library",
     "xpnet-torch": "library",
     "xpnet-jax": "library",
     "xpnet-mlp": "estimators",

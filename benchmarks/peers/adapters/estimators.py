@@ -7,7 +7,6 @@ import warnings
 from functools import partial
 
 import numpy as np
-
 from benchmarks.peers.workloads import ORDER_SEED
 
 GAP = 1e-4  # how near the best objective a logistic regression has to come

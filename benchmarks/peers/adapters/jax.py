@@ -11,8 +11,6 @@ import numpy as np
 
 class Net:
     def __init__(self, workload, dtype, scan):
-        if dtype == "float64":
-            jax.config.update("jax_enable_x64", True)
         self.workload, self.scan = workload, scan
         X, y = workload.data(dtype)
         self.X = jnp.asarray(X)

@@ -50,6 +50,7 @@ class Net:
 
 CANDIDATES = {
     "xpnet": partial(Net, backend="numpy"),
+    "xpnet-numba": partial(Net, backend="numpy"),  # its process does not set XPNET_NUMBA=0
     "xpnet-torch": partial(Net, backend="torch"),
     "xpnet-jax": partial(Net, backend="jax"),
 }

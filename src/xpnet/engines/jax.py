@@ -1,7 +1,8 @@
 """The JAX engine: the reference leaves under ``jit``, an epoch in one ``lax.scan``.
 
 Dispatching a compiled step from Python costs about 150 us, more than a small net's step; a scan
-over the steps pays it once per epoch. State is donated, so XLA moves it in place.
+over the steps pays it once per epoch. State is donated, so XLA moves it in place. Inside the scan
+the parameters are a list of layers: out of one flat vector XLA would copy every weight, every step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from xpnet._typing import Array
 from xpnet.engines import generic
 from xpnet.leaves import Batch, Data, Leaves
 from xpnet.network import Objective, forward, step, value, value_and_gradient
-from xpnet.optimizers import Moments
+from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.parameters import Layer
+
+Layers = list[Layer]
+# Rules that move each parameter by itself; any other is shown the flat vector.
+_ELEMENTWISE = [r.update for r in (GradientDescent, Momentum, RMSProp, Adam, AdamW)]
 
 
 @lru_cache(maxsize=64)
@@ -40,10 +46,56 @@ def _compiled(objective: Objective) -> tuple[Callable, Callable, Callable]:
     )
 
 
+class ScanLeaves(Leaves):
+    """Leaves of a scan, where parameters, moments and gradients are lists of layers."""
+
+    def layers(self, theta: Layers) -> Layers:
+        return theta
+
+    def flatten(self, gradients: Layers) -> Layers:
+        return gradients
+
+    def penalize_cost(self, l2: Array | float, theta: Layers, cost: Array) -> Array:
+        return cost + 0.5 * l2 * sum(jnp.sum(W * W) for W, _ in theta)
+
+    def penalize_gradient(self, l2: Array | float, theta: Layers, gradient: Layers) -> Layers:
+        return [Layer(g.W + l2 * p.W, g.b) for g, p in zip(gradient, theta, strict=True)]
+
+    def update(
+        self,
+        optimizer: Any,
+        theta: Layers,
+        moments: tuple[Layers, ...],
+        gradient: Layers,
+        scalars: tuple[Array, ...],
+    ) -> tuple[Layers, tuple[Layers, ...]]:
+        if type(optimizer).update not in _ELEMENTWISE:
+            flat = [self.layout.flatten(x, xp=jnp) for x in (theta, gradient, *moments)]
+            theta, moments = super().update(optimizer, flat[0], tuple(flat[2:]), flat[1], scalars)
+            return super().layers(theta), tuple(super(ScanLeaves, self).layers(m) for m in moments)
+
+        def moved(decays: bool, p: Array, g: Array, *m: Array) -> tuple[Array, Moments]:
+            n = p.shape[0] if decays else 0
+            return optimizer.update(p, m, g, scalars, n_weights=n, xp=jnp)
+
+        layers: Layers = []
+        news: tuple[Layers, ...] = tuple([] for _ in moments)
+        for p, g, *m in zip(theta, gradient, *moments, strict=True):
+            W, m_W = moved(True, p.W, g.W, *(x.W for x in m))
+            b, m_b = moved(False, p.b, g.b, *(x.b for x in m))
+            layers.append(Layer(W, b))
+            for new, pair in zip(news, zip(m_W, m_b, strict=True), strict=True):
+                new.append(Layer(*pair))
+        return layers, news
+
+
+_copied = jax.jit(partial(jax.tree.map, jnp.copy))  # one call for the whole state
+
+
 @lru_cache(maxsize=64)
 def _compiled_steps(objective: Objective, optimizer: Any) -> Callable:
     """Many steps as one compiled call: one per row of ``index`` and of ``table``."""
-    ops = Leaves(jnp, objective.layout)
+    ops, layout = ScanLeaves(jnp, objective.layout), objective.layout
 
     @partial(jax.jit, donate_argnums=(0,))
     def steps(
@@ -58,7 +110,11 @@ def _compiled_steps(objective: Objective, optimizer: Any) -> Callable:
             )
             return (theta, moments), cost
 
-        return jax.lax.scan(one, state, (index, table))
+        theta, moments = state
+        inside = layout.layers(theta, xp=jnp), tuple(layout.layers(m, xp=jnp) for m in moments)
+        (layers, pieces), costs = jax.lax.scan(one, inside, (index, table))
+        flat = layout.flatten(layers, xp=jnp), tuple(layout.flatten(m, xp=jnp) for m in pieces)
+        return flat, costs
 
     return steps
 
@@ -82,23 +138,22 @@ class Program(generic.Program):
                 costs.append(self._scan(order[: full * size].reshape(full, size), rows[:full]))
             if len(order) > full * size:
                 costs.append(self._scan(order[None, full * size :], rows[full:]))
-        return jnp.concat(costs)
+        return costs[0] if len(costs) == 1 else jnp.concat(costs)
 
     def _scan(self, index: np.ndarray | None, table: np.ndarray) -> Array:
-        backend = self.engine.backend
-        index = None if index is None else backend.asarray(index)
+        # Host arrays go with the call, which takes them to where the state is.
+        index = None if index is None else index.astype(np.int32)
         state, costs = self._steps(
-            (self.theta, self.moments), self.data, index, backend.asarray(table, self.theta.dtype)
+            (self.theta, self.moments), self.data, index, table.astype(self.theta.dtype)
         )
         self.theta, self.moments = state
         return costs
 
     def snapshot(self) -> tuple[Array, Moments]:
-        return jnp.copy(self.theta), tuple(jnp.copy(m) for m in self.moments)
+        return _copied((self.theta, self.moments))
 
     def restore(self, state: tuple[Array, Moments]) -> None:
-        theta, moments = state
-        self.theta, self.moments = jnp.copy(theta), tuple(jnp.copy(m) for m in moments)
+        self.theta, self.moments = _copied(state)  # the next steps are given it, to overwrite
 
 
 class Engine(generic.Engine):

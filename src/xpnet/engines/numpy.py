@@ -38,7 +38,7 @@ from xpnet.optimizers import (
 )
 from xpnet.parameters import Layer, Layout
 
-NARROW = 64  # widest layer kept feature-major
+NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
 CHUNK = 1024  # examples predicted at a time
 
@@ -244,6 +244,10 @@ class Recorder(Leaves):
         self.do(np.multiply, Y, s, sY)
         if not reported:
             self.do(_flat(Z).dot, _flat(sY), picked)
+        # A confident net has e^z below the normal numbers, and products of subnormal ones are 40
+        # times slower. What is added here is far below the rounding of a sum that is at least 1.
+        least = self.scalar(np.log(np.finfo(self.dtype).smallest_normal) / 2)
+        self.maximum(Z, least, Z)
         self.do(np.exp, Z, Z)
         self._sum_outputs(Z, row[0])
         self.do(np.log, row, losses)

@@ -1,0 +1,131 @@
+"""What a warm step of the NumPy engine may cost, counted: calls of NumPy, and bytes of new arrays.
+
+A clock cannot disturb these. The nets are those of ``benchmarks/peers``. A count that falls is
+good news: lower it here. One that rises is a slower step.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.engines import numpy as engine
+from xpnet.losses import categorical
+from xpnet.parameters import Layout
+
+# sizes, hidden, examples in a batch, whether the batch is all examples, calls of a warm step
+NETS = {
+    "2-4-1": ([2, 4, 1], "tanh", 400, True, 28),
+    "30-32-1": ([30, 32, 1], "relu", 32, False, 38),
+    "64-64-10": ([64, 64, 10], "relu", 64, False, 37),
+    "784-256-128-10": ([784, 256, 128, 10], "relu", 128, False, 45 + 7 * 10),
+    "784-256-10": ([784, 256, 10], "relu", 128, False, 37 + 6 * 10),
+    "784-1024-10": ([784, 1024, 10], "relu", 128, False, 37 + 24 * 10),
+    "12288-20-7-5-1": ([12288, 20, 7, 5, 1], "relu", 209, True, 43 + 7 * 2),
+}
+
+
+class Counted:
+    """The calls of a recording, each counted when it is made."""
+
+    def __init__(self, calls):
+        self.calls = calls
+        self.made = 0
+
+    def __iter__(self):
+        for call in self.calls:
+            self.made += 1
+            yield call
+
+
+def warm_program(sizes, hidden, m, full, monkeypatch):
+    """A program that has run, and the orders and table of four more steps."""
+    monkeypatch.setattr(engine, "best_recorder", lambda: engine.Recorder)  # not Numba's
+    programs = []
+    original = engine.Program.run
+
+    def run(self, orders, table):
+        programs.append((self, orders, table))
+        return original(self, orders, table)
+
+    monkeypatch.setattr(engine.Program, "run", run)
+    generator = np.random.default_rng(0)
+    n = m if full else 4 * m
+    X = generator.standard_normal((sizes[0], n), dtype=np.float32)
+    Y = generator.integers(0, max(2, sizes[-1]), n)
+    net = xpnet.DeepNet(sizes, hidden, "sigmoid" if sizes[-1] == 1 else "softmax", "numpy")
+    optimizer = xpnet.GradientDescent(0.01) if full else xpnet.Adam(1e-3)
+    net.fit(X, Y, optimizer, epochs=4 if full else 1, batch_size=None if full else m)
+    (program, orders, table), *_ = programs
+    monkeypatch.undo()
+    return program, orders, table
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_numpy_calls_of_a_warm_step(name, monkeypatch):
+    *net, budget = NETS[name]
+    program, orders, table = warm_program(*net, monkeypatch)
+    (length, (buffer, calls, cost)), *others = program.recordings.items()
+    assert not others  # one batch length, one recording
+    counted = Counted(calls)
+    program.recordings[length] = buffer, counted, cost
+    program.run(orders, table)
+    assert counted.made == len(table) * budget
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_warm_step_makes_no_array(name, monkeypatch):
+    """All results of a step, held at once, are arrays that were there before."""
+    program, *_ = warm_program(*NETS[name][:-1], monkeypatch)
+    ((_, calls, _),) = program.recordings.values()
+    arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot().filter_traces([arrays])
+        results = [call() for call in calls]
+        after = tracemalloc.take_snapshot().filter_traces([arrays])
+        tracemalloc.reset_peak()
+        live = tracemalloc.get_traced_memory()[0]
+        for call in calls:
+            call()
+        peak = tracemalloc.get_traced_memory()[1] - live
+    finally:
+        tracemalloc.stop()
+    assert sum(s.size_diff for s in after.compare_to(before, "filename")) == 0
+    assert len(results) == len(calls)
+    # What NumPy takes within one call to broadcast or to cast: its buffer of 8192 elements.
+    assert peak <= 8192 * 4 + 4096
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_memory_of_a_run_does_not_grow_with_its_steps(name, monkeypatch):
+    program, orders, table = warm_program(*NETS[name][:-1], monkeypatch)
+
+    def peak(steps):
+        tracemalloc.start()
+        try:
+            program.run(orders, steps)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(table)
+    returned = 4 * (1 + table.shape[1])  # its cost, and its scalars in float32
+    assert peak(table) - peak(table[:2]) <= (len(table) - 2) * returned + 512
+
+
+@pytest.mark.parametrize("gap", [60.0, 90.0, 95.0, 100.0])
+def test_a_confident_softmax_makes_no_subnormal_number(gap):
+    """Products of such numbers take 40 times as long, so a net would slow down as it learns."""
+    layout = Layout((2, 3))
+    ops = engine.Recorder(np, layout, np.dtype("float32"), 4)
+    Z = np.array([[0.0], [-gap], [-gap / 2]], np.float32) + np.zeros((1, 4), np.float32)
+    Y = np.array([[1.0, 0.0, 0.0, 1.0]] + [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], np.float32)
+    expected = categorical.value(Z.astype(np.float64), Y, xp=np).mean()
+    ops.all_examples = False
+    cost, dZ = ops.output(categorical, Z, Y, ops.scalar(0.25))
+    assert float(cost) == pytest.approx(expected, rel=1e-6)
+    assert not np.any((dZ != 0) & (np.abs(dZ) < np.finfo(np.float32).smallest_normal))
