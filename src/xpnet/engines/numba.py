@@ -46,8 +46,11 @@ def relu_slope(A, dA):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def shift_by_largest(Z, Y, picked):  # type: ignore[no-untyped-def]
-    """Z := Z - its largest entry per example; picked := sum(Y Z) per example. Features in rows."""
+def shift_by_largest(Z, Y, picked, least):  # type: ignore[no-untyped-def]
+    """Z := Z - its largest entry per example; picked := sum(Y Z) per example. Features in rows.
+
+    Then no entry of Z is let below ``least``: see ``_categorical`` in ``numpy.py``.
+    """
     n, m = Z.shape
     for j in range(m):
         picked[j] = Z[0, j]
@@ -63,6 +66,7 @@ def shift_by_largest(Z, Y, picked):  # type: ignore[no-untyped-def]
     for i in range(n):
         for j in range(m):
             picked[j] += Y[j, i] * Z[i, j]
+            Z[i, j] = least if Z[i, j] < least else Z[i, j]
 
 
 @compiled
@@ -162,7 +166,8 @@ class Recorder(plain.Recorder):
         cost, dZ, m = self.scalar(0.0), self.like(Z), Z.shape[1]
         picked, total = np.empty(m, self.dtype), np.empty(m, self.dtype)
         rows, shares = Y.T, s.reshape(-1)
-        self.do(shift_by_largest, Z, rows, picked)
+        least = self.dtype.type(np.log(np.finfo(self.dtype).smallest_normal) / 2)
+        self.do(shift_by_largest, Z, rows, picked, least)
         self.do(np.exp, Z, Z)
         self.do(normalise, Z, rows, shares, picked, total, dZ, cost)
         return cost, dZ
