@@ -125,8 +125,8 @@ def tests(session: nox.Session) -> None:
 def on_dpnp(session: nox.Session, *args: str) -> None:
     """Run the tests of dpnp in a process of their own, again if that hangs, at most three times.
 
-    dpnp 0.20 can deadlock: oneMKL's vector functions wait for a task while they hold the lock of
-    the interpreter, which another task needs to end. A test that *fails* is not run again.
+    dpnp 0.20 can stand still for good while it waits with Python's lock in hand. The cause that is
+    known is kept out by ``libraries.py``; a test that *fails* is not run again.
     """
     hang = ("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true")
     for _ in range(3):

@@ -60,8 +60,10 @@ class Lib:
 
     def _start_dpnp(self):
         import dpnp
+        import xpnet
 
-        return dpnp
+        with xpnet.select("dpnp").context():  # see _without_onemkl_vm in libraries.py
+            return dpnp
 
     def _start_cupy(self):
         import cupy

@@ -63,6 +63,16 @@ def test_a_hundred_adam_steps_in_float32_stay_near(lib, digits, on_numpy):
             assert np.max(np.abs(one - other)) <= 1e-3 * np.max(np.abs(other))
 
 
+def test_dpnp_does_without_the_functions_that_can_hang():
+    vm = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl")
+    try:
+        place = xpnet.select("dpnp")
+    except xpnet.BackendUnavailable as error:
+        pytest.skip(str(error))
+    with place.context():
+        assert vm._is_available() == (not place.device.sycl_device.is_cpu)
+
+
 def test_initial_weights_are_the_same_everywhere(lib):
     net = xpnet.DeepNet([6, 5, 3], output="softmax", dtype="float64", seed=8, **lib.options)
     same = xpnet.DeepNet(

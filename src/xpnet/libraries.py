@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,9 +127,6 @@ def _cupy_allow_tf32() -> None:
 
 
 def _dpnp_device(device: Any) -> Any:
-    # SYCL has one thread for tasks on the host. One that waits for Python's lock, to drop a
-    # reference, can stand in the way of one that Python waits for.
-    os.environ.setdefault("SYCL_QUEUE_THREAD_POOL_SIZE", "8")
     import dpnp
 
     try:
@@ -138,6 +136,26 @@ def _dpnp_device(device: Any) -> Any:
             f"dpnp finds no SYCL device for device={device!r} ({error}); for a CPU, "
             'python -m pip install "xpnet[dpnp]" and point OCL_ICD_FILENAMES at libintelocl.so'
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _without_onemkl_vm() -> None:
+    """Has dpnp use its own elementwise kernels in place of oneMKL's vector functions.
+
+    Those wait, on a CPU, for the operation before while they hold Python's lock, which that
+    operation may need to drop a reference: dpnp 0.20 stands still for good now and then.
+    """
+    try:
+        from dpnp.backend.extensions.vm import _vm_impl
+    except ImportError:  # another version of dpnp, laid out differently
+        return
+    _vm_impl._is_available = lambda: False
+
+
+def _dpnp_context(device: Any) -> AbstractContextManager[Any]:
+    if device.sycl_device.is_cpu:
+        _without_onemkl_vm()
+    return nullcontext()
 
 
 def _strict_device(device: Any) -> Any:
@@ -212,6 +230,7 @@ LIBRARIES = {
         to_numpy=lambda x: importlib.import_module("dpnp").asnumpy(x),
         contiguous=lambda x: importlib.import_module("dpnp").ascontiguousarray(x),
         device_name=lambda device: device.sycl_device.filter_string,
+        context=_dpnp_context,
         is_accelerator=lambda device: not device.sycl_device.is_cpu,
         devices=lambda xp: [
             xp.empty(0, device=d).device for d in xp.__array_namespace_info__().devices()
