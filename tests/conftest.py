@@ -60,6 +60,7 @@ class Lib:
 
     def _start_dpnp(self):
         import dpnp
+
         import xpnet
 
         with xpnet.select("dpnp").context():  # see _without_onemkl_vm in libraries.py
