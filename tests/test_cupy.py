@@ -363,3 +363,27 @@ def test_free_memory_gives_the_pools_back():
     make(2).fit(X, LABELS, epochs=1, batch_size=16)
     assert xpnet.free_memory() > 0
     assert cupy.get_default_memory_pool().free_bytes() == 0
+
+
+def test_validation_data_that_do_not_fit_stay_on_the_host(monkeypatch):
+    from xpnet.engines.cupy import Engine
+
+    reference = make(2).fit(X, LABELS, epochs=2, batch_size=16, validation=(X, LABELS))
+    monkeypatch.setattr(Engine, "room", lambda self: 64)
+    found = make(2).fit(X, LABELS, epochs=2, batch_size=16, validation=(X, LABELS))
+    assert found.data == "prefetched"
+    np.testing.assert_allclose(found.validation_cost, reference.validation_cost, rtol=1e-6)
+    assert found.validation_accuracy == reference.validation_accuracy
+
+
+def test_y_on_the_device_and_x_on_the_host_cannot_be_prefetched():
+    with pytest.raises(ValueError, match=r"Y lives in CuPy on cuda:0 but X on the host"):
+        make(2).fit(X, cupy.asarray(LABELS), batch_size=8, prefetch=True)
+
+
+def test_a_cast_happens_on_the_device_of_the_net():
+    net = make(2, device="cuda:1")
+    with cupy.cuda.Device(1):
+        x = cupy.asarray(X)  # float64 for a float32 net
+    net.fit(x, LABELS.tolist(), epochs=1)
+    assert net.predict_proba(x).device.id == 1

@@ -814,3 +814,68 @@ def test_sizes_is_read_once():
     assert list(net.sizes) == [3, 4, 1]
     with raises_on_purpose((ValueError, TypeError), "sizes"):
         xpnet.DeepNet("341")
+
+
+# ---------------------------------------------------------------- corners
+
+
+def small_net(**options):
+    return xpnet.DeepNet([3, 4, 1], output="sigmoid", dtype="float64", **options)
+
+
+def test_a_shuffle_may_use_its_array_again():
+    X, Y = np.arange(36.0).reshape(3, 12) / 36, np.arange(12)[None, :] % 2
+    nets = []
+    for copied in (False, True):
+        rng, order = np.random.default_rng(0), np.arange(12)
+
+        def shuffle(epoch, rng=rng, order=order, copied=copied):
+            rng.shuffle(order)
+            return order.copy() if copied else order
+
+        net = small_net()
+        net.fit(X, Y, xpnet.Adam(0.1), epochs=6, batch_size=4, shuffle=shuffle)
+        nets.append(net.parameters[0].W)
+    np.testing.assert_array_equal(*nets)
+
+
+def test_a_callback_that_raises_loses_no_epoch():
+    class Breaks:
+        def on_epoch_end(self, net, progress):
+            if progress.epoch == 5:
+                raise RuntimeError("five")
+
+    X, Y = np.ones((3, 4)), np.ones((1, 4))
+    broken, whole = small_net(), small_net()
+    with pytest.raises(RuntimeError, match="five"):
+        broken.fit(X, Y, epochs=50, callbacks=[Breaks()])
+    whole.fit(X, Y, epochs=5)
+    np.testing.assert_array_equal(broken.parameters[0].W, whole.parameters[0].W)
+
+
+def test_large_finite_parameters_are_no_divergence():
+    net = xpnet.DeepNet([2, 1], output="identity", dtype="float32")
+    net.parameters = [(np.full((1, 2), 3e38), np.zeros((1, 1)))]
+    net.fit(np.zeros((2, 3)), np.zeros((1, 3)), epochs=0)
+    net.fit(np.zeros((2, 3)), np.zeros((1, 3)), xpnet.GradientDescent(0.0), epochs=1)
+
+
+def test_what_a_file_held_is_copied_with_the_net():
+    import copy
+
+    net = small_net()
+    twin = copy.deepcopy(net)
+    twin.data["a"] = 1
+    assert net.data == {}
+
+
+def test_an_overflow_on_the_way_to_float32_is_an_error():
+    net = xpnet.DeepNet([2, 1], dtype="float32")
+    net.fit(np.ones((2, 3), np.float32), np.ones((1, 3)), epochs=1)
+    with pytest.raises(ValueError, match="X holds NaN or infinity"):
+        net.predict(np.full((2, 3), 1e300))
+
+
+def test_targets_of_three_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"Y has shape \(1, 4, 1\)"):
+        xpnet.DeepNet([3, 2], output="softmax").fit(np.ones((3, 4)), np.ones((1, 4, 1)))

@@ -90,8 +90,9 @@ def orders(
                 f"shuffle({epoch}) gave {order.dtype} of shape {order.shape}; "
                 f"expected a permutation of {m} example numbers"
             )
-        if order.min() < 0 or np.any(np.bincount(order, minlength=m) != 1):
+        outside = order.min() < 0 or order.max() >= m
+        if outside or np.any(np.bincount(order, minlength=m) != 1):
             raise ValueError(f"shuffle({epoch}) is no permutation of 0 ... {m - 1}")
-        return order.astype(np.int64, copy=False)
+        return order.astype(np.int64)  # a copy: the caller may use its array again
 
     return checked

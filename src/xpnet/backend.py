@@ -170,7 +170,9 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
     if isinstance(backend, Backend):
         place = backend if device is None else _on(backend.name, backend.xp, device)
         dtype = backend.dtype if dtype is None else dtype
-    elif backend == "best" if isinstance(backend, str) else False:
+    elif isinstance(backend, str) and backend == "best":
+        if device is not None:
+            raise ValueError(f"backend='best' chooses the device itself; name one for {device!r}")
         place = _best()
     elif isinstance(backend, str):
         place = _on(backend, _load(backend), device)

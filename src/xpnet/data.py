@@ -125,6 +125,8 @@ def targets(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str 
     ValueError
         Wrong shape or number of examples, labels out of range, or not whole numbers.
     """
+    if Y.ndim not in (1, 2):
+        raise ValueError(f"{what} has shape {tuple(Y.shape)}; expected ({n_y}, m) or labels (m,)")
     labels = Y.ndim == 1 or (loss.output == "softmax" and n_y > 1 and Y.shape[0] == 1)
     if labels and loss.output == "softmax":
         return one_hot(Y if Y.ndim == 1 else Y[0, :], n_y, m, backend, what)

@@ -326,7 +326,8 @@ class DeepNet:
             cost = engine.value(theta, examples)
             if self.output == "identity":
                 return cost, None
-            A, Y = engine.predict(theta, examples.X.T), examples.Y.T
+            # host data, where it does not fit on the device, is moved part by part
+            A, Y = engine.predict(theta, examples.X.T), self._place.asarray(examples.Y).T
             if self.output == "softmax":
                 hits = xp.argmax(A, axis=0) == xp.argmax(Y, axis=0)
             else:
@@ -451,6 +452,7 @@ class DeepNet:
             if self._state is not None:
                 twins = tuple(self._place.xp.asarray(m, copy=True) for m in self._state.moments)
                 twin._state = replace(self._state, moments=twins)
+        twin.data, twin.tensors = copy.deepcopy((self.data, self.tensors), memo)
         return twin
 
     def __copy__(self) -> DeepNet:
@@ -517,8 +519,10 @@ class DeepNet:
         on_host = self._room() is not None and self._may_move(X)
         place = self._host() if on_host else self._place
         X = data.admit(X, "X", place, moves=not self._follows)
+        with place.context():
+            X = X if X.dtype == place.dtype else place.xp.astype(X, place.dtype)
         data.check_finite(X.T, "X", place)
-        return X if X.dtype == place.dtype else place.xp.astype(X, place.dtype)
+        return X
 
     def _examples(
         self, X: Any, Y: Any, sample_weight: Any, part: str = "", on_host: bool = False
@@ -545,6 +549,8 @@ class DeepNet:
     ) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
         host = self._may_move(x)
+        if on_host and not host:
+            raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
         at = self._host() if host else self._place
         ready = check(data.admit(x, what, at, moves=not self._follows), at)
         if on_host or not host:

@@ -42,8 +42,8 @@ class Leaves:
     def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
         """``X`` (n_x, m), ``Y`` (n_y, m) and the share ``s`` of each example, (1, m) or scalar.
 
-        Shares sum to one: ``1 / m``, or sample weights over their sum. A batch whose weights
-        are all zero has shares of zero: it changes nothing.
+        Shares sum to one: ``1 / m``, or sample weights over their sum. In a batch whose weights
+        are all zero they are zero, and so are its cost and gradient.
         """
         (X, Y, w), rows = batch
         if rows is not None:

@@ -58,7 +58,12 @@ def _torch_device(device: Any) -> Any:
             f"device={str(device)!r}: this PyTorch sees no CUDA device; install a driver and a "
             'CUDA build, python -m pip install "xpnet[torch]"'
         )
-    return device
+    if device.type == "cpu":
+        return device
+    try:
+        return torch.empty(0, device=device).device  # "cuda" is the device that arrays call cuda:0
+    except RuntimeError as error:
+        raise BackendUnavailable(f"device={str(device)!r}: {error}") from error
 
 
 def _torch_context(device: Any) -> AbstractContextManager[Any]:

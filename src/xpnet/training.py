@@ -158,6 +158,7 @@ class Run:
         self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
         self._validation: list[tuple[Array, Array | None]] = []
         self._orders: dict[int, np.ndarray] = {}
+        self._stepping = False
         self._keep()
 
     # -- the loop ------------------------------------------------------------------------
@@ -180,8 +181,9 @@ class Run:
         except DivergedError:
             raise
         except BaseException:
-            self.epoch = self._kept[0]
-            self.program.restore(self._kept[1])  # an interrupted step may be half written
+            if self._stepping:  # the step that was interrupted may be half written
+                self.epoch = self._kept[0]
+                self.program.restore(self._kept[1])
             raise
         self.history.seconds = perf_counter() - self.began
         return self.fetch()
@@ -207,7 +209,9 @@ class Run:
         orders = None
         if self.plan.batch_size is not None:
             orders = np.stack([self._order(e) for e in range(epoch, epoch + n)])
+        self._stepping = True
         costs = self.program.run(orders, self.plan.table(epoch, n))
+        self._stepping = False
         return costs, self.plan.batch_weights(orders, n)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -253,11 +257,16 @@ class Run:
         self._orders.clear()
 
     def _finite(self) -> bool:
-        # A sum is finite only if its terms are.
-        return bool(np.isfinite(float(self._xp.sum(self.program.theta))))
+        theta = self.program.theta
+        # A finite sum has finite terms; one that is not may only have grown too large.
+        return bool(np.isfinite(float(self._xp.sum(theta)))) or bool(
+            self._xp.all(self._xp.isfinite(theta))
+        )
 
     def _check(self) -> None:
         first = self._kept[0]
+        if first == self.epoch:
+            return
         costs = self.fetch().cost[first:]
         if np.all(np.isfinite(costs)) and self._finite():
             return

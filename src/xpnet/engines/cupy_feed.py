@@ -31,6 +31,8 @@ class Slot:
         self.device = cupy.empty((capacity,), dtype)
         self.copied = cupy.cuda.Event(disable_timing=True)
         self.used = cupy.cuda.Event(disable_timing=True)
+        # The pool may have handed out memory that work on this stream still uses.
+        self.used.record(cupy.cuda.get_current_stream())
 
     # Each wait is a method of its own, so that a test can leave it out.
     def host_waits_for_copy(self) -> None:

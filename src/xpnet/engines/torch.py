@@ -128,7 +128,8 @@ class TrainingLeaves(TorchLeaves):
             root = torch.sqrt(v, out=self.scratch).add_(scalars[1])
             theta.addcdiv_(m, root, value=-scalars[0])
         else:
-            return super().update(optimizer, theta, moments, gradient, scalars)
+            # a rule of the user's may keep the gradient, whose memory the next step writes to
+            return super().update(optimizer, theta, moments, gradient.clone(), scalars)
         return theta, moments
 
 
