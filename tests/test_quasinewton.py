@@ -279,7 +279,13 @@ def test_owlqn_against_liblinear(C):
         return np.sum(np.logaddexp(0.0, z) - y * z), X.T @ (1.0 / (1.0 + np.exp(-z)) - y)
 
     theirs = linear_model.LogisticRegression(
-        C=C, l1_ratio=1.0, solver="liblinear", fit_intercept=False, tol=1e-12, max_iter=100_000
+        C=C,
+        l1_ratio=1.0,
+        solver="liblinear",
+        fit_intercept=False,
+        tol=1e-12,
+        max_iter=100_000,
+        random_state=0,
     ).fit(X, y)
     w = theirs.coef_.ravel()
     ours = lbfgs(fun, np.zeros(12), l1=1.0 / C, tol=1e-8, ftol=0.0)
