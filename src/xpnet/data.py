@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet._typing import Array
+from xpnet._typing import Array, Namespace
 from xpnet.backend import Backend, dtype_name, place_of, to_numpy
 from xpnet.losses import Loss
 
@@ -102,11 +102,15 @@ def check_columns(x: Array, what: str, n: int) -> None:
         raise ValueError(f"{what} has shape {(rows, m)}: no examples")
 
 
+def all_finite(x: Array, *, xp: Namespace) -> bool:
+    """Whether no entry is NaN or infinite; reads one number from the device where that is so."""
+    # A finite sum has finite terms; one that is not may only have grown too large.
+    return bool(np.isfinite(float(xp.sum(x)))) or bool(xp.all(xp.isfinite(x)))
+
+
 def check_finite(rows: Array, what: str, backend: Backend) -> None:
-    xp = backend.xp
     with backend.context():
-        # A finite sum has finite terms; only a sum that is not finite needs the full look.
-        if bool(xp.isfinite(xp.sum(rows))) or bool(xp.all(xp.isfinite(rows))):
+        if all_finite(rows, xp=backend.xp):
             return
     example, feature = np.argwhere(~np.isfinite(to_numpy(rows)))[0]
     raise ValueError(

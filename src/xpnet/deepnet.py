@@ -505,7 +505,7 @@ class DeepNet:
         if self._bound and self._place.dtype is not None:
             return
         place = self._place
-        if not self._bound and is_array_api_obj(X):
+        if not self._bound:
             place = replace(place_of(X), dtype=None)
             place = place if self._place.dtype is None else place.with_dtype(self._place.dtype_name)
         data.check_numeric(X, what)

@@ -17,6 +17,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backend import to_numpy
+from xpnet.data import all_finite
 from xpnet.engines import Program
 from xpnet.exceptions import DivergedError
 from xpnet.optimizers import Moments, Optimizer
@@ -257,11 +258,7 @@ class Run:
         self._orders.clear()
 
     def _finite(self) -> bool:
-        theta = self.program.theta
-        # A finite sum has finite terms; one that is not may only have grown too large.
-        return bool(np.isfinite(float(self._xp.sum(theta)))) or bool(
-            self._xp.all(self._xp.isfinite(theta))
-        )
+        return all_finite(self.program.theta, xp=self._xp)
 
     def _check(self) -> None:
         first = self._kept[0]
