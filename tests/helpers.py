@@ -137,6 +137,40 @@ def reference_gradients(parameters, X, Y, hidden, output, sample_weight=None, l2
     return gradients
 
 
+def plain_threefry(key, counter):
+    """Threefry-2x32-20 in Python's integers: two words of 32 bits from two and two."""
+    k = [*key, key[0] ^ key[1] ^ 0x1BD11BDA]
+    x, y = (counter[0] + k[0]) % 2**32, (counter[1] + k[1]) % 2**32
+    for i in range(20):
+        r = (13, 15, 26, 6, 17, 29, 16, 24)[i % 8]
+        x = (x + y) % 2**32
+        y = ((y << r) % 2**32 | y >> (32 - r)) ^ x
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x, y = (x + k[j % 3]) % 2**32, (y + k[(j + 1) % 3] + j) % 2**32
+    return x, y
+
+
+def plain_fields(layer, m, n, seed, step):
+    """The 16 bits (m, n) that decide which units of a hidden layer are dropped, one by one."""
+    found = np.empty((m, n), np.int64)
+    for i, j in np.ndindex(m, n):
+        e = i * n + j
+        word = plain_threefry((seed % 2**32, step % 2**32), (layer, e // 4))[e % 4 // 2]
+        found[i, j] = word >> 16 if e % 2 else word & 0xFFFF
+    return found
+
+
+def dropout_masks(sizes, m, rates, seed, step):
+    """What the activations (n, m) of each hidden layer are multiplied by in a step."""
+    masks = []
+    for layer, (n, rate) in enumerate(zip(sizes[1:-1], rates, strict=True)):
+        least = round(rate * 65536)
+        fields = plain_fields(layer, m, n, seed, step).T
+        masks.append((fields >= least) * (65536 / (65536 - least)))
+    return masks
+
+
 def relative(found, expected):
     """The largest error over the largest expected entry: the infinity norm, relative."""
     found, expected = np.asarray(found), np.asarray(expected)

@@ -7,12 +7,14 @@ good news: lower it here. One that rises is a slower step.
 from __future__ import annotations
 
 import tracemalloc
+from types import MethodType
 
 import numpy as np
 import pytest
 
 import xpnet
 from xpnet.engines import numpy as engine
+from xpnet.engines.numpy_dropout import Fields
 from xpnet.losses import categorical
 from xpnet.parameters import Layout
 
@@ -26,6 +28,19 @@ NETS = {
     "784-1024-10": ([784, 1024, 10], "relu", 128, False, 37 + 24 * 10),
     "12288-20-7-5-1": ([12288, 20, 7, 5, 1], "relu", 209, True, 43 + 7 * 2),
 }
+
+# What these settings may add to a warm step. The wide net has eight blocks of weights.
+SETTINGS = {
+    "dropout": (["784-256-128-10", {"dropout": 0.5}], 1 + 2 * 4),
+    "dropout, one layer": (["784-256-128-10", {"dropout": (0.0, 0.5)}], 1 + 4),
+    "dropout, small net": (["64-64-10", {"dropout": 0.5}], 1 + 4),
+    "dropout, all examples": (["2-4-1", {"dropout": 0.5}], 1 + 4),
+    "l2": (["64-64-10", {"l2": 0.1}], 4 + 2),
+    "l1": (["64-64-10", {"l1": 0.1}], 4 + 3),
+    "l1, wide": (["784-256-128-10", {"l1": 0.1}], 8 * (4 + 3)),
+    "clip_norm": (["784-256-128-10", {"clip_norm": 1.0}], 7),
+}
+DRAW = 120  # calls that draw the random numbers of up to 64 steps
 
 
 class Counted:
@@ -41,7 +56,7 @@ class Counted:
             yield call
 
 
-def warm_program(sizes, hidden, m, full, monkeypatch):
+def warm_program(sizes, hidden, m, full, monkeypatch, **settings):
     """A program that has run, and the orders and table of four more steps."""
     monkeypatch.setattr(engine, "best_recorder", lambda: engine.Recorder)  # not Numba's
     programs = []
@@ -58,7 +73,7 @@ def warm_program(sizes, hidden, m, full, monkeypatch):
     Y = generator.integers(0, max(2, sizes[-1]), n)
     net = xpnet.DeepNet(sizes, hidden, "sigmoid" if sizes[-1] == 1 else "softmax", "numpy")
     optimizer = xpnet.GradientDescent(0.01) if full else xpnet.Adam(1e-3)
-    net.fit(X, Y, optimizer, epochs=4 if full else 1, batch_size=None if full else m)
+    net.fit(X, Y, optimizer, epochs=4 if full else 1, batch_size=None if full else m, **settings)
     (program, orders, table), *_ = programs
     monkeypatch.undo()
     return program, orders, table
@@ -76,11 +91,30 @@ def test_numpy_calls_of_a_warm_step(name, monkeypatch):
     assert counted.made == len(table) * budget
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_numpy_calls_that_a_setting_adds(setting, monkeypatch):
+    (name, settings), more = SETTINGS[setting]
+    *net, budget = NETS[name]
+    program, *_ = warm_program(*net, monkeypatch, **settings)
+    ((_, calls, _),) = program.recordings.values()
+    assert len(calls) == budget + more
+
+
+def test_numpy_calls_of_a_draw(monkeypatch):
+    fields = Fields({0: 64}, 64, [np.zeros((), np.float32)] * 4)
+    fields.advance()
+    assert [len(calls) for calls in fields._calls.values()] == [DRAW]
+
+
+@pytest.mark.parametrize("name", [*NETS, *SETTINGS])
 def test_a_warm_step_makes_no_array(name, monkeypatch):
     """All results of a step, held at once, are arrays that were there before."""
-    program, *_ = warm_program(*NETS[name][:-1], monkeypatch)
+    (net, settings), _ = SETTINGS.get(name, ((name, {}), None))
+    program, *_ = warm_program(*NETS[net][:-1], monkeypatch, **settings)
     ((_, calls, _),) = program.recordings.values()
+    if "dropout" in settings:  # as in most steps of a wide net, and some of a small one
+        (fields,) = {call.__self__ for call in calls if isinstance(call, MethodType)}
+        calls = [lambda: fields._draw(*fields._drawn), *calls]
     arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
     tracemalloc.start()
     try:

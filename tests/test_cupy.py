@@ -6,16 +6,17 @@ tools/cupy_on_cpu; elsewhere it is skipped.
 
 import logging
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import xpnet
 from xpnet.activations import ACTIVATIONS
-from xpnet.engines import engine_for, generic
+from xpnet.engines import engine_for, generic, use
 from xpnet.leaves import Data
 from xpnet.losses import as_reported, bernoulli, categorical, poisson, squared
-from xpnet.network import Objective
+from xpnet.network import Objective, step_table
 
 if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
     pytest.skip("counts need CuPy on the stand-in: nox -s cupy_on_cpu", allow_module_level=True)
@@ -51,15 +52,24 @@ def target(output):
 class WarmSteps:
     """Steps of a program that has run before: ``epoch()`` is one more epoch of them."""
 
-    def __init__(self, net, output, optimizer, l2=0.0, sample_weight=None, batch_size=16):
+    def __init__(
+        self, net, output, optimizer, sample_weight=None, batch_size=16, dropout=0.0, **settings
+    ):
         examples = net._examples(X, target(output), sample_weight)
         state = net._starting_state(optimizer, False)
-        engine = net._engine(l2)
+        objective = replace(
+            net._objective,
+            penalized="l2" in settings,
+            sparse="l1" in settings,
+            clipped="clip_norm" in settings,
+            dropout=(dropout,) * len(net.hidden) if dropout else (),
+        )
+        engine = engine_for(net.backend, objective)
         self.program = engine.program(optimizer, examples, batch_size, net._theta, state.moments)
         self.steps = 1 if batch_size is None else -(-64 // batch_size)
         t = np.arange(1.0, self.steps + 1)
-        scalars = optimizer.scalars(t, np.full(self.steps, optimizer.learning_rate))
-        self.table = np.stack([np.full(self.steps, l2), *scalars], axis=1)
+        rate = np.full(self.steps, optimizer.learning_rate)
+        self.table = step_table(optimizer, t, rate, seed=3, **settings)
         self.orders = None if batch_size is None else np.arange(64)[None, :]
         self.epoch()
 
@@ -78,9 +88,9 @@ class WarmSteps:
         return {n: (getattr(two, n) - getattr(one, n)) / self.steps for n in names}
 
 
-def check_budget(L, found):
+def check_budget(L, found, more_launches=0):
     assert found["gemms"] == 3 * L - 1
-    assert found["launches"] <= 3 * L + 2
+    assert found["launches"] == 3 * L + 1 + more_launches
     assert {
         n: found[n] for n in ("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets")
     } == dict.fromkeys(("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets"), 0)
@@ -89,12 +99,36 @@ def check_budget(L, found):
 @pytest.mark.parametrize("L", range(1, 7))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
 def test_budget_of_a_warm_step(L, optimizer, capsys):
-    for l2 in (0.0, 1e-3):
-        found = WarmSteps(make(L), "softmax", optimizer, l2).cost_of_a_step()
+    for settings in ({}, {"l2": 1e-3}):
+        found = WarmSteps(make(L), "softmax", optimizer, **settings).cost_of_a_step()
         check_budget(L, found)
     if isinstance(optimizer, xpnet.Adam):
         with capsys.disabled():
             print(f"\n{L} layers, {type(optimizer).__name__}, a step:", found)
+
+
+FEATURES = {
+    "l1": ({"l1": 1e-3}, 0),
+    "l2+l1": ({"l2": 1e-3, "l1": 1e-3}, 0),
+    "dropout": ({"dropout": 0.3}, 0),
+    "clip": ({"clip_norm": 0.1}, 1),  # the norm of the whole gradient comes before the update
+    "all": ({"l2": 1e-3, "l1": 1e-3, "dropout": 0.3, "clip_norm": 0.1}, 1),
+}
+
+
+@pytest.mark.parametrize("L", range(1, 7))
+@pytest.mark.parametrize("feature", FEATURES)
+def test_budget_of_dropout_l1_and_clipping(L, feature):
+    settings, launches = FEATURES[feature]
+    steps = WarmSteps(make(L), "softmax", OPTIMIZERS[(L + len(feature)) % 5], **settings)
+    check_budget(L, steps.cost_of_a_step(), launches)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_budget_of_everything_with_weights_and_a_short_batch(optimizer):
+    settings = {"l2": 1e-3, "l1": 1e-3, "dropout": 0.3, "clip_norm": 0.1, "batch_size": 24}
+    steps = WarmSteps(make(3), "softmax", optimizer, np.arange(64.0), **settings)
+    check_budget(3, steps.cost_of_a_step(), 1)
 
 
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
@@ -121,7 +155,8 @@ def test_what_the_estimators_minimise_has_kernels_too(loss, reported):
             engine = engine or engine_for(place, objective)
             rule = xpnet.GradientDescent(1e-3)
             program = engine.program(rule, data, 16, place.asarray(theta), ())
-            table, orders = np.tile([0.0, 1e-3], (4, 1)), np.arange(64)[None, :]
+            table = step_table(rule, np.arange(1.0, 5.0), np.full(4, 1e-3))
+            orders = np.arange(64)[None, :]
             costs = program.run(orders, table)
             if name == "cupy":
                 with counts.counting() as c:
@@ -136,8 +171,9 @@ def test_what_the_estimators_minimise_has_kernels_too(loss, reported):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_budget_of_full_short_and_weighted_batches(batch_size, weighted):
     w = np.arange(64.0) if weighted else None
-    steps = WarmSteps(make(3), "softmax", OPTIMIZERS[3], 1e-3, w, batch_size)
-    check_budget(3, steps.cost_of_a_step())
+    steps = WarmSteps(make(3), "softmax", OPTIMIZERS[3], w, batch_size, l2=1e-3)
+    # all examples lie where the products read them
+    check_budget(3, steps.cost_of_a_step(), 0 if batch_size else -1)
 
 
 def test_budget_of_an_epoch():
@@ -180,26 +216,56 @@ def test_a_silent_callback_costs_no_synchronisation():
     assert syncs([Silent()]) == syncs([])
 
 
-def test_an_activation_without_a_kernel_is_right_with_more_launches():
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_an_activation_without_a_kernel_is_right_with_more_launches(dropout):
     square = xpnet.Activation(
         "cube root", value=lambda z, *, xp: xp.tanh(z), slope=lambda a, *, xp: 1.0 - a * a
     )
     nets = [make(3, hidden, dtype="float64") for hidden in ("tanh", square)]
     for net in nets:
-        net.fit(X, LABELS, epochs=3, batch_size=20)
+        net.fit(X, LABELS, epochs=3, batch_size=20, dropout=dropout)
     for mine, reference in zip(nets[1].parameters, nets[0].parameters, strict=True):
         np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)
 
 
+def test_an_activation_whose_slope_at_zero_means_nothing():
+    """Dropped entries are 0, which this activation never is: its slope there is not a number."""
+    exponential = xpnet.Activation(
+        "exp", value=lambda z, *, xp: xp.exp(z), slope=lambda a, *, xp: a * a / a
+    )
+    nets = [make(3, exponential, dtype="float64") for _ in range(2)]
+    for net, engine in zip(nets, ("cupy", "generic"), strict=True):
+        with use(engine):
+            net.fit(X, LABELS, epochs=2, batch_size=20, dropout=0.4)
+    for mine, reference in zip(nets[0].parameters, nets[1].parameters, strict=True):
+        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-11, atol=1e-14)
+
+
+def test_prediction_and_evaluation_drop_nothing():
+    net = make(3, dtype="float64")
+    x, y = net._examples(X, LABELS, None)[:2]
+    plain, dropping = (
+        engine_for(net.backend, replace(net._objective, dropout=rates))
+        for rates in ((), (0.5, 0.5))
+    )
+    rows = Data(x, y, None)
+    for results in (
+        [e.predict(net._theta, x.T) for e in (dropping, plain)],
+        [e.value(net._theta, rows) for e in (dropping, plain)],
+        [e.value_and_gradient(net._theta, rows)[1] for e in (dropping, plain)],
+    ):
+        np.testing.assert_array_equal(*(result.get() for result in results))
+
+
 def test_an_optimizer_without_a_kernel_is_right_with_more_launches():
-    class Own(xpnet.Adam):
+    class Own(xpnet.RMSProp):  # it takes its scalars apart: no more, no fewer
         def update(self, *args, **kwargs):
             return super().update(*args, **kwargs)
 
-    fits = []
-    for optimizer in (Own(1e-2), xpnet.Adam(1e-2)):
+    fits, settings = [], {"l2": 1e-2, "l1": 1e-2, "clip_norm": 0.1, "dropout": 0.2}
+    for optimizer in (Own(1e-2), xpnet.RMSProp(1e-2)):
         net = make(3, dtype="float64")
-        net.fit(X, LABELS, optimizer, epochs=3, batch_size=20, l2=1e-2)
+        net.fit(X, LABELS, optimizer, epochs=3, batch_size=20, **settings)
         fits.append(net)
     for mine, reference in zip(fits[0].parameters, fits[1].parameters, strict=True):
         np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)

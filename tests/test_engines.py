@@ -1,6 +1,7 @@
 """Every engine follows the reference: activation x output x optimiser x batching, 50 steps.
 
-The reference is the generic engine on the same arrays. An engine is free in how it computes; after
+In turn they have sample weights, L2, L1, dropout, clipping of the gradient, and all at once. The
+reference is the generic engine on the same arrays. An engine is free in how it computes; after
 50 steps in float64 its parameters are the reference's to 1e-10 of their norm, its costs likewise.
 NumPy and PyTorch run the whole product; JAX compiles each configuration, and CuPy each kernel, so
 these run a subset in which every value of every axis meets every optimiser or every output.
@@ -8,6 +9,7 @@ these run a subset in which every value of every axis meets every optimiser or e
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 
@@ -27,9 +29,14 @@ OPTIMIZERS = {
     # ends 1e-9 away, and no comparison to 1e-10 means anything.
     "RMSProp": xpnet.RMSProp(0.001),
 }
+RATES = (0.2, 0.5, 0.0, 0.9)  # of the hidden layers, as many as there are
 M = 21
 BATCHES = {"full": (None, 50), "mini": (8, 17)}  # 8 + 8 + 5, 17 epochs: 51 steps
-EXTRAS = ("plain", "l2", "weighted", "weighted+l2")
+EVERYTHING = "weighted+l2+l1+dropout+clip"
+EXTRAS = (
+    *("plain", "l2", "l1", "l2+l1", "dropout", "l2+dropout", "l1+dropout+clip"),
+    *("weighted", "clip", "weighted+l2+clip", "weighted+dropout", EVERYTHING),
+)
 PRODUCT = list(itertools.product(HIDDEN, OUTPUTS, OPTIMIZERS, BATCHES))
 
 
@@ -50,13 +57,25 @@ def covering():
 def cases():
     for name in ("numpy", "torch", "jax", "cupy"):
         chosen = PRODUCT if name in ("numpy", "torch") else covering()
-        for number, case in enumerate(chosen):
-            extra = EXTRAS[(number + number // len(EXTRAS)) % len(EXTRAS)]
+        for case, extra in with_extras(chosen):
             label = "-".join((name, *case, extra))
             yield pytest.param(name, *case, extra, id=label)
 
 
-def run(lib, engine, sizes, hidden, output, optimizer, batch, extra, seed=31, callbacks=()):
+def with_extras(chosen):
+    """Each case with one of the extras: those of the product meet every value of every axis."""
+    for number, case in enumerate(chosen):
+        yield case, EXTRAS[(number + number // len(EXTRAS)) % len(EXTRAS)]
+
+
+def test_extras_meet_every_value_of_every_axis():
+    found = list(with_extras(PRODUCT))
+    for axis, values in enumerate((HIDDEN, OUTPUTS, OPTIMIZERS, BATCHES)):
+        met = {(case[axis], extra) for case, extra in found}
+        assert met == set(itertools.product(values, EXTRAS))
+
+
+def run(lib, engine, sizes, hidden, output, optimizer, batch, extra, seed=31, **more):
     """(parameters, costs) on the host after a fit with this engine; None: the library's own."""
     rng = np.random.default_rng(seed)
     parameters = draw_parameters(sizes, rng, scale=0.5)
@@ -70,8 +89,11 @@ def run(lib, engine, sizes, hidden, output, optimizer, batch, extra, seed=31, ca
         "epochs": epochs,
         "batch_size": batch_size,
         "l2": 0.05 if "l2" in extra else 0.0,
+        "l1": 0.02 if "l1" in extra else 0.0,
+        "dropout": RATES[: len(sizes) - 2] if "dropout" in extra else 0.0,
+        "clip_norm": 0.5 if "clip" in extra else None,
         "sample_weight": lib.asarray(w) if "weighted" in extra else None,
-        "callbacks": callbacks,
+        **more,
     }
     x, y = lib.asarray(X), lib.asarray(Y)
     if engine is None:
@@ -126,7 +148,7 @@ ENGINES = pytest.mark.parametrize("lib", ["numpy", "torch", "jax", "cupy"], indi
 @pytest.mark.parametrize("batching", BATCHES)
 def test_engine_equals_reference_for_other_shapes(lib, sizes, hidden, batching):
     output = "sigmoid" if sizes[-1] < 3 else "softmax"
-    setting = (sizes, hidden, output, OPTIMIZERS["Adam"], BATCHES[batching], "weighted+l2")
+    setting = (sizes, hidden, output, OPTIMIZERS["Adam"], BATCHES[batching], EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -140,7 +162,7 @@ def test_engine_equals_reference_for_wide_layers(lib, output, batching):
     """Wide and narrow layers in turn, and more parameters than any cache-sized block."""
     sizes = [70, 64, 300, 65, 66]
     optimizer, (batch_size, _) = OPTIMIZERS["AdamW"], BATCHES[batching]
-    setting = (sizes, "relu", output, optimizer, (batch_size, 4), "weighted+l2")
+    setting = (sizes, "relu", output, optimizer, (batch_size, 4), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -148,7 +170,7 @@ def test_engine_equals_reference_for_wide_layers(lib, output, batching):
 @pytest.mark.parametrize("name", ["Adam", "Nesterov"])
 def test_engine_equals_reference_after_many_steps(lib, name):
     """300 steps: what an engine does only now and then has been done several times."""
-    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS[name], (8, 100), "weighted+l2")
+    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS[name], (8, 100), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -156,8 +178,81 @@ def test_engine_equals_reference_after_many_steps(lib, name):
 @pytest.mark.parametrize("batch_size", [1, 20, 21, 1000], ids="batch={}".format)
 def test_engine_equals_reference_for_odd_batches(lib, batch_size):
     """Single examples, a last batch of one, exactly one batch, and a batch larger than the data."""
-    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"], (batch_size, 3), "weighted+l2")
+    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"], (batch_size, 3), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+
+
+@pytest.mark.parametrize("lib", ["numpy"], indirect=True)
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "elu"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_recorders_of_the_numpy_engine(lib, hidden, fused, monkeypatch):
+    """Dropout by feature and by example, with units that do and do not come in fours."""
+    engine = importlib.import_module("xpnet.engines.numpy")
+    name = "xpnet.engines.numba" if fused else "xpnet.engines.numpy"
+    recorder = pytest.importorskip(name).Recorder
+    monkeypatch.setattr(engine, "best_recorder", lambda: recorder)
+    sizes = [6, 8, 301, 7, 260, 3]
+    setting = (sizes, hidden, "softmax", OPTIMIZERS["Momentum"], (8, 4), EVERYTHING)
+    assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+
+
+@ENGINES
+@pytest.mark.parametrize("engine", [None, "generic"], ids=["own", "reference"])
+def test_each_extra_changes_the_run(lib, engine):
+    """Or the comparisons above would hold without it."""
+    setting = ([3, 5, 4, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"], (8, 2))
+    plain = run(lib, engine, *setting, "plain")
+    for extra in ("l2", "l1", "dropout", "clip", "weighted"):
+        (W, _), *_ = run(lib, engine, *setting, extra)[0]
+        assert np.max(np.abs(W - plain[0][0][0])) > 1e-3, extra
+
+
+@ENGINES
+def test_a_bound_above_the_norm_changes_nothing(lib):
+    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"], (8, 2), "dropout")
+    assert_same_run(run(lib, None, *setting, clip_norm=1e6), run(lib, None, *setting), 1e-14)
+
+
+@ENGINES
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_a_clipped_step_has_the_length_of_the_bound(lib, rate):
+    """Gradient descent moves all parameters by rate * clip_norm, in the gradient's direction."""
+    sizes, batch = [3, 5, 3], (None, 1)
+    optimizer = xpnet.GradientDescent(rate)
+    start, _ = run(lib, None, sizes, "tanh", "softmax", optimizer, (None, 0), "l2+l1")
+    free, _ = run(lib, None, sizes, "tanh", "softmax", optimizer, batch, "l2+l1")
+    bound, _ = run(lib, None, sizes, "tanh", "softmax", optimizer, batch, "l2+l1+clip")
+    origin, free, bound = (
+        np.concatenate([x.ravel() for pair in p for x in pair]) for p in (start, free, bound)
+    )
+    moved, wanted = bound - origin, free - origin
+    assert np.linalg.norm(wanted) > 0.5 * rate
+    assert np.linalg.norm(moved) == pytest.approx(0.5 * rate, rel=1e-9)
+    np.testing.assert_allclose(
+        moved / np.linalg.norm(moved), wanted / np.linalg.norm(wanted), atol=1e-9
+    )
+
+
+ROOT = {dtype: float(np.sqrt(np.finfo(dtype).max)) for dtype in ("float32", "float64")}
+
+
+@pytest.mark.parametrize("dtype", ROOT)
+@pytest.mark.parametrize("gradient", ["nan", "infinite", "norm overflows"])
+def test_clipping_hides_nothing_infinite(lib, gradient, dtype):
+    """Also where each entry of the gradient is finite, and the sum of their squares is not."""
+    x, W = 2.0 * ROOT[dtype], {"nan": [[1.0, -1.0]], "infinite": [[1.0, 1.0]]}.get(gradient)
+    if W is None:  # Z = 2 x, dW = Z x = 8 root(largest number)
+        x, W = 2.0 * np.sqrt(ROOT[dtype]), [[1.0, 1.0]]
+    else:
+        W = np.array(W) * ROOT[dtype]
+    X, Y = np.full((2, 4), x, dtype), np.zeros((1, 4), dtype)
+    net = xpnet.DeepNet([2, 1], output="identity", dtype=dtype, **lib.options)
+    net.parameters = lib.pairs([(np.array(W, dtype), np.zeros((1, 1), dtype))])
+    fit = functools.partial(net.fit, lib.asarray(X), lib.asarray(Y), xpnet.GradientDescent(1e-3))
+    with pytest.raises(xpnet.DivergedError):
+        fit(epochs=1, clip_norm=1.0)
+    if gradient == "norm overflows":  # what the clipping is to blame for
+        fit(epochs=1)
 
 
 class ReadsCost:

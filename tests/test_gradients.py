@@ -1,17 +1,38 @@
 """The law of the library: the gradient is the slope of the cost. Never skipped on NumPy.
 
 Central differences of `net.cost` in float64, at random weights and random biases (at b = 0 a
-wrongly penalised bias would pass), over activation x output x L2 x sample weights. Independent
-oracles: `torch.autograd` and `jax.grad` of forward passes in these libraries' own functions.
+wrongly penalised bias would pass), over activation x output x L2 x sample weights, and with L1 and
+dropout at a fixed key. Independent oracles: `torch.autograd` and `jax.grad` of forward passes in
+these libraries' own functions.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import HIDDEN, OUTPUTS, assert_pairs_close, problem, reference_gradients
+from helpers import (
+    HIDDEN,
+    OUTPUTS,
+    assert_pairs_close,
+    dropout_masks,
+    hidden_inputs,
+    per_layer,
+    problem,
+    reference_gradients,
+)
 
 import xpnet
+from xpnet.activations import ACTIVATIONS
+from xpnet.leaves import Batch, Data, Leaves
+from xpnet.losses import LOSSES
+from xpnet.network import (
+    PREFIX,
+    Objective,
+    forward_with_dropout,
+    step_table,
+    value_and_gradient,
+)
+from xpnet.parameters import Layer
 
 M = 7
 STEP = 1e-5  # truncation ~ h^2 = 1e-10, rounding ~ eps / h = 1e-11: both far under 1e-6
@@ -106,7 +127,7 @@ def test_gradients_of_every_library_equal_plain_numpy(lib, hidden, output):
     assert_pairs_close(lib.host(found), expected, 1e-12)
 
 
-def torch_gradients(parameters, X, Y, hidden, output, weights, l2):
+def torch_gradients(parameters, X, Y, hidden, output, weights, l2, l1=0.0, masks=None):
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     activate = {
@@ -120,8 +141,9 @@ def torch_gradients(parameters, X, Y, hidden, output, weights, l2):
     }[hidden]
     pairs = [[torch.tensor(array, requires_grad=True) for array in pair] for pair in parameters]
     A, y, w = torch.tensor(X), torch.tensor(Y), torch.tensor(weights)
-    for W, b in pairs[:-1]:
+    for layer, (W, b) in enumerate(pairs[:-1]):
         A = activate(torch.addmm(b, W, A))
+        A = A if masks is None else A * torch.tensor(masks[layer])
     Z = pairs[-1][0] @ A + pairs[-1][1]
     if output == "sigmoid":
         losses = F.binary_cross_entropy_with_logits(Z, y, reduction="none").sum(dim=0)
@@ -130,11 +152,12 @@ def torch_gradients(parameters, X, Y, hidden, output, weights, l2):
     else:
         losses = 0.5 * F.mse_loss(Z, y, reduction="none").sum(dim=0)
     cost = (losses * w).sum() / w.sum() + 0.5 * l2 * sum((W**2).sum() for W, _ in pairs)
+    cost = cost + l1 * sum(W.abs().sum() for W, _ in pairs)
     cost.backward()
     return float(cost.detach()), [tuple(array.grad.numpy() for array in pair) for pair in pairs]
 
 
-def jax_gradients(parameters, X, Y, hidden, output, weights, l2):
+def jax_gradients(parameters, X, Y, hidden, output, weights, l2, l1=0.0, masks=None):
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
     jnp, nn = jax.numpy, jax.nn
@@ -150,8 +173,9 @@ def jax_gradients(parameters, X, Y, hidden, output, weights, l2):
 
     def cost(pairs):
         A = jnp.asarray(X)
-        for W, b in pairs[:-1]:
+        for layer, (W, b) in enumerate(pairs[:-1]):
             A = activate(W @ A + b)
+            A = A if masks is None else A * masks[layer]
         Z = pairs[-1][0] @ A + pairs[-1][1]
         if output == "sigmoid":
             losses = -(Y * nn.log_sigmoid(Z) + (1 - Y) * nn.log_sigmoid(-Z)).sum(axis=0)
@@ -159,7 +183,9 @@ def jax_gradients(parameters, X, Y, hidden, output, weights, l2):
             losses = -(Y * nn.log_softmax(Z, axis=0)).sum(axis=0)
         else:
             losses = 0.5 * ((Z - Y) ** 2).sum(axis=0)
-        return losses @ weights / weights.sum() + 0.5 * l2 * sum((W**2).sum() for W, _ in pairs)
+        penalty = 0.5 * l2 * sum((W**2).sum() for W, _ in pairs)
+        penalty += l1 * sum(jnp.abs(W).sum() for W, _ in pairs)
+        return losses @ weights / weights.sum() + penalty
 
     value, slopes = jax.value_and_grad(cost)([tuple(map(jnp.asarray, p)) for p in parameters])
     return float(value), [tuple(np.asarray(array) for array in pair) for pair in slopes]
@@ -180,6 +206,103 @@ def test_gradient_equals_automatic_differentiation(hidden, output, l2, weighted,
     more = {"l2": l2, "sample_weight": weights if weighted else None}
     assert float(net.cost(X, Y, **more)) == pytest.approx(cost, rel=1e-12)
     assert_pairs_close(net.gradients(X, Y, **more), expected, 1e-9)
+
+
+class Training:
+    """Cost and gradient as a training step has them: with L1, and masks of a fixed key.
+
+    A stand-in for a net: what ``central_differences`` needs of one.
+    """
+
+    def __init__(self, lib, sizes, hidden, output, *, rates=(), seed=8, step=0, l2=0.0, l1=0.0):
+        name, device = (lib.name, lib.device) if lib else ("numpy", None)
+        self.place = xpnet.select(name, device, "float64")
+        names = per_layer(hidden, len(sizes) - 2)
+        activations = tuple(ACTIVATIONS[name] for name in names)
+        self.objective = Objective(
+            tuple(sizes), activations, LOSSES[output], l2 > 0, l1 > 0, dropout=tuple(rates)
+        )
+        (self.row,) = step_table(
+            xpnet.Adam(), np.array([step + 1.0]), np.ones(1), l2=l2, l1=l1, seed=seed
+        ).tolist()
+        self.ops = Leaves(self.place.xp, self.objective.layout)
+
+    def __call__(self, X, Y):
+        place = self.place
+        with place.context():
+            flat = self.objective.layout.flatten(self.parameters, xp=np)
+            theta, *examples = (place.asarray(x, place.dtype) for x in (flat, X.T, Y.T))
+            l2, l1, _, *key = self.row[:PREFIX]
+            batch = Batch(Data(*examples, None), None)
+            cost, gradient = value_and_gradient(self.ops, self.objective, theta, batch, l2, l1, key)
+            layers = self.objective.layout.layers(xpnet.backend.to_numpy(gradient), xp=np)
+            return float(cost), layers
+
+
+@pytest.mark.parametrize("extra", ["l1", "dropout", "l2+l1+dropout"])
+@outputs
+@hiddens
+def test_gradient_with_l1_and_dropout_is_the_slope(hidden, output, extra):
+    sizes = [3, 5, 4, 3]
+    rates = (0.3, 0.5) if "dropout" in extra else ()
+    training = Training(
+        None, sizes, hidden, output, rates=rates, l2=0.3 * ("l2" in extra), l1=0.2 * ("l1" in extra)
+    )
+    parameters, X, Y = problem(sizes, hidden, output, M, 20)
+    expected = central_differences(training, parameters, lambda: training(X, Y)[0])
+    assert_pairs_close(training(X, Y)[1], expected, 1e-6)
+
+
+def test_the_law_with_l1_and_dropout_on_every_library(lib):
+    sizes, hidden = [2, 3, 2, 2], ["relu", "tanh"]
+    training = Training(lib, sizes, hidden, "softmax", rates=(0.4, 0.2), l2=0.3, l1=0.2)
+    parameters, X, Y = problem(sizes, hidden, "softmax", M, 21)
+    expected = central_differences(training, parameters, lambda: training(X, Y)[0])
+    assert_pairs_close(training(X, Y)[1], expected, 1e-6)
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@outputs
+@hiddens
+def test_gradient_with_given_masks_equals_automatic_differentiation(hidden, output, oracle):
+    """The masks come from the rule as the tests write it out, bit by bit."""
+    sizes, rates, seed, step = [3, 5, 4, 3], (0.3, 0.6), 2**40 + 11, 70000
+    training = Training(
+        None, sizes, hidden, output, rates=rates, seed=seed, step=step, l2=0.3, l1=0.2
+    )
+    training.parameters, X, Y = problem(sizes, hidden, output, M, 22)
+    masks = dropout_masks(sizes, M, rates, seed, step)
+    cost, expected = ORACLES[oracle](
+        training.parameters, X, Y, hidden, output, np.ones(M), 0.3, 0.2, masks
+    )
+    found, gradients = training(X, Y)
+    assert found == pytest.approx(cost, rel=1e-12)
+    assert_pairs_close(gradients, expected, 1e-9)
+
+
+def test_a_weight_of_zero_has_no_slope_from_l1():
+    training = Training(None, [2, 1], [], "identity", l1=5.0)
+    training.parameters = [(np.array([[0.0, -1.0]]), np.array([[3.0]]))]
+    (dW, db), *_ = training(np.zeros((2, 4)), np.full((1, 4), 3.0))[1]
+    np.testing.assert_array_equal(dW, [[0.0, -5.0]])
+    np.testing.assert_array_equal(db, [[0.0]])  # biases are not penalised
+
+
+def test_dropout_leaves_the_mean_of_the_outputs_as_it_is():
+    """Over many steps the outputs of a net of identities average to those without dropout."""
+    parameters, X, _ = problem([3, 40, 2], "identity", "identity", 4, 23)
+    training = Training(None, [3, 40, 2], "identity", "identity", rates=(0.3,))
+    table = step_table(xpnet.Adam(), np.arange(1.0, 401.0), np.ones(400), seed=3)
+    layers = [Layer(*pair) for pair in parameters]
+    Z = np.array(
+        [
+            forward_with_dropout(training.ops, training.objective, layers, X, row[3:PREFIX])[1]
+            for row in table
+        ]
+    )
+    _, expected = hidden_inputs(parameters, X, "identity")
+    error = Z.mean(axis=0) - expected
+    assert np.max(np.abs(error) / (Z.std(axis=0) / np.sqrt(400))) < 4
 
 
 def test_gradients_leave_parameters_and_inputs_alone(lib):

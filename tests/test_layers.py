@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "xpnet"
 LAYERS = {
     "exceptions": "what is raised besides ValueError and TypeError",
     "_typing": "Array and Namespace, in words",
+    "datasets": "the handwritten digits",
     "libraries": "what differs between array libraries",
     "backend": "which array library, which device, which dtype",
     "activations": "pairs of a value and a slope",
@@ -19,6 +20,8 @@ LAYERS = {
     "parameters": "all parameters in one flat vector",
     "initializers": "first weights, drawn on the host",
     "optimizers": "settings of the update rules",
+    "schedules": "learning rates over a run",
+    "threefry": "random numbers for dropout, the same on every library",
     "leaves": "the operations of a training step, in plain Array API",
     "network": "the chain rule, once, over leaf operations",
     "linesearch": "steps along a line, from numbers alone",
@@ -26,23 +29,41 @@ LAYERS = {
     "engines.generic": "how the reference leaves run: a call each",
     "engines": "one file per library: its fast leaves, and what a step becomes",
     "data": "what X, Y and sample weights must look like",
-    "training": "epochs, history, callbacks, divergence",
-    "arguments": "checks of what DeepNet is told",
-    "modelfile": "nets in safetensors files",
-    "deepnet": "the public model",
-    "notes": "the notes' functions by their own names",
-    "datasets": "the handwritten digits",
     "csvfile": "reading .csv, with file and line in every error",
     "tables": "reading, splitting and standardising data files",
+    "streams": "data that does not fit in memory",
+    "html": "nets and histories in notebooks",
+    "history": "what a fit leaves behind, what a callback sees",
+    "epochs": "minibatches out of arrays and streams",
+    "training": "the loop, callbacks, divergence",
+    "arguments": "checks of what DeepNet is told",
+    "modelfile": "nets in safetensors files",
+    "exchange": "nets to and from PyTorch and scikit-learn",
+    "onnx": "nets as ONNX models, byte by byte",
+    "checkpoint": "model files with the state of training",
+    "checkpoint_folder": "which checkpoint is the latest, which may go",
+    "placed": "where a net lives, and how arrays get to it",
+    "fitdata": "what fit trains on: arrays or streams, as rows",
+    "deepnet": "the public model",
+    "notes": "the notes' functions by their own names",
+    "logs": "a line an epoch in a file",
+    "progressbar": "a bar on a terminal, lines elsewhere",
+    "callbacks": "early stopping, checkpoints, logs, the progress bar",
     "estimators": "the models behind scikit-learn's interface",
     "xpnet": "the public names",
     "gpu_check": "does this machine's GPU compute what it should, and how fast",
+    "bench.machine": "what a benchmark ran on",
+    "bench.results": "what it found, and what follows",
+    "bench.products": "matrix products alone, in each library's words",
+    "bench.measure": "one net on one device, timed",
+    "bench": "how long a step takes on each library of this machine",
     "cli": "the command xpnet",
     "__main__": "python -m xpnet",
 }
 
 # Only these may name an array library other than NumPy, which is also the host's toolbox.
-MAY_NAME_LIBRARIES = {"backend", "libraries", "engines.generic", "engines", "gpu_check"}
+MAY_NAME_LIBRARIES = {"backend", "libraries", "engines.generic", "engines", "exchange", "gpu_check"}
+MAY_NAME_LIBRARIES |= {"bench.products"}
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"}
 
 

@@ -1,16 +1,23 @@
 """Model files: they come back as they were, and a damaged one never comes back at all."""
 
+import contextlib
 import json
 import os
+import re
+import subprocess
 import sys
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import xpnet
 import xpnet.modelfile as modelfile
 from xpnet import ModelFileError
 from xpnet.modelfile import load_model, save_model
+from xpnet.schedules import Plateau
 
 CONFIG = {"sizes": [4, 5, 1], "name": "Grüße", "nested": {"l2": 0.5, "none": None}}
 
@@ -77,9 +84,10 @@ def test_memory_order_and_byte_order_do_not_matter(tmp_path):
     assert model.tensors["turned"].tolist() == [2, 1, 0]
 
 
-def test_empty_extra_tensor(tmp_path):
-    save_model(tmp_path / "m", layers(), {}, {"none": np.zeros((0, 3))})
-    assert load_model(tmp_path / "m").tensors["none"].shape == (0, 3)
+@pytest.mark.parametrize("shape", [(0, 3), (0, 10**9), (3, 0, 10**9), (1,) * 64, ()], ids=len)
+def test_odd_shapes_of_extra_tensors(tmp_path, shape):
+    save_model(tmp_path / "m", layers(), {}, {"odd": np.zeros(shape)})
+    assert load_model(tmp_path / "m").tensors["odd"].shape == shape
 
 
 @pytest.mark.parametrize(
@@ -94,6 +102,8 @@ def test_empty_extra_tensor(tmp_path):
         (layers(), {"lr": float("nan")}, {}, ValueError, "JSON"),
         (layers(), {"lr": object()}, {}, TypeError, "JSON"),
         (layers(), {}, {"W1": np.ones(1)}, ValueError, "'W1'"),
+        (layers(), {}, {"__metadata__": np.ones(1)}, ValueError, "'__metadata__'"),
+        (layers(), {}, {3: np.ones(1)}, TypeError, "named by text, not by 3"),
         (layers(), {}, {"names": np.array(["a"])}, TypeError, "'names'"),
         (layers(), {}, {"z": np.ones(1, complex)}, TypeError, "complex128"),
     ],
@@ -177,9 +187,11 @@ def test_safetensors_of_others(tmp_path):
         ({"format_version": "9" * 5000}, "newer than this xpnet"),
         ({"format_version": "0"}, "incomplete"),
         ({"format_version": "one"}, "format version 'one'"),
-        ({"format_version": 1}, "format version 1"),
+        ({"format_version": 1}, "not all text"),
+        ({"format_version": ""}, "format version ''"),
         ({"format": "other"}, "not a model that xpnet saved"),
-        ({"config": None}, "incomplete"),
+        ({"config": None}, "not all text"),
+        ({"config": "\ud800"}, "not all text"),
         ({"config": "{}"}, "do not fit the checksum"),
         ({"sha256": "0" * 64}, "do not fit the checksum"),
     ],
@@ -198,7 +210,8 @@ def test_other_versions_and_damaged_metadata(path, metadata, said):
         {"dtype": "F32", "shape": [5, 4], "data_offsets": [0, 2**62]},
         {"dtype": "F32", "shape": [-5, -4], "data_offsets": [0, 80]},
         {"dtype": "F32", "shape": [True] * 20, "data_offsets": [0, 4]},
-        {"dtype": "F32", "shape": [1] * 40, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [0, 2**40, 2**40], "data_offsets": [0, 0]},
         {"dtype": "F32", "shape": [4, 5.0], "data_offsets": [0, 80]},
         {"dtype": "F32", "shape": "45", "data_offsets": [0, 80]},
         {"dtype": "BF16", "shape": [4, 5], "data_offsets": [0, 40]},
@@ -233,34 +246,27 @@ def test_a_good_checksum_over_layers_that_do_not_fit(path, monkeypatch):
         load_model(path)
 
 
-def test_mutated_files(path):
-    """Bits flipped, bytes replaced, removed and added: each is refused, in one line."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b'"config"', b'"sha256"'),  # stands twice then
+        lambda text: text.replace(b'{"__metadata__"', b'{"W1":null,"__metadata__"'),
+        lambda text: text.replace(b"[5,4]", b"[5,NaN]"),
+        lambda text: text.replace(b"[5,4]", b"[5,-Infinity]"),
+        lambda text: text.replace(b"[5,4]", b"[5,1e999]"),
+        lambda text: text.replace(b"[5,4]", b"[5," + b"4" * 5000 + b"]"),
+        lambda text: text.replace(b"xpnet", b"xpn\xfft"),
+        lambda text: text.decode().encode("utf-16-le"),
+    ],
+)
+def test_headers_that_are_not_strict_json(path, change):
     raw = path.read_bytes()
-    header = 8 + int.from_bytes(raw[:8], "little")
-    rng = np.random.default_rng(0)
-    for i in range(600):
-        changed = bytearray(raw)
-        # Half of them in the header, where the lies are.
-        at = int(rng.integers(header if i % 2 else len(raw)))
-        match i % 6:
-            case 0 | 1:
-                changed[at] ^= 1 << int(rng.integers(8))
-            case 2:
-                del changed[at:]
-            case 3:
-                changed[at] = int(rng.choice(list(b'0123456789,:"{}[]eE-')))
-            case 4:
-                changed[at : at + int(rng.integers(1, 40))] = rng.bytes(int(rng.integers(40)))
-            case 5:
-                changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
-        if changed == raw:
-            continue
-        path.write_bytes(changed)
-        with pytest.raises(ModelFileError) as raised:
-            load_model(path)
-        assert "\n" not in str(raised.value)
-        assert str(path) in str(raised.value)
-        assert len(str(raised.value)) < 300 + len(str(path))
+    length = int.from_bytes(raw[:8], "little")
+    text = change(raw[8 : 8 + length])
+    assert text != raw[8 : 8 + length]
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+    with pytest.raises(ModelFileError):
+        load_model(path)
 
 
 def test_no_allocation_beyond_the_file(tmp_path):
@@ -275,3 +281,282 @@ def test_no_allocation_beyond_the_file(tmp_path):
             pytest.skip("the file system holds no sparse file of a terabyte")
     with pytest.raises(ModelFileError, match="not a model that xpnet saved"):
         load_model(path)
+
+
+# -- ten thousand files ------------------------------------------------------------------
+# What a value may be replaced by, as JSON or what looks like it. @ stands for the value itself.
+INSTEAD = [
+    "0", "-1", "1", "3", "4.0", "1000000000000", "9223372036854775808", "1" * 400, "9" * 5000,
+    "1e999", "-0.5", "NaN", "Infinity", "-Infinity", "true", "false", "null", "", '""', '"4"',
+    '"float16"', '"float64"', '"relu"', '"softmax"', '"os.system"', '"\\ud800"', '"\\u0000"',
+    '"' + "x" * 10_000 + '"', "[]", "{}", "[@]", "[@,@]", "[[@]]", "[-1,2]", "[true,true]",
+    "[1000000000000,1000000000000]", '{"a":@}', '{"a":1,"a":2}', "[" * 900 + "]" * 900,
+    "[" * 100_000 + "]" * 100_000, '{"a":' * 900 + "1" + "}" * 900, "@,@", "@}", "\ud800",
+]  # fmt: skip
+
+
+def pieces(raw):
+    """Header (a dict), configuration (a dict) and the bytes of the tensors."""
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    return header, json.loads(header["__metadata__"]["config"]), raw[8 + length :]
+
+
+def assembled(header, body, text=None):
+    text = json.dumps(header) if text is None else text
+    text = text.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def signed(header, body):
+    """The header with the checksum that its contents ask for, where they have one."""
+    try:
+        tensors = {}
+        for name, entry in header.items():
+            if name != "__metadata__":
+                content = body[slice(*entry["data_offsets"])]
+                flat = np.frombuffer(content, modelfile._DTYPES[entry["dtype"]])
+                tensors[name] = flat.reshape(entry["shape"])
+        metadata = header["__metadata__"]
+        metadata["sha256"] = modelfile._checksum(metadata["config"], tensors)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        pass
+    return header
+
+
+def changed_text(rng, value):
+    """``value`` as JSON, with one value somewhere in it replaced, dropped or given twice."""
+    holders = [(value, None)]
+    for holder, _ in holders:
+        inside = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        holders += [(x, None) for _, x in inside if isinstance(x, (dict, list)) and x]
+    holder, _ = holders[rng.integers(len(holders))]
+    keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    key = keys[rng.integers(len(keys))]
+    was, instead = holder[key], INSTEAD[rng.integers(len(INSTEAD))]
+    if rng.random() < 0.1:
+        del holder[key]
+        return json.dumps(value)
+    holder[key] = "@@@"
+    text = json.dumps(value).replace('"@@@"', instead.replace("@", json.dumps(was)))
+    holder[key] = was
+    return text
+
+
+def changed_bytes(rng, content):
+    """Bits flipped, bytes replaced, removed and added; half the time near the start."""
+    changed = bytearray(content)
+    at = int(rng.integers(len(changed) if rng.random() < 0.5 else min(1200, len(changed))))
+    match rng.integers(7):
+        case 0 | 1:
+            changed[at] ^= 1 << int(rng.integers(8))
+        case 2:
+            del changed[at:]
+        case 3:
+            changed[at] = int(rng.choice(list(b'0123456789,:"{}[]eE-')))
+        case 4:
+            changed[at : at + int(rng.integers(1, 40))] = rng.bytes(int(rng.integers(40)))
+        case 5:
+            changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        case 6:
+            changed += changed[: int(rng.integers(1, 200))]
+    return bytes(changed)
+
+
+def mutated(rng, raw, foreign):
+    """A file made from ``raw``; half of those changed have a checksum that is right again."""
+    header, config, body = pieces(raw)
+    metadata = header["__metadata__"]
+    match rng.integers(8):
+        case 0:
+            return changed_bytes(rng, raw)
+        case 1:  # the length of the header
+            length = rng.choice([0, 1, 7, len(raw), 2**20, 99_999_999, 2**31, 2**63], 1)
+            return np.uint64(length[0]).astype("<u8").tobytes() + raw[8:]
+        case 2:  # the header
+            return assembled(header, body, changed_text(rng, header))
+        case 3:  # ... signed again where that can be
+            text = changed_text(rng, header)
+            try:
+                return assembled(signed(json.loads(text), body), body)
+            except (ValueError, RecursionError, AttributeError):
+                return assembled(header, body, text)
+        case 4 | 5:  # the configuration, signed
+            metadata["config"] = changed_text(rng, config)
+            return assembled(signed(header, body), body)
+        case 6:  # bytes of the configuration or of the tensors, signed
+            if rng.random() < 0.5:
+                content = changed_bytes(rng, metadata["config"].encode())
+                metadata["config"] = content.decode(errors="surrogateescape")
+            else:
+                body = changed_bytes(rng, body)
+            return assembled(signed(header, body), body)
+        case _:
+            content = foreign[rng.integers(len(foreign))]
+            return content if rng.random() < 0.3 else changed_bytes(rng, content)
+
+
+def foreign_files(folder):
+    """What else may lie under such a name: pickles that run code, archives, other safetensors."""
+    import pickle
+    import zipfile
+
+    class Runs:
+        def __reduce__(self):
+            return os.mkdir, (str(folder / "ran"),)
+
+    np.savez(folder / "a.npz", a=np.ones(3))
+    np.save(folder / "a.npy", np.array([Runs()], dtype=object), allow_pickle=True)
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Runs()))
+    save_file({"W1": np.ones((1, 1)), "b1": np.ones((1, 1))}, folder / "a.safetensors")
+    files = [path.read_bytes() for path in sorted(folder.iterdir())]
+    return [
+        *files,
+        pickle.dumps(Runs()),
+        b"\x89PNG\r\n\x1a\n" + bytes(60),
+        b"x,y\n1,2\n",
+        b'{"a":1}',
+    ]
+
+
+@contextlib.contextmanager
+def little_memory(n_bytes):
+    """No more than this beyond what the process has now, where the system can hold it to that."""
+    resource = pytest.importorskip("resource") if sys.platform == "linux" else None
+    if resource is None:
+        yield
+        return
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["model", "checkpoint"])
+@pytest.mark.parametrize("n_files", [700, pytest.param(10_000, marks=pytest.mark.long)])
+def test_mutated_files(tmp_path, n_files, training):
+    """``load`` refuses each in one line, or gives a net that fits its file; and quickly."""
+    path = tmp_path / "model.safetensors"
+    net = xpnet.DeepNet([4, 5, 3], "tanh", "softmax", dtype="float32", seed=3)
+    data = {"classes": ["a", "b", "c"], "note": None, "nested": {"l2": 0.5, "text": ["é", 1]}}
+    if training:
+        net.fit(np.ones((4, 6)), np.zeros(6, int), epochs=2, schedule=Plateau())
+    net.save(path, data, {"input_mean": np.arange(4.0), "flag": np.array(True)}, training=training)
+    raw = path.read_bytes()
+    (tmp_path / "foreign").mkdir()
+    foreign = foreign_files(tmp_path / "foreign")
+    rng = np.random.default_rng(n_files)
+    kinds, slowest = Counter(), 0.0
+    with little_memory(300_000_000):
+        for i in range(n_files):
+            content = mutated(rng, raw, foreign)
+            path.write_bytes(content)
+            start = time.perf_counter()
+            try:
+                found = xpnet.load(path)
+            except ModelFileError as error:
+                said = str(error)
+                assert "\n" not in said
+                assert said.startswith(f"{path}: ")
+                assert len(said) < 300 + len(str(path))
+                kinds[said.removeprefix(f"{path}: ")[:20]] += 1
+            except Exception as error:
+                raise AssertionError(f"file {i}: {error!r:.200}, {content[:300]!r}") from error
+            else:
+                assert [W.shape for W, _ in found.parameters] == [(5, 4), (3, 5)]
+                assert found.predict_proba(np.ones((4, 2))).shape == (3, 2)
+                assert isinstance(found.data, dict)
+                kinds["loaded"] += 1
+            slowest = max(slowest, time.perf_counter() - start)
+    assert slowest < 2.0
+    assert not (tmp_path / "foreign" / "ran").exists()
+    # The mutations get far: some pass every check, and many different ones fail.
+    assert kinds["loaded"] > n_files // 50
+    assert len(kinds) > 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        {"sizes": [4, 10**12, 1]},
+        {"sizes": [4, 5.0, 1]},
+        {"sizes": [4, 5]},
+        {"sizes": "451"},
+        {"sizes": [4, 5, True]},
+        {"hidden": []},
+        {"hidden": ["gelu"]},
+        {"hidden": [["relu"]]},
+        {"output": "exp"},
+        {"output": {}},
+        {"dtype": "float64"},
+        {"dtype": []},
+        {"seed": -1},
+        {"seed": True},
+        {"seed": "0"},
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_the_layers(path, settings):
+    good = {"sizes": [4, 5, 1], "hidden": ["elu"], "output": "sigmoid", "dtype": None, "seed": 0}
+    save_model(path, layers(), {"net": good})
+    assert xpnet.load(path).sizes == (4, 5, 1)
+    save_model(path, layers(), {"net": settings and good | settings})
+    with pytest.raises(ModelFileError, match="of its net, "):
+        xpnet.load(path)
+    for key in good:
+        save_model(path, layers(), {"net": {k: v for k, v in good.items() if k != key}})
+        with pytest.raises(ModelFileError, match=f"of its net, '{key}' is missing"):
+            xpnet.load(path)
+
+
+def test_parameters_that_are_not_finite(path):
+    (W, b), last = layers()
+    W[0, 0] = np.nan
+    net = {"sizes": [4, 5, 1], "hidden": ["elu"], "output": "sigmoid", "dtype": None, "seed": 0}
+    save_model(path, [(W, b), last], {"net": net})
+    with pytest.raises(ModelFileError, match="NaN or infinity"):
+        xpnet.load(path)
+
+
+# -- disks that refuse -------------------------------------------------------------------
+def failed_save(folder, before):
+    """The error of a save in a process of its own, after the lines ``before``."""
+    code = f"""
+import os, numpy as np, xpnet
+net = xpnet.DeepNet([100, 200, 1])
+os.chdir({str(folder)!r})
+{before}
+try:
+    net.save("model.safetensors")
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        # Python ignores SIGXFSZ: beyond the limit a write fails as on a full disk.
+        ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))",
+         r"OSError \[Errno \d+\] File too large: 'model.safetensors'"),
+        ("os.chmod('.', 0o500); os.geteuid() or os.setuid(65534)",
+         r"PermissionError \[Errno 13\] Permission denied: 'model.safetensors'"),
+    ],
+    ids=["full disk", "unwritable folder"],
+)  # fmt: skip
+def test_a_disk_that_refuses_leaves_the_old_file(path, before, said):
+    kept = path.read_bytes()
+    assert re.fullmatch(said, failed_save(path.parent, before))
+    path.parent.chmod(0o700)
+    assert path.read_bytes() == kept
+    assert os.listdir(path.parent) == [path.name]

@@ -31,6 +31,21 @@ def test_torch_is_told():
         torch.set_float32_matmul_precision(before)
 
 
+def test_jax_computes_float32_exactly_unless_told():
+    """Its own choice on a GPU would be TF32."""
+    jax = pytest.importorskip("jax")
+    place = xpnet.DeepNet([2, 1], backend="jax").backend
+    with place.context():
+        assert jax.config.jax_default_matmul_precision == "highest"
+    assert jax.config.jax_default_matmul_precision is None
+    try:
+        place.allow_tf32()
+        with place.context():
+            assert jax.config.jax_default_matmul_precision == "tensorfloat32"
+    finally:
+        jax.config.update("jax_default_matmul_precision", None)
+
+
 def run(code):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False

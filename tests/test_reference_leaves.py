@@ -6,7 +6,7 @@ import pytest
 from xpnet.activations import ACTIVATIONS
 from xpnet.leaves import Batch, Data, Leaves
 from xpnet.losses import LOSSES
-from xpnet.network import Objective, step
+from xpnet.network import Objective, step, step_table
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
 
 
@@ -18,8 +18,15 @@ def test_a_step_reads_no_value(output, optimizer, weighted):
     torch = pytest.importorskip("torch")
     import array_api_compat.torch as xp
 
+    n_hidden = len(ACTIVATIONS)
     objective = Objective(
-        (3, *[4] * len(ACTIVATIONS), 2), tuple(ACTIVATIONS.values()), LOSSES[output], penalized=True
+        (3, *[4] * n_hidden, 2),
+        tuple(ACTIVATIONS.values()),
+        LOSSES[output],
+        penalized=True,
+        sparse=True,
+        dropout=(0.3,) * n_hidden,
+        clipped=True,
     )
 
     def meta(*shape, dtype=torch.float32):
@@ -29,10 +36,10 @@ def test_a_step_reads_no_value(output, optimizer, weighted):
     theta = meta(objective.layout.n_parameters)
     rule = optimizer(0.1)
     moments = tuple(meta(objective.layout.n_parameters) for _ in range(rule.n_moments))
-    row = [1e-3, *(float(s[0]) for s in rule.scalars(np.ones(1), np.ones(1)))]
+    (row,) = step_table(rule, np.ones(1), np.ones(1), l2=1e-3, l1=1e-3, clip_norm=1.0, seed=3)
     batch = Batch(data, meta(5, dtype=torch.int64))
     theta, moments, cost = step(
-        Leaves(xp, objective.layout), objective, rule, theta, moments, batch, row
+        Leaves(xp, objective.layout), objective, rule, theta, moments, batch, row.tolist()
     )
     assert theta.shape == (objective.layout.n_parameters,)
     assert theta.dtype == torch.float32

@@ -12,10 +12,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from xpnet import callbacks, schedules
 from xpnet.activations import Activation
 from xpnet.backend import Backend, BackendInfo, backends, free_memory, select, to_numpy
 from xpnet.deepnet import DeepNet, load
 from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError
+from xpnet.history import History
 from xpnet.notes import (
     affine,
     deep_net,
@@ -42,8 +44,8 @@ from xpnet.notes import (
 )
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
 from xpnet.quasinewton import LbfgsResult, lbfgs
+from xpnet.streams import Stream, stream
 from xpnet.tables import load_digits
-from xpnet.training import History
 
 if TYPE_CHECKING:
     from xpnet.estimators.linear import LinearRegression as LinearRegression
@@ -70,8 +72,10 @@ __all__ = [
     "ModelFileError",
     "Momentum",
     "RMSProp",
+    "Stream",
     "affine",
     "backends",
+    "callbacks",
     "deep_net",
     "elu",
     "elu_slope",
@@ -90,12 +94,14 @@ __all__ = [
     "logistic_regression",
     "relu",
     "relu_slope",
+    "schedules",
     "select",
     "shallow_net",
     "sigmoid",
     "sigmoid_slope",
     "softplus",
     "softplus_slope",
+    "stream",
     "tanh",
     "tanh_slope",
     "to_numpy",

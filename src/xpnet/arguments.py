@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.activations import Activation, get_activation
 from xpnet.backend import to_numpy
-from xpnet.training import Callback
+from xpnet.history import EVENTS, Callback
 
 
 def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
@@ -61,14 +61,24 @@ def check_number(value: Any, name: str) -> float:
     return number
 
 
+def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
+    """One rate in [0, 1) per hidden layer; () where all of them are 0."""
+    given = list(dropout) if isinstance(dropout, Iterable) else [dropout] * n_hidden
+    rates = tuple(check_number(rate, "dropout") for rate in given)
+    if len(rates) != n_hidden:
+        raise ValueError(f"dropout names {len(rates)} rates for {n_hidden} hidden layers")
+    if any(rate >= 1 for rate in rates):
+        raise ValueError(f"dropout={dropout!r}: rates must lie in [0, 1)")
+    return rates if any(rates) else ()
+
+
 def check_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    events = ("on_fit_begin", "on_epoch_end", "on_fit_end")
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks={callbacks!r}: expected a list of callbacks")
     callbacks = tuple(callbacks)
     for callback in callbacks:
-        if not any(hasattr(callback, event) for event in events):
-            raise TypeError(f"callback {callback!r} has none of the methods {', '.join(events)}")
+        if not any(hasattr(callback, event) for event in EVENTS):
+            raise TypeError(f"callback {callback!r} has none of the methods {', '.join(EVENTS)}")
     return callbacks
 
 

@@ -54,6 +54,11 @@ class Backend:
         return self._library.device_name(self.device)
 
     @property
+    def is_accelerator(self) -> bool:
+        """Whether the device has memory of its own, as a GPU has."""
+        return self._library.is_accelerator(self.device)
+
+    @property
     def dtype_name(self) -> str:
         return "undecided" if self.dtype is None else dtype_name(self.dtype)
 
@@ -132,7 +137,7 @@ class Backend:
         if self.dtype is not None:
             return self
         name = dtype_name(x.dtype)
-        moved = self._library.is_accelerator(self.device) and not self.holds(x)
+        moved = self.is_accelerator and not self.holds(x)
         return self.with_dtype("float32" if moved or not name.startswith("float") else name)
 
 

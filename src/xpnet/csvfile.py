@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
@@ -71,24 +72,26 @@ def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarr
     OSError
         If the file cannot be opened.
     """
-    layout = _layout(path, target)
+    layout = layout_of(path, target)
     classes: list[str] | None = None
     try:
         values = _parse(layout, None)
     except ValueError as error:
-        fault = _first_fault(layout, text=False)
+        fault = first_fault(layout, text=False)
         if fault is None or not fault.in_target:
-            raise ValueError(_message(layout, fault, error)) from None
+            raise ValueError(message_of(layout, fault, error)) from None
         try:
-            values, classes = _parse_text_target(layout)
+            codes: dict[str, int] = {}
+            values = _parse(layout, codes)
+            classes = list(codes)
         except ValueError as error_in_text:
-            text_fault = _first_fault(layout, text=True)
-            raise ValueError(_message(layout, text_fault, error_in_text)) from None
+            text_fault = first_fault(layout, text=True)
+            raise ValueError(message_of(layout, text_fault, error_in_text)) from None
     if values.shape[0] == 0:
         raise ValueError(f"{path}: no rows of data")
     if not np.isfinite(values).all():
-        fault = _first_fault(layout, text=classes is not None)
-        raise ValueError(_message(layout, fault, "a value is not finite"))
+        fault = first_fault(layout, text=classes is not None)
+        raise ValueError(message_of(layout, fault, "a value is not finite"))
 
     column = values[:, layout.target]
     X = np.delete(values, layout.target, axis=1)
@@ -99,13 +102,13 @@ def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarr
     return X, column.astype(np.int64) if whole else column, layout
 
 
-def _layout(path: Path, target: str | int | None) -> Layout:
+def layout_of(path: Path, target: str | int | None) -> Layout:
     """Read the first line that is not empty and find the target in it."""
-    with _open(path) as lines:
+    with open_text(path) as lines:
         try:
             line = next((line for line in lines if line.strip()), None)
         except UnicodeDecodeError:
-            # Decoding runs ahead of the lines, so the bad byte may be far below; _first_fault
+            # Decoding runs ahead of the lines, so the bad byte may be far below; first_fault
             # finds its line.
             line = _first_line_in_bytes(path)
     if line is None:
@@ -117,10 +120,10 @@ def _layout(path: Path, target: str | int | None) -> Layout:
     names = cells if header else tuple(str(i) for i in range(len(cells)))
     if len(names) < 2:
         raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
-    return Layout(path, delimiter, header, names, _find_target(path, target, names, header))
+    return Layout(path, delimiter, header, names, find_target(path, target, names, header))
 
 
-def _find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
+def find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
     listed = ", ".join(names[:_LISTED])
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     columns = f"the columns are {listed}{more}"
@@ -144,14 +147,34 @@ def _find_target(path: Path, target: str | int | None, names: tuple[str, ...], h
     return index % len(names)
 
 
-def _parse(layout: Layout, converters: dict[int | str, Callable[[str], Any]] | None) -> np.ndarray:
-    """All cells as float64 (m, columns)."""
-    with _open(layout.path) as lines, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "input contained no data": told by read_csv
+def _parse(layout: Layout, codes: dict[str, int] | None) -> np.ndarray:
+    """All cells as float64 (m, columns); see ``numbers`` for ``codes``."""
+    with open_text(layout.path) as lines:
         rows: Iterable[str] = lines
         first = next(line for line in lines if line.strip())
         if not layout.header:
             rows = chain([first], lines)
+        return numbers(layout, rows, codes)
+
+
+def numbers(layout: Layout, rows: Iterable[str], codes: dict[str, int] | None) -> np.ndarray:
+    """The cells of ``rows``, lines of text without the header, as float64 (m, columns).
+
+    With ``codes`` the target is text and becomes its number there; new texts are added.
+    """
+    converters: dict[int | str, Callable[[Any], float]] | None = None
+    if codes is not None:
+        known = codes
+
+        def encode(cell: str) -> float:
+            cell = cell.strip()
+            if _is_missing(cell):
+                raise ValueError("a label is missing")
+            return float(known.setdefault(cell, len(known)))
+
+        converters = {layout.target: encode}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # "input contained no data": told by callers
         values = np.loadtxt(
             rows,
             dtype=np.float64,
@@ -166,30 +189,25 @@ def _parse(layout: Layout, converters: dict[int | str, Callable[[str], Any]] | N
     return values
 
 
-def _parse_text_target(layout: Layout) -> tuple[np.ndarray, list[str]]:
-    """All cells, the target's as codes 0, 1, ...; and the texts that the codes stand for."""
-    codes: dict[str, int] = {}
+def first_fault(
+    layout: Layout, *, text: bool, part: Iterable[str] | None = None, before: int = 0
+) -> Fault | None:
+    """Read the file again cell by cell and say what is wrong first.
 
-    def encode(cell: str) -> float:
-        cell = cell.strip()
-        if _is_missing(cell):
-            raise ValueError("a label is missing")
-        return float(codes.setdefault(cell, len(codes)))
-
-    return _parse(layout, {layout.target: encode}), list(codes)
-
-
-def _first_fault(layout: Layout, *, text: bool) -> Fault | None:
-    """Read the file again cell by cell and say what is wrong first."""
+    ``part`` is lines from its middle, to read in its place, with ``before`` lines before them.
+    """
     width = len(layout.names)
-    with _open(layout.path, errors="surrogateescape") as lines:
+    with ExitStack() as stack:
+        lines = part
+        if lines is None:
+            lines = stack.enter_context(open_text(layout.path, errors="surrogateescape"))
         reader = csv.reader(lines, delimiter=layout.delimiter)
-        waiting_for_header = layout.header
+        waiting_for_header = layout.header and part is None
         try:
             for cells in reader:
                 if not waiting_for_header and _is_fine(cells, layout, text):
                     continue
-                where = f"{layout.path}, line {reader.line_num}"
+                where = f"{layout.path}, line {before + reader.line_num}"
                 if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
                     return Fault(f"{where}: not UTF-8 text")
                 if not any(cell.strip() for cell in cells) and len(cells) <= 1:
@@ -208,7 +226,7 @@ def _first_fault(layout: Layout, *, text: bool) -> Fault | None:
                     if problem:
                         return Fault(f"{where}, {layout.column(index)}: {problem}", in_target)
         except csv.Error as error:
-            return Fault(f"{layout.path}, line {reader.line_num}: {error}")
+            return Fault(f"{layout.path}, line {before + reader.line_num}: {error}")
     return None
 
 
@@ -254,7 +272,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _message(layout: Layout, fault: Fault | None, error: object) -> str:
+def message_of(layout: Layout, fault: Fault | None, error: object) -> str:
     return fault.message if fault is not None else f"{layout.path}: {error}"
 
 
@@ -262,11 +280,11 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _open(path: Path, errors: str = "strict") -> TextIO:
+def open_text(path: Path, errors: str = "strict") -> TextIO:
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
 
 
 def _first_line_in_bytes(path: Path) -> str | None:
-    with _open(path, errors="surrogateescape") as lines:
+    with open_text(path, errors="surrogateescape") as lines:
         return next((line for line in lines if line.strip()), None)

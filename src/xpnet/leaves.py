@@ -7,8 +7,12 @@ namespace. Every engine's fast leaves are held against it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from array_api_compat import device
+
+from xpnet import threefry
 from xpnet._typing import Array, Namespace
 from xpnet.activations import Activation
 from xpnet.losses import Loss
@@ -64,6 +68,21 @@ class Leaves:
     def activate(self, activation: Activation, Z: Array) -> Array:
         return activation.value(Z, xp=self.xp)  # (n, m)
 
+    def drop(
+        self, layer: int, rate: float, A: Array, key: Sequence[Array | float]
+    ) -> tuple[Array, Any]:
+        """``A * D`` (n, m) and ``D``, which only ``undrop`` reads: an engine chooses its form.
+
+        ``D`` is 0 for a share ``rate`` of the units of each example, and one over the share
+        that is left for the others (Srivastava et al. 2014, inverted). ``A`` is hidden layer
+        number ``layer``, from 0; ``slope`` will be given it as it was.
+        """
+        n, m = A.shape
+        fields = threefry.fields(layer, m, n, key, xp=self.xp, device=device(A))
+        kept = self.xp.astype(fields >= threefry.threshold(rate), A.dtype)
+        D = threefry.scale(rate) * kept.T  # (n, m)
+        return A * D, D
+
     def predict(self, loss: Loss, Z: Array) -> Array:
         return loss.predict(Z, xp=self.xp)  # (n_y, m)
 
@@ -82,6 +101,9 @@ class Leaves:
     def propagate(self, W: Array, dZ: Array) -> Array:
         return W.T @ dZ  # (n_in, m)
 
+    def undrop(self, dA: Array, D: Any) -> Array:
+        return dA * D  # (n, m)
+
     def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
         """``dZ = dA * g'(A)``; an engine may overwrite ``dA`` and ``A``."""
         return dA * activation.slope(A, xp=self.xp)  # (n, m)
@@ -97,6 +119,23 @@ class Leaves:
     def penalize_gradient(self, l2: Array | float, theta: Array, gradient: Array) -> Array:
         n = self.layout.n_weights
         return self.xp.concat([gradient[:n] + l2 * theta[:n], gradient[n:]])
+
+    def sparsify_cost(self, l1: Array | float, theta: Array, cost: Array) -> Array:
+        """The cost plus ``l1 * sum(abs(W))``; biases are not penalised."""
+        return cost + l1 * self.xp.sum(self.xp.abs(theta[: self.layout.n_weights]))
+
+    def sparsify_gradient(self, l1: Array | float, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        return self.xp.concat([gradient[:n] + l1 * self.xp.sign(theta[:n]), gradient[n:]])
+
+    def clip(self, clip_norm: Array | float, gradient: Array) -> Array:
+        """The gradient times ``min(1, clip_norm / norm)`` (Pascanu et al. 2013, Algorithm 1)."""
+        norm = self.xp.sqrt(self.xp.sum(gradient * gradient))
+        bound = self.xp.zeros_like(norm) + clip_norm
+        # bound / max(norm, bound) is 1 where nothing is to do, also for a norm of 0. An infinite
+        # norm, be it that only the squares overflow, would make zeros of all finite entries;
+        # inf - inf says instead that the step is lost.
+        return gradient * (bound / self.xp.maximum(norm, bound) + (norm - norm))
 
     # -- update --------------------------------------------------------------------------
     def update(

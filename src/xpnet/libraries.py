@@ -88,6 +88,15 @@ def _jax_device(device: Any) -> Any:
         ) from error
 
 
+def _jax_context(device: Any) -> AbstractContextManager[Any]:
+    import jax
+
+    # Left to itself JAX rounds float32 factors to TF32 on a GPU that has it.
+    if jax.config.jax_default_matmul_precision is None:
+        return jax.default_matmul_precision("highest")
+    return nullcontext()
+
+
 def _cupy_device(device: Any) -> Any:
     import cupy
 
@@ -222,6 +231,7 @@ LIBRARIES = {
         to_numpy=np.asarray,
         device_name=lambda device: f"{device.platform}:{device.id}",
         is_accelerator=lambda device: device.platform != "cpu",
+        context=_jax_context,
         devices=lambda xp: importlib.import_module("jax").devices(),
         allow_tf32=lambda: importlib.import_module("jax").config.update(
             "jax_default_matmul_precision", "tensorfloat32"

@@ -5,7 +5,8 @@ metadata (text to text) are
 
 - ``format``: "xpnet";
 - ``format_version``: a whole number, ``VERSION`` here;
-- ``config``: a JSON object;
+- ``config``: a JSON object. Under ``net``, ``DeepNet`` keeps what it was made with, which must fit
+  the layers; under ``data``, an object, what the user wants kept;
 - ``sha256``: over the version, the configuration and every tensor's name, dtype, shape and bytes.
 
 The checksum finds damage, not malice: whoever changes a file on purpose can recompute it. So every
@@ -21,7 +22,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -30,10 +31,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 
+from xpnet.activations import ACTIVATIONS
 from xpnet.exceptions import ModelFileError
+from xpnet.losses import LOSSES
 
 VERSION = 1
 _MAX_HEADER = 100_000_000  # bytes, the limit of the reference implementation of safetensors
+_MAX_DIMENSIONS = 64  # of a NumPy array
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
@@ -79,9 +83,13 @@ def save_model(
     tensors = {}
     for number, (W, b) in enumerate(parameters, 1):
         tensors[f"W{number}"], tensors[f"b{number}"] = W, b
-    clash = sorted(set(tensors) & set(extra_tensors or {}))
-    if clash:
-        raise ValueError(f"extra tensors may not be named {clash[0]!r}, the name of a parameter")
+    for name in extra_tensors or {}:
+        if not isinstance(name, str):
+            raise TypeError(f"extra tensors are named by text, not by {name!r}")
+        if name in tensors:
+            raise ValueError(f"extra tensors may not be named {name!r}, the name of a parameter")
+        if name == "__metadata__":  # the header's own key
+            raise ValueError(f"extra tensors may not be named {name!r}")
     tensors.update(extra_tensors or {})
     # safetensors writes the memory as it lies there, so it must be in row-major order.
     tensors = {name: _plain(array) for name, array in tensors.items()}
@@ -114,12 +122,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             return _read(file)
     except _Problem as problem:
         raise ModelFileError(f"{os.fspath(path)}: {problem}") from None
+    except RecursionError:  # from any use of a value that is nested a thousand deep
+        raise ModelFileError(f"{os.fspath(path)}: damaged: nested too deeply") from None
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file by ``content`` in one step: temporary file, flush to the disk, rename."""
     final = Path(os.path.realpath(path))  # a symbolic link stays one
-    if final.exists() and not final.is_file():
+    if os.path.exists(final) and not os.path.isfile(final):  # these never raise
         raise OSError(f"{os.fspath(path)} is not a regular file")
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -186,11 +196,15 @@ def _read(file: BinaryIO) -> Model:
         tensors[name] = flat.reshape(entry.shape)
     if _checksum(metadata["config"], tensors) != metadata["sha256"]:
         raise _Problem("damaged: the contents do not fit the checksum")
-    config = _json(metadata["config"], "the configuration")
+    config = _json(metadata["config"].encode(), "the configuration")
     try:
         parameters = _layers(tensors)
     except (ValueError, TypeError) as error:
         raise _Problem(str(error)) from None
+    if "net" in config:
+        _check_net(config["net"], parameters)
+    if not isinstance(config.get("data", {}), dict):
+        raise _Problem("damaged: its data are not a JSON object")
     used = {f"{kind}{i}" for i in range(1, len(parameters) + 1) for kind in "Wb"}
     return Model(parameters, config, {n: t for n, t in tensors.items() if n not in used})
 
@@ -201,9 +215,10 @@ def _header(text: bytes) -> dict[str, Any]:
     return _json(text, "the header")
 
 
-def _json(text: str | bytes, what: str) -> dict[str, Any]:
+def _json(text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object in UTF-8, strictly: no key twice, no NaN."""
     try:
-        value = json.loads(text)
+        value = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise _Problem(f"{what} is damaged, or this is no safetensors file") from None
     if not isinstance(value, dict):
@@ -211,20 +226,35 @@ def _json(text: str | bytes, what: str) -> dict[str, Any]:
     return value
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _metadata(header: dict[str, Any]) -> dict[str, str]:
     """Take the metadata out of the header and check that this version wrote them."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != "xpnet":
         raise _Problem("a safetensors file, but not a model that xpnet saved")
-    version = metadata.get("format_version")
-    if not isinstance(version, str) or not (version.isascii() and version.isdecimal()):
+    try:
+        "".join(metadata.values()).encode()  # JSON can write half of a surrogate pair
+    except (TypeError, ValueError):
+        raise _Problem("damaged: the metadata are not all text") from None
+    version = metadata.get("format_version", "")
+    if not (version.isascii() and version.isdecimal()):
         raise _Problem(f"damaged: format version {version!r:.40}")
     if len(version) > 9 or int(version) > VERSION:
         raise _Problem(
             f"format version {version:.9} is newer than this xpnet, which reads up to "
             f"{VERSION}: python -m pip install --upgrade xpnet"
         )
-    if int(version) < 1 or not all(isinstance(metadata.get(k), str) for k in ("config", "sha256")):
+    if int(version) < 1 or not {"config", "sha256"} <= set(metadata):
         raise _Problem("damaged: the metadata are incomplete")
     return metadata
 
@@ -236,14 +266,18 @@ def _entries(header: dict[str, Any], available: int) -> dict[str, _Entry]:
         try:
             dtype = np.dtype(_DTYPES[said["dtype"]])
             shape, (begin, end) = tuple(said["shape"]), said["data_offsets"]
-            # bool is an int to Python, but no size; sizes above the file's would overflow NumPy.
+            # bool is an int to Python, but no size.
             sizes_are_ints = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+            name.encode()
         except (KeyError, TypeError, ValueError):
             raise _Problem(f"damaged: the header of tensor {name!r:.40}") from None
-        if not sizes_are_ints or len(shape) > 32 or prod(shape) * dtype.itemsize != end - begin:
-            raise _Problem(f"damaged: shape and size of tensor {name!r:.40} do not agree")
-        if any(n > available for n in shape):
+        if not sizes_are_ints or len(shape) > _MAX_DIMENSIONS:
             raise _Problem(f"damaged: shape of tensor {name!r:.40}")
+        # NumPy takes sizes of no more than 2**63 bytes, also beside one that is 0.
+        if prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
+            raise _Problem(f"damaged: shape of tensor {name!r:.40}")
+        if prod(shape) * dtype.itemsize != end - begin:
+            raise _Problem(f"damaged: shape and size of tensor {name!r:.40} do not agree")
         entries[name] = _Entry(dtype, shape, begin, end)
     # The tensors tile the rest of the file: nothing overlaps, nothing is left over.
     reached = 0
@@ -255,6 +289,27 @@ def _entries(header: dict[str, Any], available: int) -> dict[str, _Entry]:
         what = "truncated" if reached > available else "longer than its tensors"
         raise _Problem(f"{what}: {reached} bytes of tensors expected, {available} found")
     return entries
+
+
+def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Hold what a configuration says of its net against the layers, before one is made of it."""
+    widths = [parameters[0][0].shape[1], *(len(W) for W, _ in parameters)]
+    rules: dict[str, Callable[[Any], bool]] = {
+        "sizes": lambda sizes: sizes == widths and all(type(n) is int for n in sizes),
+        "hidden": lambda names: (
+            isinstance(names, list)
+            and len(names) == len(widths) - 2
+            and all(isinstance(name, str) and name in ACTIVATIONS for name in names)
+        ),
+        "output": lambda name: isinstance(name, str) and name in LOSSES,
+        "dtype": lambda name: name in (None, parameters[0][0].dtype.name),
+        "seed": lambda seed: type(seed) is int and seed >= 0,
+    }
+    if not isinstance(net, dict):
+        raise _Problem("damaged: of its net, the settings are not a JSON object")
+    for key, fits in rules.items():
+        if key not in net or not fits(net[key]):
+            raise _Problem(f"damaged: of its net, {key!r} is missing or does not fit the layers")
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

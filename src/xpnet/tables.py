@@ -138,12 +138,18 @@ def detect_task(y: np.ndarray) -> str:
       (k <= m / 20);
     - floats are not. A CSV column without any fraction is integers.
     """
-    if y.dtype.kind in "Ub":
+    if y.dtype.kind in "Ubf":  # the number of labels does not count
+        return task_of(y.dtype.kind, 0, y.size)
+    return task_of(y.dtype.kind, np.unique(y).size, y.size)
+
+
+def task_of(kind: str, k: int, m: int) -> str:
+    """``detect_task`` of ``m`` labels of a NumPy ``kind``, ``k`` of them distinct."""
+    if kind in "Ub":
         return "classification"
-    if y.dtype.kind == "f":
+    if kind == "f":
         return "regression"
-    k = np.unique(y).size
-    return "classification" if k <= 2 or (k <= 100 and 20 * k <= y.size) else "regression"
+    return "classification" if k <= 2 or (k <= 100 and 20 * k <= m) else "regression"
 
 
 def split(

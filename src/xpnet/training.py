@@ -4,14 +4,19 @@ The loop asks the device for numbers as rarely as it can. Costs stay where they 
 until somebody reads them; every ``CHECK`` steps they are fetched together with the sum of the
 parameters, and the state is kept if all is finite. If it is not, the loop goes back to the state
 it kept, and replays epoch by epoch up to the one that broke.
+
+An epoch is one call of the engine, or several together where nobody looks in between. It is run
+in parts where the data is a stream, where it goes on from the middle, and where a callback wants
+to be asked in the middle (``on_steps_end``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from sys import maxsize
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,85 +24,46 @@ from xpnet._typing import Array
 from xpnet.backend import to_numpy
 from xpnet.data import all_finite
 from xpnet.engines import Program
+from xpnet.epochs import Part, Resident, Source
 from xpnet.exceptions import DivergedError
+from xpnet.history import Callback, History, Progress, last
+from xpnet.network import step_table
 from xpnet.optimizers import Moments, Optimizer
+from xpnet.schedules import Constant, Schedule, factors
 
 CHECK = 128  # steps between two looks at whether everything is finite
 
 
 @dataclass
-class History:
-    """What happened during one ``fit``, one entry per epoch.
+class TrainingState:
+    """What ``fit(resume=True)`` goes on from, and what a checkpoint keeps.
 
     Attributes
     ----------
-    cost : list of float
-        Mean cost of the forward passes before each update, minibatches weighted by size (by
-        their sum of sample weights where there are any).
-    validation_cost : list of float
-        Cost of the validation data after each epoch, without penalty; empty without such data.
-    validation_accuracy : list of float
-        Share of validation labels met, for sigmoid and softmax outputs.
-    seconds : float
-        Wall time of the fit.
-    data : {"device", "prefetched"}
-        Whether the data lay where the net computes, or was copied there batch by batch.
+    epoch, step : int
+        Epochs finished and updates made, over all fits that were resumed.
+    position : int
+        Updates made of an epoch that was broken off.
+    costs, weights : ndarray (position,)
+        The cost of each of these, and what it counts for in the epoch's cost.
+    history : History
+        Of all epochs finished.
+    schedule : dict
+        What the learning-rate schedule remembers.
+    callbacks : list of (name, state)
+        What callbacks remember, in their order.
     """
 
-    cost: list[float] = field(default_factory=list)
-    validation_cost: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    data: str = "device"
-
-
-class Callback(Protocol):
-    """An object with any of these methods; a true return from ``on_epoch_end`` ends the fit."""
-
-    def on_fit_begin(self, net: Any, progress: Progress) -> None: ...
-    def on_epoch_end(self, net: Any, progress: Progress) -> bool | None: ...
-    def on_fit_end(self, net: Any, progress: Progress) -> None: ...
-
-
-class Progress:
-    """What a callback sees. Reading a cost or validation figure fetches it from the device."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished in this fit."""
-        return self._run.epoch
-
-    @property
-    def epochs(self) -> int:
-        """Epochs this fit was asked for."""
-        return self._run.plan.epochs
-
-    @property
-    def seconds(self) -> float:
-        """Wall time since the fit began."""
-        return perf_counter() - self._run.began
-
-    @property
-    def cost(self) -> float | None:
-        """The last epoch's cost, None before the first."""
-        return _last(self._run.fetch().cost)
-
-    @property
-    def validation_cost(self) -> float | None:
-        """The validation data's cost after the last epoch, None without such data."""
-        return _last(self._run.fetch().validation_cost)
-
-    @property
-    def validation_accuracy(self) -> float | None:
-        """Their share of labels met, None without such data or for an identity output."""
-        return _last(self._run.fetch().validation_accuracy)
-
-
-def _last(values: list[float]) -> float | None:
-    return values[-1] if values else None
+    optimizer: Optimizer
+    moments: Moments
+    epoch: int = 0
+    step: int = 0
+    position: int = 0
+    costs: np.ndarray = field(default_factory=lambda: np.empty(0))
+    weights: np.ndarray = field(default_factory=lambda: np.empty(0))
+    history: History = field(default_factory=History)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    callbacks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -106,34 +72,56 @@ class Plan:
 
     optimizer: Optimizer
     epochs: int
-    n_examples: int
-    batch_size: int | None
-    order: Callable[[int], np.ndarray | None]  # epoch -> order of the examples
     l2: float = 0.0
-    sample_weight: np.ndarray | None = None  # on the host
-    first_epoch: int = 0  # epochs and steps of the fits that this one goes on from
-    first_step: int = 0
+    l1: float = 0.0
+    clip_norm: float = 0.0
+    dropout_seed: int | None = None
+    schedule: Schedule = field(default_factory=Constant)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return 1 if self.batch_size is None else -(-self.n_examples // self.batch_size)
+    def table(self, step: int, factor: np.ndarray) -> np.ndarray:
+        """Scalars of the steps after the first ``step``: see ``network.step_table``.
 
-    def table(self, epoch: int, n_epochs: int) -> np.ndarray:
-        """Scalars of each step of ``n_epochs`` epochs, (steps, n_scalars): see ``Program.run``."""
-        n = n_epochs * self.steps_per_epoch
-        t = self.first_step + epoch * self.steps_per_epoch + np.arange(1.0, n + 1.0)
-        rate = np.full(n, self.optimizer.learning_rate)
-        return np.stack([np.full(n, self.l2), *self.optimizer.scalars(t, rate)], axis=1)
+        ``factor`` (steps,) is what each step's learning rate is multiplied by.
+        """
+        t = step + np.arange(1.0, len(factor) + 1.0)
+        rate = self.optimizer.learning_rate * factor
+        return step_table(
+            self.optimizer,
+            t,
+            rate,
+            l2=self.l2,
+            l1=self.l1,
+            clip_norm=self.clip_norm,
+            seed=self.dropout_seed,
+        )
 
-    def batch_weights(self, orders: np.ndarray | None, n_epochs: int) -> np.ndarray:
-        """What each step counts for in its epoch's cost, (n_epochs, steps_per_epoch)."""
-        if orders is None or self.batch_size is None:
-            return np.ones((n_epochs, 1))
-        starts = np.arange(0, self.n_examples, self.batch_size)
-        if self.sample_weight is None:
-            sizes = np.diff(np.append(starts, self.n_examples))
-            return np.broadcast_to(sizes, (n_epochs, len(sizes)))
-        return np.add.reduceat(self.sample_weight[orders], starts, axis=1)
+
+class Pace:
+    """How many steps make a part of an epoch that takes about half a second."""
+
+    def __init__(self, measured: bool) -> None:
+        self.measured = measured
+        self._steps = 16 if measured else maxsize
+
+    def steps(self) -> int:
+        return self._steps
+
+    def took(self, steps: int, seconds: float) -> None:
+        # Twice as many, or half: an engine that compiles for a length then sees few lengths.
+        if steps == self._steps and seconds < 0.25:
+            self._steps *= 2
+        elif seconds > 1.0:
+            self._steps = max(1, self._steps // 2)
+
+
+class _Kept(NamedTuple):
+    """A state to go back to."""
+
+    epoch: int
+    step: int
+    position: int
+    pieces: list[tuple[Any, np.ndarray]]
+    snapshot: tuple[Array, Moments] | None
 
 
 class Run:
@@ -144,23 +132,39 @@ class Run:
         net: Any,
         program: Program,
         plan: Plan,
+        source: Source,
         callbacks: Iterable[Callback] = (),
-        evaluate: Callable[[Array], tuple[Array, Array | None]] | None = None,
+        evaluate: Callable[[Array], tuple[float | Array, float | Array | None]] | None = None,
+        start: TrainingState | None = None,
     ) -> None:
         self.net = net
         self.program = program
         self._xp = program.engine.backend.xp
         self.plan = plan
-        self.callbacks = tuple(callbacks)
+        self.source = source
+        self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
         self.evaluate = evaluate
+        self.start = start or TrainingState(plan.optimizer, ())
         self.history = History()
         self.epoch = 0
-        self.began = perf_counter()
+        self.step, self.position = self.start.step, self.start.position
+        self.learning_rate = plan.optimizer.learning_rate
+        self.schedule_state = dict(self.start.schedule)
+        self._began = perf_counter()
         self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
-        self._validation: list[tuple[Array, Array | None]] = []
-        self._orders: dict[int, np.ndarray] = {}
+        self._pieces: list[tuple[Any, np.ndarray]] = []  # the same of the epoch on its way
+        if self.position:
+            self._pieces.append((self.start.costs, self.start.weights))
+        self._validation: list[tuple[Any, Any]] = []
+        self._pace = Pace(any(hasattr(c, "on_steps_end") for c in self.callbacks))
         self._stepping = False
+        self._restore_callbacks()
+        self._kept: _Kept | None = None
         self._keep()
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self._began
 
     # -- the loop ------------------------------------------------------------------------
     def train(self) -> History:
@@ -173,8 +177,7 @@ class Run:
             start of the epoch in which that happened.
         """
         try:
-            self._tell("on_fit_begin")
-            stop = False
+            stop = self._tell("on_fit_begin")
             while self.epoch < self.plan.epochs and not stop:
                 stop = self._advance()
             self._check()
@@ -182,54 +185,105 @@ class Run:
         except DivergedError:
             raise
         except BaseException:
-            if self._stepping:  # the step that was interrupted may be half written
-                self.epoch = self._kept[0]
-                self.program.restore(self._kept[1])
+            if self._stepping and self._kept:  # the interrupted step may be half written
+                self._go_back(self._kept)
             raise
-        self.history.seconds = perf_counter() - self.began
+        finally:
+            for callback in self.callbacks:
+                if hasattr(callback, "close"):
+                    callback.close()
+        self.history.seconds = self.seconds
         return self.fetch()
 
     def _advance(self) -> bool:
         """The next epochs, as many as nobody needs to look in between; true if told to stop."""
-        plan = self.plan
-        watched = bool(self.callbacks) or self.evaluate is not None
-        step = plan.first_step + self.epoch * plan.steps_per_epoch
-        until_check = -(-(CHECK - step % CHECK) // plan.steps_per_epoch)
-        n = 1 if watched else min(until_check, plan.epochs - self.epoch)
-        self._costs.append(self._epochs(self.epoch, n))
-        self.epoch += n
-        if n == until_check:
+        begun = self.step - self.position
+        if self.source.streams or self._pace.measured or self.position:
+            if self._epoch_in_parts(self._tell_of_steps):
+                return True
+        else:
+            n = self._epochs_together()
+            self._costs.append(self._whole_epochs(n))
+            self.epoch += n
+        adapts = self.plan.schedule.adapts
+        if self.source.streams or adapts or self.step // CHECK > begun // CHECK:
             self._check()
             self.program.tidy()
             self._keep()
         if self.evaluate is not None:
             self._validation.append(self.evaluate(self.program.theta))
+        if adapts:
+            history = self.fetch()
+            cost = (history.validation_cost or history.cost)[-1]
+            self.schedule_state = self.plan.schedule.after_epoch(cost, self.schedule_state)
         return self._tell("on_epoch_end")
 
-    def _epochs(self, epoch: int, n: int) -> tuple[Array, np.ndarray]:
-        orders = None
-        if self.plan.batch_size is not None:
-            orders = np.stack([self._order(e) for e in range(epoch, epoch + n)])
+    def _epochs_together(self) -> int:
+        if self.callbacks or self.evaluate is not None or self.plan.schedule.adapts:
+            return 1
+        per_epoch = self.source.steps_per_epoch
+        assert per_epoch is not None
+        until_check = -(-(CHECK - self.step % CHECK) // per_epoch)
+        return min(until_check, self.plan.epochs - self.epoch)
+
+    def _whole_epochs(self, n: int) -> tuple[Array, np.ndarray]:
+        assert isinstance(self.source, Resident)
+        part = self.source.whole(self.start.epoch + self.epoch, n)
+        return self._run(part), part.weights.reshape(n, -1)
+
+    def _epoch_in_parts(self, asks: Callable[[], bool] = lambda: False) -> bool:
+        """The rest of this epoch; true if told to stop before its end."""
+        began = perf_counter()
+        total = self.start.epoch + self.epoch
+        for part in self.source.parts(total, self.position, self._pace.steps):
+            if self._pieces:  # the part before: its costs are waited for, so that time is known
+                costs, weights = self._pieces[-1]
+                self._pieces[-1] = to_numpy(costs), weights
+                self._pace.took(len(weights), perf_counter() - began)
+                began = perf_counter()
+            if part.data is not None:
+                self.program.load(part.data)
+                part = part._replace(data=None)  # one chunk less in memory
+            costs = self._run(part)
+            self._pieces.append((costs, part.weights))
+            self.position += len(part.weights)
+            finished = self.position == self.source.steps_per_epoch
+            if not finished and (self._broken_off() or asks()):
+                return True
+        if len(self._pieces) == 1:  # in one part: nobody has asked for its costs yet
+            ((costs, weights),) = self._pieces
+        else:
+            costs, weights = self._fetched_pieces()
+        self._costs.append((costs, weights[None, :]))
+        self._pieces.clear()
+        self.epoch, self.position = self.epoch + 1, 0
+        return False
+
+    def _run(self, part: Part) -> Array:
+        """The costs (steps,) of the steps of a part."""
+        n, per_epoch = len(part.weights), self.source.steps_per_epoch or maxsize
+        ahead, into = np.divmod(self.position + np.arange(n), per_epoch)
+        # whole epochs first: the sum then has the same rounding however many are run together
+        epochs = (self.start.epoch + self.epoch + ahead) + into / per_epoch
+        factor = factors(self.plan.schedule, epochs, self.schedule_state)
+        table = self.plan.table(self.step, factor)
         self._stepping = True
-        costs = self.program.run(orders, self.plan.table(epoch, n))
+        costs = self.program.run(part.orders, table)
         self._stepping = False
-        return costs, self.plan.batch_weights(orders, n)
+        self.step += n
+        self.learning_rate = self.plan.optimizer.learning_rate * float(factor[-1])
+        return costs
 
-    def _order(self, epoch: int) -> np.ndarray:
-        # Kept until the next check: a replay must see the order of the first time.
-        if epoch not in self._orders:
-            order = self.plan.order(self.plan.first_epoch + epoch)
-            self._orders[epoch] = np.arange(self.plan.n_examples) if order is None else order
-        return self._orders[epoch]
-
+    # -- callbacks -----------------------------------------------------------------------
     def _tell(self, event: str) -> bool:
         """Calls every callback, also after one has asked to stop; they see the net as it is."""
         if not self.callbacks:
             return False
         self.net._theta = self.program.theta
+        at_end = event == "on_fit_end"  # then the other way round, like contexts
         answers = [
             getattr(callback, event)(self.net, Progress(self))
-            for callback in self.callbacks
+            for callback in (self.callbacks[::-1] if at_end else self.callbacks)
             if hasattr(callback, event)
         ]
         if self.net._theta is not self.program.theta:  # one of them assigned parameters
@@ -237,13 +291,48 @@ class Run:
             self._keep()
         return any(answers)
 
-    # -- reading the device --------------------------------------------------------------
+    def _tell_of_steps(self) -> bool:
+        return self._pace.measured and self._tell("on_steps_end")
+
+    def _restore_callbacks(self) -> None:
+        states = list(self.start.callbacks)
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            mine = next((kept for kept in states if kept[0] == name), None)
+            if mine is not None and hasattr(callback, "restore"):
+                states.remove(mine)  # the next of its kind gets the next one
+                callback.restore(mine[1])
+
+    # -- state ---------------------------------------------------------------------------
+    def state(self) -> TrainingState:
+        """Where this fit stands: what another goes on from."""
+        costs, weights = self._fetched_pieces()
+        self.history.seconds = self.seconds
+        return TrainingState(
+            self.plan.optimizer,
+            self.program.moments,
+            self.start.epoch + self.epoch,
+            self.step,
+            self.position,
+            costs,
+            weights,
+            self.start.history + self.fetch(),
+            self.schedule_state,
+            [(type(c).__name__, c.state()) for c in self.callbacks if hasattr(c, "state")],
+        )
+
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
         if self._costs:
             costs, weights = zip(*self._costs, strict=True)
-            together = costs[0] if len(costs) == 1 else self._xp.concat(costs)
-            self.history.cost += _epoch_costs(to_numpy(together), np.concatenate(weights))
+            arrays = [c for c in costs if not isinstance(c, np.ndarray)]
+            if len(arrays) == len(costs) > 1:  # one transfer
+                costs = (self._xp.concat(list(costs)),)
+            together = np.concatenate([to_numpy(c) for c in costs])
+            for pieces in weights:
+                size = pieces.size
+                self.history.cost += _epoch_costs(together[:size], pieces)
+                together = together[size:]
         for cost, accuracy in self._validation:
             self.history.validation_cost.append(float(cost))
             if accuracy is not None:
@@ -252,54 +341,81 @@ class Run:
         self._validation.clear()
         return self.history
 
+    def _fetched_pieces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and weights (position,) of the steps of the epoch on its way, on the host."""
+        if not self._pieces:
+            return np.empty(0), np.empty(0)
+        self._pieces = [(to_numpy(costs), weights) for costs, weights in self._pieces]
+        costs, weights = (np.concatenate(x) for x in zip(*self._pieces, strict=True))
+        return costs.astype(np.float64), weights.astype(np.float64)
+
     # -- divergence ----------------------------------------------------------------------
     def _keep(self) -> None:
-        self._kept = self.epoch, self.program.snapshot()
-        self._orders.clear()
+        if self._kept is not None:  # its memory goes before new memory is taken
+            self._kept = self._kept._replace(snapshot=None)
+        self._kept = self._now()
+        self.source.forget()
+
+    def _now(self) -> _Kept:
+        return _Kept(
+            self.epoch, self.step, self.position, list(self._pieces), self.program.snapshot()
+        )
+
+    def _go_back(self, kept: _Kept) -> None:
+        self.epoch, self.step, self.position = kept[:3]
+        self._pieces = list(kept.pieces)
+        if kept.snapshot is not None:
+            self.program.restore(kept.snapshot)
 
     def _finite(self) -> bool:
         return all_finite(self.program.theta, xp=self._xp)
 
+    def _broken_off(self) -> bool:
+        """In the middle of a long epoch: whether it has diverged. Raises if so."""
+        if self._kept is not None and self.step - self._kept.step >= CHECK:
+            self._check()
+        return False
+
     def _check(self) -> None:
-        first = self._kept[0]
-        if first == self.epoch:
+        """Raises DivergedError if what came since the state that was kept is not finite."""
+        kept = self._kept
+        assert kept is not None
+        if kept.step == self.step:
             return
-        costs = self.fetch().cost[first:]
+        costs = self.fetch().cost[kept.epoch :]
+        if self._pieces:
+            costs = costs + _epoch_costs(*self._fetched_pieces())
         if np.all(np.isfinite(costs)) and self._finite():
             return
-        self.program.restore(self._kept[1])
-        for epoch in range(first, self.epoch):
-            before = self.program.snapshot()
-            (cost,) = _epoch_costs(*map(to_numpy, self._epochs(epoch, 1)))
-            if not (np.isfinite(cost) and self._finite()):
-                break
-        self.epoch = epoch
-        self.program.restore(before)
-        del self.history.cost[epoch:]
-        last = _last(self.history.cost)
+        epochs = self.epoch + bool(self._pieces)
+        self._go_back(kept)
+        before, cost = kept, costs[0]
+        if epochs - kept.epoch > 1:  # which one was it?
+            for _ in range(kept.epoch, epochs):
+                before = self._now()
+                self._epoch_in_parts()
+                cost = _epoch_costs(*self._costs.pop())[0]
+                if not (np.isfinite(cost) and self._finite()):
+                    break
+            self._go_back(before)
+        epoch, start = before.epoch, self.start.history
+        del self.history.cost[epoch:], self.history.validation_cost[epoch:]
+        del self.history.validation_accuracy[epoch:]
+        so_far = last(self.history.cost) if epoch else last(start.cost)
         raise DivergedError(
             f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}, "
-            f"last finite cost {'none' if last is None else format(last, '.6g')}. "
+            f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
             f"The net keeps the last finite parameters. Lower the learning rate "
             f"({self.plan.optimizer.learning_rate:g}) or scale the features",
             epoch=epoch + 1,
             cost=cost,
-            last_cost=last,
+            last_cost=so_far,
         )
 
 
 def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
-    """Weighted mean of the costs of each epoch's steps."""
-    costs = costs.astype(np.float64).reshape(weights.shape)
+    """Weighted mean of the costs (steps,) of each epoch's steps; weights (epochs, n) or (n,)."""
+    weights = np.atleast_2d(weights)
+    costs = to_numpy(costs).astype(np.float64).reshape(weights.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         return (np.sum(costs * weights, axis=1) / np.sum(weights, axis=1)).tolist()
-
-
-@dataclass
-class TrainingState:
-    """What ``fit(resume=True)`` goes on from."""
-
-    optimizer: Optimizer
-    moments: Moments
-    epoch: int
-    step: int

@@ -12,7 +12,7 @@ from xpnet.backend import select
 from xpnet.engines import engine_for, use
 from xpnet.leaves import Data
 from xpnet.losses import as_reported, bernoulli, categorical, poisson, squared
-from xpnet.network import Objective
+from xpnet.network import Objective, step_table
 from xpnet.optimizers import GradientDescent
 
 LOSSES = (squared, bernoulli, categorical, poisson)
@@ -36,10 +36,11 @@ def steps(lib, engine, loss, scale):
     place = select(**lib.options, dtype="float64")
     with use(engine), place.context():
         rows = (place.asarray(a) for a in (X, ROWS[loss.name], np.linspace(0.0, 1.0, 20)))
+        rule, t = GradientDescent(0.01), np.arange(1.0, 6.0)
         program = engine_for(place, objective(loss)).program(
-            GradientDescent(0.01), Data(*rows), None, place.asarray(scale * THETA), ()
+            rule, Data(*rows), None, place.asarray(scale * THETA), ()
         )
-        costs = program.run(None, np.tile([0.1, 0.01], (5, 1)))
+        costs = program.run(None, step_table(rule, t, np.full(5, 0.01), l2=0.1))
         return lib.to_numpy(costs), lib.to_numpy(program.theta)
 
 

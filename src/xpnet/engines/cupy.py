@@ -6,7 +6,8 @@ the examples, learning rate, where the cost goes) lies in device memory and is f
 step counter, also in device memory: replaying needs no new argument, no copy and no answer.
 
 A step of L layers is 3L - 1 products and 3L + 1 launches: gather, L - 1 times bias and
-activation, output, L column sums, L - 1 slopes, one update. The penalty rides along in these.
+activation, output, L column sums, L - 1 slopes, one update. Penalties and dropout ride along in
+these; clipping needs the norm of the whole gradient first, which is one launch more.
 
 Examples are *rows* in this file, so that every product is a GEMM on row-major arrays and
 transposed views; only ``predict`` turns its result. An activation, loss or optimiser without a
@@ -21,11 +22,12 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from importlib import resources
 from traceback import clear_frames
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 
+from xpnet import threefry
 from xpnet._typing import Array
 from xpnet.activations import (
     Activation,
@@ -42,14 +44,17 @@ from xpnet.engines import generic
 from xpnet.engines.cupy_feed import Feed
 from xpnet.leaves import Batch, Data, Leaves
 from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.network import forward, step
+from xpnet.network import PREFIX, Key, forward, step
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.parameters import Layer, Layout
 
 THREADS = 256
 MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU
 PENALTY_BLOCKS = 64
+NORM_BLOCKS = 256
 STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
+MOST_STEPS = 1024  # the same where one epoch has more
+RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 # Numbers as in kernels.cu.
 _ACTIVATIONS = {
@@ -69,6 +74,14 @@ def kernels(dtype: str) -> Callable[[str], Any]:
     return cupy.RawModule(code=f"typedef {real} REAL;\n{source}").get_function
 
 
+class Held(NamedTuple):
+    """A hidden layer whose kernel waits for `drop`: bias, activation and dropout are one."""
+
+    activation: Activation
+    Z: Array  # (m, n); from `drop` on the activations, dropped
+    b: Array
+
+
 class Recorder(Leaves):
     """Leaf operations on rows that launch into their own arrays and remember how."""
 
@@ -81,6 +94,8 @@ class Recorder(Leaves):
         self.real = self.dtype.type
         self.m = m
         self.run = run
+        self.rates = iter(() if run is None else run.engine.objective.dropout)
+        self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
         self.kernel = kernels(self.dtype.name)
 
@@ -103,11 +118,11 @@ class Recorder(Leaves):
         (X, Y, w), _ = batch
         run = self.run
         assert run is not None
-        if run.batch_size is None:
-            return X, Y, 1.0 / self.m if w is None else w / cupy.sum(w)
         if run.feed is not None:
             x, y, s = run.feed.minibatch(self.slot, self.m)
             return x, y, 1.0 / self.m if s is None else s
+        if run.batch_size is None:
+            return X, Y, 1.0 / self.m if w is None else w / cupy.sum(w)
         n_x, n_y = X.shape[1], Y.shape[1]
         x, y = self.new(self.m, n_x), self.new(self.m, n_y)
         s = None if w is None else self.new(self.m)
@@ -128,14 +143,37 @@ class Recorder(Leaves):
         self.do(A.dot, W.T, Z)
         return Z, b
 
-    def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array:
+    def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array | Held:
         Z, b = Z_and_b
+        if next(self.rates, 0.0) > 0.0 and activation in _ACTIVATIONS:
+            return Held(activation, Z, b)
         kind = _ACTIVATIONS.get(activation, _ACTIVATIONS[identity])
         n = np.int32(Z.shape[1])
         self.launch("bias_activate", Z.size, np.int32(kind), b, Z, np.int64(Z.size), n)
         if activation not in _ACTIVATIONS:
             self.do(lambda: cupy.copyto(Z, activation.value(Z, xp=cupy)))
         return Z
+
+    def drop(
+        self, layer: int, rate: float, A: Array | Held, key: Key
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """The kernel finds the key in the table, and so does the one that undoes this."""
+        run = self.run
+        assert run is not None
+        T, scale = threefry.threshold(rate), threefry.scale(rate)
+        mask = (
+            *(run.table, run.width, run.step_number, np.int32(layer), np.uint32(T)),
+            *(self.real(scale), self.real(1.0 - T / threefry.FIELDS)),
+        )
+        if isinstance(A, Held):
+            activation, Z, b = A
+        else:  # without a kernel: `slope` needs these as they are
+            activation, Z, b = identity, self.new(*A.shape), None
+            self.do(cupy.copyto, Z, A)
+        kind, n = np.int32(_ACTIVATIONS[activation]), np.int32(Z.shape[1])
+        args = (kind, _pointer(b), Z, np.int64(Z.size), n, *mask)
+        self.launch("bias_activate_dropout", -(-Z.size // 4), *args)
+        return Z, mask
 
     def predict(self, loss: Loss, Z_and_b: tuple[Array, Array]) -> Array:
         Z, b = Z_and_b
@@ -224,7 +262,19 @@ class Recorder(Leaves):
         self.do(dZ.dot, W, dA)
         return dA
 
-    def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
+    def undrop(self, dA: Array, D: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
+        return dA, D  # in `slope`
+
+    def slope(
+        self, activation: Activation, dA: Array | tuple[Array, tuple[Any, ...]], A: Array | Held
+    ) -> Array:
+        if isinstance(dA, tuple):
+            dA, mask = dA
+            known, dropped = (activation, A.Z) if isinstance(A, Held) else (identity, A)
+            args = (np.int32(_ACTIVATIONS[known]), dropped, dA, np.int64(dA.size), *mask)
+            self.launch("times_slope_dropout", -(-dA.size // 4), *args)
+            if isinstance(A, Held):
+                return dA
         if activation in _ACTIVATIONS:
             kind = np.int32(_ACTIVATIONS[activation])
             self.launch("times_slope", dA.size, kind, A, dA, np.int64(dA.size))
@@ -240,7 +290,33 @@ class Recorder(Leaves):
         return cost  # in column_sums
 
     def penalize_gradient(self, l2: Any, theta: Array, gradient: Array) -> Array:
-        return gradient  # in the update
+        return gradient  # in the update, and in `clip`
+
+    def sparsify_cost(self, l1: Any, theta: Array, cost: Array) -> Array:
+        return cost  # where L2 is
+
+    def sparsify_gradient(self, l1: Any, theta: Array, gradient: Array) -> Array:
+        return gradient  # where L2 is
+
+    def clip(self, clip_norm: Any, gradient: Array) -> Array:
+        """Leaves a scale behind, which the update multiplies by."""
+        run = self.run
+        assert run is not None
+        self.scale, parts, finished = run.clipping
+        self.do(
+            self.kernel("clip"),
+            (parts.size,),
+            (THREADS,),
+            (*self._flat(gradient, run.theta), parts, finished, self.scale),
+        )
+        return gradient
+
+    def _flat(self, gradient: Array, theta: Array) -> tuple[Any, ...]:
+        """The arguments of every kernel that runs over the parameters."""
+        run = self.run
+        assert run is not None
+        sizes = np.int64(theta.size), np.int64(self.layout.n_weights)
+        return gradient, theta, run.table, run.width, run.step_number, *sizes
 
     # -- update --------------------------------------------------------------------------
     def update(
@@ -265,8 +341,7 @@ class Recorder(Leaves):
         self.launch(
             name,
             theta.size,
-            *(gradient, theta, run.table, run.width, run.step_number),
-            *(np.int64(theta.size), np.int64(self.layout.n_weights), *moments, *own),
+            *(*self._flat(gradient, theta), _pointer(self.scale), *moments, *own),
         )
         return theta, moments
 
@@ -275,9 +350,14 @@ class Recorder(Leaves):
     ) -> None:
         assert self.run is not None
         row = cupy.take(self.run.table, self.run.step_number - 1, axis=0)[0]
-        if self.run.penalized:
+        objective = self.run.engine.objective
+        if objective.penalized:
             gradient = super().penalize_gradient(row[0], theta, gradient)
-        scalars = tuple(row[i] for i in range(1, row.size))
+        if objective.sparse:
+            gradient = super().sparsify_gradient(row[1], theta, gradient)
+        if self.scale is not None:
+            gradient = self.scale * gradient
+        scalars = tuple(row[i] for i in range(PREFIX, row.size - 1))
         new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
         for mine, updated in zip((theta, *moments), (new, *new_moments), strict=True):
             cupy.copyto(mine, updated)
@@ -297,7 +377,6 @@ class Program(generic.Program):
     def _allocate(self) -> None:
         objective, dtype = self.engine.objective, self.theta.dtype
         layout = objective.layout
-        self.penalized = objective.penalized
         self.state = cupy.stack([self.theta, *self.moments])
         self.theta, *moments = self.state
         self.moments = tuple(moments)
@@ -305,47 +384,91 @@ class Program(generic.Program):
         self.gradients = layout.layers(self.gradient, xp=cupy)
         m, n_x = self.data.X.shape
         on_host = isinstance(self.data.X, np.ndarray)
-        self.feed = Feed(self.data, self.batch_size) if on_host and self.batch_size else None
+        self.feed = Feed(self.data, self.batch_size or m) if on_host else None
         self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
         # as many epochs as make a worthwhile run, if their orders stay small beside the data
         ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
         self.epochs_ahead = max(1, ahead)
-        steps = self.epochs_ahead * self.steps_per_epoch
-        columns = 1 + (PENALTY_BLOCKS if self.penalized else 0)
+        steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
+        if self.feed is not None:
+            steps = max(steps, STEPS_AHEAD)
+        columns = 1 + (PENALTY_BLOCKS if objective.penalized or objective.sparse else 0)
         gathers = self.batch_size is not None and self.feed is None
-        self.order = cupy.empty((self.epochs_ahead, m if gathers else 0), np.int32)
+        self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
         self.costs = cupy.zeros((steps, columns), dtype)
         self.step_number = cupy.zeros(1, np.int32)
-        # the penalty, the optimiser's scalars, and 1 over the batch's sum of weights
-        n_scalars = 1 + len(self.optimizer.scalars(np.ones(1), np.ones(1)))
+        # what `step_table` made, and 1 over the batch's sum of weights
+        n_scalars = PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1)))
         self.width = np.int32(n_scalars + 1)
         self.table = cupy.empty((steps, n_scalars + 1), dtype)
-        self.weights = None if self.data.w is None else to_numpy(self.data.w).astype(np.float64)
+        if objective.clipped:
+            # the scale, sums of squares, and how many blocks have left theirs
+            parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
+            one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
+            self.clipping = one, squares, cupy.zeros(1, np.uint32)
+        self._take_weights()
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
 
+    def _take_weights(self) -> None:
+        w = self.data.w
+        self.weights = None if w is None else to_numpy(w).astype(np.float64)
+
+    def load(self, data: Data) -> None:
+        """See ``generic.Program``; for a program that was made with host rows."""
+        assert self.feed is not None
+        self.data = self.feed.data = data
+        self._take_weights()
+
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        per_epoch = self.steps_per_epoch
-        costs = []
-        for first in range(0, len(table) // per_epoch, self.epochs_ahead):
-            stop = first + self.epochs_ahead
-            ahead = None if orders is None else orders[first:stop]
-            costs.append(self._run(ahead, table[first * per_epoch : stop * per_epoch]))
+        costs = [self._run(*piece) for piece in self._pieces(orders, table)]
         return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
+
+    def _pieces(
+        self, orders: np.ndarray | None, table: np.ndarray
+    ) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+        """The steps in pieces whose orders and scalars have room on the device."""
+        room = len(self.table)
+        if orders is None:
+            for first in range(0, len(table), room):
+                yield None, table[first : first + room]
+            return
+        assert self.batch_size or self.feed  # data on the device are gathered by batches
+        size = self.batch_size or orders.shape[1]
+        steps = -(-orders.shape[1] // size)  # of an epoch, or of the part of one
+        if steps <= room:
+            n = min(room // steps, self.epochs_ahead)
+            for first in range(0, len(orders), n):
+                last = first + n
+                yield orders[first:last], table[first * steps : last * steps]
+            return
+        for order, rows in zip(orders, np.split(table, len(orders)), strict=True):
+            for first in range(0, steps, room):
+                last = first + room
+                yield order[None, first * size : last * size], rows[first:last]
 
     def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         stream = cupy.cuda.get_current_stream()
         batches = [batch for batch, _ in zip(self.minibatches(orders), table, strict=False)]
         weight = np.ones((len(table), 1))
         if orders is not None and self.order.size:
-            self.order[: len(orders)].set(np.ascontiguousarray(orders, np.int32), stream=stream)
+            self.order[: orders.size].set(orders.reshape(-1).astype(np.int32), stream=stream)
         if self.weights is not None:
             weight[:, 0] = [self.weights[batch].sum() for batch in batches]
         inverse = 1.0 / np.maximum(weight, np.finfo(self.table.dtype).tiny)
         rows = np.concatenate([table, inverse], axis=1).astype(self.table.dtype)
+        # The kernels always add both penalties.
+        objective = self.engine.objective
+        rows[:, :2] *= objective.penalized, objective.sparse
         self.table[: len(table)].set(rows, stream=stream)
         self.step_number.fill(0)
         for batch in batches:
-            slot = 0 if self.feed is None or batch is None else self.feed.load(batch)
+            slot = 0
+            if self.feed is not None and batch is not None:
+                if len(batch) > self.feed.capacity:
+                    self.recordings.clear()  # they read the slots that are given up
+                    with self._explained(len(batch)):
+                        self.feed.grow(len(batch))
+                slot = self.feed.load(batch)
             self._step(len(self.data.X) if batch is None else len(batch), slot)
             if self.feed is not None:
                 self.feed.step_is_enqueued(slot)
@@ -354,6 +477,8 @@ class Program(generic.Program):
     def _step(self, length: int, slot: int) -> None:
         calls = self.recordings.get((length, slot))
         if calls is None:
+            if len(self.recordings) == RECORDINGS:
+                self.recordings.clear()
             with self._explained(length):
                 self._record(length, slot)
             return
@@ -452,7 +577,7 @@ class Engine(generic.Engine):
         in_parts(len(rows), compute)
         return out.T
 
-    def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
+    def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         X, Y, w = data
         shares = None if w is None else w / w.sum()
 
@@ -462,7 +587,9 @@ class Engine(generic.Engine):
             return cupy.sum(ops.output(self.objective.loss, Z, cupy.asarray(Y[part]), s)[0])
 
         cost = sum(in_parts(len(X), compute))
-        return self.ops.penalize_cost(l2, theta, cost) if self.objective.penalized else cost
+        if self.objective.penalized:
+            cost = self.ops.penalize_cost(l2, theta, cost)
+        return self.ops.sparsify_cost(l1, theta, cost) if self.objective.sparse else cost
 
     def _forward(self, theta: Array, rows: Array) -> tuple[Recorder, Any]:
         ops = Recorder(self.ops.layout, theta.dtype, len(rows))

@@ -55,9 +55,16 @@ class Feed:
         self.data = data
         self.widths = data.X.shape[1], data.Y.shape[1], 0 if data.w is None else 1
         self.copies = cupy.cuda.Stream(non_blocking=True)
-        capacity = batch_size * sum(self.widths)
-        self.slots = [Slot(capacity, data.X.dtype) for _ in range(2)]
         self.turn = 0
+        self.grow(batch_size)
+
+    def grow(self, capacity: int) -> None:
+        """New slots, with room for ``capacity`` examples."""
+        self.copies.synchronize()  # it may still read the pinned buffers
+        self.slots, self.capacity = [], 0  # their memory may be needed
+        size = capacity * sum(self.widths)
+        self.slots = [Slot(size, self.data.X.dtype) for _ in range(2)]
+        self.capacity = capacity
 
     def load(self, rows: np.ndarray) -> int:
         """Sends these examples to the device; returns the slot that the next step reads."""

@@ -46,11 +46,11 @@ class Program:
 
         Parameters
         ----------
-        orders : ndarray of int64, (epochs, m), or None
-            The order of the examples in each epoch, cut into consecutive minibatches; None:
-            each step sees all examples.
+        orders : ndarray of int64, (epochs, m) or (1, k), or None
+            The order of the examples in each epoch, or in a part of one, cut into consecutive
+            minibatches (into one, where there is no batch size); None: each step sees all examples.
         table : ndarray of float64, (steps, n_scalars)
-            Each step's scalars: the penalty's coefficient, then the optimiser's own.
+            Each step's scalars: a row of ``network.step_table``.
 
         Returns
         -------
@@ -80,10 +80,22 @@ class Program:
         if orders is None:
             yield from repeat(None)
             return
-        assert self.batch_size is not None
         for order in orders:
-            for start in range(0, len(order), self.batch_size):
-                yield order[start : start + self.batch_size]
+            size = self.batch_size or len(order)
+            for start in range(0, len(order), size):
+                yield order[start : start + size]
+
+    def load(self, data: Data) -> None:
+        """Other examples take the place of those before: the next orders are of these.
+
+        Parameters
+        ----------
+        data : Data
+            Host rows in the dtype of the net, with sample weights if there were any before. They
+            must stay as they are until all steps over them have been asked for.
+        """
+        asarray = self.engine.backend.asarray
+        self.data = Data(*(None if x is None else asarray(x) for x in data))
 
     def tidy(self) -> None:
         """Called now and then: moments too small to matter may be set to zero."""
@@ -114,13 +126,15 @@ class Engine:
         _, Z = forward(self.ops, self.objective, self.ops.layers(theta), X)
         return self.ops.predict(self.objective.loss, Z)
 
-    def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
-        """The cost over ``data``, 0-d."""
-        return value(self.ops, self.objective, theta, Batch(data, None), l2)
+    def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
+        """The cost over ``data``, 0-d, without dropout."""
+        return value(self.ops, self.objective, theta, Batch(data, None), l2, l1)
 
-    def value_and_gradient(self, theta: Array, data: Data, l2: float = 0.0) -> tuple[Array, Array]:
-        """The cost over ``data`` and its gradient (n_parameters,)."""
-        return value_and_gradient(self.ops, self.objective, theta, Batch(data, None), l2)
+    def value_and_gradient(
+        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
+    ) -> tuple[Array, Array]:
+        """The cost over ``data`` and its gradient (n_parameters,), without dropout."""
+        return value_and_gradient(self.ops, self.objective, theta, Batch(data, None), l2, l1)
 
     def room(self) -> int | None:
         """Bytes that the device has free for data; None where data needs no moving."""

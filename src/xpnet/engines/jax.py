@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xpnet import threefry
 from xpnet._typing import Array
 from xpnet.engines import generic
 from xpnet.leaves import Batch, Data, Leaves
-from xpnet.network import Objective, forward, step, value, value_and_gradient
+from xpnet.network import Key, Objective, forward, step, value, value_and_gradient
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.parameters import Layer
+
+CHUNK = 2048  # examples predicted at a time
 
 Layers = list[Layer]
 # Rules that move each parameter by itself; any other is shown the flat vector.
@@ -36,8 +39,8 @@ def _compiled(objective: Objective) -> tuple[Callable, Callable, Callable]:
         _, Z = forward(ops, objective, ops.layers(theta), X)
         return ops.predict(objective.loss, Z)
 
-    def whole(function: Callable, theta: Array, data: Data, l2: float) -> Array:
-        return function(ops, objective, theta, Batch(data, None), l2)
+    def whole(function: Callable, theta: Array, data: Data, l2: float, l1: float) -> Array:
+        return function(ops, objective, theta, Batch(data, None), l2, l1)
 
     return (
         jax.jit(predict),
@@ -55,11 +58,37 @@ class ScanLeaves(Leaves):
     def flatten(self, gradients: Layers) -> Layers:
         return gradients
 
+    def drop(self, layer: int, rate: float, A: Array, key: Key) -> tuple[Array, Array]:
+        n, m = A.shape
+        low0, high0, low1, high1 = (jnp.asarray(x, jnp.int32) for x in key)
+        number = jnp.arange(-(-m * n // 4), dtype=jnp.int32)
+        words = threefry.threefry2x32(
+            (low0 | (high0 << 16), low1 | (high1 << 16)), (jnp.full_like(number, layer), number)
+        )
+        # Out of the reference's four arrays of halves XLA would compute the words four times.
+        halves = jax.lax.bitcast_convert_type(jnp.stack(words, axis=1), jnp.uint16)
+        fields = halves.reshape(-1)[: m * n].reshape(m, n)
+        kept = (fields >= threefry.threshold(rate)).T.astype(A.dtype)
+        D = threefry.scale(rate) * kept  # (n, m)
+        return A * D, D
+
     def penalize_cost(self, l2: Array | float, theta: Layers, cost: Array) -> Array:
         return cost + 0.5 * l2 * sum(jnp.sum(W * W) for W, _ in theta)
 
     def penalize_gradient(self, l2: Array | float, theta: Layers, gradient: Layers) -> Layers:
         return [Layer(g.W + l2 * p.W, g.b) for g, p in zip(gradient, theta, strict=True)]
+
+    def sparsify_cost(self, l1: Array | float, theta: Layers, cost: Array) -> Array:
+        return cost + l1 * sum(jnp.sum(jnp.abs(W)) for W, _ in theta)
+
+    def sparsify_gradient(self, l1: Array | float, theta: Layers, gradient: Layers) -> Layers:
+        pairs = zip(gradient, theta, strict=True)
+        return [Layer(g.W + l1 * jnp.sign(p.W), g.b) for g, p in pairs]
+
+    def clip(self, clip_norm: Array | float, gradient: Layers) -> Layers:
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for layer in gradient for g in layer))
+        scale = clip_norm / jnp.maximum(norm, clip_norm) + (norm - norm)  # as in leaves.py
+        return [Layer(scale * dW, scale * db) for dW, db in gradient]
 
     def update(
         self,
@@ -129,8 +158,9 @@ class Program(generic.Program):
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         size = self.batch_size
-        if orders is None or size is None:
+        if orders is None:
             return self._scan(None, table)
+        size = size or orders.shape[1]
         costs = []
         for order, rows in zip(orders, np.split(table, len(orders)), strict=True):
             full = len(order) // size
@@ -149,6 +179,23 @@ class Program(generic.Program):
         self.theta, self.moments = state
         return costs
 
+    def load(self, data: Data) -> None:
+        # No shorter than before, or a stream's short last chunk would compile everything anew.
+        m = len(data.X)
+        if self.batch_size is not None:
+            m = max(m, self.data.X.shape[0])
+
+        def padded(x: np.ndarray | None) -> Array | None:
+            if x is None:
+                return None
+            # A copy also where nothing is missing: steps are still on their way when this array
+            # is given back, and JAX may read it in place.
+            rows = np.zeros((m, *x.shape[1:]), x.dtype)
+            rows[: len(x)] = x
+            return self.engine.backend.asarray(rows)
+
+        self.data = Data(*(padded(x) for x in data))
+
     def snapshot(self) -> tuple[Array, Moments]:
         return _copied((self.theta, self.moments))
 
@@ -162,10 +209,15 @@ class Engine(generic.Engine):
     program_type = Program
 
     def predict(self, theta: Array, X: Array) -> Array:
-        return _compiled(self.objective)[0](theta, X)
+        predict = _compiled(self.objective)[0]
+        # One of XLA's fusions on a CPU is a hundred times slower beyond some 2048 examples.
+        parts = [predict(theta, X[:, i : i + CHUNK]) for i in range(0, X.shape[1], CHUNK)]
+        return parts[0] if len(parts) == 1 else jnp.concat(parts, axis=1)
 
-    def value(self, theta: Array, data: Data, l2: float = 0.0) -> Array:
-        return _compiled(self.objective)[1](theta, data, l2)
+    def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
+        return _compiled(self.objective)[1](theta, data, l2, l1)
 
-    def value_and_gradient(self, theta: Array, data: Data, l2: float = 0.0) -> tuple[Array, Array]:
-        return _compiled(self.objective)[2](theta, data, l2)
+    def value_and_gradient(
+        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
+    ) -> tuple[Array, Array]:
+        return _compiled(self.objective)[2](theta, data, l2, l1)

@@ -3,9 +3,9 @@
 // step to step is read from device memory, so that a launch never needs new arguments:
 //
 //   step   one int: the step of this run. `output` moves it on; what runs after it in a step
-//          (column_sums and the update) therefore reads the row before.
-//   table  (steps, width): the penalty's coefficient, the optimiser's scalars, and 1 over the
-//          batch's sum of sample weights.
+//          (column_sums, times_slope and the update) therefore reads the row before.
+//   table  (steps, width): a prefix (see network.py, step_table), the optimiser's scalars, and
+//          1 over the batch's sum of sample weights.
 //   order  numbers of the examples, one epoch after the other.
 //
 // REAL(1) instead of 1.0: a double literal would make the arithmetic double, at 1/64 of the
@@ -13,6 +13,8 @@
 
 enum { IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS };
 enum { SQUARED, BERNOULLI, CATEGORICAL, POISSON };
+// Columns of the table. A key is two halves of 16 bits: exact also where REAL is float.
+enum { L2, L1, CLIP_NORM, KEY0, KEY1 = KEY0 + 2, OWN = KEY1 + 2 };
 
 #define INDEX (blockIdx.x * (long long)blockDim.x + threadIdx.x)
 #define STRIDE (gridDim.x * (long long)blockDim.x)
@@ -50,8 +52,40 @@ __device__ REAL slope(int activation, REAL a) {
     }
 }
 
+__device__ REAL sign(REAL x) { return REAL((x > 0) - (x < 0)); }
+
 // NaN stays NaN
 __device__ REAL clipped(REAL x, REAL low, REAL high) { return x < low ? low : x > high ? high : x; }
+
+__device__ unsigned key(const REAL* halves) {
+    return (unsigned)halves[0] | (unsigned)halves[1] << 16;
+}
+
+__device__ unsigned rotated(unsigned x, int places) { return x << places | x >> (32 - places); }
+
+// What dropout multiplies four entries 4 group ... 4 group + 3 of a hidden layer by: 0, or `scale`
+// where the entry's 16 random bits are at least `dropped`. The bits are Threefry-2x32 with 20
+// rounds (Salmon et al. 2011), so that the backward pass finds them again from the counter.
+__device__ void dropout_factors(const REAL* row, unsigned layer, long long group,
+                                unsigned dropped, REAL scale, REAL* factors) {
+    const int rotations[8] = {13, 15, 26, 6, 17, 29, 16, 24};
+    unsigned keys[3] = {key(row + KEY0), key(row + KEY1), 0};
+    keys[2] = 0x1BD11BDAu ^ keys[0] ^ keys[1];
+    unsigned x0 = layer + keys[0], x1 = (unsigned)group + keys[1];
+#pragma unroll
+    for (int round = 0; round < 20; round++) {
+        x0 += x1;
+        x1 = rotated(x1, rotations[round % 8]) ^ x0;
+        if (round % 4 == 3) {
+            x0 += keys[(round / 4 + 1) % 3];
+            x1 += keys[(round / 4 + 2) % 3] + (round / 4 + 1);
+        }
+    }
+    factors[0] = (x0 & 0xFFFF) >= dropped ? scale : REAL(0);
+    factors[1] = (x0 >> 16) >= dropped ? scale : REAL(0);
+    factors[2] = (x1 & 0xFFFF) >= dropped ? scale : REAL(0);
+    factors[3] = (x1 >> 16) >= dropped ? scale : REAL(0);
+}
 
 // A sum (or maximum) over the threads of a block, known to all of them. `part` is shared memory
 // of one entry per thread; blockDim.x is a power of two.
@@ -118,6 +152,42 @@ __global__ void times_slope(int activation, const REAL* A, REAL* dA, long long s
     for (long long i = INDEX; i < size; i += STRIDE) dA[i] *= slope(activation, A[i]);
 }
 
+// The same two with dropout, four entries to a thread. Multiplied, not selected: a NaN stays.
+#define DROPOUT_ARGUMENTS                                                                    \
+    const REAL *table, int width, const int *step, int layer, unsigned dropped, REAL scale,  \
+        REAL kept
+
+// Z := g(Z + b) * D, in place; b may be null
+__global__ void bias_activate_dropout(int activation, const REAL* b, REAL* Z, long long size,
+                                      int n, DROPOUT_ARGUMENTS) {
+    const REAL* row = table + *step * (long long)width;
+    for (long long group = INDEX; 4 * group < size; group += STRIDE) {
+        REAL D[4];
+        dropout_factors(row, layer, group, dropped, scale, D);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            long long i = 4 * group + k;
+            if (i < size) Z[i] = value(activation, b ? Z[i] + b[i % n] : Z[i]) * D[k];
+        }
+    }
+}
+
+// dA := dA * D * g'(A), in place, where A comes multiplied by D. Where D is 0 no A is needed,
+// elsewhere it is `kept` times that: kept = 1 / scale, which is exact.
+__global__ void times_slope_dropout(int activation, const REAL* A, REAL* dA, long long size,
+                                    DROPOUT_ARGUMENTS) {
+    const REAL* row = table + (*step - 1) * (long long)width;
+    for (long long group = INDEX; 4 * group < size; group += STRIDE) {
+        REAL D[4];
+        dropout_factors(row, layer, group, dropped, scale, D);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            long long i = 4 * group + k;
+            if (i < size) dA[i] *= D[k] * slope(activation, kept * A[i]);
+        }
+    }
+}
+
 // dZ = s (predict(Z + b) - Y) and each example's share of the cost; one block per example.
 // s is null where every example has the same share. With `losses` null, only the prediction is
 // wanted: it goes into dZ. A reported log-loss lies in [low, high], a reported squared error is
@@ -169,7 +239,7 @@ __global__ void output(int loss, const REAL* Z, const REAL* b, const REAL* Y, co
 
 // db (n,): sums of the columns of dZ (m, n). Blocks are 32 columns wide and blockDim.y rows deep.
 // With `costs`, one more block adds up the losses, and the others each a piece of the penalty
-// l2/2 sum(W^2): costs (steps, columns), whose rows are added up after the run.
+// l2/2 sum(W^2) + l1 sum|W|: costs (steps, columns), whose rows are added up after the run.
 __global__ void column_sums(const REAL* dZ, REAL* db, int m, int n, const REAL* losses,
                             const REAL* W, long long n_weights, const REAL* table, int width,
                             const int* step, REAL* costs, int columns) {
@@ -196,9 +266,10 @@ __global__ void column_sums(const REAL* dZ, REAL* db, int m, int n, const REAL* 
         for (int i = thread; i < m; i += threads) sum += losses[i];
     } else {
         long long stride = (columns - 1) * (long long)threads;
+        const REAL* scalars = table + (*step - 1) * (long long)width;
+        const REAL half_l2 = REAL(0.5) * scalars[L2], l1 = scalars[L1];
         for (long long i = (piece - 1) * (long long)threads + thread; i < n_weights; i += stride)
-            sum += W[i] * W[i];
-        sum *= REAL(0.5) * table[(*step - 1) * (long long)width];
+            sum += half_l2 * W[i] * W[i] + l1 * (W[i] < 0 ? -W[i] : W[i]);
     }
     part[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
@@ -210,22 +281,61 @@ __global__ void column_sums(const REAL* dZ, REAL* db, int m, int n, const REAL* 
     }
 }
 
-// The optimisers over the flat vectors, the penalty's gradient included: see optimizers.py.
-#define UPDATE_ARGUMENTS                                                                     \
-    const REAL *gradient, REAL *theta, const REAL *table, int width, const int *step,         \
+// What follows runs over the flat vectors, the penalties' gradient included: see optimizers.py.
+#define FLAT_ARGUMENTS                                                                       \
+    const REAL *gradient, REAL *theta, const REAL *table, int width, const int *step,        \
         long long size, long long n_weights
+#define SCALARS const REAL* scalars = table + (*step - 1) * (long long)width
+#define PENALIZED(i)                                                                         \
+    (gradient[i] + (i < n_weights ? scalars[L2] * theta[i] + scalars[L1] * sign(theta[i])    \
+                                  : REAL(0)))
+
+// Clipping (Pascanu et al. 2013): scale := min(1, clip_norm / ||gradient||), one number. Blocks
+// leave sums of squares in `parts`; the last to finish adds these up, always in the same order.
+__global__ void clip(FLAT_ARGUMENTS, REAL* parts, unsigned* finished, REAL* scale) {
+    __shared__ REAL part[256];
+    __shared__ bool last;
+    SCALARS;
+    REAL sum = 0;
+    for (long long i = INDEX; i < size; i += STRIDE) {
+        REAL g = PENALIZED(i);
+        sum += g * g;
+    }
+    sum = block_sum(sum, part);
+    if (threadIdx.x == 0) {
+        parts[blockIdx.x] = sum;
+        __threadfence();  // the sum is there before the count says so
+        last = atomicAdd(finished, 1u) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    sum = 0;
+    for (int i = threadIdx.x; i < gridDim.x; i += blockDim.x)
+        sum += ((volatile REAL*)parts)[i];
+    REAL norm = sqrt(block_sum(sum, part));
+    if (threadIdx.x == 0) {
+        // an infinite norm makes NaN of all, as in leaves.py
+        *scale = norm <= scalars[CLIP_NORM] ? REAL(1) : scalars[CLIP_NORM] / norm + (norm - norm);
+        *finished = 0;
+    }
+}
+
+// The optimisers. Their gradient is scaled by *scale; null where it is not clipped.
+#define UPDATE_ARGUMENTS FLAT_ARGUMENTS, const REAL* scale
 #define FOR_EACH_PARAMETER                                                                   \
-    const REAL* scalars = table + (*step - 1) * (long long)width;                              \
+    SCALARS;                                                                                 \
+    const REAL clipping = scale ? *scale : REAL(1);                                          \
     for (long long i = INDEX; i < size; i += STRIDE)
-#define PENALIZED(i) (gradient[i] + (i < n_weights ? scalars[0] * theta[i] : REAL(0)))
+#define GRADIENT(i) (clipping * PENALIZED(i))
 
 __global__ void gradient_descent(UPDATE_ARGUMENTS) {
-    FOR_EACH_PARAMETER theta[i] -= scalars[1] * PENALIZED(i);
+    FOR_EACH_PARAMETER theta[i] -= scalars[OWN] * GRADIENT(i);
 }
 
 __global__ void momentum(UPDATE_ARGUMENTS, REAL* velocity, REAL mu, int nesterov) {
     FOR_EACH_PARAMETER {
-        REAL move = scalars[1] * PENALIZED(i);
+        REAL move = scalars[OWN] * GRADIENT(i);
         REAL v = velocity[i] = mu * velocity[i] - move;
         theta[i] += nesterov ? mu * v - move : v;
     }
@@ -233,20 +343,20 @@ __global__ void momentum(UPDATE_ARGUMENTS, REAL* velocity, REAL mu, int nesterov
 
 __global__ void rmsprop(UPDATE_ARGUMENTS, REAL* square, REAL rho) {
     FOR_EACH_PARAMETER {
-        REAL g = PENALIZED(i);
+        REAL g = GRADIENT(i);
         REAL s = square[i] = rho * square[i] + g * g;
-        theta[i] -= scalars[1] * g / (sqrt(s) + scalars[2]);
+        theta[i] -= scalars[OWN] * g / (sqrt(s) + scalars[OWN + 1]);
     }
 }
 
 __global__ void adam(UPDATE_ARGUMENTS, REAL* first, REAL* second, REAL beta1, REAL beta2,
                      int decays) {
     FOR_EACH_PARAMETER {
-        REAL g = PENALIZED(i);
+        REAL g = GRADIENT(i);
         REAL m = first[i] = beta1 * first[i] + g;
         REAL v = second[i] = beta2 * second[i] + g * g;
-        REAL kept = decays && i < n_weights ? scalars[3] * theta[i] : theta[i];
-        theta[i] = kept - scalars[1] * m / (sqrt(v) + scalars[2]);
+        REAL kept = decays && i < n_weights ? scalars[OWN + 2] * theta[i] : theta[i];
+        theta[i] = kept - scalars[OWN] * m / (sqrt(v) + scalars[OWN + 1]);
     }
 }
 

@@ -11,6 +11,7 @@ feature of all examples, otherwise all features of one example.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -19,8 +20,10 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.activations import Activation, relu
 from xpnet.engines import numpy as plain
+from xpnet.engines.numpy_dropout import halves
 from xpnet.losses import Loss, categorical
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.threefry import PARITY, scale, threshold
 
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -97,6 +100,100 @@ def add_penalty(weights, g, l2):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def add_l1(weights, g, l1):  # type: ignore[no-untyped-def]
+    for i in range(weights.size):
+        g[i] += l1[()] * np.sign(weights[i])
+
+
+@compiled
+def add_absolute(weights, l1, cost):  # type: ignore[no-untyped-def]
+    total = weights.dtype.type(0)
+    for i in range(weights.size):
+        total += abs(weights[i])
+    cost[()] += l1[()] * total
+
+
+# Numba makes uint64 of a sum of two uint32: every result is cast back, which costs nothing.
+u32, u64 = np.uint32, np.uint64
+helper = numba.njit(inline="always")
+
+
+@helper
+def rotated(x, r):  # type: ignore[no-untyped-def]
+    return u32((x << u32(r)) | (x >> u32(32 - r)))
+
+
+@helper
+def four_rounds(x0, x1, a, b, c, d):  # type: ignore[no-untyped-def]
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, a) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, b) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, c) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, d) ^ x0)
+    return x0, x1
+
+
+@helper
+def random_bits(k0, k1, x0, x1):  # type: ignore[no-untyped-def]
+    """``threefry.threefry2x32``, written out; both words in one, the first one in its lower half.
+
+    Field f of a counter's four is bits 16 f to 16 f + 15.
+    """
+    k2 = u32(u32(k0 ^ k1) ^ u32(PARITY))
+    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + k1), 13, 15, 26, 6)
+    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(1))), 17, 29, 16, 24)
+    x0, x1 = four_rounds(u32(x0 + k2), u32(x1 + u32(k0 + u32(2))), 13, 15, 26, 6)
+    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + u32(k1 + u32(3))), 17, 29, 16, 24)
+    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(4))), 13, 15, 26, 6)
+    x0, x1 = u32(x0 + k2), u32(x1 + u32(k0 + u32(5)))
+    return u64(x0) | (u64(x1) << u64(32))
+
+
+@helper
+def word(low, high):  # type: ignore[no-untyped-def]
+    return u32(u32(low[()]) | u32(u32(high[()]) << u32(16)))
+
+
+@compiled
+def drop_fours(  # type: ignore[no-untyped-def]
+    A, low0, high0, low1, high1, layer, least, scale, bits, D, dropped
+):
+    """dropped := A * D. Features in rows, a multiple of four: these share their counters."""
+    n, m = A.shape
+    k0, k1, zero = word(low0, high0), word(low1, high1), A.dtype.type(0)
+    for four in range(n // 4):
+        for i in range(m):
+            bits[i] = random_bits(k0, k1, layer, u32(i * (n // 4) + four))
+        for f in range(4):
+            j = 4 * four + f
+            for i in range(m):
+                kept = ((bits[i] >> u64(16 * f)) & u64(0xFFFF)) >= least
+                D[j, i] = scale if kept else zero
+                dropped[j, i] = A[j, i] * D[j, i]
+
+
+@compiled
+def draw(low0, high0, low1, high1, layer, bits):  # type: ignore[no-untyped-def]
+    k0, k1 = word(low0, high0), word(low1, high1)
+    for q in range(bits.size):
+        bits[q] = random_bits(k0, k1, layer, u32(q))
+
+
+@compiled
+def drop(A, fields, least, scale, D, dropped):  # type: ignore[no-untyped-def]
+    """dropped := A * D, all walked in the same direction."""
+    rows, columns = A.shape
+    zero = A.dtype.type(0)
+    for i in range(rows):
+        for j in range(columns):
+            D[i, j] = scale if fields[i, j] >= least else zero
+            dropped[i, j] = A[i, j] * D[i, j]
+
+
+@compiled
 def decay(weights, kept):  # type: ignore[no-untyped-def]
     for i in range(weights.size):
         weights[i] *= kept[()]
@@ -155,6 +252,24 @@ class Recorder(plain.Recorder):
         self._add_bias(Z)
         return super().activate(activation, Z)
 
+    def drop(self, layer: int, rate: float, A: Array, key: Sequence[Array]) -> tuple[Array, Array]:
+        n, m = A.shape
+        D, dropped = self.like(A), self.like(A)
+        least, factor = threshold(rate), self.dtype.type(scale(rate))
+        if A.flags.c_contiguous and n % 4 == 0:
+            bits = np.empty(m, u64)
+            numbers = *key, u32(layer), u64(least), factor, bits
+            self.do(drop_fours, A, *numbers, D, dropped)
+            return dropped, D
+        bits = np.empty(-(-m * n // 4), u64)
+        fields = halves(bits.view(u32).reshape(-1, 2)).reshape(-1)[: m * n].reshape(m, n)
+        self.do(draw, *key, u32(layer), bits)
+        if A.flags.c_contiguous:
+            self.do(drop, A, fields.T, np.uint16(least), factor, D, dropped)
+        else:
+            self.do(drop, A.T, fields, np.uint16(least), factor, D.T, dropped.T)
+        return dropped, D
+
     def predict(self, loss: Loss, Z: Array) -> Array:
         self._add_bias(Z)
         return super().predict(loss, Z)
@@ -183,6 +298,15 @@ class Recorder(plain.Recorder):
     def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
         n = self.layout.n_weights
         self.do(add_penalty, theta[:n], gradient[:n], l2)
+        return gradient
+
+    def sparsify_cost(self, l1: Array, theta: Array, cost: Array) -> Array:
+        self.do(add_absolute, theta[: self.layout.n_weights], l1, cost)
+        return cost
+
+    def sparsify_gradient(self, l1: Array, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        self.do(add_l1, theta[:n], gradient[:n], l1)
         return gradient
 
     def update(

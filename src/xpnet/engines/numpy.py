@@ -25,9 +25,10 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.activations import Activation, identity, relu, sigmoid, tanh
 from xpnet.engines import generic
-from xpnet.leaves import Batch, Leaves
+from xpnet.engines.numpy_dropout import Fields
+from xpnet.leaves import Batch, Data, Leaves
 from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.network import forward, step
+from xpnet.network import forward, step, value_and_gradient
 from xpnet.optimizers import (
     Adam,
     AdamW,
@@ -37,20 +38,26 @@ from xpnet.optimizers import (
     RMSProp,
 )
 from xpnet.parameters import Layer, Layout
+from xpnet.threefry import scale, threshold
 
 NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
 CHUNK = 1024  # examples predicted at a time
+RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 
 class Recorder(Leaves):
     """Leaf operations that compute into their own buffers and remember how."""
 
-    def __init__(self, xp: Any, layout: Layout, dtype: Any, m: int) -> None:
+    def __init__(
+        self, xp: Any, layout: Layout, dtype: Any, m: int, dropout: Sequence[float] = ()
+    ) -> None:
         super().__init__(xp, layout)
         self.dtype = dtype
         self.m = m
         self.calls: list[Callable[[], Any]] = []
+        self.dropping = {l: n for l, (n, p) in enumerate(zip(layout.sizes[1:], dropout)) if p > 0}
+        self.fields: Fields | None = None
         self.gradient = np.zeros(layout.n_parameters, dtype)
         self.gradients = layout.layers(self.gradient, xp=np)
         self.ones = np.ones(m, dtype)
@@ -126,6 +133,22 @@ class Recorder(Leaves):
         elif activation != identity:
             self.do(lambda: np.copyto(Z, activation.value(Z, xp=self.xp)))
         return Z
+
+    def drop(self, layer: int, rate: float, A: Array, key: Sequence[Array]) -> tuple[Array, Array]:
+        fields = self._fields(key)[layer]  # (m, n)
+        kept, D, dropped = self.like(A, bool), self.like(A), self.like(A)
+        least = np.array(threshold(rate), np.uint16)
+        self.do(np.greater_equal, fields.T, least, kept)
+        self.do(np.multiply, kept, self.scalar(scale(rate)), D)
+        self.do(np.multiply, A, D, dropped)
+        return dropped, D
+
+    def _fields(self, key: Sequence[Array]) -> Fields:
+        """Random numbers of this step for all layers that drop units, drawn for the first one."""
+        if self.fields is None:
+            self.fields = Fields(self.dropping, self.m, key)
+            self.do(self.fields.advance)
+        return self.fields
 
     def _sigmoid(self, Z: Array) -> None:
         # (1 + tanh(z/2)) / 2 is the sigmoid, needs no second buffer and cannot overflow
@@ -289,6 +312,10 @@ class Recorder(Leaves):
     def propagate(self, W: Array, dZ: Array) -> Array:
         return self.product(W.T, dZ, self.new(W.shape[1], dZ.shape[1]))
 
+    def undrop(self, dA: Array, D: Array) -> Array:
+        self.do(np.multiply, dA, D, dA)
+        return dA
+
     def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
         if activation == relu:
             positive = self.like(A, bool)
@@ -323,6 +350,36 @@ class Recorder(Leaves):
             t = np.empty_like(w)
             self.do(np.multiply, w, l2, t)
             self.do(np.add, g, t, g)
+        return gradient
+
+    def sparsify_cost(self, l1: Array, theta: Array, cost: Array) -> Array:
+        total, ones = self.scalar(0.0), np.ones(min(self.layout.n_weights, BLOCK), self.dtype)
+        sizes = np.empty_like(ones)
+        for (w,) in self._blocks(theta[: self.layout.n_weights]):
+            self.do(np.absolute, w, sizes[: len(w)])
+            self.do(sizes[: len(w)].dot, ones[: len(w)], total)
+            self.do(np.multiply, total, l1, total)
+            self.do(np.add, cost, total, cost)
+        return cost
+
+    def sparsify_gradient(self, l1: Array, theta: Array, gradient: Array) -> Array:
+        signs = np.empty(min(self.layout.n_weights, BLOCK), self.dtype)
+        for w, g in self._blocks(theta[: self.layout.n_weights], gradient):
+            t = signs[: len(w)]
+            self.do(np.sign, w, t)
+            self.do(np.multiply, t, l1, t)
+            self.do(np.add, g, t, g)
+        return gradient
+
+    def clip(self, clip_norm: Array, gradient: Array) -> Array:
+        norm, factor = self.scalar(0.0), self.scalar(0.0)
+        self.do(gradient.dot, gradient, norm)
+        self.do(np.sqrt, norm, norm)
+        self.maximum(norm, clip_norm, factor)
+        self.do(np.divide, clip_norm, factor, factor)
+        self.do(np.subtract, norm, norm, norm)  # 0, or NaN: see the reference
+        self.do(np.add, factor, norm, factor)
+        self.do(np.multiply, gradient, factor, gradient)
         return gradient
 
     # -- update --------------------------------------------------------------------------
@@ -456,6 +513,22 @@ class Program(generic.Program):
         self.dtype = self.theta.dtype
         self.recordings: dict[int, tuple[Array, list[Callable], Array]] = {}
         self.scalars = np.empty(0, self.dtype)
+        self.memory, self.owns_memory = self.data, False  # what recordings read minibatches from
+
+    def load(self, data: Data) -> None:
+        # Recordings are bound to arrays: where they fit, new examples go into the same ones.
+        kinds = [x is None for x in data]
+        fits = len(data.X) <= len(self.memory.X) and kinds == [x is None for x in self.memory]
+        if not (self.owns_memory and fits):
+            empty = (None if x is None else np.empty(x.shape, self.dtype) for x in data)
+            self.memory, self.owns_memory = Data(*empty), True
+            self.recordings.clear()
+        for memory, x in zip(self.memory, data, strict=True):
+            if x is not None:
+                memory[: len(x)] = x
+        self.data = Data(*(None if x is None else x[: len(data.X)] for x in self.memory))
+        # A recording of all examples has their number in it, and what depends on them alone.
+        self.recordings = {m: r for m, r in self.recordings.items() if r[0] is not None}
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         if not self.scalars.size:
@@ -486,16 +559,19 @@ class Program(generic.Program):
         """Runs a step, and keeps what it did."""
         m = len(self.data.X) if index is None else len(index)
         buffer = None if index is None else index.copy()
-        ops = best_recorder()(self.ops.xp, self.ops.layout, self.dtype, m)
+        objective = self.engine.objective
+        ops = best_recorder()(self.ops.xp, self.ops.layout, self.dtype, m, objective.dropout)
         *_, cost = step(
             ops,
             self.engine.objective,
             self.optimizer,
             self.theta,
             self.moments,
-            Batch(self.data, buffer),
+            Batch(self.data if buffer is None else self.memory, buffer),
             [self.scalars[i : i + 1].reshape(()) for i in range(self.scalars.size)],
         )
+        if len(self.recordings) == RECORDINGS:
+            self.recordings.clear()
         self.recordings[m] = buffer, ops.calls, cost
         return cost
 
@@ -522,6 +598,26 @@ class Engine(generic.Engine):
     """See ``generic.Engine``."""
 
     program_type = Program
+    _kept: tuple[Data, Array, Array, list[Callable], Array, Array] | None = None
+
+    def value_and_gradient(
+        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
+    ) -> tuple[Array, Array]:
+        """As in ``generic.Engine``; replayed where the data are those of the last call (L-BFGS)."""
+        kept = self._kept
+        if kept is None or any(a is not b for a, b in zip(kept[0], data, strict=True)):
+            point, penalties = theta.copy(), np.array([l2, l1], theta.dtype)
+            ops = best_recorder()(self.ops.xp, self.ops.layout, theta.dtype, len(data.X))
+            l2_and_l1 = penalties[:1].reshape(()), penalties[1:].reshape(())
+            batch = Batch(data, None)
+            cost, gradient = value_and_gradient(ops, self.objective, point, batch, *l2_and_l1)
+            self._kept = data, point, penalties, ops.calls, cost, gradient
+        else:
+            _, point, penalties, calls, cost, gradient = kept
+            point[...], penalties[...] = theta, (l2, l1)
+            for call in calls:
+                call()
+        return cost.copy(), gradient.copy()
 
     def predict(self, theta: Array, X: Array) -> Array:
         """The output (n_y, m), computed a chunk of examples at a time: memory stays in cache."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 from xpnet._typing import Array
 from xpnet.activations import Activation, relu, sigmoid, tanh
 from xpnet.engines import generic
+from xpnet.engines.torch_dropout import Masks
 from xpnet.leaves import Batch, Leaves
 from xpnet.losses import Loss, bernoulli, categorical
 from xpnet.optimizers import (
@@ -23,6 +25,8 @@ from xpnet.optimizers import (
     RMSProp,
 )
 from xpnet.parameters import Layer, Layout
+
+MASKS = 64  # layers and batch lengths; a stream may bring batches of many lengths
 
 _relu_slope = torch.ops.aten.threshold_backward.default
 _IN_PLACE = {relu: torch.relu_, tanh: torch.tanh_, sigmoid: torch.sigmoid_}
@@ -79,6 +83,22 @@ class TrainingLeaves(TorchLeaves):
         super().__init__(xp, layout)
         self.gradient, self.scratch = torch.empty_like(theta), torch.empty_like(theta)
         self.gradients = layout.layers(self.gradient, xp=xp)
+        self.masks: dict[tuple[int, int], Masks] = {}
+
+    def drop(
+        self, layer: int, rate: float, A: Array, key: Sequence[Array | float]
+    ) -> tuple[Array, Array]:
+        n, m = A.shape
+        masks = self.masks.get((layer, m))
+        if masks is None:
+            if len(self.masks) == MASKS:
+                self.masks.clear()
+            masks = self.masks[layer, m] = Masks(layer, n, m, rate, A)
+        D = masks.of(key)  # (n, m)
+        return A * D, D
+
+    def undrop(self, dA: Array, D: Array) -> Array:
+        return dA.mul_(D)
 
     def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
         return torch.mm(dZ, A_prev.T, out=self.gradients[layer].W)  # (n_out, n_in)
@@ -89,10 +109,24 @@ class TrainingLeaves(TorchLeaves):
     def flatten(self, gradients: list[Layer]) -> Array:
         return self.gradient
 
+    def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:
+        weights = theta[: self.layout.n_weights]
+        return torch.add(cost, torch.dot(weights, weights), alpha=0.5 * l2)
+
     def penalize_gradient(self, l2: Array | float, theta: Array, gradient: Array) -> Array:
         n = self.layout.n_weights
         gradient[:n].add_(theta[:n], alpha=l2)
         return gradient
+
+    def sparsify_gradient(self, l1: Array | float, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        gradient[:n].add_(torch.sign(theta[:n], out=self.scratch[:n]), alpha=l1)
+        return gradient
+
+    def clip(self, clip_norm: Array | float, gradient: Array) -> Array:
+        norm = torch.dot(gradient, gradient).sqrt_()  # vector_norm is less exact in float32
+        # as in leaves.py
+        return gradient.mul_((norm - norm).add_(clip_norm / norm.clamp(min=clip_norm)))
 
     def update(
         self,

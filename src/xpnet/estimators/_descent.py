@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.network import step_table
 from xpnet.optimizers import Adam, Moments, Momentum, Optimizer
 
 
@@ -74,7 +75,10 @@ class Descent:
         """A solver with the parameters of an estimator; ``zeros()`` makes a moment."""
         rate = float(estimator.learning_rate_init)
         rule: Optimizer
-        if estimator.solver == "adam":
+        if estimator.optimizer is not None:
+            rule, policy = estimator.optimizer, estimator.learning_rate
+            rate = rule.learning_rate
+        elif estimator.solver == "adam":
             rule = SklearnAdam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon)
             policy = "constant"
         else:
@@ -84,17 +88,17 @@ class Descent:
         moments = tuple(zeros() for _ in range(rule.n_moments))
         return cls(rule, rate, policy, estimator.power_t, moments)
 
-    def table(self, penalties: np.ndarray) -> np.ndarray:
-        """The scalars (steps, n_scalars) of the next steps, given their penalty coefficients."""
-        t = self.t + np.arange(1.0, len(penalties) + 1.0)
-        self.t += len(penalties)
+    def table(self, steps: int, **others: Any) -> np.ndarray:
+        """The next so many rows of ``network.step_table``, which is given ``others`` as well."""
+        t = self.t + np.arange(1.0, steps + 1.0)
+        self.t += steps
         if not isinstance(self.rule, SklearnAdam):
-            return np.stack([penalties, np.full(len(t), self.learning_rate)], axis=1)
+            return step_table(self.rule, t, np.full(steps, self.learning_rate), **others)
         rule = self.rule
         rate = rule.learning_rate
         correction = sqrt(1.0 - rule.beta2**self.t) / (1.0 - rule.beta1**self.t)
         self.learning_rate = rate * correction
-        return np.stack([penalties, *rule.scalars(t, np.full(len(t), rate))], axis=1)
+        return step_table(rule, t, np.full(steps, rate), **others)
 
     def epoch_ends(self, examples_seen: int) -> None:
         if self.policy == "invscaling":

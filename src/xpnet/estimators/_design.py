@@ -72,7 +72,11 @@ class Design:
     def shares(self, rows: Rows) -> Array:
         """The weight of each of these rows (m,) over the sum of all weights."""
         X, _, w = rows.data
-        return 1.0 / self.total + 0.0 * X[:, 0] if w is None else w / self.total
+        return self._equal_shares(X.shape[0]) if w is None else w / self.total
+
+    def _equal_shares(self, m: int) -> Array:
+        place = self.place
+        return place.xp.full((m,), 1.0 / self.total, dtype=place.dtype, device=place.device)
 
     def value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
         """The weighted mean loss, 0-d, and its gradient, at ``theta`` (K n + K,): W, then b."""
@@ -101,7 +105,7 @@ class Design:
 
     @property
     def _shares(self) -> Array:
-        return 1.0 / self.total + 0.0 * self.Y[:, 0] if self.w is None else self.w / self.total
+        return self._equal_shares(self.Y.shape[0]) if self.w is None else self.w / self.total
 
     def moments(self, *, centred: bool) -> tuple[Array, Array]:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
@@ -117,7 +121,8 @@ class Design:
             variance, rounding = square - mean**2, 8.0 * eps * square
         else:
             variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
-            for rows in self.blocks():
+            in_cache = BLOCK if self.place.is_accelerator else 1 << 16
+            for rows in self.blocks(in_cache):
                 variance = variance + self.shares(rows) @ (rows.data.X - mean) ** 2
         return mean, xp.where(variance > rounding, variance, 0.0 * mean)
 

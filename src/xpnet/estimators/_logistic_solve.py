@@ -65,7 +65,7 @@ def minimise(
     if not (newton_first and small):
         budget = 30 + problem.size // 4 if small else max_iter
         state = _lbfgs(problem, state, tol, min(budget, max_iter), report)
-    if small and state.norm > tol:
+    if small and state.norm > tol and state.iterations < max_iter:
         state = _newton(problem, state, tol, max_iter, report)
         if not state.converged and state.iterations < max_iter:
             state = _lbfgs(problem, state, tol, max_iter, report)

@@ -17,6 +17,7 @@ from xpnet.leaves import Data
 from xpnet.losses import Loss, as_reported
 from xpnet.network import Objective
 from xpnet.optimizers import Moments, Optimizer
+from xpnet.parameters import Layout
 
 BLOCK = 2**22  # numbers a sparse matrix is densified to at a time
 
@@ -86,9 +87,14 @@ class Net:
     hidden: tuple[Activation, ...]
     loss: Loss
 
-    def engine(self, *, penalized: bool = False, reported: bool = True) -> Engine:
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.sizes)
+
+    def engine(self, *, reported: bool = True, **features: Any) -> Engine:
+        """The engine of this net; ``features`` are further fields of ``Objective``."""
         loss = as_reported(self.loss) if reported else self.loss
-        return engine_for(self.place, Objective(self.sizes, self.hidden, loss, penalized))
+        return engine_for(self.place, Objective(self.sizes, self.hidden, loss, **features))
 
     # -- parameters as scikit-learn shows them -----------------------------------------------
     def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
@@ -100,12 +106,11 @@ class Net:
                 coef, intercept = (x if place.holds(x) else to_numpy(x) for x in pair)
                 coef, intercept = (place.asarray(x, place.dtype) for x in (coef, intercept))
                 layers.append((coef.T, intercept[:, None]))
-            return Objective(self.sizes, self.hidden, self.loss).layout.flatten(layers, xp=xp)
+            return self.layout.flatten(layers, xp=xp)
 
     def shown(self, theta: Array) -> dict[str, list[Array]]:
         """``coefs_`` and ``intercepts_``: views of ``theta`` where the library has views."""
-        layout = Objective(self.sizes, self.hidden, self.loss).layout
-        layers = layout.layers(theta, xp=self.place.xp)
+        layers = self.layout.layers(theta, xp=self.place.xp)
         return {"coefs_": [W.T for W, _ in layers], "intercepts_": [b[:, 0] for _, b in layers]}
 
     # -- evaluation --------------------------------------------------------------------------
@@ -122,12 +127,12 @@ class Net:
             ]
             return self.place.xp.concat(pieces)
 
-    def value(self, theta: Array, rows: Rows, l2: float = 0.0) -> float:
+    def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
         """The loss that scikit-learn would report of ``rows``."""
-        engine, total = self.engine(penalized=l2 > 0), 0.0
+        engine, total = self.engine(penalized=l2 > 0, sparse=l1 > 0), 0.0
         with self.place.context():
             for share, data in self._parts(rows):
-                total += share * float(engine.value(theta, data, l2))
+                total += share * float(engine.value(theta, data, l2, l1))
         return total
 
     def value_and_gradient(self, theta: Array, rows: Rows, l2: float) -> tuple[Array, Array]:
@@ -170,12 +175,12 @@ class Trainer:
         rule: Optimizer,
         rows: Rows,
         batch_size: int,
-        penalized: bool,
         theta: Array,
         moments: Moments,
+        **features: Any,
     ) -> None:
         self.rows, self.batch_size, self.rule = rows, batch_size, rule
-        self.engine = net.engine(penalized=penalized)
+        self.engine = net.engine(**features)
         self.theta, self.moments = theta, moments
         self.program = None if rows.sparse else self._program(rows.everything)
 

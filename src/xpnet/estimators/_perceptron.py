@@ -26,6 +26,7 @@ from xpnet.estimators._net import Net, Rows
 from xpnet.estimators._solvers import descend, minimize
 from xpnet.estimators._validation import Validation, split
 from xpnet.losses import bernoulli, categorical, poisson, squared
+from xpnet.optimizers import Optimizer
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
 _NAMES = ("logistic", *ACTIVATIONS)  # "logistic" is scikit-learn's word for the sigmoid
@@ -60,6 +61,10 @@ class Perceptron(ArrayEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable, None],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "optimizer": [Optimizer, None],
     }
     _home = "coefs_"
 
@@ -101,6 +106,10 @@ class Perceptron(ArrayEstimator):
     ) -> Any:
         if validation_data is not None and self.solver == "lbfgs":
             raise ValueError("validation_data is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        given = (self.optimizer is not None, self.dropout != 0.0, self.clip_norm is not None)
+        if self.solver == "lbfgs" and any(given):
+            name = ("optimizer", "dropout", "clip_norm")[given.index(True)]
+            raise ValueError(f"{name} is for the solvers 'sgd' and 'adam', not 'lbfgs'")
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         sizes = self._hidden_sizes()
         examples = self._read(X, y, sample_weight, reset=fresh, **self._checks)

@@ -65,8 +65,12 @@ def _towards(
     crosses = (y != 0) & (np.sign(target) != np.sign(y))
     at = -y[crosses] / d[crosses]
     steps = np.append(np.unique(at), 1.0)  # (k,)
-    absolute = np.abs(y + steps[:, None] * d) @ strengths - np.abs(y) @ strengths
-    values = steps * (gradient @ d) + 0.5 * steps**2 * (d @ Hd) + absolute
+    # |y + t d| is linear in t up to where y + t d changes its sign, and this is how much more it is
+    # from there on. The linear part joins the slope: near the minimum these two cancel.
+    signs = np.where(y != 0, np.sign(y), np.sign(d))
+    more = 2.0 * np.maximum(-signs * (y + steps[:, None] * d), 0.0) @ strengths
+    slope = (gradient + strengths * signs) @ d
+    values = steps * slope + 0.5 * steps**2 * (d @ Hd) + more
     best = int(np.argmin(values))
     if not values[best] < 0:
         return y, gradient, False

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from xpnet._typing import Array
+from xpnet.arguments import check_dropout
 from xpnet.estimators._net import Net, Rows, Trainer
 from xpnet.estimators._validation import Validation
 from xpnet.quasinewton import LbfgsResult, lbfgs
@@ -38,11 +39,23 @@ def descend(
     batch_size = _batch_size(estimator.batch_size, n)
     starts = np.arange(0, n, batch_size)
     sizes = np.diff(starts, append=n)
-    penalties = estimator.alpha / sizes
+    penalties, l2_share = estimator.alpha / sizes, 1.0 - estimator.l1_ratio
     with net.place.context():
+        dropout = check_dropout(estimator.dropout, len(net.hidden))
         trainer = Trainer(
-            net, solver.rule, rows, batch_size, estimator.alpha > 0, theta, solver.moments
+            net,
+            solver.rule,
+            rows,
+            batch_size,
+            theta,
+            solver.moments,
+            penalized=l2_share * estimator.alpha > 0,
+            sparse=estimator.l1_ratio * estimator.alpha > 0,
+            dropout=dropout,
+            clipped=estimator.clip_norm is not None,
         )
+        seed = int(estimator._random_state.randint(2**31 - 1)) if dropout else None
+        clip_norm = estimator.clip_norm or 0.0
         copied = partial(net.place.xp.asarray, copy=True)
         try:
             estimator.n_iter_ = 0
@@ -53,7 +66,14 @@ def descend(
                 if rows.w is not None:
                     totals = np.add.reduceat(rows.w[order], starts)
                     penalties = estimator.alpha / np.where(totals > 0, totals, np.inf)
-                costs = trainer.epoch(order, solver.table(penalties))
+                table = solver.table(
+                    len(sizes),
+                    l2=l2_share * penalties,
+                    l1=estimator.l1_ratio * penalties,
+                    clip_norm=clip_norm,
+                    seed=seed,
+                )
+                costs = trainer.epoch(order, table)
                 estimator.n_iter_ += 1
                 estimator.loss_ = float(costs @ sizes) / n
                 estimator.t_ += n
@@ -132,7 +152,13 @@ def _stops(estimator: Any) -> bool:
 
 def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> Array:
     """L-BFGS over all examples at once; the new parameters."""
-    l2 = float(estimator.alpha / (len(rows) if rows.w is None else np.sum(rows.w)))
+    strength = float(estimator.alpha / (len(rows) if rows.w is None else np.sum(rows.w)))
+    l1 = strength * estimator.l1_ratio
+    l2 = strength - l1
+    each = 0.0  # of the parameters: biases are not penalised
+    if l1 > 0:
+        n = net.layout.n_weights
+        each = net.place.asarray(np.where(np.arange(theta.shape[0]) < n, l1, 0.0), theta.dtype)
 
     def after_iteration(state: LbfgsResult) -> bool:
         if estimator.verbose:
@@ -149,10 +175,11 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> 
         max_iter=estimator.max_iter,
         max_evaluations=estimator.max_fun,
         tol=float(estimator.tol),
+        l1=each,
         callback=after_iteration,
     )
     estimator.n_iter_ = result.iterations
-    estimator.loss_ = net.value(result.x, rows, l2)
+    estimator.loss_ = net.value(result.x, rows, l2, l1)
     if not result.converged and "callback" not in result.message:
         warnings.warn(
             f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "

@@ -40,6 +40,17 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
         Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
     scoring : str or callable, optional
         What ``early_stopping`` watches, in place of accuracy: a scorer of scikit-learn's.
+    l1_ratio : float in [0, 1]
+        Share of ``alpha`` that weighs ``sum(abs(W))`` instead of ``sum(W**2) / 2``. The solver
+        "lbfgs" then sets weights to exactly 0 (OWL-QN, Andrew & Gao 2007).
+    dropout : float in [0, 1), or one per hidden layer
+        Share of hidden units left out of each update (Srivastava et al. 2014). Masks follow from
+        ``random_state`` and are the same on every library.
+    clip_norm : float, optional
+        Gradients with a larger norm are scaled down to it.
+    optimizer : Optimizer, optional
+        One of xpnet's, such as ``xpnet.AdamW(1e-3)``, in place of what ``solver``,
+        ``learning_rate_init`` and its other parameters describe; ``learning_rate`` still applies.
     backend, device : optional
         "auto" computes where X lives. A name of ``xpnet.backends()``, a module or an array
         chooses a place, and host data is moved there.
@@ -86,6 +97,10 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
         max_fun: int = 15000,
         class_weight: Any = None,
         scoring: Any = None,
+        l1_ratio: float = 0.0,
+        dropout: Any = 0.0,
+        clip_norm: float | None = None,
+        optimizer: Any = None,
         backend: Any = "auto",
         device: Any = None,
         dtype: Any = None,
@@ -151,8 +166,9 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     ``sklearn.neural_network.MLPRegressor``. A ``random_state`` gives the same run in float64.
     Arrays of any library come in, and arrays of that library go out.
 
-    What is added (``scoring``, ``backend``, ``device``, ``dtype``, an ``activation`` per layer) is
-    described in ``MLPClassifier``.
+    What is added (``scoring``, ``l1_ratio``, ``dropout``, ``clip_norm``, ``optimizer``,
+    ``backend``, ``device``, ``dtype``, an ``activation`` per layer) is described in
+    ``MLPClassifier``.
     """
 
     _parameter_constraints: dict = {
@@ -189,6 +205,10 @@ class MLPRegressor(ArrayRegressor, Perceptron):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         scoring: Any = None,
+        l1_ratio: float = 0.0,
+        dropout: Any = 0.0,
+        clip_norm: float | None = None,
+        optimizer: Any = None,
         backend: Any = "auto",
         device: Any = None,
         dtype: Any = None,

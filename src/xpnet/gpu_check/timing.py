@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import Adam, DeepNet
 from xpnet.gpu_check.report import Check, Figure
-from xpnet.training import Plan
+from xpnet.network import step_table
 
 LAYERS = 4
 WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
@@ -143,13 +143,14 @@ def own_step(width: int, batch: int, quick: bool) -> Iterator[tuple[str, float, 
         net._starting_state(optimizer, resume=False).moments,
     )
     rng = np.random.default_rng(0)
-    plan = Plan(optimizer, 1, batch, batch, lambda epoch: None)
     prepared: dict[int, tuple[Any, Any]] = {}
 
     def run(epochs: int) -> None:
         if epochs not in prepared:
             orders = np.stack([rng.permutation(batch) for _ in range(epochs)])
-            prepared[epochs] = orders, plan.table(0, epochs)
+            t = np.arange(1.0, epochs + 1.0)
+            rate = np.full(epochs, optimizer.learning_rate)
+            prepared[epochs] = orders, step_table(optimizer, t, rate)
         program.run(*prepared[epochs])
 
     seconds = device_seconds(run, quick)

@@ -1,0 +1,351 @@
+"""Learning-rate schedules: frozen settings here, their state passed in and out.
+
+A schedule is a function ``epoch -> factor``; the learning rate of a step is the optimiser's own
+times that factor. ``epoch`` is fractional: step ``i`` of the ``n`` in epoch ``e`` asks for
+``e + i / n``, and ``e`` counts from 0 at the first fit and goes on in a resumed one.
+
+``Plateau`` alone ``adapts`` to the costs. What it has seen is a small dict, whose "factor"
+multiplies the schedule's. So the training loop does three things, whatever it was given:
+
+    schedule = prepared(schedule, total_epochs)           # once per fit: checks and binds
+    rate = learning_rate * factors(schedule, epochs, state)           # (steps,); state {} at first
+    state = schedule.after_epoch(cost, state)             # only where schedule.adapts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from math import inf, isfinite
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Epochs: TypeAlias = Any  # a float, or an ndarray of them
+State: TypeAlias = Mapping[str, Any]  # what JSON can hold
+
+
+class Schedule:
+    """What the schedules share: checks of their fields, and defaults of what a loop asks."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it wants to know the cost of every epoch."""
+        return False
+
+    def bound(self, total_epochs: float) -> Schedule:
+        """The same schedule, knowing that training ends at ``total_epochs``."""
+        return self
+
+    def after_epoch(self, cost: float, state: State) -> dict[str, Any]:
+        """The state once an epoch has ended at ``cost``."""
+        return dict(state)
+
+    def __call__(self, epoch: Epochs) -> Any:
+        """The factor at ``epoch``, or an array of them."""
+        # NumPy's powers and cosines of one number and of many may differ in the last bit. A run
+        # in pieces must have the rates of one in one piece, so that here one is as many.
+        epoch = np.asarray(epoch, dtype=np.float64)
+        return np.reshape(self.at(np.ravel(epoch)), epoch.shape)[()]
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        """The factors (n,) at the epochs (n,)."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if not f.metadata or (value is None and f.default is None):
+                continue
+            least, below, whole = f.metadata["least"], f.metadata["below"], f.metadata["whole"]
+            try:
+                number = float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{self._at(f.name)}: expected a number") from error
+            open_below = f.metadata["above"]
+            inside = (number > least if open_below else number >= least) and number < below
+            if not isfinite(number) or not inside or (whole and number != int(number)):
+                kind = "a whole number in " if whole else ""
+                interval = f"{'(' if open_below else '['}{least:g}, {below:g})"
+                raise ValueError(f"{self._at(f.name)}: must be {kind or 'in '}{interval}")
+            object.__setattr__(self, f.name, int(number) if whole else number)
+
+    def _at(self, name: str) -> str:
+        return f"{type(self).__name__}({name}={getattr(self, name)!r})"
+
+
+def _number(default: Any = ..., *, above: bool = False, least: float = 0.0, below: float = inf,
+            whole: bool = False) -> Any:  # fmt: skip
+    """A field that must lie in [least, below), or in (least, below)."""
+    limits = {"least": least, "below": below, "above": above, "whole": whole}
+    return field(metadata=limits) if default is ... else field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The optimiser's own learning rate throughout."""
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        return np.ones_like(epoch)
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """``factor ** floor(epoch / every)``: a jump every so many epochs."""
+
+    every: float = _number(above=True)
+    factor: float = _number(0.1)
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        return self.factor ** np.floor(epoch / self.every)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """``factor ** epoch``, smoothly: an epoch after another multiplies the rate by ``factor``."""
+
+    factor: float = _number(above=True)
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        return self.factor**epoch
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """``(1 + epoch) ** -power``, the "invscaling" of scikit-learn's MLP and SGD models.
+
+    There the unit is an example, here an epoch. ``power=1`` meets the conditions of Robbins and
+    Monro (1951) for convergence, as does any power above 1/2 up to 1.
+    """
+
+    power: float = _number(0.5)
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        return (1.0 + epoch) ** -self.power
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From 1 down to ``final`` along half a cosine (Loshchilov & Hutter 2017, eq. 5, one period).
+
+    Parameters
+    ----------
+    epochs : float, optional
+        When ``final`` is reached; from then on it stays. None: where the fit ends. A resumed fit
+        counts the epochs before it, so that a run in pieces has the rates of one in one piece if
+        both end at the same epoch.
+    final : float
+        The last factor.
+    """
+
+    epochs: float | None = _number(None, above=True)
+    final: float = _number(0.0)
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        if self.epochs is None:
+            raise ValueError("Cosine() ends where the fit does: pass it to fit, or give epochs")
+        share = np.clip(epoch / self.epochs, 0.0, 1.0)
+        return self.final + (1.0 - self.final) * (0.5 + 0.5 * np.cos(np.pi * share))
+
+    def bound(self, total_epochs: float) -> Cosine:
+        if self.epochs is not None:
+            return self
+        return replace(self, epochs=total_epochs if total_epochs > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class Plateau(Schedule):
+    """Times ``factor`` whenever the cost has stopped falling.
+
+    It looks at the end of every epoch: at the cost of the validation data if there are any, else
+    at that of training. An epoch is an improvement if its cost is below ``(1 - threshold)`` times
+    the best before it; ``patience`` epochs without one are borne, the next one lowers the rate.
+    These are the rules of PyTorch's ``ReduceLROnPlateau``. Looking at each epoch's cost waits for
+    the device once an epoch.
+
+    Parameters
+    ----------
+    least : float
+        The factor never falls below this.
+    """
+
+    factor: float = _number(0.1, below=1.0)
+    patience: int = _number(10, whole=True)
+    threshold: float = _number(1e-4, below=1.0)
+    least: float = _number(0.0)
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        """1: what it found out is in its state, whose factor comes on top."""
+        return np.ones_like(epoch)
+
+    @property
+    def adapts(self) -> bool:
+        return True
+
+    def after_epoch(self, cost: float, state: State) -> dict[str, Any]:
+        """``state`` has "factor" (1 at first), "best" cost, and epochs "since" then."""
+        factor, since = state.get("factor", 1.0), state.get("since", 0)
+        best = state.get("best", inf)
+        if cost < (1.0 - self.threshold) * best:  # inf * (1 - threshold) is inf
+            return {"factor": factor, "best": cost, "since": 0}
+        if since < self.patience:
+            return {**state, "factor": factor, "since": since + 1}
+        lower = max(factor * self.factor, min(self.least, factor))
+        return {**state, "factor": lower, "since": 0}
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """A straight line from ``start`` to 1 over the first ``epochs``, then another schedule.
+
+    Gradual warm-up of Goyal et al. (2017, section 2.2). ``then`` begins with its own epoch 0 when
+    the warm-up is over, so that the rate does not jump; ``Cosine()`` fills what is left of the
+    fit, and ``Plateau`` watches from the first epoch on. With ``start=0`` the very first step
+    does not move the parameters.
+    """
+
+    epochs: float = _number(above=True)
+    then: Schedule = field(default_factory=Constant)  # a function becomes one
+    start: float = _number(0.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "then", _as_schedule(self.then, "WarmUp's then"))
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        found = self.start + (1.0 - self.start) * np.minimum(epoch / self.epochs, 1.0)
+        after = epoch >= self.epochs
+        if np.any(after):  # nobody is asked about an epoch before its first
+            found = np.where(after, 1.0, found)
+            found[after] = self.then(epoch[after] - self.epochs)
+        return found
+
+    @property
+    def adapts(self) -> bool:
+        return self.then.adapts
+
+    def bound(self, total_epochs: float) -> WarmUp:
+        return replace(self, then=self.then.bound(total_epochs - self.epochs))
+
+    def after_epoch(self, cost: float, state: State) -> dict[str, Any]:
+        return self.then.after_epoch(cost, state)
+
+
+@dataclass(frozen=True)
+class Custom(Schedule):
+    """A function of the user's, ``epoch -> factor``, called with one float for every step."""
+
+    function: Callable[[float], float]
+
+    def at(self, epoch: np.ndarray) -> np.ndarray:
+        return np.array([_as_float(self.function(e), self.function, e) for e in epoch.tolist()])
+
+
+# -- what the training loop calls --------------------------------------------------------
+def prepared(schedule: Callable[[Any], Any], total_epochs: float) -> Schedule:
+    """The schedule of a run that ends at ``total_epochs``, counted from the first fit's start.
+
+    Raises
+    ------
+    TypeError
+        It is no function of an epoch.
+    """
+    schedule = _as_schedule(schedule, "schedule")
+    return schedule.bound(total_epochs)
+
+
+def factors(schedule: Schedule, epochs: np.ndarray, state: State | None = None) -> np.ndarray:
+    """The factors (steps,) on the learning rate of the steps at ``epochs`` (steps,), in float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A factor is no number, negative, infinite or NaN; the message names the epoch.
+    """
+    epochs = np.asarray(epochs, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.asarray(schedule(epochs), dtype=np.float64) * (state or {}).get("factor", 1.0)
+    wrong = ~(np.isfinite(found) & (found >= 0.0))
+    if np.any(wrong):
+        at = int(np.argmax(wrong))
+        raise ValueError(
+            f"the schedule {_name(schedule)} gave {found[at]:g} at epoch {epochs[at]:g}; a factor "
+            "on the learning rate must be finite and at least 0"
+        )
+    return found
+
+
+def _as_schedule(schedule: Any, what: str) -> Schedule:
+    if isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, type) and issubclass(schedule, Schedule):
+        raise TypeError(f"{what}={schedule.__name__}: pass an instance, {schedule.__name__}(...)")
+    if not callable(schedule):
+        raise TypeError(
+            f"{what}={schedule!r}: expected a schedule such as xpnet.Cosine(), or a function "
+            "epoch -> factor"
+        )
+    return Custom(schedule)
+
+
+def _as_float(value: Any, function: Any, epoch: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the schedule {_name(function)} gave {value!r} at epoch {epoch:g}; expected a number"
+        ) from error
+
+
+def _name(schedule: Any) -> str:
+    schedule = schedule.function if isinstance(schedule, Custom) else schedule
+    return getattr(schedule, "__name__", None) or repr(schedule)
+
+
+# -- as text -----------------------------------------------------------------------------
+SCHEDULES = {
+    kind.__name__: kind
+    for kind in (Constant, Step, Exponential, InverseScaling, Cosine, WarmUp, Plateau)
+}
+
+
+def to_config(schedule: Any) -> dict[str, Any]:
+    """Name and fields, as JSON and TOML can hold them; ``from_config`` reads it back.
+
+    Raises
+    ------
+    ValueError
+        The schedule is a function of the user's: a file holds names, not functions.
+    """
+    if SCHEDULES.get(type(schedule).__name__) is not type(schedule):
+        raise ValueError(f"schedule {_name(schedule)} is yours; a file can only hold our own")
+    config: dict[str, Any] = {"name": type(schedule).__name__}
+    for f in fields(schedule):
+        value = getattr(schedule, f.name)
+        if value is not None:  # TOML has no null
+            config[f.name] = to_config(value) if f.name == "then" else value
+    return config
+
+
+def from_config(config: Mapping[str, Any]) -> Any:
+    """The schedule that ``to_config`` described.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown name or field, or a value out of its range.
+    """
+    if not isinstance(config, Mapping) or config.get("name") not in SCHEDULES:
+        name = config.get("name") if isinstance(config, Mapping) else config
+        raise ValueError(f"no schedule {name!r}: choose of {', '.join(SCHEDULES)}")
+    kind = SCHEDULES[config["name"]]
+    settings = {name: value for name, value in config.items() if name != "name"}
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no field {unknown[0]!r}: {', '.join(sorted(known)) or 'none'}"
+        )
+    if "then" in settings:
+        settings["then"] = from_config(settings["then"])
+    return kind(**settings)

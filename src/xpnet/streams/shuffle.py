@@ -1,0 +1,84 @@
+"""In which order the rows of an epoch come: shuffled blocks, and shuffled rows within a chunk.
+
+A block is rows that stand together in the source, and is read in one go. An epoch's blocks are
+laid one behind the other in a random order; a chunk is as many rows of that line as memory takes,
+a multiple of the batch size; its rows are shuffled. A block that does not fit into a chunk to its
+end goes on in the next one. So every row comes once an epoch, and the number of minibatches is
+that of data in memory.
+
+All follows from (seed, epoch) and the sizes of blocks and chunks. A chunk's own shuffle is drawn
+apart from the others', so that an epoch can go on in the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+Run = tuple[int, int]  # rows that stand together: start, stop
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes, in rows.
+
+    Attributes
+    ----------
+    bounds : ndarray (blocks + 1,) of int64
+        Where blocks start; last, the number of rows.
+    chunk : int
+        A multiple of the batch size.
+    """
+
+    bounds: np.ndarray
+    chunk: int
+
+    @property
+    def n(self) -> int:
+        return int(self.bounds[-1])
+
+    def sequence(self, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
+        """The blocks in the order of an epoch."""
+        blocks = len(self.bounds) - 1
+        return _draw(seed, epoch).permutation(blocks) if shuffle else np.arange(blocks)
+
+    def runs(self, seed: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[list[Run]]:
+        """The rows of every chunk of an epoch, from the chunk that begins at place ``start``."""
+        sequence = self.sequence(seed, epoch, shuffle)
+        ends = np.cumsum(np.diff(self.bounds)[sequence])
+        for begin in range(start, self.n, self.chunk):
+            end = min(begin + self.chunk, self.n)
+            first = int(np.searchsorted(ends, begin, side="right"))
+            last = int(np.searchsorted(ends, end, side="left"))
+            yield [self._run(sequence, ends, i, begin, end) for i in range(first, last + 1)]
+
+    def _run(self, sequence: np.ndarray, ends: np.ndarray, i: int, begin: int, end: int) -> Run:
+        """What of the ``i``-th block lies between the places ``begin`` and ``end``."""
+        block = int(sequence[i])
+        start, stop = int(self.bounds[block]), int(self.bounds[block + 1])
+        at = int(ends[i]) - (stop - start)
+        return start + max(begin - at, 0), stop - max(int(ends[i]) - end, 0)
+
+    def order(self, seed: int, epoch: int, chunk: int, rows: int) -> np.ndarray:
+        """The order of the ``rows`` rows of the chunk number ``chunk``."""
+        return _draw(seed, epoch, chunk + 1).permutation(rows)
+
+
+def _draw(*key: int) -> np.random.Generator:
+    return np.random.default_rng(key)
+
+
+def even_bounds(n: int, block: int) -> np.ndarray:
+    """Bounds of blocks of ``block`` rows, the last one shorter."""
+    return np.append(np.arange(0, n, block, dtype=np.int64), n)
+
+
+def thinned(bounds: np.ndarray, block: int) -> np.ndarray:
+    """Some of ``bounds``: neighbours together make at least ``block`` rows."""
+    kept = [0]
+    while kept[-1] < len(bounds) - 1:
+        wanted = bounds[kept[-1]] + block
+        kept.append(min(int(np.searchsorted(bounds, wanted)), len(bounds) - 1))
+    return bounds[kept]

@@ -1,0 +1,331 @@
+"""Nets to and from PyTorch and scikit-learn: they predict the same, and share nothing."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from xpnet import Activation, DeepNet, exchange
+from xpnet.activations import ACTIVATIONS
+
+OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("softmax", 2),
+           ("softmax", 4)]  # fmt: skip
+
+
+def random_net(sizes, hidden="tanh", output="identity", **options):
+    """A net with weights and biases that are not small."""
+    net = DeepNet(sizes, hidden, output, **{"backend": "numpy", "dtype": "float64", **options})
+    rng = np.random.default_rng(0)
+    net.parameters = [
+        (rng.normal(size=W.shape), rng.normal(size=b.shape)) for W, b in net.parameters
+    ]
+    return net
+
+
+def examples(m=200, n=5):
+    return 2 * np.random.default_rng(1).normal(size=(m, n))
+
+
+# -- PyTorch -----------------------------------------------------------------------------
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-14)])
+@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+def test_torch_computes_what_the_net_does(torch, hidden, output, n_y, dtype, tolerance):
+    net = random_net([5, 8, 6, n_y], hidden, output, dtype=dtype)
+    module, X = exchange.to_torch(net), examples().astype(dtype)
+    with torch.no_grad():
+        A = module(torch.tensor(X)).numpy()
+    expected = net.predict_proba(X.T).T
+    assert A.dtype == dtype
+    np.testing.assert_allclose(A, expected, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+def test_torch_softplus_is_exact_where_it_is_large(torch):
+    """By default PyTorch's returns z from 20 on."""
+    net = random_net([1, 1, 1], "softplus")
+    net.parameters = [(np.ones((1, 1)), np.zeros((1, 1)))] * 2
+    X = np.linspace(-50.0, 50.0, 1001)[:, None]
+    A = exchange.to_torch(net)(torch.tensor(X)).detach().numpy()
+    np.testing.assert_allclose(A, net.predict(X.T).T, rtol=1e-15)
+
+
+def test_a_torch_module_is_a_copy_that_learns(torch):
+    net = random_net([5, 4, 1], "relu", "sigmoid", backend="torch", dtype="float32")
+    before = [(W.clone(), b.clone()) for W, b in net.parameters]
+    module = exchange.to_torch(net)
+    assert [type(part).__name__ for part in module] == ["Linear", "ReLU", "Linear", "Sigmoid"]
+    assert all(p.requires_grad and p.is_leaf for p in module.parameters())
+    storages = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    assert len(storages) == 4
+    module(torch.ones(3, 5)).sum().backward()
+    with torch.no_grad():
+        for p in module.parameters():
+            assert torch.any(p.grad != 0)
+            p.zero_()
+    for (W, b), (V, c) in zip(before, net.parameters, strict=True):
+        assert torch.equal(W, V)
+        assert torch.equal(b, c)
+
+
+def test_to_torch_draws_nothing(torch):
+    before = torch.get_rng_state()
+    exchange.to_torch(random_net([50, 40, 1]))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_torch_module_lies_where_the_net_does(torch):
+    net = random_net([3, 4, 1])
+    assert exchange.to_torch(net)[0].weight.device == torch.device("cpu")
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    assert exchange.to_torch(net.to("torch", device))[0].weight.device == torch.device(device)
+
+
+def test_to_torch_from_any_library(torch, lib):
+    net = random_net([5, 8, 2], "elu", "softmax", **lib.options)
+    X = examples()
+    A = exchange.to_torch(net)(torch.tensor(X)).detach().cpu().numpy()
+    expected = lib.to_numpy(net.predict_proba(lib.asarray(X.T))).T
+    np.testing.assert_allclose(A, expected, rtol=1e-12, atol=1e-12)
+
+
+# -- to scikit-learn ---------------------------------------------------------------------
+@pytest.fixture
+def sklearn():
+    return pytest.importorskip("sklearn")
+
+
+@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
+@pytest.mark.parametrize("hidden", ["identity", "sigmoid", "tanh", "relu", None])
+def test_scikit_learn_predicts_what_the_net_does(sklearn, hidden, output, n_y):
+    net = random_net([5, n_y] if hidden is None else [5, 8, 6, n_y], hidden or "tanh", output)
+    X = examples()
+    model = pickle.loads(pickle.dumps(exchange.to_sklearn(net)))
+    expected = net.predict_proba(X.T).T
+    if output == "identity":
+        predicted = model.predict(X)
+        assert predicted.shape == ((200,) if n_y == 1 else (200, 3))
+        np.testing.assert_allclose(predicted.reshape(200, -1), expected, rtol=1e-12, atol=1e-12)
+        return
+    if n_y == 1:
+        expected = np.concatenate([1 - expected, expected], axis=1)
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-7, atol=1e-12)
+    labels = net.predict(X.T)
+    labels = labels.T if output == "sigmoid" and n_y > 1 else labels.reshape(-1)
+    np.testing.assert_array_equal(model.predict(X), labels)
+    assert model.classes_.tolist() == list(range(max(n_y, 2)))
+    assert model.score(X, labels) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("output", "n_y", "classes"),
+    [
+        ("sigmoid", 1, ["no", "yes"]),
+        ("sigmoid", 1, ["yes", "no"]),
+        ("softmax", 2, [False, True]),
+        ("softmax", 2, [7, -3]),
+        ("softmax", 4, ["a", "b", "c", "d"]),
+        ("softmax", 4, [3.0, 0.0, 9.0, 1.0]),
+    ],
+)
+def test_classes_of_the_outputs(sklearn, output, n_y, classes):
+    """scikit-learn has classes sorted; the net's outputs may have another order."""
+    net = random_net([5, 8, n_y], output=output)
+    X = examples()
+    model = exchange.to_sklearn(net, classes)
+    numbers = net.predict(X.T).reshape(-1)
+    assert model.predict(X).tolist() == np.asarray(classes)[numbers].tolist()
+    assert model.classes_.tolist() == sorted(classes)
+    A = net.predict_proba(X.T)
+    A = np.concatenate([1 - A, A]) if n_y == 1 else A
+    expected = A.T[:, np.argsort(classes)]
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
+def test_a_scikit_learn_model_is_fitted_as_by_fit(sklearn, output, n_y):
+    """What a fit of the same shape leaves behind is there, and training goes on from it."""
+    net = random_net([5, 8, n_y], "relu", output)
+    X = examples()
+    y = net.predict(X.T)
+    y = y.reshape(-1) if n_y == 1 or output == "softmax" else y.T
+    model = exchange.to_sklearn(net)
+    unfitted = sklearn.base.clone(model)
+    assert not hasattr(unfitted, "coefs_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        fitted = unfitted.set_params(max_iter=1).fit(X, y)
+    # What the first update, early stopping and callbacks are for is not.
+    missing = set(vars(fitted)) - set(vars(model))
+    assert missing <= {"_optimizer", "loss_", "_best_coefs", "_best_intercepts"}
+    shapes = [[c.shape for c in m.coefs_ + m.intercepts_] for m in (fitted, model)]
+    assert shapes[0] == shapes[1]
+    for name in ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(model, name) == getattr(fitted, name), name
+    score = model.score(X, y)
+    model.partial_fit(X, y)
+    assert len(model.loss_curve_) == 1
+    assert model.score(X, y) > score - 0.1
+
+
+def test_a_scikit_learn_model_is_a_copy(sklearn):
+    net = random_net([5, 8, 1])
+    model = exchange.to_sklearn(net)
+    for array in model.coefs_ + model.intercepts_:
+        array[...] = 0.0
+    assert all(np.any(x != 0) for layer in net.parameters for x in layer)
+    assert exchange.to_sklearn(random_net([5, 8, 1], dtype="float32")).coefs_[0].dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("net", "classes", "said"),
+    [
+        (DeepNet([2, 3, 1], "elu"), None, r"hidden layers with elu: .* has one of \['identity'"),
+        (DeepNet([2, 3, 3, 1], ["relu", "tanh"]), None, "with relu and tanh"),
+        (DeepNet([2, 1], output="identity"), [0, 1], "classes are for classifiers"),
+        (DeepNet([2, 3]), [0, 1, 2], "3 labels per example, which have no classes"),
+        (DeepNet([2, 3], output="softmax"), [0, 1], "expected 3 distinct labels"),
+        (DeepNet([2, 3], output="softmax"), [0, 1, 0], "expected 3 distinct labels"),
+        (DeepNet([2, 1]), ["yes"], "expected 2 distinct labels"),
+    ],
+)
+def test_what_scikit_learn_cannot_be(sklearn, net, classes, said):
+    with pytest.raises(ValueError, match=said):
+        exchange.to_sklearn(net, classes)
+
+
+# -- from scikit-learn -------------------------------------------------------------------
+def problem(kind, m=120):
+    """X (m, 5) and labels or targets that depend on it."""
+    X = examples(m)
+    Z = X @ np.random.default_rng(3).normal(size=(5, 3))
+    y = {
+        "binary": np.where(Z[:, 0] > 0, "yes", "no"),
+        "multiclass": np.array(["a", "b", "c"])[np.argmax(Z, axis=1)],
+        "multilabel": (Z > 0).astype(int),
+        "regression": Z[:, 0],
+        "several": Z,
+    }[kind]
+    return X, y
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression", "several"])
+@pytest.mark.parametrize("home", ["sklearn", "xpnet"])
+def test_a_net_predicts_what_the_estimator_does(sklearn, home, kind, activation):
+    module = pytest.importorskip("sklearn.neural_network" if home == "sklearn" else "xpnet")
+    X, y = problem(kind)
+    name = "MLPRegressor" if kind in ("regression", "several") else "MLPClassifier"
+    estimator = getattr(module, name)((7, 4), activation=activation, max_iter=20, random_state=0)
+    if name == "MLPRegressor":
+        estimator.set_params(hidden_layer_sizes=(7, 4), loss="squared_error")
+    estimator.fit(X, y)
+    net = exchange.from_sklearn(DeepNet, estimator)
+    assert net.sizes == (5, 7, 4, 1 if y.ndim == 1 and kind != "multiclass" else 3)
+    A = net.predict_proba(X.T).T
+    if name == "MLPRegressor":
+        assert net.data == {}
+        np.testing.assert_allclose(A, estimator.predict(X).reshape(120, -1), rtol=1e-10, atol=1e-12)
+        return
+    expected = estimator.predict_proba(X)
+    expected = expected[:, 1:] if kind == "binary" else expected
+    np.testing.assert_allclose(A, expected, rtol=1e-7, atol=1e-12)
+    if kind == "multilabel":
+        assert net.data == {}
+        np.testing.assert_array_equal(net.predict(X.T).T, estimator.predict(X))
+    else:
+        named = np.asarray(net.data["classes"])[net.predict(X.T).reshape(-1)]
+        np.testing.assert_array_equal(named, estimator.predict(X))
+    # And back.
+    classes = net.data.get("classes")
+    again = exchange.to_sklearn(net, classes)
+    np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_of_any_library(sklearn, lib):
+    xpnet = pytest.importorskip("xpnet")
+    X, y = problem("multiclass")
+    own = Activation("square", value=lambda z, *, xp: z * z, slope=lambda a, *, xp: a)
+    estimator = xpnet.MLPClassifier((7, 4), activation=["elu", own], max_iter=2, **lib.options)
+    estimator.fit(lib.asarray(X.astype("float32")), y)
+    net = exchange.from_sklearn(DeepNet, estimator)
+    assert [a.name for a in net.hidden] == ["elu", "square"]
+    seen = lib.asarray(X.T.astype("float32"))
+    A = net.predict_proba(seen)
+    assert lib.owns(A)
+    expected = lib.to_numpy(estimator.predict_proba(lib.asarray(X.astype("float32"))))
+    np.testing.assert_allclose(lib.to_numpy(A).T, expected, rtol=1e-5, atol=1e-6)
+    placed = exchange.from_sklearn(DeepNet, estimator, lib.name, lib.device, "float64")
+    assert (placed.backend.name, placed.backend.dtype_name) == (lib.name, "float64")
+
+
+def test_a_net_from_an_estimator_is_a_copy(sklearn):
+    X, y = problem("regression")
+    from sklearn.neural_network import MLPRegressor
+
+    estimator = MLPRegressor(max_iter=300, tol=1.0).fit(X.astype("float32"), y)
+    net = exchange.from_sklearn(DeepNet, estimator)
+    before = net.predict(X.T.astype("float32"))
+    assert before.dtype == "float32"
+    for array in estimator.coefs_:
+        array[...] = 0.0
+    np.testing.assert_array_equal(net.predict(X.T.astype("float32")), before)
+
+
+def test_features_have_their_names(sklearn):
+    pandas = pytest.importorskip("pandas")
+    from sklearn.neural_network import MLPClassifier
+
+    X, y = problem("binary")
+    frame = pandas.DataFrame(X, columns=list("abcde"))
+    net = exchange.from_sklearn(DeepNet, MLPClassifier(max_iter=300, tol=1.0).fit(frame, y))
+    assert net.data == {"classes": ["no", "yes"], "features": list("abcde")}
+
+
+def test_what_is_no_fitted_perceptron(sklearn):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    with pytest.raises(TypeError, match="LogisticRegression is no MLPClassifier"):
+        exchange.from_sklearn(DeepNet, LogisticRegression())
+    with pytest.raises(ValueError, match="not fitted yet"):
+        exchange.from_sklearn(DeepNet, MLPClassifier())
+    X, y = problem("regression")
+    poisson = MLPRegressor(loss="poisson", max_iter=300, tol=1e9).fit(X, y**2)
+    with pytest.raises(ValueError, match="'exp'; a DeepNet has"):
+        exchange.from_sklearn(DeepNet, poisson)
+
+
+# -- both --------------------------------------------------------------------------------
+@pytest.mark.parametrize("to", ["to_torch", "to_sklearn"])
+def test_own_activations(to):
+    pytest.importorskip(to.removeprefix("to_"))
+    own = Activation("relu", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
+    with pytest.raises(ValueError, match="'relu' is a function of yours"):
+        getattr(exchange, to)(DeepNet([2, 3, 1], own))
+
+
+@pytest.mark.parametrize("to", ["to_torch", "to_sklearn"])
+def test_a_missing_library_is_named_with_its_extra(to):
+    """In a process of its own, where the import fails."""
+    name = to.removeprefix("to_")
+    code = f"""
+import sys
+sys.modules[{name!r}] = None
+from xpnet import DeepNet, exchange
+try:
+    exchange.{to}(DeepNet([1, 1]))
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f'pip install "xpnet[{name}]"' in said.stdout

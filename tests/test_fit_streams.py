@@ -1,0 +1,155 @@
+"""``DeepNet`` on streams: what it learns, in which order, resumed, weighted, validated, moved."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from helpers import assert_pairs_equal
+
+import xpnet
+from xpnet.schedules import Step
+
+RNG = np.random.default_rng(33)
+ROWS = RNG.normal(size=(230, 4))
+LABELS = np.argmax(ROWS[:, :3], axis=1)
+OPTIONS = {"optimizer": xpnet.Adam(0.01), "batch_size": 8}
+
+
+def make_net(lib=None, **settings):
+    options = {"backend": "numpy"} if lib is None else lib.options
+    options = {"dtype": "float64", "seed": 2} | options | settings
+    return xpnet.DeepNet([4, 6, 3], hidden="tanh", output="softmax", **options)
+
+
+def small(*args, **settings):
+    """A stream whose memory holds a few minibatches only."""
+    return xpnet.stream(*args, **{"memory": 12_000} | settings)
+
+
+def seen(stream, epoch, net):
+    """The rows of an epoch in the order in which `net` is shown them."""
+    order = []
+    with stream.chunks(epoch, 8, seed=net.seed, shuffle=True) as chunks:
+        for chunk in chunks:
+            order += [chunk.row(i) for i in chunk.order]
+    return np.array(order)
+
+
+def test_a_stream_is_the_fit_of_its_rows_in_their_order(lib):
+    """Chunk by chunk, in several chunks, and yet the same updates."""
+    net, expected = make_net(lib), make_net()
+    source = small(ROWS, LABELS)
+    orders = [seen(source, epoch, net) for epoch in range(3)]
+    assert not np.array_equal(orders[0], orders[1])
+    assert all(np.array_equal(np.sort(order), np.arange(230)) for order in orders)
+    history = net.fit(source, epochs=3, l2=1e-3, schedule=Step(1, 0.5), **OPTIONS)
+    plain = expected.fit(
+        ROWS.T, LABELS, epochs=3, l2=1e-3, schedule=Step(1, 0.5),
+        shuffle=lambda epoch: orders[epoch], **OPTIONS,
+    )  # fmt: skip
+    assert history.data == "streamed"
+    assert history.cost == pytest.approx(plain.cost, rel=1e-9)
+    for found, wanted in zip(lib.host(net.parameters), expected.parameters):
+        for one, other in zip(found, wanted):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_weights_come_along():
+    w = RNG.uniform(0.0, 2.0, 230)
+    net, expected, source = make_net(), make_net(), small(ROWS, LABELS, w)
+    orders = [seen(source, epoch, net) for epoch in range(2)]
+    cost = net.fit(source, epochs=2, **OPTIONS).cost
+    plain = expected.fit(
+        ROWS.T, LABELS, epochs=2, sample_weight=w, shuffle=lambda e: orders[e], **OPTIONS
+    )
+    assert cost == pytest.approx(plain.cost, rel=1e-12)
+    assert_pairs_equal(net.parameters, expected.parameters)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 17, 29, 40])
+def test_a_stream_stopped_in_the_middle_goes_on_to_the_last_bit(steps, tmp_path):
+    class Stop:
+        def on_steps_end(self, net, progress):
+            return progress.step >= steps
+
+    long, parts = make_net(), make_net()
+    long.fit(small(ROWS, LABELS), epochs=3, **OPTIONS)
+    parts.fit(small(ROWS, LABELS), epochs=3, callbacks=[Stop()], **OPTIONS)
+    parts.save(tmp_path / "net.safetensors", training=True)
+    loaded = xpnet.load(tmp_path / "net.safetensors")
+    rest = 3 - loaded.training_state.epoch
+    loaded.fit(small(ROWS, LABELS), epochs=rest, resume=True, **OPTIONS)
+    assert_pairs_equal(loaded.parameters, long.parameters)
+    assert loaded.history.cost == pytest.approx(long.history.cost, rel=1e-12)
+
+
+def test_batches_of_any_size(lib):
+    """Each is an update, as a loop of one-step fits would make it."""
+    sizes = [5, 9, 1, 9, 30]
+    edges = np.cumsum([0, *sizes])
+    batches = [(ROWS[a:b], LABELS[a:b]) for a, b in pairwise(edges)]
+    net, expected = make_net(lib), make_net()
+    cost = net.fit(xpnet.stream(batches), optimizer=xpnet.Adam(0.01), epochs=2).cost
+    for k in range(10):
+        X, y = batches[k % 5]
+        expected.fit(X.T, y, xpnet.Adam(0.01), epochs=1, resume=k > 0)
+    for found, wanted in zip(lib.host(net.parameters), expected.parameters):
+        for one, other in zip(found, wanted):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+    assert len(cost) == 2
+
+
+def test_validation_and_evaluation_on_streams(lib):
+    net = make_net(lib)
+    train, held = small(ROWS[:200], LABELS[:200]), small(ROWS[200:], LABELS[200:])
+    history = net.fit(train, epochs=2, validation=held, **OPTIONS)
+    X, y = lib.asarray(ROWS[200:].T), lib.asarray(LABELS[200:])
+    assert history.validation_cost[-1] == pytest.approx(net.cost(X, y), rel=1e-9)
+    accuracy = np.mean(lib.to_numpy(net.predict(X)) == LABELS[200:])
+    assert history.validation_accuracy[-1] == pytest.approx(accuracy, rel=1e-6)
+
+
+def test_a_memory_map_is_streamed(tmp_path):
+    np.save(tmp_path / "rows.npy", ROWS)
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    mapped, streamed = make_net(), make_net()
+    assert mapped.fit(rows.T, LABELS, epochs=2, **OPTIONS).data == "streamed"
+    streamed.fit(xpnet.stream(rows, LABELS), epochs=2, **OPTIONS)
+    assert_pairs_equal(mapped.parameters, streamed.parameters)
+    assert make_net().fit(rows.T, LABELS, epochs=2).data == "device"  # all in one batch
+
+
+def test_what_a_stream_cannot_be_told():
+    net, source = make_net(), small(ROWS, LABELS)
+    for wrong, message in (
+        ({"batch_size": None}, "needs a batch_size"),
+        ({"Y": LABELS}, "own targets"),
+        ({"shuffle": lambda e: np.arange(230)}, "shuffles by itself"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            net.fit(source, **OPTIONS | wrong)
+    with pytest.raises(ValueError, match="4 features but this net takes 3"):
+        xpnet.DeepNet([3, 2]).fit(source, **OPTIONS)
+    with pytest.raises(TypeError, match="targets Y"):
+        net.fit(ROWS.T)
+    with pytest.raises(ValueError, match="no targets"):
+        net.fit(small(ROWS), **OPTIONS)
+    with pytest.raises(ValueError, match="batches: leave batch_size out"):
+        net.fit(xpnet.stream([(ROWS, LABELS)]), **OPTIONS)
+
+
+def test_a_nan_names_its_row_and_loses_nothing():
+    """The updates before it stay, and a repaired stream goes on from there."""
+    broken = ROWS.copy()
+    broken[77, 2] = np.nan
+    net, whole = make_net(), make_net()
+    options = OPTIONS | {"shuffle": False}
+    with pytest.raises(ValueError, match=r"row 77\b"):
+        net.fit(small(broken, LABELS), epochs=2, **options)
+    state = net.training_state
+    assert 0 < state.position * 8 <= 77
+    net.fit(small(ROWS, LABELS), epochs=2, resume=True, **options)
+    whole.fit(small(ROWS, LABELS), epochs=2, **options)
+    assert_pairs_equal(net.parameters, whole.parameters)

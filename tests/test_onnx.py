@@ -1,0 +1,248 @@
+"""ONNX models, held against the format's own checker and against ONNX Runtime."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from xpnet import Activation, DeepNet
+from xpnet import onnx as exporter
+from xpnet.activations import ACTIVATIONS
+from xpnet.tables import Standardizer
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("softmax", 4)]
+
+
+def random_net(sizes, hidden="tanh", output="identity", *, scale=1.0, **options):
+    """A net with weights and biases that are not small."""
+    net = DeepNet(sizes, hidden, output, **{"backend": "numpy", "dtype": "float32", **options})
+    rng = np.random.default_rng(0)
+    net.parameters = [
+        (scale * rng.normal(size=W.shape), scale * rng.normal(size=b.shape))
+        for W, b in net.parameters
+    ]
+    return net
+
+
+def examples(m, n=5):
+    return (2 * np.random.default_rng(1).normal(size=(m, n))).astype(np.float32)
+
+
+@pytest.fixture
+def session(tmp_path):
+    """net -> a session of ONNX Runtime, after the checker has seen the model."""
+
+    def start(net, **options):
+        path = tmp_path / "net.onnx"
+        exporter.write(net, path, **options)
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    return start
+
+
+def run(session, X):
+    values = session.run(None, {"X": X})
+    return {output.name: value for output, value in zip(session.get_outputs(), values, strict=True)}
+
+
+@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+def test_it_computes_what_the_net_does(session, hidden, output, n_y):
+    net = random_net([5, 8, 6, n_y], hidden, output)
+    started = session(net)
+    for m in (1, 2, 5000):
+        X = examples(m)
+        found = run(started, X)
+        name = "Y" if output == "identity" else "probabilities"
+        assert list(found) == ([name] if output == "identity" else [name, "label"])
+        expected = net.predict_proba(X.T).T
+        assert (found[name].dtype, found[name].shape) == (np.float32, (m, n_y))
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-5)
+        if output != "identity":
+            labels = net.predict(X.T)
+            labels = labels if output == "softmax" else labels.T if n_y > 1 else labels[0]
+            assert (found["label"].dtype, found["label"].shape) == (np.int64, labels.shape)
+            near = np.abs(expected - 0.5) if output == "sigmoid" else -np.diff(np.sort(expected))
+            sure = np.abs(near[:, -1] if output == "softmax" else near.min(axis=1)) > 1e-5
+            np.testing.assert_array_equal(found["label"][sure], labels[sure])
+            assert sure.mean() > 0.99
+
+
+def test_an_activation_per_layer_and_none(session):
+    for sizes, hidden in (([5, 4, 4, 4, 2], ["relu", "identity", "elu"]), ([5, 2], "relu")):
+        net = random_net(sizes, hidden)
+        Y = run(session(net), examples(9))["Y"]
+        np.testing.assert_allclose(Y, net.predict(examples(9).T).T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
+@pytest.mark.parametrize("hidden", ACTIVATIONS)
+def test_large_numbers_stay_finite(session, hidden, output, n_y):
+    net = random_net([5, 8, n_y], hidden, output, scale=100.0)
+    (A, *_) = run(session(net), examples(100)).values()
+    np.testing.assert_allclose(A, net.predict_proba(examples(100).T).T, rtol=1e-4, atol=1e-5)
+    assert np.all(np.isfinite(A))
+
+
+def test_what_the_model_says_of_itself(session, tmp_path):
+    net = random_net([5, 4, 3], output="softmax")
+    net.data = {"target": "Größe", "classes": ["a", "b", "c"]}
+    started = session(net)
+    (X,) = started.get_inputs()
+    assert (X.name, X.type, X.shape) == ("X", "tensor(float)", ["m", 5])
+    assert [o.shape for o in started.get_outputs()] == [["m", 3], ["m"]]
+    said = started.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(text) for key, text in said.items()} == net.data
+    model = onnx.load(tmp_path / "net.onnx")
+    assert (model.producer_name, model.ir_version, model.opset_import[0].version) == (
+        "xpnet",
+        7,
+        13,
+    )
+    # Nothing but what the package onnx would write: every field is a known one.
+    assert model.SerializeToString() == (tmp_path / "net.onnx").read_bytes()
+
+
+def test_float64_is_rounded(session):
+    net = random_net([5, 8, 2], dtype="float64")
+    Y = run(session(net), examples(50))["Y"]
+    np.testing.assert_allclose(Y, net.predict(examples(50).T).T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_net_of_any_library(session, lib):
+    net = random_net([5, 8, 2], "elu", "softmax", **lib.options)
+    Y = run(session(net), examples(50))["probabilities"]
+    expected = net.predict_proba(lib.asarray(examples(50).T)).T
+    np.testing.assert_allclose(Y, lib.to_numpy(expected), rtol=1e-5, atol=1e-5)
+
+
+# -- raw features ------------------------------------------------------------------------
+def raw_columns(m=400):
+    """Seconds since 1970, a small one, one that is constant, and a large one."""
+    rng = np.random.default_rng(2)
+    columns = [rng.normal(1.7e9, 5e4, m), 1e-6 * rng.normal(size=m), np.full(m, 7.5),
+               rng.normal(-3e7, 2e3, m)]  # fmt: skip
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def standardizing(net, X):
+    inputs = Standardizer.fit(X)
+    net.tensors = {"input_mean": inputs.mean, "input_scale": inputs.scale}
+    return inputs.apply(X, np.float32)
+
+
+def test_raw_features_and_a_target_in_its_units(session):
+    X = raw_columns()
+    net = random_net([4, 8, 1], "relu")
+    Z = standardizing(net, X)
+    net.tensors |= {"target_mean": np.array([3e5]), "target_scale": np.array([0.25])}
+    expected = net.predict(Z.T).T.astype(np.float64) * 0.25 + 3e5
+    constant_no_more = X.copy()
+    constant_no_more[:, 2] = 1e4
+    started = session(net, raw=True)
+    for seen in (X, constant_no_more):
+        np.testing.assert_allclose(run(started, seen)["Y"], expected, atol=0.04)  # half a step
+    # To rounding, where the target's mean does not hide the rest:
+    net.tensors["target_mean"] = np.zeros(1)
+    Y = run(session(net, raw=True), X)["Y"]
+    np.testing.assert_allclose(Y, expected - 3e5, rtol=1e-5, atol=1e-5)
+    # Without raw the model is the net alone.
+    np.testing.assert_allclose(run(session(net), Z)["Y"], net.predict(Z.T).T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["Gänse", "", "c"],
+        [3, 1, -(2**40)],
+        [0.5, 2.5, 1e300],
+        ["no", "yes"],
+        [False, True],
+        None,
+    ],
+    ids=str,
+)
+def test_raw_labels_are_the_classes(session, classes):
+    X = raw_columns()
+    two = classes is not None and len(classes) == 2
+    net = random_net([4, 8, 1 if two else 3], "identity", "sigmoid" if two else "softmax")
+    Z = standardizing(net, X)
+    net.data = {"classes": classes}
+    numbers = np.ravel(net.predict(Z.T))
+    labels = run(session(net, raw=True), X)["label"]
+    assert labels.tolist() == [n if classes is None else classes[n] for n in numbers.tolist()]
+    assert len(set(numbers.tolist())) > 1
+    # Without raw there are numbers.
+    assert run(session(net), Z)["label"].tolist() == numbers.tolist()
+
+
+# -- what cannot be written --------------------------------------------------------------
+def test_own_activations(tmp_path):
+    own = Activation("relu", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
+    with pytest.raises(ValueError, match="'relu' is a function of yours"):
+        exporter.write(DeepNet([2, 3, 1], own), tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "raw=True takes 'input_mean'"),
+        ({"input_mean": np.ones(2)}, "raw=True takes 'input_scale'"),
+        ({"input_mean": np.ones(2), "input_scale": np.ones((2, 1))}, "expected \\(2,\\)"),
+        ({"input_mean": np.array([0, 1e300]), "input_scale": np.ones(2)}, "beyond float32"),
+        ({"input_mean": np.ones(2), "input_scale": np.array([1, 1e-300])}, "1 / input_scale"),
+        ({"input_mean": np.ones(2), "input_scale": np.ones(2), "target_scale": np.ones(1)},
+         "'target_mean'"),
+    ],
+)  # fmt: skip
+def test_raw_without_its_statistics(tmp_path, changes, said):
+    net = DeepNet([2, 3, 1], output="identity")
+    net.tensors = changes
+    with pytest.raises(ValueError, match=said):
+        exporter.write(net, tmp_path / "m.onnx", raw=True)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("classes", "said"), [(["a"], "1 classes for 2"), ([None, {}], "object")])
+def test_raw_with_classes_that_do_not_fit(tmp_path, classes, said):
+    net = DeepNet([1, 1])
+    net.tensors, net.data = (
+        {"input_mean": np.ones(1), "input_scale": np.ones(1)},
+        {"classes": classes},
+    )
+    with pytest.raises(ValueError, match=said):
+        exporter.write(net, tmp_path / "m.onnx", raw=True)
+
+
+def test_numbers_beyond_float32(tmp_path):
+    net = DeepNet([1, 1], dtype="float64")
+    net.parameters = [(np.full((1, 1), 1e39), np.zeros((1, 1)))]
+    with pytest.raises(ValueError, match="W of layer 1 holds a number beyond float32"):
+        exporter.write(net, tmp_path / "m.onnx")
+
+
+def test_too_large_a_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "_LIMIT", 500)
+    (tmp_path / "m.onnx").write_bytes(b"old")
+    with pytest.raises(ValueError, match="2 GiB"):
+        exporter.write(DeepNet([10, 20, 1]), tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == b"old"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        exporter.write(DeepNet([2, 3, 1]), tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["m.onnx"]
