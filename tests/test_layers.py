@@ -49,6 +49,7 @@ LAYERS = {
     "logs": "a line an epoch in a file",
     "progressbar": "a bar on a terminal, lines elsewhere",
     "callbacks": "early stopping, checkpoints, logs, the progress bar",
+    "plotting": "pictures of nets and of their training",
     "estimators": "the models behind scikit-learn's interface",
     "xpnet": "the public names",
     "gpu_check": "does this machine's GPU compute what it should, and how fast",

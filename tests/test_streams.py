@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.streams import filearray, stream
 from xpnet.streams import parquet as parquet_module
-from xpnet.streams import stream
 from xpnet.streams.held_out import Share
 from xpnet.streams.readahead import ReadAhead
+from xpnet.streams.reading import _spans
 from xpnet.streams.shuffle import Plan, even_bounds
 from xpnet.tables import Standardizer, detect_task
 
@@ -405,9 +407,18 @@ def test_shares_of_many_rows():
                 assert share.runs(start + i, start + i + 1, held) == [(rows[i], rows[i] + 1)]
 
 
+def test_short_runs_are_read_together_up_to_a_limit():
+    assert _spans([(0, 3), (5, 9), (90, 91), (92, 93)], 10) == [
+        [(0, 3), (5, 9)], [(90, 91), (92, 93)]]  # fmt: skip
+    spans = _spans([(i, i + 2) for i in range(0, 100, 10)], 10)
+    assert max(span[-1][1] - span[0][0] for span in spans) <= 40
+    assert _spans([(0, 1), (2, 3)], 0) == [[(0, 1)], [(2, 3)]]
+
+
 # -- statistics --------------------------------------------------------------------------
 COLUMNS = RNG.normal(size=(4000, 6)) * [1, 1e-5, 1e6, 1e300, 0, 1] + [0, 1, 1e7, 0, 0.1, -1e9]
 COLUMNS[:2000, 5] += 1e9  # far from the first block's mean
+COLUMNS = np.column_stack([COLUMNS, RNG.normal(size=4000) + 1e8])  # close together, far from 0
 
 
 @pytest.mark.parametrize("memory", [20_000, 1e6, 1e9])
@@ -418,7 +429,9 @@ def test_statistics_are_those_of_all_rows_at_once(memory):
     np.testing.assert_allclose(found.mean / expected.mean, 1.0, rtol=1e-9)
     np.testing.assert_allclose(found.scale[:4], expected.scale[:4], rtol=1e-9)
     assert (found.scale[4], found.mean[4]) == (0.0, 0.1)
-    np.testing.assert_allclose(found.scale[5], expected.scale[5], rtol=1e-9)
+    np.testing.assert_allclose(found.scale[5:], expected.scale[5:], rtol=1e-9)
+    assert abs(found.mean[6] - expected.mean[6]) <= np.spacing(1e8)
+    np.testing.assert_allclose(found.scale[6], (COLUMNS[:, 6] - 1e8).std(), rtol=1e-12)
     np.testing.assert_allclose([found.target_mean, found.target_scale], [y.mean, y.scale])
     assert (found.n, found.classes.tolist()) == (4000, [3, 4, 5, 6, 7, 8])
     assert found.task == detect_task(labels)
@@ -573,6 +586,20 @@ def test_bad_csv(line, said, tmp_path):
         stream(path, target="y")
     assert str(raised.value).count(str(path)) == 1
     assert "\n" not in str(raised.value)
+
+
+def test_a_csv_that_changes_after_it_was_opened(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "1,2\n" * 90_000)
+    source = stream(path, target="y", memory=1e6)
+    with path.open("r+b") as file:
+        file.seek(4 + 4 * 80_000)
+        file.write(b"x,2\n")
+    with pytest.raises(ValueError, match="line 80002, column 'a': 'x' is not a number"):
+        epoch_of(source)
+    path.write_text("a,y\n" + "11,2\n" * 90_000)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        epoch_of(source)
 
 
 def test_columns_and_files_that_do_not_exist(tmp_path):
@@ -804,6 +831,19 @@ def test_temporary_files_go_and_no_handle_stays(tmp_path):
         assert len(list(handles.iterdir())) == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_full_disk_says_what_was_written_where(kind, tmp_path, monkeypatch):
+    if kind == "npz":
+        path = save_both(tmp_path / "a.npz", np.savez_compressed, X=ROWS, y=NUMBERS)
+    else:
+        path = write_parquet(tmp_path / "a.parquet")
+    monkeypatch.setattr(filearray, "TemporaryFile", lambda **_: open("/dev/full", "wb+"))  # noqa: SIM115
+    with pytest.raises(OSError, match=r"No space left on device, unpacking .*folder=") as raised:
+        stream(path, target=None if kind == "npz" else "y", memory=MEMORY, folder=tmp_path)
+    assert str(path) in str(raised.value)
+
+
 # -- memory ------------------------------------------------------------------------------
 BIG = 400_000_000
 MEASURED = """
@@ -899,3 +939,16 @@ def test_a_full_file_of_two_gigabytes(kind, tmp_path):
         X[start : start + len(block)] = block
     del X
     assert measured(kind, path, memory=100e6) < 100e6
+
+
+# -- the guide ---------------------------------------------------------------------------
+def test_the_examples_of_the_guide_run(tmp_path, monkeypatch):
+    guide = Path(__file__).parents[1] / "docs" / "data.md"
+    examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+    assert len(examples) == 4
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for example in examples:
+        exec(compile(example, guide.name, "exec"), names)
+    assert names["history"].validation_accuracy[-1] > 0.8
+    assert len(names["predicted"]) == names["held_out"].n_examples == 4000

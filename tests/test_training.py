@@ -120,6 +120,13 @@ def test_divergence_in_the_middle_of_a_long_epoch_ends_it_there():
     assert_pairs_equal(net.parameters, before)
 
 
+def test_an_epoch_broken_off_is_not_finished_with_other_batches():
+    net = make_net()
+    net.fit(X, Y, epochs=3, callbacks=[StopAfter(20)], **MINI)
+    with pytest.raises(ValueError, match=r"update 32 of 41 in an epoch, which would have 21 now"):
+        net.fit(X, Y, epochs=3, resume=True, **MINI | {"batch_size": 10})
+
+
 # -- schedules ---------------------------------------------------------------------------
 def manual(schedule, epochs, resumed_at=None):
     """Gradient descent by hand, the rate of every update as the schedule's formula has it."""

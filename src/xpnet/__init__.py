@@ -3,12 +3,14 @@
 Start with ``DeepNet``, or a model of the notes: ``linear_regression``, ``logistic_regression``,
 ``shallow_net``, ``deep_net``. Optimisers: ``GradientDescent``, ``Momentum``, ``Adam``, ``AdamW``,
 ``RMSProp``; for functions of one vector ``lbfgs``. ``load`` reads a net back from its file,
-``backends`` tells what is installed here. With scikit-learn: ``MLPClassifier``, ``MLPRegressor``,
-``LogisticRegression``, ``LinearRegression``.
+``stream`` opens data that does not fit in memory, ``backends`` tells what is installed here. In
+modules of their own: ``schedules``, ``callbacks``, ``plotting``. With scikit-learn:
+``MLPClassifier``, ``MLPRegressor``, ``LogisticRegression``, ``LinearRegression``.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +115,9 @@ if find_spec("sklearn"):
 
 
 def __getattr__(name: str) -> Any:
-    # The estimators need scikit-learn, an extra: they are imported when first asked for.
-    if name not in _ESTIMATORS:
-        raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
-    from xpnet import estimators
-
-    return getattr(estimators, name)
+    # The estimators need scikit-learn, the pictures matplotlib: imported when first asked for.
+    if name in _ESTIMATORS:
+        return getattr(import_module("xpnet.estimators"), name)
+    if name == "plotting":
+        return import_module("xpnet.plotting")
+    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")

@@ -61,6 +61,7 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "epoch": state.epoch,
         "step": state.step,
         "position": state.position,
+        "steps_per_epoch": state.steps_per_epoch,
         "schedule": _without_arrays(state.schedule, "schedule", tensors, "the schedule's state"),
         "history": {"seconds": state.history.seconds, "data": state.history.data},
         "callbacks": callbacks,
@@ -92,6 +93,7 @@ def unpack(
     optimizer = _optimizer(config["optimizer"])
     moments = tuple(own[f"moment{i}"] for i in range(1, optimizer.n_moments + 1))
     epoch, step, position = (_count(config, name) for name in ("epoch", "step", "position"))
+    per_epoch = None if config["steps_per_epoch"] is None else _count(config, "steps_per_epoch")
     costs, weights = own["costs"], own["weights"]
     if not costs.shape == weights.shape == (position,):
         raise ValueError(f"its training state has costs {costs.shape} of {position} updates")
@@ -107,6 +109,7 @@ def unpack(
         epoch=epoch,
         step=step,
         position=position,
+        steps_per_epoch=per_epoch,
         costs=costs,
         weights=weights,
         history=history,

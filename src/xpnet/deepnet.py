@@ -25,7 +25,8 @@ from xpnet.checkpoint import pack, unpack
 from xpnet.engines import engine_for
 from xpnet.exceptions import ModelFileError
 from xpnet.fitdata import evaluator, fit_source, prefetches
-from xpnet.history import Callback, History
+from xpnet.history import History
+from xpnet.html import net_html
 from xpnet.initializers import initial_parameters
 from xpnet.losses import get_loss
 from xpnet.modelfile import load_model, save_model
@@ -38,6 +39,7 @@ from xpnet.streams import Stream
 from xpnet.training import Plan, Run, TrainingState
 
 _ADAM = Adam(1e-3)
+_DAMAGED = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class DeepNet(Placed):
@@ -167,6 +169,9 @@ class DeepNet(Placed):
             f"<{self.n_parameters:,} parameters, {where}>"
         )
 
+    def _repr_html_(self) -> str:
+        return net_html(self)
+
     # -- training ------------------------------------------------------------------------
     def fit(
         self,
@@ -179,7 +184,7 @@ class DeepNet(Placed):
         sample_weight: Array | None = None,
         l2: float = 0.0,
         validation: tuple[Array, Array] | Stream | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Any] = (),
         resume: bool = False,
         prefetch: bool | None = None,
         *,
@@ -472,11 +477,14 @@ def load(
         )
         net.parameters = model.parameters
         net.data, net.tensors = model.config.get("data", {}), model.tensors
-        if "training" in model.config:
-            training, n = model.config["training"], net.n_parameters
-            net._state, net.tensors = unpack(training, model.tensors, n)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise ModelFileError(f"{os.fspath(path)}: describes no net: {error!s:.200}") from error
+    if "training" in model.config:
+        try:
+            training = model.config["training"]
+            net._state, net.tensors = unpack(training, model.tensors, net.n_parameters)
+        except _DAMAGED as error:
+            raise ModelFileError(f"{os.fspath(path)}: {error!s:.200}") from error
     if is_auto(backend) and device is None:
         return net if dtype is None else net.with_dtype(dtype)
     return net.to("numpy" if is_auto(backend) else backend, device, dtype)

@@ -130,7 +130,9 @@ def _stream_source(
     first = Data(np.zeros((m, n_x), dtype), np.zeros((m, n_y), dtype), w)
     if net._room() is None:  # a GPU's engine moves host data itself
         first = _moved(net, first)
-    settings = {"seed": net.seed, "shuffle": bool(shuffle), "dtype": net._host().dtype}
+    host = net._host().dtype
+    settings = {"seed": net.seed, "shuffle": bool(shuffle), "dtype": host}
+    settings["extra"] = (n_y - 1) * np.dtype(host).itemsize  # one-hot rows, made of labels
     streamed = Streamed(source, batch_size, partial(_host_rows, net), **settings)
     return first, streamed, "streamed"
 

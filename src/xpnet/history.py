@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from xpnet.html import history_html
+
 
 @dataclass
 class History:
@@ -31,6 +33,9 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: float = 0.0
     data: str = "device"
+
+    def _repr_html_(self) -> str:
+        return history_html(self)
 
     def __add__(self, later: History) -> History:
         """This history and the one that went on from it."""

@@ -44,6 +44,8 @@ class TrainingState:
         Epochs finished and updates made, over all fits that were resumed.
     position : int
         Updates made of an epoch that was broken off.
+    steps_per_epoch : int or None
+        Of how many; None where that is unknown.
     costs, weights : ndarray (position,)
         The cost of each of these, and what it counts for in the epoch's cost.
     history : History
@@ -59,6 +61,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     position: int = 0
+    steps_per_epoch: int | None = None
     costs: np.ndarray = field(default_factory=lambda: np.empty(0))
     weights: np.ndarray = field(default_factory=lambda: np.empty(0))
     history: History = field(default_factory=History)
@@ -148,6 +151,12 @@ class Run:
         self.history = History()
         self.epoch = 0
         self.step, self.position = self.start.step, self.start.position
+        before, now = self.start.steps_per_epoch, source.steps_per_epoch
+        if self.position and None not in (before, now) and before != now:
+            raise ValueError(
+                f"the last fit was broken off after update {self.position} of {before} in an epoch, "
+                f"which would have {now} now: resume with the same data and batch_size"
+            )
         self.learning_rate = plan.optimizer.learning_rate
         self.schedule_state = dict(self.start.schedule)
         self._began = perf_counter()
@@ -314,6 +323,7 @@ class Run:
             self.start.epoch + self.epoch,
             self.step,
             self.position,
+            self.source.steps_per_epoch,
             costs,
             weights,
             self.start.history + self.fetch(),

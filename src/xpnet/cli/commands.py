@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
 import xpnet
-from xpnet.cli.info import info
+from xpnet.cli import bench, evaluate, export, info, predict, show
+from xpnet.cli.config import ConfiguredCommand
+from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.cli.output import tell
 from xpnet.cli.problem import UsageProblem
-from xpnet.cli.train import EXAMPLES, INTERRUPTED, train
+from xpnet.cli.settings import EXAMPLES, Settings
+from xpnet.cli.train import train
 
 # ClickException, the base of all that Typer tells a user: click's in older versions of Typer, a
 # private one in newer versions.
@@ -22,7 +27,7 @@ TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then the end."""
-    print(f"xpnet: error: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"error: {message}")
     sys.exit(code)
 
 
@@ -40,6 +45,7 @@ class Commands(TyperGroup):
     ) -> NoReturn:
         # Typer would not go below 50 columns.
         extra.setdefault("terminal_width", min(shutil.get_terminal_size().columns, 100) - 1)
+        extra.setdefault("obj", {"words": list(sys.argv[1:] if args is None else args)})
         # Not standalone: errors come out as exceptions and exit codes as the result, so that they
         # can be told in one line here.
         try:
@@ -49,25 +55,53 @@ class Commands(TyperGroup):
             see = f" (see {context.command_path} --help)" if context is not None else ""
             # "Value error" is how newer versions of Typer begin a message about a choice.
             message = error.format_message().replace("Value error, ", "").rstrip(".")
-            fail(message + see, error.exit_code)
-        except UsageProblem as error:
-            fail(f"Invalid value for '{error.option}': {error} (see xpnet train --help)", 2)
+            fail(message + _origin(error) + see, error.exit_code)
         except MemoryError as error:
             fail(f"out of memory. {error}", 1)
         except OSError as error:
             where = "" if error.filename is None else f"{error.filename}: "
             fail(where + (error.strerror or str(error)), 1)
-        except xpnet.DivergedError as error:
-            fail(f"{error}. No model was written", 1)
-        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
             fail(str(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageProblem as error:
+            see = f"(see xpnet {ctx.invoked_subcommand} --help)"
+            fail(f"Invalid value for '{error.option}': {error} {see}", 2)
         except KeyboardInterrupt:  # outside of the training, which has an answer of its own
             fail("interrupted", INTERRUPTED)
+
+
+def _origin(error: Any) -> str:
+    """Says so where a wrong value stands in a configuration file."""
+    context, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or param is None or not isinstance(context.obj, dict):
+        return ""
+    source = context.get_parameter_source(param.name)
+    in_file = source is not None and source.name == "DEFAULT_MAP"
+    return f", in {context.obj['config']}" if in_file and "config" in context.obj else ""
+
+
+def _train_command() -> Any:
+    """``train`` as Typer wants it: a function with an option for every field of ``Settings``."""
+
+    def command(context: typer.Context, **values: Any) -> None:
+        train(Settings(**values), (context.obj or {}).get("words", ()))
+
+    hints = get_type_hints(Settings, include_extras=True)
+    fields = inspect.signature(Settings).parameters.values()
+    parameters = [field.replace(annotation=hints[field.name], kind=field.KEYWORD_ONLY)
+                  for field in fields]  # fmt: skip
+    first = inspect.Parameter(
+        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+    )
+    command.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
+    command.__annotations__ = {"context": typer.Context, **hints}
+    command.__doc__ = train.__doc__
+    return command
 
 
 app = typer.Typer(
@@ -76,8 +110,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(epilog=EXAMPLES)(train)
-app.command()(info)
+app.command("train", cls=ConfiguredCommand, epilog=EXAMPLES)(_train_command())
+app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=show.EXAMPLES)(show.show)
+app.command(epilog=info.EXAMPLES)(info.info)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 
 
 def _version(wanted: bool) -> None:
@@ -94,6 +133,9 @@ def _version(wanted: bool) -> None:
   xpnet train                            handwritten digits, on NumPy
   xpnet train data.csv --target price    your own table
   xpnet train --backend torch            the same net on PyTorch
+  xpnet predict model.safetensors new.csv
+  xpnet evaluate model.safetensors test.csv
+  xpnet show model.safetensors           what is in a model file
   xpnet info                             which array libraries are here""",
 )
 def xpnet_command(

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
 
 import xpnet
-from xpnet.cli.display import Console
+from xpnet.cli import output
+from xpnet.cli.shared import Json
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet info
+  xpnet info --json
+
+Exit codes: 0 done; 2 wrong options."""
 
 
-def info() -> None:
+def info(
+    as_json: Json = False,
+) -> None:
     """List the array libraries found, their versions and devices.
 
     For each one that is missing, the line that installs it.
     """
-    console = Console()
-    console.line_of(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
     found = xpnet.backends()
+    if as_json:
+        versions = {"xpnet": xpnet.__version__, "python": platform.python_version()}
+        output.put_json(versions | {"backends": {n: asdict(b) for n, b in found.items()}})
+        return
+    console = output.Narrator()
+    console.line_of(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend", no_wrap=True)
     table.add_column("version", no_wrap=True)
@@ -41,3 +57,4 @@ def info() -> None:
             console.line_of(f"{backend.name}: not installed", style="yellow")
             # On a line of its own and never wrapped, so that it can be copied.
             console.line_of(f"  {backend.install}", wrap=False)
+    console.check()

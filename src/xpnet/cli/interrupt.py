@@ -1,4 +1,4 @@
-"""Ctrl-C while a net is trained: the epoch is finished first, so that nothing is lost."""
+"""Ctrl-C and other signals while a net is trained: the update is finished, so nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,35 +8,60 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-from xpnet.training import Progress
+from xpnet.history import Progress
+
+INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a program that Ctrl-C ended
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+if hasattr(signal, "SIGHUP"):  # the terminal has gone; not on Windows
+    NAMES[signal.SIGHUP] = "SIGHUP"
 
 
 class Interrupt:
-    """A callback for ``fit``: the first Ctrl-C ends the run after the epoch, the second at once.
+    """A callback for ``fit``: the first signal ends the run after the update, the second at once.
 
-    Use it as a context around ``fit``. Outside the main thread Ctrl-C is left alone, because
+    Use it as a context around ``fit``. Outside the main thread signals are left alone, because
     Python allows no handler there.
+
+    Attributes
+    ----------
+    signal : int or None
+        The first one that came.
     """
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
-        self.asked = False
+    def __init__(self, on_first: Callable[[str], None]) -> None:
+        self.signal: int | None = None
         self._on_first = on_first
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return NAMES.get(signal.Signals(self.signal or signal.SIGINT), "a signal")
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell reports it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            for number in NAMES:
+                # A shell starts background programs with Ctrl-C ignored, nohup with SIGHUP.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.signal is not None:
             raise KeyboardInterrupt
-        self.asked = True
-        self._on_first()
+        self.signal = number
+        self._on_first(NAMES[signal.Signals(number)])
+
+    def on_steps_end(self, net: Any, progress: Progress) -> bool:
+        return self.signal is not None
 
     def on_epoch_end(self, net: Any, progress: Progress) -> bool:
-        return self.asked
+        return self.signal is not None

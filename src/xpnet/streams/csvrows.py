@@ -72,9 +72,11 @@ class CsvRows:
             raw = file.read(int(self._offsets[j] - self._offsets[i]))
         first, rows = int(self._first[i]), int(self._first[j] - self._first[i])
         lines = StringIO(raw.decode("utf-8", "surrogateescape"), newline="").readlines()
+        before = int(self._before[i])
         if len(lines) == rows:  # a line each: only those that are wanted
-            lines, rows, first = lines[start - first : stop - first], stop - start, start
-        values = self._values(lines, int(self._before[i]), self._codes)
+            lines, before = lines[start - first : stop - first], before + start - first
+            rows, first = stop - start, start
+        values = self._values(lines, before, self._codes)
         if len(values) != rows:
             raise ValueError(f"{self.name}: changed while it was being read")
         return self._piece(values[start - first : stop - first])

@@ -10,9 +10,11 @@ import os
 import shutil
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from threading import Lock
 from typing import IO, Any
 from weakref import finalize
@@ -147,15 +149,11 @@ def _member(
             shape, by_columns, dtype = _header(member)
             offset = _content(path, info) + member.tell()
             return FileArray(label, path, offset, shape, dtype, by_columns)
-        file = temporary(folder)
-        try:
+        with temporary(path, folder) as file:
             shutil.copyfileobj(member, file, 2**20)
             file.seek(0)
             shape, by_columns, dtype = _header(file)
             return FileArray(label, file, file.tell(), shape, dtype, by_columns)
-        except BaseException:
-            file.close()
-            raise
 
 
 def _content(path: Path, info: ZipInfo) -> int:
@@ -176,6 +174,21 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def temporary(folder: Path | None) -> IO[bytes]:
-    """A file that nobody else sees and that vanishes with this process, however that ends."""
-    return TemporaryFile(prefix="xpnet-", dir=folder)
+@contextmanager
+def temporary(path: Path, folder: Path | None) -> Iterator[IO[bytes]]:
+    """A file to unpack ``path`` to; nobody else sees it, it goes with this process at the latest.
+
+    It stays open, unless there is an error; an OSError then says what was written where.
+    """
+    file = TemporaryFile(prefix="xpnet-", dir=folder)  # noqa: SIM115 - stays open
+    try:
+        yield file
+        file.flush()
+    except BaseException as error:
+        with suppress(OSError):  # what is not written yet cannot be
+            file.close()
+        if isinstance(error, OSError):
+            where = folder or gettempdir()
+            what = f"{error.strerror}, unpacking {path} to {where}: another folder= may have room"
+            raise OSError(error.errno, what) from None
+        raise

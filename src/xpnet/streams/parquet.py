@@ -42,7 +42,8 @@ def parquet_rows(path: Path, target: str | int | None, room: float, folder: Path
     elif find_spec("polars"):
         pieces, names, label = _by_polars(path, target, room)
     else:
-        raise ValueError(f"{path}: reading .parquet needs pyarrow: python -m pip install pyarrow")
+        install = 'python -m pip install "xpnet[parquet]"'
+        raise ValueError(f"{path}: reading .parquet needs pyarrow or polars: {install}")
     X, y = _unpacked(path, pieces, folder)
     return Sliced(X, y, str(path), names=names, target_name=label)
 
@@ -204,8 +205,7 @@ def _unpacked(path: Path, pieces: Iterator[Piece], folder: Path | None) -> tuple
     """All rows in temporary files, texts as numbers."""
     codes: dict[str, int] = {}
     n, text, X, y = 0, False, None, None
-    X_file, y_file = temporary(folder), temporary(folder)
-    try:
+    with temporary(path, folder) as X_file, temporary(path, folder) as y_file:
         for X, y in pieces:
             assert y is not None
             if y.dtype.kind == "U":
@@ -219,8 +219,4 @@ def _unpacked(path: Path, pieces: Iterator[Piece], folder: Path | None) -> tuple
             raise ValueError(f"{path}: no rows of data")
         values = FileArray(f"{path}, unpacked", X_file, 0, (n, X.shape[1]), X.dtype)
         labels: Any = FileArray(f"{path}, unpacked", y_file, 0, (n,), y.dtype)
-    except BaseException:
-        X_file.close()
-        y_file.close()
-        raise
     return values, Decoded(labels, np.asarray(list(codes))) if text else labels

@@ -43,7 +43,7 @@ class Preparation:
         ValueError
             A number is not finite, or too large for ``dtype``: row and column are named.
         """
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             if not all_finite(X, xp=np):
                 raise self._refusal(X, ~np.isfinite(X), where, "not a finite number")
             found = X if self.inputs is None else self.inputs.apply(X.astype(np.float64))

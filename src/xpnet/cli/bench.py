@@ -1,0 +1,218 @@
+"""``xpnet bench``: what each array library of this machine takes for a training step."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich import box
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from xpnet.bench.pictures import time_text
+from xpnet.bench.products import BY_DEFAULT
+from xpnet.bench.report import json_text, rows, save
+from xpnet.bench.results import HIDDEN, Results, Series, Settings
+from xpnet.bench.runner import run
+from xpnet.cli.display import Console
+from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.libraries import LIBRARIES
+
+_WIDE = 72  # columns from which there is room for all figures
+_BUSY = 0.4  # load of a core from which other programs disturb the clock
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet bench
+  xpnet bench --backends numpy,torch
+  xpnet bench --hidden 64,256,1024 --seconds 1
+  xpnet bench --batch-size 1024 --out big-batch
+  xpnet bench --json > machine.json
+
+The net is INPUTS-h-OUTPUTS with ReLU, float32, trained by Adam on made-up data that lie on the
+device. A step is timed through the public fit, whole epochs of minibatches at a time, with the cost
+of every step computed and read at the end of each. Between the epochs the step's five matrix
+products alone are timed, in the same library and without xpnet: no step can be faster than these,
+its floor. All figures are medians.
+
+The peak is the best rate of products seen on a device, by any library. A step counts as
+2 * batch * h * (2 * INPUTS + 3 * OUTPUTS) operations, those of its products.
+
+A device pays from N hidden units on if its step is faster than NumPy's on the CPU at N and at
+every larger number measured.
+
+Each library runs in a process of its own, on its default accelerator and on the CPU, with as many
+threads as it takes by itself: OMP_NUM_THREADS and the like are theirs to read.
+
+Files: bench.json has every time and the machine, bench.csv a row per net and device; time.svg and
+peak.svg are the pictures.
+
+Exit codes: 0 done; 1 a library failed or crashed, or one that was named is missing; 2 wrong
+options; 130 stopped by Ctrl-C, with what was measured saved."""
+
+
+def bench(
+    context: typer.Context,
+    backends: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="For example numpy,torch; all that work if left out."),
+    ] = None,
+    hidden: Annotated[
+        str, typer.Option(metavar="WIDTHS", help="Hidden units to measure.")
+    ] = ",".join(map(str, HIDDEN)),
+    batch_size: Annotated[int, typer.Option(metavar="M", min=1, help="Examples per step.")] = 128,
+    inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Features.")] = 784,
+    outputs: Annotated[int, typer.Option(metavar="N", min=1, help="Classes.")] = 10,
+    dtype: Annotated[
+        Literal["float32", "float64"],
+        typer.Option(metavar="TYPE", help="float32 or float64."),
+    ] = "float32",
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="Time for each net on each device, about.")
+    ] = 5.0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(
+        "xpnet-bench"
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON on stdout, and nothing else.")
+    ] = False,
+) -> None:
+    """Measure this machine: from how many hidden units on does a GPU pay?
+
+    Times a training step on every array library here, from 16 to 4096 hidden units: a table and
+    two pictures. It takes about a minute for each library.
+    """
+
+    def require(condition: bool, option: str, message: str) -> None:
+        if not condition:
+            raise typer.BadParameter(message, context, param_hint=f"'{option}'")
+
+    names = list(BY_DEFAULT)
+    if backends is not None:
+        names = list(dict.fromkeys(name.strip() for name in backends.split(",")))
+        for name in names:
+            known = f"{name!r} is not one of {', '.join(LIBRARIES)}"
+            require(name in LIBRARIES, "--backends", known)
+    require(0 < seconds < float("inf"), "--seconds", f"{seconds} is not a number above 0")
+    widths = _widths(hidden)
+    require(bool(widths), "--hidden", f"{hidden!r} is no list of widths such as 64,256")
+    require(not out.exists() or out.is_dir(), "--out", f"{out} is not a folder")
+    settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
+
+    folder = next(f for f in (out, *out.absolute().parents) if f.exists())
+    require(os.access(folder, os.W_OK), "--out", f"cannot write in the folder {folder}")
+    with _watching() as watch:
+        results = run(settings, names, required=backends is not None, watch=watch)
+    if as_json:
+        sys.stdout.write(json_text(results))
+    else:
+        _show(Console(), results)
+    _save(results, out, sys.stderr.write if as_json else sys.stdout.write)
+    for failure in results.failures:
+        print(f"xpnet: error: {failure}", file=sys.stderr)
+    if results.interrupted:
+        print("xpnet: stopped by Ctrl-C; the rest was not measured", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    if results.failures or not results.usable:
+        raise typer.Exit(1)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """In ascending order; none if one is no width."""
+    fields = [field.strip() for field in text.split(",")]
+    if not all(field.isascii() and field.isdecimal() and int(field) > 0 for field in fields):
+        return ()
+    return tuple(sorted({int(field) for field in fields}))
+
+
+def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
+    if not results.usable:
+        return  # and what an earlier run found stays
+    for path, replaced in save(results, out).items():
+        write(f"{path}{' (replaced)' if replaced else ''}\n")
+
+
+# -- while it runs -----------------------------------------------------------------------
+@contextmanager
+def _watching() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal, a line per library elsewhere, both on stderr."""
+    console = RichConsole(stderr=True, highlight=False, markup=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        told: set[str] = set()
+
+        def tell(what: str, done: int, total: int) -> None:
+            series = what.rpartition(": ")[0]
+            if total and series not in told:
+                told.add(series)
+                print(f"measuring {series}", file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    columns = BarColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )
+
+
+# -- the tables --------------------------------------------------------------------------
+def _show(console: Console, results: Results) -> None:
+    machine = results.machine
+    console.line_of(f"{results.settings}")
+    console.line_of(
+        f"{machine['processor']}, {machine['usable_cores']} cores; NumPy with {machine['blas']}"
+    )
+    load = machine.get("load", (0.0,))[0]
+    if load > _BUSY * machine["usable_cores"]:
+        console.line_of(f"Other programs were running (load {load:.1f}): take no figure as exact.")
+    for series in results.series:
+        console.print()
+        _show_series(console, results, series)
+    console.print()
+    for name, why in results.absent.items():
+        console.line_of(f"not measured: {name} ({why})", style="yellow")
+    for sentence in results.verdict():
+        console.line_of(sentence, style="bold")
+
+
+def _show_series(console: Console, results: Results, series: Series) -> None:
+    details = [series.version, series.hardware if series.accelerator else ""]
+    if series.threads:
+        details.append(f"{series.threads} thread{'s' if series.threads > 1 else ''}")
+    console.line_of(f"{series.label} ({', '.join(filter(None, details))})", style="cyan")
+    if series.measured:
+        console.print(_table(results, series, console))
+    for reason, widths in series.left_out.items():
+        listed = ", ".join(map(str, widths))
+        console.line_of(f"left out: {listed} hidden units ({reason})", style="yellow")
+
+
+def _table(results: Results, series: Series, console: Console) -> Table:
+    wide = console.width >= _WIDE
+    compared = wide and series is not results.reference and results.reference is not None
+    style = box.SIMPLE_HEAD if console.is_terminal and wide else None
+    table = Table(box=style, pad_edge=False, header_style="bold")
+    names = ["hidden", "step", *(["floor"] if wide else []), "/floor", "peak"]
+    names += ["predict/s"] if wide else []
+    for name in names + (["vs NumPy"] if compared else []):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows(results):
+        if (row["backend"], row["device"]) != (series.backend, series.device) or row["left_out"]:
+            continue
+        cells = [str(row["hidden"]), time_text(row["step_seconds"])]
+        cells += [time_text(row["floor_seconds"])] if wide else []
+        cells += [f"{row['step_over_floor']:.2f}", f"{100 * row['share_of_peak']:.0f} %"]
+        cells += [f"{row['predict_examples_per_second']:.3g}"] if wide else []
+        if compared:
+            ratio = row["times_as_fast_as_numpy"]
+            cells.append("" if ratio is None else f"{ratio:.2f} x")
+        table.add_row(*cells)
+    return table

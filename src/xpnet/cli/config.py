@@ -1,0 +1,134 @@
+"""Configuration files: the options of ``xpnet train`` in TOML, by their long names."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tomllib
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typer.core import TyperCommand
+
+import xpnet
+from xpnet.cli.problem import Problem, UsageProblem
+from xpnet.cli.recipe import Recipe
+from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
+
+NAME = "config.toml"  # in a run folder
+_LISTS = ("hidden", "dropout")  # may be written as arrays
+_NOT_HERE = ("config", "resume")
+
+
+class ConfiguredCommand(TyperCommand):
+    """A command whose options may come from a file: the command line wins over it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # The file must be known before any option gets its value, so the words are read twice.
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        path = given.get("config")
+        if path is None and given.get("resume") and given.get("run_dir"):
+            recorded = Path(given["run_dir"]) / NAME
+            path = recorded if recorded.is_file() else None
+        if path is not None:
+            ctx.default_map = read(Path(path))
+            ctx.obj = {**(ctx.obj or {}), "config": path}
+        return super().parse_args(ctx, args)
+
+
+def option(name: str) -> str:
+    """The long name of a field of ``Settings``: ``batch_size`` is batch-size."""
+    return "json" if name == "as_json" else name.replace("_", "-")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file says, by the names of the fields of ``Settings``.
+
+    Values are text, as on a command line, or true and false.
+
+    Raises
+    ------
+    UsageProblem
+        It is no TOML; or a key or the kind of a value fits no option. It names the file.
+    OSError
+        It cannot be read.
+    """
+    try:
+        said = tomllib.loads(path.read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise UsageProblem("--config", f"{path}: not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageProblem("--config", f"{path}: {error}") from None
+    names = {option(field.name): field.name for field in fields(Settings)}
+    for name in _NOT_HERE:
+        del names[name]
+    values = {}
+    for key, value in said.items():
+        if key not in names:
+            near = get_close_matches(key.replace("_", "-"), names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageProblem("--config", f"{path}: no option {key!r}{hint}")
+        values[names[key]] = _as_given(path, key, value)
+    return values
+
+
+def _as_given(path: Path, key: str, value: Any) -> Any:
+    flag = key in ("stream", "json")
+    if isinstance(value, bool) == flag and isinstance(value, bool | int | float | str):
+        return value if flag else str(value)
+    if isinstance(value, list) and key in _LISTS:
+        return ",".join(str(item) for item in value)
+    wanted = "true or false" if flag else "a number or text"
+    said = json.dumps(value, default=str)
+    raise UsageProblem("--config", f"{path}: {key} = {said}: expected {wanted}")
+
+
+def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
+    """With what was left to defaults, to the data and to the machine filled in."""
+    held_out = recipe.held_out
+    return replace(
+        settings,
+        data=None if settings.data is None else settings.data.resolve(),
+        task=problem.task,  # type: ignore[arg-type]
+        hidden=",".join(map(str, recipe.widths)) or None,
+        backend=net.backend.name,
+        lr=recipe.optimizer.learning_rate,
+        l2=recipe.l2,
+        validation=str(held_out.resolve() if isinstance(held_out, Path) else held_out),
+        stream=None if settings.data is None else problem.streamed,
+    )
+
+
+def written(settings: Settings, about: list[str]) -> str:
+    """A file that says the same as ``settings``, all but where the results go.
+
+    ``about`` are lines for its head, as comments.
+    """
+    versions = f"xpnet {xpnet.__version__}, Python {platform.python_version()}, " \
+               f"NumPy {np.__version__}, {platform.system()} {platform.machine()}"  # fmt: skip
+    lines = [
+        "# One run of xpnet train. The same again, bit for bit where the versions are the same:",
+        f"#   xpnet train --config {NAME} --run-dir ANOTHER",
+        f"# {versions}",
+        *(f"# {line}" for line in about),
+        "",
+    ]
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        if field.name not in ABOUT_THE_OUTPUT and value is not None:
+            lines.append(f"{option(field.name)} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    # A JSON string is a TOML string, but for DEL.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,95 @@
+"""``xpnet evaluate``: how well a model does on examples whose answers are known."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich import box
+from rich.table import Table
+
+from xpnet.cli import output
+from xpnet.cli.display import Console, results_table
+from xpnet.cli.problem import check_backend
+from xpnet.cli.rows import Wanted, blocks, encoder
+from xpnet.cli.scores import Tally, as_text
+from xpnet.cli.shared import Backend, DataFile, Device, Json, ModelFile
+from xpnet.cli.trained import Trained
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet evaluate model.safetensors test.csv
+  xpnet evaluate model.safetensors test.csv --target species
+  xpnet evaluate model.safetensors test.npz --json | jq .accuracy
+
+Data: as for xpnet predict, with a target column (y in a .npz file). The target has the name that it
+had in training unless --target says otherwise.
+
+The loss is the cross-entropy of the classes; of numbers, half the mean squared error of the
+standardised target. R² and RMSE are of the target in its own units. In the confusion matrix rows
+are the true classes and columns the predicted ones.
+
+Exit codes: 0 done; 1 the model, the data or the backend failed; 2 wrong options; 130 stopped by
+Ctrl-C."""
+
+
+def evaluate(
+    model: ModelFile,
+    data: DataFile,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column with the answers.")
+    ] = None,
+    backend: Backend = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a model's answers with the true ones."""
+    check_backend(backend)
+    trained = Trained.load(model, backend, device)
+    classes = trained.classes
+    tally = Tally(trained.net, None if classes is None else len(classes), trained.targets)
+    target = trained.target if target is None else target
+    wanted = Wanted(trained.features, target, encoder(classes))
+    for rows, y in blocks(data, wanted):
+        assert y is not None
+        tally.add(trained.columns(rows), trained.targets_of(y), y)
+    if tally.m == 0:
+        raise ValueError(f"{data}: no rows of data")
+    figures = {"loss": tally.loss, **tally.figures()}
+    if as_json:
+        result: dict[str, Any] = {"model": str(model), "data": str(data), "examples": tally.m}
+        result |= {name.replace("R²", "r2").lower(): value for name, value in figures.items()}
+        if classes is not None and tally.confusion is not None:
+            result |= {"classes": classes.tolist(), "confusion": tally.confusion.tolist()}
+        output.put_json(result)
+        return
+    console = output.Narrator()
+    console.print(results_table({"examples": f"{tally.m:,}", **as_text(figures)}))
+    if classes is not None and tally.confusion is not None:
+        _print_confusion(console, list(map(str, classes)), tally.confusion)
+    console.check()
+
+
+def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) -> None:
+    """As a table where the terminal is wide enough, else the pairs that are confused."""
+    title = "true class (rows) and predicted (columns)"
+    table = Table(box=box.SIMPLE, title=title, show_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for name, counts in zip(names, confusion, strict=True):
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    room = console.width if console.is_terminal else 1000
+    widths = [max(len(n), len(f"{c.max():,}")) for n, c in zip(names, confusion.T, strict=True)]
+    if max(map(len, names)) + sum(widths) + 2 * len(names) + 4 <= room:
+        console.width = room
+        console.print(table)
+        return
+    wrong = confusion - np.diag(np.diag(confusion))
+    console.line_of("most often taken for another class:")
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:10]:
+        i, j = np.unravel_index(flat, wrong.shape)
+        if wrong[i, j]:
+            console.line_of(f"  {names[i]} for {names[j]}: {wrong[i, j]:,}")

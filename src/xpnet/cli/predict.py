@@ -1,0 +1,57 @@
+"""``xpnet predict``: what a model says of new examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xpnet.cli import outfile
+from xpnet.cli.problem import UsageProblem, check_backend
+from xpnet.cli.rows import Wanted, blocks
+from xpnet.cli.shared import Backend, DataFile, Device, ModelFile
+from xpnet.cli.trained import Trained
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet predict model.safetensors new.csv
+  xpnet predict model.safetensors new.csv --proba | head
+  xpnet predict model.safetensors big.parquet --out answers.csv
+  xpnet predict model.safetensors X.npy --out y.npy --backend torch
+
+Data: .csv, .npy, .npz (array X) or .parquet, examples in rows, read a block at a time: it need not
+fit in memory. Features are standardised as they were in training. Columns go by their names, in
+any order; others, such as the target, are ignored. Columns without names are taken as they come.
+
+Answers are class names, or the target in its own units, in the order of the rows.
+
+Exit codes: 0 done; 1 the model, the data or the backend failed; 2 wrong options; 130 stopped by
+Ctrl-C. Nothing half-written stays behind."""
+
+
+def predict(
+    model: ModelFile,
+    data: DataFile,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A .csv or .npy file; stdout (CSV) if left out."),
+    ] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba", help="A probability for each class in place of the class.")
+    ] = False,
+    backend: Backend = "auto",
+    device: Device = None,
+) -> None:
+    """Apply a model to a file of examples."""
+    check_backend(backend)
+    outfile.check("--out", out, (".csv", ".npy"))
+    trained = Trained.load(model, backend, device)
+    if proba and trained.classes is None:
+        raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
+    columns = list(map(str, trained.classes)) if proba else [trained.target]  # type: ignore[arg-type]
+    answer = trained.probabilities if proba else trained.predict
+    with outfile.sink(out, columns) as sink:
+        for rows, _ in blocks(data, Wanted(trained.features, known=[trained.target])):
+            sink.put(answer(rows))

@@ -1,0 +1,84 @@
+"""What ``xpnet train`` says of its data, its progress and its result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xpnet.cli.problem import Problem
+from xpnet.cli.scores import as_text
+from xpnet.history import Progress
+
+
+def summary(problem: Problem) -> str:
+    """The data in one line."""
+    n_train, n_validation = len(problem.train), len(problem.validation or ())
+    kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
+    parts = f"{n_train:,} to train on, {n_validation:,} to validate"
+    how = ", streamed" if problem.streamed else ""
+    name = problem.fingerprint["name"]
+    return f"{name}: {len(problem.names):,} features, {kind}; {parts}{how}"
+
+
+def figures(problem: Problem, progress: Progress) -> dict[str, float]:
+    """What is shown after an epoch."""
+    cost = {} if progress.cost is None else {"cost": progress.cost}
+    return cost | problem.figures(progress.validation_cost, progress.validation_accuracy)
+
+
+def results(net: Any, problem: Problem) -> dict[str, Any]:
+    """Where and how long it was trained, and how well it does on each part."""
+    history = net.history
+    found: dict[str, Any] = {
+        "backend": net.backend.name,
+        "device": net.backend.device_name,
+        "dtype": net.backend.dtype_name,
+        "parameters": net.n_parameters,
+        "epochs": len(history.cost),
+        "seconds": history.seconds,
+        "cost": history.cost[-1] if history.cost else None,
+    }
+    for name, part in (("training", problem.train), ("validation", problem.validation)):
+        if part is not None:
+            found[name] = problem.scores(net, part)
+    return found
+
+
+def as_rows(found: dict[str, Any]) -> dict[str, str]:
+    """The results as names and text."""
+    rows = {name: str(found[name]) for name in ("backend", "device", "dtype")}
+    rows |= {
+        "parameters": f"{found['parameters']:,}",
+        "epochs": str(found["epochs"]),
+        "seconds": f"{found['seconds']:.2f}",
+    }
+    if found["cost"] is not None:
+        rows["cost"] = f"{found['cost']:.4g}"
+    for name in ("training", "validation"):
+        scores = as_text(found.get(name, {}))
+        rows |= {f"{name} {score}": text for score, text in scores.items()}
+    return rows
+
+
+def as_json(
+    found: dict[str, Any], net: Any, problem: Problem, model: Path, more: dict[str, Any]
+) -> dict[str, Any]:
+    """The results for scripts; R² is r2, RMSE is rmse."""
+    result: dict[str, Any] = {
+        "model": str(model),
+        "data": problem.fingerprint,
+        "task": problem.task,
+        "sizes": list(net.sizes),
+        **found,
+        **more,
+    }
+    for name in ("training", "validation"):
+        scores = found.get(name)
+        result[name] = scores and {k.replace("R²", "r2").lower(): v for k, v in scores.items()}
+    history = net.history
+    result["history"] = {
+        "cost": history.cost,
+        "validation_cost": history.validation_cost,
+        "validation_accuracy": history.validation_accuracy,
+    }
+    return result

@@ -1,0 +1,175 @@
+"""The options of ``xpnet train``, declared once.
+
+What the command line takes, what a configuration file may hold and what a run folder records all
+follow from the fields of ``Settings``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+# Where results go and how they are shown: no part of what is trained, so a run folder does not
+# record them.
+ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
+                              "as_json"})  # fmt: skip
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet train
+  xpnet train --model shallow --hidden 32 --optimizer gd --epochs 200
+  xpnet train iris.csv --target species --out iris.safetensors
+  xpnet train prices.csv --target price --model linear
+  xpnet train data.npz --backend torch --device cuda:0 --hidden 512,256
+  xpnet train big.parquet --target y --validation test.parquet
+  xpnet train --epochs 200 --schedule warmup:5+cosine --early-stopping 20
+  xpnet train --run-dir runs/1 --epochs 100
+  xpnet train --run-dir runs/1 --resume
+  xpnet train --config runs/1/config.toml --seed 1 --run-dir runs/2
+
+Data: a .npz file holds arrays X (m, n) and y (m,), examples in rows. In a .csv file every column
+but the target holds numbers; columns go by their names, or from 0 if there is no header. The same
+holds for .parquet and .npy. Features are standardised by the mean and standard deviation of the
+training part. A file too large for memory is streamed: it is read again for every epoch.
+
+Models: linear and logistic have no hidden layer, shallow has one (64 units), deep has two or more
+(128,64).
+
+Tasks: linear means regression and logistic classification. Otherwise auto takes text for classes,
+and whole numbers if there are few: 2 values, or up to 100 with 20 examples each on average. Two
+classes get a sigmoid output, more a softmax.
+
+Defaults: --lr is 0.1 for gd, 0.01 for momentum, else 0.001. Without hidden layers it is 0.01 for
+adam, adamw and rmsprop. --l2 is 0.001 with hidden layers, else 0.
+
+Schedules: constant, cosine[:EPOCHS], step:EVERY[:FACTOR], exponential:FACTOR, inverse[:POWER],
+plateau[:FACTOR[:PATIENCE]], warmup:EPOCHS[+SCHEDULE]. They multiply the learning rate.
+
+Configuration: a TOML file with the long names of options, such as batch-size = 64. Options on the
+command line win.
+
+Run folder: config.toml (all that the result depends on), log.csv, checkpoints, curve.svg if
+matplotlib is there, and model.safetensors. Training with its config.toml gives the same parameters
+to the last bit, and so does a run that was broken off and resumed.
+
+Exit codes: 0 done; 1 the data, the backend or the training failed; 2 wrong options; 130 stopped by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, with the model (and checkpoint) as it was after the last
+update saved. A second Ctrl-C stops at once."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One value for every option and argument of ``xpnet train``."""
+
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A .csv, .npz, .npy or .parquet file; the handwritten digits in the package if "
+            "left out.",
+            show_default=False,
+        ),
+    ] = None
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Label column: name or index.")
+    ] = None
+    task: Annotated[
+        Literal["auto", "classification", "regression"],
+        typer.Option(metavar="TASK", help="auto, classification or regression; see below."),
+    ] = "auto"
+    model: Annotated[
+        Literal["linear", "logistic", "shallow", "deep"],
+        typer.Option(metavar="MODEL", help="linear, logistic, shallow or deep; see below."),
+    ] = "deep"
+    hidden: Annotated[
+        str | None, typer.Option(metavar="WIDTHS", help="Hidden units, for example 256,128.")
+    ] = None
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="auto (NumPy), best (a GPU if any), or as xpnet info."),
+    ] = "auto"
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For example cpu or cuda:1.")
+    ] = None
+    dtype: Annotated[
+        Literal["float32", "float64"], typer.Option(metavar="TYPE", help="float32 or float64.")
+    ] = "float32"
+    epochs: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Passes over the training part; all, with --resume."),
+    ] = 50
+    batch_size: Annotated[str, typer.Option(metavar="M", help="Examples per update, or full.")] = (
+        "32"
+    )
+    optimizer: Annotated[
+        Literal["gd", "momentum", "adam", "adamw", "rmsprop"],
+        typer.Option(metavar="RULE", help="gd, momentum, adam, adamw or rmsprop."),
+    ] = "adam"
+    lr: Annotated[float | None, typer.Option(metavar="RATE", help="Learning rate; see below.")] = (
+        None
+    )
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the learning rate; see below.")
+    ] = "constant"
+    l2: Annotated[
+        float | None,
+        typer.Option(metavar="L", help="Adds L/2 * sum(W**2) to the cost; see below."),
+    ] = None
+    l1: Annotated[float, typer.Option(metavar="L", help="Adds L * sum|W| to the cost.")] = 0.0
+    dropout: Annotated[
+        str,
+        typer.Option(metavar="RATE", help="Share of hidden units left out, or one per layer: "
+                     "0.2,0.3."),
+    ] = "0"  # fmt: skip
+    clip_norm: Annotated[
+        float | None, typer.Option(metavar="C", help="Scales longer gradients down to this norm.")
+    ] = None
+    validation: Annotated[
+        str, typer.Option(metavar="SHARE|FILE", help="Share of the examples set aside, or a file.")
+    ] = "0.2"
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Stop after N epochs without a better validation "
+                     "cost, and keep the best."),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="For parts, first weights and batches.")
+    ] = 0
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Read DATA block by block; else as it fits."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the model goes.  [default: model.safetensors]"),
+    ] = None
+    run_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder for all of a run; see below.")
+    ] = None
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where checkpoints go: the last 3 are kept.")
+    ] = None
+    checkpoint_every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Epochs from one checkpoint to the next.")
+    ] = 1
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
+    ] = False
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Options from a .toml file; see below.")
+    ] = None
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A line an epoch: .csv or .jsonl.")
+    ] = None
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The learning curve: .svg, .png or .pdf."),
+    ] = None
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Results as one JSON object on stdout, all else on stderr."),
+    ] = False

@@ -1,0 +1,138 @@
+"""``xpnet show``: what is in a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+import xpnet
+from xpnet.cli import output
+from xpnet.cli.display import Console, results_table
+from xpnet.cli.rows import listed
+from xpnet.cli.shared import Json, ModelFile
+
+EXAMPLES = """Examples:
+
+\b
+  xpnet show model.safetensors
+  xpnet show run/checkpoints/epoch-000012.safetensors
+  xpnet show model.safetensors --json
+
+A checkpoint also has the state of training: optimiser, epochs, learning curve.
+
+Exit codes: 0 done; 1 the file cannot be read or is no model; 2 wrong options."""
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_ASCII = "_.-=*#"
+_CURVE = 40  # characters at most
+
+
+def show(
+    model: ModelFile,
+    as_json: Json = False,
+) -> None:
+    """Show a model: layers, data, classes, state of training."""
+    net = xpnet.load(model, backend="numpy")
+    if as_json:
+        output.put_json(_described(model, net))
+        return
+    console = output.Narrator()
+    dtype = net.backend.dtype
+    console.line_of(f"{model}: {net.n_parameters:,} parameters, {np.dtype(dtype or 'f4').name}")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("layer", "inputs", "units", "activation", "parameters"):
+        table.add_column(heading, justify="left" if heading == "activation" else "right")
+    for number, inputs, units, activation in _layers(net):
+        table.add_row(str(number), f"{inputs:,}", f"{units:,}", activation,
+                      f"{units * (inputs + 1):,}")  # fmt: skip
+    console.print(table)
+    rows = _data_rows(net.data)
+    if net.training_state is not None:
+        rows |= _training_rows(net.training_state, console)
+    if rows:
+        found = results_table(rows)
+        found.columns[1].justify = "left"  # words, not numbers
+        console.print(found)
+    console.check()
+
+
+def _layers(net: Any) -> list[tuple[int, int, int, str]]:
+    names = [activation.name for activation in net.hidden] + [net.output]
+    return [
+        (number, inputs, units, name)
+        for number, (inputs, units, name) in enumerate(
+            zip(net.sizes, net.sizes[1:], names, strict=False), 1
+        )
+    ]
+
+
+def _data_rows(data: dict[str, Any]) -> dict[str, str]:
+    rows = {name: str(data[name]) for name in ("task", "target") if data.get(name)}
+    for name in ("classes", "features"):
+        if data.get(name):
+            found = list(map(str, data[name]))
+            rows[name] = f"{len(found):,}: {listed(found)}"
+    return rows
+
+
+def _training_rows(state: Any, console: Console) -> dict[str, str]:
+    rows = {"optimizer": f"{type(state.optimizer).__name__}, {state.optimizer.learning_rate:g}"}
+    middle = f" and {state.position:,} updates" if state.position else ""
+    rows["trained"] = f"{state.epoch:,} epochs{middle}, {state.history.seconds:.1f} s"
+    for name in ("cost", "validation_cost", "validation_accuracy"):
+        values = getattr(state.history, name)
+        if values:
+            drawn = sparkline(values, _marks(console), min(_CURVE, max(8, console.width - 40)))
+            rows[name.replace("_", " ")] = f"{drawn} {values[0]:.3g} to {values[-1]:.3g}"
+    return rows
+
+
+def _marks(console: Console) -> str:
+    return _BLOCKS if console.encoding.lower().startswith("utf") else _ASCII
+
+
+def sparkline(values: list[float], marks: str = _BLOCKS, width: int = _CURVE) -> str:
+    """A curve in one line: the least value is the first mark, the greatest the last.
+
+    More values than ``width`` are averaged in groups.
+    """
+    groups = np.array_split(np.asarray(values, dtype=np.float64), min(width, len(values)))
+    heights = np.array([group.mean() for group in groups])
+    finite = heights[np.isfinite(heights)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
+    return "".join(
+        marks[round((height - low) * scale)] if np.isfinite(height) else "!" for height in heights
+    )
+
+
+def _described(path: Path, net: Any) -> dict[str, Any]:
+    state = net.training_state
+    result: dict[str, Any] = {
+        "model": str(path),
+        "sizes": list(net.sizes),
+        "hidden": [activation.name for activation in net.hidden],
+        "output": net.output,
+        "parameters": net.n_parameters,
+        "dtype": None if net.backend.dtype is None else net.backend.dtype_name,
+        "data": net.data,
+        "training": None,
+    }
+    if state is not None:
+        curves = {
+            name: list(getattr(state.history, name))
+            for name in ("cost", "validation_cost", "validation_accuracy")
+        }
+        result["training"] = {
+            "optimizer": type(state.optimizer).__name__,
+            "learning_rate": state.optimizer.learning_rate,
+            "epochs": state.epoch,
+            "position": state.position,
+            "updates": state.step,
+            "seconds": state.history.seconds,
+            "history": curves,
+        }
+    return result

@@ -1,0 +1,25 @@
+"""Pictures of nets, in the manner of scikit-learn's displays. They need matplotlib.
+
+A display is made by its ``from_...`` method, which draws it at once, into ``ax`` or into a new
+figure. It keeps what it shows as plain NumPy arrays; ``plot(ax)`` draws it again elsewhere. What
+was drawn is in ``ax_``, ``figure_`` and the other attributes that end in an underscore. Options of
+``plot`` may be given to ``from_...``.
+
+Nets and data may be of any array library. Without matplotlib, drawing is an ``ImportError``.
+"""
+
+from xpnet.plotting.confusion_matrix import ConfusionMatrixDisplay
+from xpnet.plotting.decision_boundary import DecisionBoundaryDisplay
+from xpnet.plotting.first_layer import FirstLayerDisplay
+from xpnet.plotting.graph import GraphDisplay
+from xpnet.plotting.learning_curve import LearningCurveDisplay
+from xpnet.plotting.weights import WeightsDisplay
+
+__all__ = [
+    "ConfusionMatrixDisplay",
+    "DecisionBoundaryDisplay",
+    "FirstLayerDisplay",
+    "GraphDisplay",
+    "LearningCurveDisplay",
+    "WeightsDisplay",
+]

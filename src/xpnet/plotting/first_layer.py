@@ -1,0 +1,139 @@
+"""``FirstLayerDisplay``: what each unit of the first layer looks for, as images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import to_numpy
+from xpnet.plotting.shared import axes_for
+
+
+@dataclass(eq=False)
+class FirstLayerDisplay:
+    """The rows of ``W[1]`` as images, in a grid: red for positive weights, blue for negative.
+
+    Make it with ``from_net``.
+
+    Attributes
+    ----------
+    images : ndarray (units, height, width)
+    units : ndarray of int (units,)
+        Which units these are.
+    n_units : int
+        How many the layer has.
+    ax_, figure_
+        What it was drawn on.
+    image_ : matplotlib AxesImage
+        All images, one pixel apart, in one masked array.
+    colorbar_ : matplotlib Colorbar
+    """
+
+    images: np.ndarray
+    units: np.ndarray
+    n_units: int
+    ax_: Any = field(init=False, repr=False)
+    figure_: Any = field(init=False, repr=False)
+    image_: Any = field(init=False, repr=False)
+    colorbar_: Any = field(init=False, repr=False)
+
+    @classmethod
+    def from_net(
+        cls,
+        net: Any,
+        shape: tuple[int, int],
+        *,
+        units: int | Iterable[int] = 64,
+        ax: Any = None,
+        **options: Any,
+    ) -> FirstLayerDisplay:
+        """Draws the weights of ``net``.
+
+        Parameters
+        ----------
+        shape : (height, width)
+            Of the images that the features are the pixels of, row by row.
+        units : int or list of int
+            The first so many units, or these, counted from 0.
+        ax : matplotlib axes, optional
+        **options
+            See ``plot``.
+
+        Raises
+        ------
+        ValueError
+            The net's inputs are not height * width, or there is no such unit.
+        """
+        W = to_numpy(net.parameters[0].W)  # (n_out, n_x)
+        n_out, n_x = W.shape
+        height, width = shape
+        if height * width != n_x:
+            raise ValueError(f"shape={height, width} has {height * width} pixels, X {n_x} features")
+        if isinstance(units, Iterable):
+            chosen = np.array([index(unit) for unit in units])
+        else:
+            chosen = np.arange(min(index(units), n_out))
+        if not len(chosen) or chosen.min() < 0 or chosen.max() >= n_out:
+            raise ValueError(f"units={units!r}: the first layer has units 0 to {n_out - 1}")
+        return cls(W[chosen].reshape(-1, height, width), chosen, n_out).plot(ax, **options)
+
+    def plot(
+        self, ax: Any = None, *, columns: int | None = None, vmax: float | None = None
+    ) -> FirstLayerDisplay:
+        """Draws.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        columns : int, optional
+            Images in a row; None: as many as fill the axes.
+        vmax : float, optional
+            Which weight has the strongest colour, the same on both sides of 0; None: the largest.
+
+        Raises
+        ------
+        ImportError
+            There is no matplotlib.
+        """
+        ax, figure = axes_for(ax)
+        n, height, width = self.images.shape
+        if columns is None:
+            box = ax.get_window_extent()
+            fits = np.sqrt(n * (height + 1) / (width + 1) * box.width / box.height)
+            # of about so many columns, those that leave the fewest places in the last row empty
+            about = range(max(round(0.8 * fits), 1), max(round(1.25 * fits), 1) + 1)
+            columns = min(about, key=lambda c: (-n % c, abs(c - fits)))
+        columns = min(max(columns, 1), n)
+        largest = float(np.abs(self.images).max()) if vmax is None else vmax
+        largest = largest or 1.0  # all weights 0: white
+        from matplotlib import colormaps
+
+        self.image_ = ax.imshow(
+            mosaic(self.images, columns),
+            cmap=colormaps["RdBu_r"].with_extremes(bad="0.8"),
+            vmin=-largest,
+            vmax=largest,
+            interpolation="nearest",
+        )
+        self.colorbar_ = figure.colorbar(self.image_, ax=ax, label="weight")
+        ax.set_axis_off()
+        ax.set_title(f"{n} of {self.n_units} units" if n < self.n_units else f"{n} units")
+        self.ax_, self.figure_ = ax, figure
+        return self
+
+
+def mosaic(images: np.ndarray, columns: int) -> np.ma.MaskedArray:
+    """Images (n, height, width) side by side, row by row, masked in between and around."""
+    n, height, width = images.shape
+    rows = -(-n // columns)
+    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
+    tiles[:n, :height, :width] = images
+    tiles = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    framed = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
+    framed[1:, 1:] = tiles.reshape(rows * (height + 1), columns * (width + 1))
+    return np.ma.masked_invalid(framed)

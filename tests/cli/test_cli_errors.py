@@ -1,0 +1,117 @@
+"""Errors of the command line: one line each, 2 for options and 1 for all else."""
+
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from cli_helpers import error, write_csv
+
+import xpnet
+
+
+# -- errors: one line, exit code 2 for options and 1 for all else ------------------------
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--hidden 3 --model linear", "'--hidden': a linear model has no hidden layer"),
+        ("--hidden 3 --model logistic", "'--hidden': a logistic model has no hidden layer"),
+        ("--hidden 3,4 --model shallow", "a shallow net has one hidden layer"),
+        ("--hidden 3,,4", "'3,,4' is no list of widths"),
+        ("--hidden 0", "'0' is no list of widths"),
+        ("--hidden -3", "'-3' is no list of widths"),
+        ("--epochs 0", "'--epochs'"),
+        ("--epochs many", "'--epochs'"),
+        ("--batch-size 0", "'--batch-size': '0'"),
+        ("--batch-size half", "'--batch-size': 'half'"),
+        ("--lr 0", "'--lr': 0.0"),
+        ("--lr nan", "'--lr': nan"),
+        ("--l2 -1", "'--l2': -1.0"),
+        ("--l2 inf", "'--l2': inf"),
+        ("--validation 1", "'--validation': 1.0"),
+        ("--validation nan", "'--validation': nan"),
+        ("--seed -1", "'--seed'"),
+        ("--model wide", "'wide' is not one of"),
+        ("--optimizer sgd", "'sgd' is not one of"),
+        ("--dtype float16", "'float16' is not one of"),
+        ("--backend tensorflow", "'tensorflow' is not one of auto, best, numpy"),
+        ("--task regression --model logistic", "logistic is for classification"),
+        ("--task classification --model linear", "linear is for regression"),
+        ("--target y", "'--target': the digits have their labels"),
+        ("--out nowhere/model", "'--out': there is no folder nowhere"),
+        ("--out .", "'--out': . is not a regular file"),
+        ("--width 3", "No such option"),
+        ("--target", "requires an argument"),
+        ("a.csv b.csv", "unexpected"),
+    ],
+)
+def test_usage_errors(run, here, options, said):
+    result = run(f"train {options}")
+    assert said in error(result, 2)
+    assert result.stdout == ""
+    assert os.listdir(here) == []
+
+
+def test_unknown_command(run):
+    assert "No such command 'fly'" in error(run("fly"), 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("none.csv --target y", "none.csv: No such file"),
+        ("none.npz", "none.npz: No such file"),
+        ("data.txt", "data.txt: none of .csv, .npy, .npz, .parquet, by its ending"),
+        ("blobs.csv", "the columns are a, b, c, side"),
+        ("blobs.csv --target y", "no column 'y'; the columns are a, b, c, side"),
+        ("blobs.csv --target a", "column 'side': 'left' is not a number"),
+        ("blobs.csv --target side --model linear", "holds text, not numbers; for classes use"),
+        ("blobs.csv --target side --task regression", "holds text, not numbers"),
+        ("ragged.csv --target y", "ragged.csv, line 3: 1 cell, but the header has 2"),
+        ("one.csv --target y", "one class only"),
+        ("one.csv --target y --task regression", "'y' is constant"),
+        ("truth.npz --task regression", "holds true and false, not numbers"),
+        ("names.csv --target y", "text with 150 distinct values in 150 rows: too many"),
+        ("numbers.csv --target y --model logistic", "for numbers use --task regression"),
+        ("--device cuda:7", "device='cuda:7'"),
+        ("--optimizer gd --lr 1e9", "training diverged in epoch"),
+        ("--optimizer gd --lr 1e9", "No model was written"),
+    ],
+)
+@pytest.mark.usefixtures("blobs")
+def test_data_errors(run, here, options, said):
+    (here / "ragged.csv").write_text("x,y\n1,2\n3\n")
+    (here / "one.csv").write_text("x,y\n1,2\n3,2\n5,2\n6,2\n7,2\n")
+    write_csv(here / "names.csv", np.ones((150, 1)), [f"n{i}" for i in range(150)], "x,y")
+    write_csv(here / "numbers.csv", np.ones((150, 1)), range(150), "x,y")
+    np.savez(here / "truth.npz", X=np.ones((9, 1)), y=np.arange(9) > 4)
+    assert said in error(run(f"train {options}"), 1)
+    assert not (here / "model.safetensors").exists()
+
+
+def test_missing_library(run, monkeypatch):
+    def select(*args, **kwargs):
+        raise xpnet.BackendUnavailable('CuPy is missing; pip install "xpnet[cuda12]"')
+
+    monkeypatch.setattr("xpnet.cli.train.DeepNet", select)
+    assert 'pip install "xpnet[cuda12]"' in error(run("train --backend cupy"), 1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(28, "No space left on device", "model"), "model: No space left on device"),
+        (OSError("odd"), "odd"),
+        (MemoryError("8 GiB"), "out of memory. 8 GiB"),
+        (RuntimeError("two\nlines"), "two lines"),
+    ],
+)
+def test_unexpected_failures_are_one_line(run, monkeypatch, raised, said):
+    def save_model(*args, **kwargs):
+        raise raised
+
+    monkeypatch.setattr("xpnet.deepnet.save_model", save_model)
+    assert error(run("train --epochs 1 --hidden 4"), 1) == said

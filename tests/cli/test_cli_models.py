@@ -1,0 +1,490 @@
+"""``xpnet predict``, ``evaluate``, ``show`` and ``export``: what is done with a model."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
+
+import xpnet
+from xpnet.cli.rows import CELLS
+from xpnet.cli.scores import Tally
+from xpnet.cli.show import sparkline
+from xpnet.tables import load_digits
+
+
+@pytest.fixture
+def sides(ok, blobs):
+    """A net for blobs.csv, three columns and two classes of text."""
+    ok("train blobs.csv --target side --epochs 10 --hidden 8 --lr 0.05 --out sides.model")
+    return blobs
+
+
+@pytest.fixture
+def numbers(ok, plane):
+    """A net for plane.npz, a regression."""
+    ok("train plane.npz --epochs 40 --hidden 16,8 --out numbers.model")
+    return plane
+
+
+def standardised(net, X):
+    scale = np.where(net.tensors["input_scale"] > 0, net.tensors["input_scale"], np.inf)
+    return ((X - net.tensors["input_mean"]) / scale).T.astype(np.float32)
+
+
+# -- predict -----------------------------------------------------------------------------
+def test_classes_by_name(ok, sides):
+    lines = ok("predict sides.model blobs.csv").splitlines()
+    assert lines[0] == "side"
+    assert lines[1:] == ["left"] * 60 + ["right"] * 60
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_columns_in_another_order_and_others_between(ok, here, sides, line_end):
+    expected = ok("predict sides.model blobs.csv --proba")
+    lines = ["name;c;b;a"] + [f'"x; ""{i}"" y";{c};{b};{a}' for i, (a, b, c) in enumerate(sides)]
+    (here / "other.csv").write_bytes(line_end.join(lines).encode())
+    assert ok("predict sides.model other.csv --proba") == expected
+
+
+def test_probabilities(ok, here, sides):
+    net = xpnet.load("sides.model")
+    lines = ok("predict sides.model blobs.csv --proba").splitlines()
+    assert lines[0] == "left,right"
+    P = np.array([line.split(",") for line in lines[1:]], dtype=np.float32)
+    expected = net.predict_proba(standardised(net, sides))[0]
+    np.testing.assert_allclose(P[:, 1], expected, rtol=1e-6)
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_numbers_in_units_of_the_target(ok, here, numbers):
+    X, _ = numbers
+    net = xpnet.load("numbers.model")
+    Z = net.predict(standardised(net, X))[0]
+    expected = net.tensors["target_mean"] + net.tensors["target_scale"] * Z
+    lines = ok("predict numbers.model plane.npz").splitlines()
+    assert lines[0] == "y"
+    np.testing.assert_allclose(np.array(lines[1:], dtype=float), expected, rtol=1e-5)
+
+
+def test_every_kind_of_file_has_the_same_answers(ok, here, numbers):
+    X, _ = numbers
+    expected = ok("predict numbers.model plane.npz")
+    np.save("rows.npy", X)
+    np.save("columns.npy", np.asfortranarray(X))
+    np.savez_compressed("packed.npz", X=np.asfortranarray(X))
+    np.savetxt("bare.csv", X, delimiter=",", fmt="%.17g")
+    for name in ("rows.npy", "columns.npy", "packed.npz", "bare.csv"):
+        assert ok(f"predict numbers.model {name}") == expected
+
+
+@pytest.mark.parametrize("reader", ["pyarrow", "polars"])
+def test_parquet(ok, here, sides, monkeypatch, reader):
+    library = pytest.importorskip("pyarrow" if reader == "pyarrow" else "polars")
+    columns = {"c": sides[:, 2], "side": ["?"] * 120, "a": sides[:, 0], "b": sides[:, 1]}
+    if reader == "pyarrow":
+        pytest.importorskip("pyarrow.parquet").write_table(library.table(columns), "x.parquet")
+    else:
+        library.DataFrame(columns).write_parquet("x.parquet")
+        monkeypatch.setattr(
+            "xpnet.cli.arrayrows.find_spec", lambda name: None if name == "pyarrow" else True
+        )
+    assert ok("predict sides.model x.parquet") == ok("predict sides.model blobs.csv")
+
+
+def test_files_of_answers(ok, here, sides):
+    assert ok("predict sides.model blobs.csv --out a.csv") == ""
+    ok("predict sides.model blobs.csv --out a.npy")
+    ok("predict sides.model blobs.csv --proba --out p.npy")
+    labels = (here / "a.csv").read_text().splitlines()[1:]
+    assert np.load("a.npy").tolist() == labels
+    assert np.load("p.npy").shape == (120, 2)
+    assert np.load("p.npy", mmap_mode="r").dtype == np.float32
+    assert not list(here.glob(".*"))
+
+
+def test_more_rows_than_a_block(ok, here, numbers, monkeypatch):
+    X, _ = numbers
+    expected = ok("predict numbers.model plane.npz").splitlines()
+    monkeypatch.setattr("xpnet.cli.rows.CELLS", 14)  # 7 rows
+    write_csv(here / "x.csv", X, ["?"] * 200, "0,1,y")
+    np.save("x.npy", X)
+    for name in ("x.csv", "x.npy", "plane.npz"):
+        found = ok(f"predict numbers.model {name}").splitlines()
+        # A product of few rows may round otherwise.
+        np.testing.assert_allclose(
+            np.array(found[1:], float), np.array(expected[1:], float), rtol=1e-5
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_file_larger_than_the_memory(ok, here, numbers):
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(CELLS // 2, 2)).astype(np.float32)
+    with open("big.npy", "wb") as file:  # 200 MB
+        shape = (100 * len(block), 2)
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
+        for _ in range(100):
+            file.write(block.tobytes())
+    code = (
+        "import re, sys, xpnet.cli\n"
+        "try: xpnet.cli.main(['predict', 'numbers.model', 'big.npy', '--out', 'y.npy'])\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) // 1024)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=utf8())
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 160  # MB, of which Python and NumPy take about 60
+    assert len(np.load("y.npy", mmap_mode="r")) == shape[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "a,b,side\n1,2,left\n",
+            "x.csv: no column 'c'; the model takes a, b, c; it has a, b, side",
+        ),
+        ("a,a,b,c\n1,2,3,4\n", "2 columns are named 'a'"),
+        ("1,2\n3,4\n", "no column 'a' (and 2 more are missing)"),
+        ("a,b,c\n1,2,3\n1,x,3\n", "x.csv, line 3, column 'b': 'x' is not a number"),
+        ("a,b,c\n1,2,3\n\n1,2,\n", "x.csv, line 4, column 'c': empty"),
+        ("a,b,c\n1,2,3\n1,2,nan\n", "x.csv, line 3, column 'c': nan is not finite"),
+        ("a,b,c\n1,2,3\n1,2\n", "x.csv, line 3: 2 cells, but the first line has 3"),
+        ("a,b,c\n1,2,3\n1,2,3,4\n", "x.csv, line 3: 4 cells, but the first line has 3"),
+        ('a,b,c\n1,2,3\n1,2,"3\n', "line 3: a quotation mark is never closed"),
+        ("", "x.csv: the file is empty"),
+    ],
+)
+def test_bad_rows(run, here, sides, content, said):
+    (here / "x.csv").write_text(content)
+    result = run("predict sides.model x.csv")
+    assert said in error(result, 1)
+    assert result.stdout == ""
+    assert said in error(run("predict sides.model x.csv --out y.csv"), 1)
+    assert not (here / "y.csv").exists()
+
+
+def test_the_row_that_holds_nan(run, here, numbers):
+    X, _ = numbers
+    X = np.tile(X, (20_000, 1))  # 4,000,000 rows
+    X[3_000_000, 1] = np.nan
+    np.save("x.npy", X)
+    said = error(run("predict numbers.model x.npy --out y.npy"), 1)
+    assert said.startswith("x.npy, row 3,000,000 (from 0), column '1': nan is not")
+    assert not (here / "y.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("predict none.model blobs.csv", 1, "none.model: No such file"),
+        ("predict blobs.csv blobs.csv", 1, "not a safetensors file"),
+        ("predict sides.model none.csv", 1, "none.csv: No such file"),
+        ("predict sides.model notes.txt", 1, "none of .csv, .npy, .npz, .parquet"),
+        ("predict sides.model blobs.csv --out y.txt", 2, "'--out': y.txt ends in none of"),
+        ("predict sides.model blobs.csv --out no/y.csv", 2, "'--out': there is no folder no"),
+        ("predict sides.model blobs.csv --backend tensor", 2, "'tensor' is not one of"),
+        ("predict sides.model cut.npz", 1, "cut.npz: "),
+        ("predict sides.model vector.npy", 1, "vector.npy: must hold real numbers (m, n)"),
+        ("predict sides.model wide.npy", 1, "wide.npy: no column 'a'"),
+        ("evaluate sides.model blobs.csv --target q", 1, "no column 'q'"),
+        ("evaluate sides.model new.csv", 1, "line 3, column 'side': 'up' is no class of the model"),
+        ("show blobs.csv", 1, "blobs.csv: not a safetensors file"),
+        ("export sides.model x.h5", 2, "'OUT': x.h5 ends in none of .onnx, .pt"),
+    ],
+)
+@pytest.mark.usefixtures("sides")
+def test_errors(run, here, words, code, said):
+    (here / "notes.txt").write_text("?")
+    np.savez(here / "whole.npz", X=np.ones((99, 3)))
+    (here / "cut.npz").write_bytes((here / "whole.npz").read_bytes()[:700])
+    np.save(here / "vector.npy", np.ones(3))
+    np.save(here / "wide.npy", np.ones((3, 7)))
+    (here / "new.csv").write_text("a,b,c,side\n1,2,3,left\n1,2,3,up\n")
+    assert said in error(run(words), code)
+
+
+def test_parquet_that_cannot_be_used(run, here, sides, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"a": [1.0], "b": ["x"], "c": [1.0]}), "text.parquet")
+    parquet.write_table(arrow.table({"a": [1, 2], "b": [1, None], "c": [1, 2]}), "gap.parquet")
+    (here / "no.parquet").write_text("?")
+    for name, said in (
+        ("text", "text.parquet: column 'b' holds"),
+        ("gap", "gap.parquet, row 1 (from 0), column 'b': nan is not a finite number"),
+        ("no", "no.parquet: not a .parquet file"),
+        ("none", "none.parquet: No such file"),
+    ):
+        assert said in error(run(f"predict sides.model {name}.parquet"), 1)
+    pytest.importorskip("polars")
+    monkeypatch.setattr("xpnet.cli.arrayrows.find_spec", lambda name: name == "polars" or None)
+    assert "no.parquet: not a .parquet file" in error(run("predict sides.model no.parquet"), 1)
+    monkeypatch.setattr("xpnet.cli.arrayrows.find_spec", lambda name: None)
+    assert "needs pyarrow or polars" in error(run("predict sides.model gap.parquet"), 1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"Z": np.ones((3, 3))}, "x.npz: it needs X; it holds Z"),
+        ({"X": np.ones(3)}, "x.npz: X must be (m, n) and y (m,); found (3,)"),
+        ({"X": np.array([["x"] * 3])}, "x.npz: X holds <U1, not real numbers"),
+        ({"X": np.ones((3, 3), complex)}, "x.npz: X holds complex128, not real numbers"),
+    ],
+)
+def test_archives_that_cannot_be_used(run, here, sides, arrays, said):
+    np.savez("x.npz", **arrays)
+    assert said in error(run("predict sides.model x.npz"), 1)
+
+
+def test_an_array_that_is_cut_off(run, here, sides):
+    np.save("x.npy", np.ones((99, 3)))
+    content = (here / "x.npy").read_bytes()
+    not_one = "x.npy: not a .npy file of numbers"
+    for length, said in ((1000, "x.npy is truncated"), (50, not_one), (0, not_one)):
+        (here / "x.npy").write_bytes(content[:length])
+        assert said in error(run("predict sides.model x.npy --out y.csv"), 1)
+        assert not (here / "y.csv").exists()
+
+
+def test_an_empty_array(ok, run, here, sides):
+    np.save("x.npy", np.ones((0, 3)))
+    assert ok("predict sides.model x.npy") == "side\n"
+    ok("predict sides.model x.npy --out y.npy")
+    assert np.load("y.npy").shape == (0,)
+    np.savez("x.npz", X=np.ones((0, 3)), y=np.ones(0))
+    assert "x.npz: no rows of data" in error(run("evaluate sides.model x.npz"), 1)
+
+
+@pytest.mark.parametrize(("sizes", "output"), [([2, 3, 1], "identity"), ([2, 1], "sigmoid"),
+                                               ([2, 4], "softmax")])  # fmt: skip
+def test_a_net_that_was_saved_from_python(ok, here, sizes, output):
+    """It knows no columns, no classes and no statistics: data goes in as it is."""
+    net = xpnet.DeepNet(sizes, output=output, backend="numpy", dtype="float32")
+    net.save("own.model")
+    X = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    expected = net.predict(X.T).reshape(-1)
+    np.savez("x.npz", X=X, y=expected)
+    found = np.array(ok("predict own.model x.npz").split()[1:], dtype=float)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    result = json.loads(ok("evaluate own.model x.npz --json"))
+    assert result.get("accuracy", result.get("r2")) == pytest.approx(1)
+    if output != "identity":
+        pytest.importorskip("onnxruntime")
+    ok("export own.model own.onnx")
+
+
+def test_nets_that_have_no_one_answer(run, here):
+    for output in ("sigmoid", "identity"):
+        xpnet.DeepNet([2, 3], output=output).save("many.model")
+        said = error(run("predict many.model x.npz"), 1)
+        assert said == "many.model: a net with 3 answers per example; use xpnet.load in Python"
+
+
+@pytest.mark.parametrize(
+    ("data", "tensors"),
+    [
+        ({"features": ["a"]}, {}),
+        ({"classes": [1, 2, 3]}, {}),
+        ({}, {"input_mean": np.zeros(2)}),
+        ({}, {"input_mean": np.zeros(3), "input_scale": np.zeros(3)}),
+    ],
+)
+def test_what_does_not_fit_the_net(run, here, data, tensors):
+    xpnet.DeepNet([2, 1]).save("odd.model", data, tensors)
+    said = error(run("predict odd.model x.npz"), 1)
+    assert said.startswith("odd.model: what it says of the data is damaged")
+
+
+def test_probabilities_of_numbers(run, numbers):
+    assert "'--proba': numbers.model predicts numbers" in error(
+        run("predict numbers.model plane.npz --proba"), 2
+    )
+
+
+@pytest.mark.skipif(WINDOWS, reason="Windows has other errors for a closed pipe")
+def test_predictions_into_head(ok, here, numbers):
+    np.save("x.npy", np.tile(numbers[0], (5000, 1)))
+    words = command("predict", "numbers.model", "x.npy")
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=utf8()
+    ) as running:
+        assert running.stdout.readline() == b"y\n"
+        running.stdout.close()
+        errors = running.stderr.read()
+    assert (running.returncode, errors) == (0, b"")
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+@pytest.mark.parametrize("words", ["predict numbers.model plane.npz", "show numbers.model",
+                                   "evaluate numbers.model plane.npz --json"])  # fmt: skip
+def test_a_full_disk_behind_stdout(ok, here, numbers, words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(*words.split()),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=utf8(),
+        )
+    assert done.returncode == 1
+    assert done.stderr == "xpnet: error: stdout: No space left on device\n"
+
+
+# -- evaluate ----------------------------------------------------------------------------
+def test_evaluation_of_classes(ok, here, sides):
+    output = ok("evaluate sides.model blobs.csv")
+    assert rows(output)["accuracy"] == "1.0000"
+    assert re.search(r"^ *left +60 +0 *$\n^ *right +0 +60 *$", output, re.M), output
+    net = xpnet.load("sides.model")
+    y = np.repeat([0, 1], 60)
+    expected = net.cost(standardised(net, sides), y)
+    found = json.loads(ok("evaluate sides.model blobs.csv --json"))
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["confusion"] == [[60, 0], [0, 60]]
+    assert (found["accuracy"], found["examples"]) == (1.0, 120)
+
+
+def test_evaluation_in_blocks_is_that_of_all_at_once(ok, here, numbers, monkeypatch):
+    whole = json.loads(ok("evaluate numbers.model plane.npz --json"))
+    monkeypatch.setattr("xpnet.cli.rows.CELLS", 14)
+    parts = json.loads(ok("evaluate numbers.model plane.npz --json"))
+    for name in ("loss", "r2", "rmse"):
+        assert parts[name] == pytest.approx(whole[name], rel=1e-4)
+    y = numbers[1]
+    answers = np.array(ok("predict numbers.model plane.npz").split()[1:], dtype=float)
+    assert whole["rmse"] == pytest.approx(np.sqrt(np.mean((answers - y) ** 2)), rel=1e-4)
+    assert whole["r2"] == pytest.approx(1 - np.mean((answers - y) ** 2) / np.var(y), rel=1e-4)
+
+
+def test_evaluation_of_digits_in_forty_columns(ok, here, monkeypatch):
+    ok("train --epochs 2 --hidden 8")
+    X, y = load_digits()
+    np.savez("digits.npz", X=X, y=y)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    output = ok("evaluate model.safetensors digits.npz")
+    assert "most often taken for another class" in output
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines())) <= 40
+
+
+def test_the_target_under_another_name(ok, here, sides):
+    (here / "x.csv").write_text("truth,a,b,c\nleft,-3,-3,7\nright,3,3,7\nright,-3,-3,7\n")
+    found = json.loads(ok("evaluate sides.model x.csv --target truth --json"))
+    assert found["confusion"] == [[1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("target", ["0", "-4"])
+def test_the_target_by_its_index(ok, here, sides, target):
+    (here / "x.csv").write_text("truth,a,b,c\nleft,-3,-3,7\nright,3,3,7\n")
+    (here / "y.csv").write_text("left,-3,-3,7\nright,3,3,7\n")
+    for name in ("x.csv", "y.csv"):
+        found = json.loads(ok(f"evaluate sides.model {name} --target {target} --json"))
+        assert found["confusion"] == [[1, 0], [0, 1]]
+
+
+def test_labels_that_are_numbers_or_truths(ok, here):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2))
+    np.savez("t.npz", X=X, y=X[:, 0] > 0)
+    ok("train t.npz --epochs 2 --hidden 4")
+    write_csv(here / "t.csv", X, (X[:, 0] > 0).tolist(), "0,1,y")
+    text = ok("evaluate model.safetensors t.csv --json").replace("t.csv", "t.npz")
+    assert text == ok("evaluate model.safetensors t.npz --json")
+
+
+def test_a_constant_target_has_no_r2(plane):
+    net = xpnet.DeepNet([2, 1], output="identity", dtype="float32")
+    tally = Tally(net, None, None)
+    tally.add(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32), np.ones(3))
+    assert np.isnan(tally.figures()["R²"])
+
+
+# -- show --------------------------------------------------------------------------------
+def test_show(ok, here, sides):
+    output = ok("show sides.model")
+    assert "sides.model: 41 parameters, float32" in output
+    assert re.search(r"1 +3 +8 +relu +32 *$", output, re.M)
+    assert re.search(r"2 +8 +1 +sigmoid +9 *$", output, re.M)
+    assert "2: left, right" in output
+    found = json.loads(ok("show sides.model --json"))
+    assert found["sizes"] == [3, 8, 1]
+    assert found["data"]["features"] == ["a", "b", "c"]
+    assert found["training"] is None
+
+
+def test_show_a_checkpoint(ok, here, blobs):
+    ok("train blobs.csv --target side --epochs 5 --hidden 8 --checkpoint-dir ck")
+    output = ok("show ck/epoch-000005.safetensors")
+    assert "Adam, 0.001" in output
+    assert re.search(r"trained +│ +5 epochs", output)
+    assert re.search(r"cost +│ +█[▁▂▃▄▅▆▇█]{3}▁ ", output)
+    found = json.loads(ok("show ck/epoch-000005.safetensors --json"))
+    assert len(found["training"]["history"]["validation_cost"]) == 5
+
+
+def test_show_a_net_that_was_saved_from_python(ok, here):
+    xpnet.DeepNet([2, 3, 1], output="identity").save("own.model")
+    assert "own.model: 13 parameters" in ok("show own.model")
+
+
+def test_show_on_what_is_no_utf8(ok, here, blobs):
+    ok("train blobs.csv --target side --epochs 3 --hidden 8 --checkpoint-dir ck")
+    done = program("show", "ck/epoch-000003.safetensors",
+                   env={"PYTHONIOENCODING": "ascii"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| +[_.=*#-]{3} ", done.stdout)
+
+
+def test_sparkline():
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([1.0, 1.0]) == "▁▁"
+    assert sparkline([0.0, float("nan"), 7.0]) == "▁!█"
+    assert sparkline(list(range(1000)), "ab", 4) == "aabb"
+
+
+# -- export ------------------------------------------------------------------------------
+def test_onnx_of_raw_features(ok, here, sides):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert ok("export sides.model sides.onnx") == "sides.onnx takes 3 features as they are\n"
+    session = onnxruntime.InferenceSession("sides.onnx")
+    label, P = session.run(["label", "probabilities"], {"X": sides.astype(np.float32)})
+    assert label.tolist() == ok("predict sides.model blobs.csv").split()[1:]
+    net = xpnet.load("sides.model")
+    ok("export sides.model core.onnx --standardized")
+    core = onnxruntime.InferenceSession("core.onnx")
+    (again,) = core.run(["probabilities"], {"X": standardised(net, sides).T})
+    np.testing.assert_allclose(P, again, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["sides", "numbers"])
+def test_torch_of_raw_features(ok, here, request, model):
+    torch = pytest.importorskip("torch")
+    data = request.getfixturevalue(model)
+    X = data if model == "sides" else data[0]
+    ok(f"export {model}.model x.pt")
+    module = torch.load("x.pt", weights_only=False)
+    with torch.no_grad():
+        found = module(torch.tensor(X, dtype=torch.float32)).numpy()
+    name, proba = ("blobs.csv", " --proba") if model == "sides" else ("plane.npz", "")
+    lines = ok(f"predict {model}.model {name}{proba}").splitlines()[1:]
+    expected = np.array([line.split(",")[-1] for line in lines], dtype=float)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_export_without_pytorch(run, sides, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert 'pip install "xpnet[torch]"' in error(run("export sides.model x.pt"), 1)

@@ -1,0 +1,549 @@
+"""Long runs: configuration files, run folders, checkpoints, logs, and going on with them."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
+
+import xpnet
+from xpnet.cli.interrupt import Interrupt
+from xpnet.cli.problem import UsageProblem
+from xpnet.cli.recipe import _schedule, schedule_text
+from xpnet.modelfile import load_model
+
+HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup:1+cosine"
+
+
+def same_model(a, b) -> bool:
+    """Whether two model files hold the same parameters to the last bit."""
+    a, b = load_model(a), load_model(b)
+    layers = zip(a.parameters, b.parameters, strict=True)
+    same = all(np.array_equal(x, y) for p, q in layers for x, y in zip(p, q, strict=True))
+    return same and all(np.array_equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+
+
+# -- options -----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("constant", "constant"),
+        ("cosine", "cosine:40:0"),
+        ("cosine:100:0.1", "cosine:100:0.1"),
+        ("step:10", "step:10:0.1"),
+        ("step:10:0.5", "step:10:0.5"),
+        ("exponential:0.95", "exponential:0.95"),
+        ("inverse", "inverse:0.5"),
+        ("plateau:0.5:3", "plateau:0.5:3"),
+        ("warmup:5", "warmup:5"),
+        ("warmup:5+cosine", "warmup:5+cosine:35:0"),
+        ("warmup:2.5+step:3", "warmup:2.5+step:3:0.1"),
+    ],
+)
+def test_schedules(text, full):
+    bound = xpnet.schedules.prepared(_schedule(text), 40)
+    assert schedule_text(bound) == full
+    assert _schedule(full) == bound
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--schedule fast", "'--schedule': 'fast' is none of constant, cosine, step"),
+        ("--schedule step", "'step' has 0 numbers after it; step takes 1 to 2"),
+        ("--schedule step:x", "could not convert string to float: 'x'"),
+        ("--schedule plateau:2", "must be in [0, 1)"),
+        ("--schedule cosine+step:3", "only warmup:EPOCHS takes a + SCHEDULE"),
+        ("--schedule warmup:5+fast", "'fast' is none of"),
+        ("--dropout 1", "'--dropout': '1' is no share in [0, 1)"),
+        ("--dropout 0.1,x", "'0.1,x' is no share"),
+        ("--dropout 0.1,0.1,0.1", "3 rates for 2 hidden layers"),
+        ("--dropout 0.1 --model logistic", "this model has no hidden layer"),
+        ("--l1 -1", "'--l1': -1.0"),
+        ("--clip-norm 0", "'--clip-norm': 0.0"),
+        ("--early-stopping 0", "'--early-stopping'"),
+        ("--early-stopping 3 --validation 0", "there is no validation part to watch"),
+        ("--validation half", "'half' is neither a share in [0, 1) nor a file"),
+        ("--resume", "'--resume': goes on in a --run-dir or a --checkpoint-dir; name one"),
+        ("--log run.txt", "'--log': run.txt ends in none of .csv, .jsonl"),
+        ("--plot curve.doc", "'--plot': curve.doc ends in none of .svg"),
+        ("--plot no/curve.svg", "'--plot': there is no folder no"),
+        ("--checkpoint-every 0", "'--checkpoint-every'"),
+    ],
+)
+def test_wrong_options(run, here, option, said):
+    pytest.importorskip("matplotlib")
+    assert said in error(run(f"train {option}"), 2)
+    assert os.listdir(here) == []
+
+
+def test_drawing_without_matplotlib_is_refused_first(run, here, monkeypatch):
+    monkeypatch.setattr("xpnet.cli.places.find_spec", lambda name: None)
+    said = error(run("train --plot curve.svg"), 2)
+    assert "'--plot': drawing needs matplotlib: python -m pip install \"xpnet[plot]\"" in said
+    assert run("train --epochs 1 --hidden 4 --run-dir r").exit_code == 0
+    assert "curve.svg" not in os.listdir("r")
+
+
+def test_early_stopping_keeps_the_best(ok, here):
+    output = ok("train --epochs 60 --hidden 8 --lr 0.05 --early-stopping 2 --log log.csv")
+    with open("log.csv") as file:
+        costs = [float(line["validation_cost"]) for line in csv.DictReader(file)]
+    best = int(np.argmin(costs))
+    assert len(costs) == best + 3 < 60
+    assert f"best validation cost {costs[best]:.4g} after epoch {best + 1}; " in output
+    ok(f"train --epochs {best + 1} --hidden 8 --lr 0.05 --out best.model")
+    assert same_model("model.safetensors", "best.model")
+
+
+def test_validation_file(ok, run, here, blobs):
+    write_csv(here / "v.csv", np.array([[7, -3, -3], [7, 3, 3]]), ["left", "right"], "c,b,a,side")
+    output = ok("train blobs.csv --target side --epochs 9 --lr 0.05 --validation v.csv")
+    assert "120 to train on, 2 to validate" in output
+    assert rows(output)["validation accuracy"] == "1.0000"
+    write_csv(here / "w.csv", np.array([[7, -3, -3]]), ["up"], "c,b,a,side")
+    said = error(run("train blobs.csv --target side --validation w.csv"), 1)
+    assert said == "w.csv, line 2, column 'side': 'up' is no class of the model's: left, right"
+    assert "none.csv: No such file" in error(
+        run("train blobs.csv --target side --validation none.csv"), 1
+    )
+
+
+def test_logs_and_curve(ok, here):
+    pytest.importorskip("matplotlib")
+    ok("train --epochs 3 --hidden 4 --log a.jsonl --plot curve.svg")
+    lines = [json.loads(line) for line in (here / "a.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert "<svg" in (here / "curve.svg").read_text()
+    before = (here / "curve.svg").read_bytes()
+    ok("train --epochs 3 --hidden 4 --plot curve.svg")
+    assert (here / "curve.svg").read_bytes() == before
+    for kind in ("png", "pdf"):
+        ok(f"train --epochs 1 --hidden 4 --plot curve.{kind}")
+        assert os.path.getsize(f"curve.{kind}") > 1000
+
+
+def test_no_curve_of_an_epoch_that_was_not_finished(run, here, stop_after):
+    pytest.importorskip("matplotlib")
+    stop_after(1)
+    result = run("train --epochs 2 --hidden 4 --run-dir r")
+    assert result.exit_code == 130, result.output
+    assert "after epoch 0 of 2 and 16 updates" in result.stderr
+    assert sorted(os.listdir("r")) == ["checkpoints", "config.toml", "log.csv", "model.safetensors"]
+    assert "cost" not in rows(result.stdout)
+
+
+def test_json(run, here):
+    result = run("train --epochs 3 --hidden 4 --json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["sizes"] == [64, 4, 10]
+    assert (found["epochs"], found["model"], found["stopped"]) == (3, "model.safetensors", None)
+    assert 0 < found["validation"]["accuracy"] < 1
+    assert len(found["history"]["validation_cost"]) == 3
+    assert "epoch 3/3" in result.stderr
+
+
+def test_json_has_no_nan(run, here):
+    x = np.ones((40, 1))
+    np.savez("c.npz", X=np.arange(40.0)[:, None], y=np.r_[np.arange(20.0), np.ones(20)])
+    np.savez("v.npz", X=x, y=x[:, 0])
+    result = run("train c.npz --task regression --validation v.npz --epochs 1 --json")
+    assert json.loads(result.stdout)["validation"]["r2"] is None, result.stderr
+
+
+def test_info_as_json(ok):
+    found = json.loads(ok("info --json"))
+    assert found["xpnet"] == xpnet.__version__
+    assert found["backends"]["numpy"]["version"] == np.__version__
+
+
+# -- configuration files -----------------------------------------------------------------
+def test_the_command_line_wins_over_the_file(ok, here):
+    (here / "run.toml").write_text('epochs = 2\nhidden = [6, 5]\nlr = 1e-2\nout = "a"\n')
+    assert "64-6-5-10, adam, learning rate 0.01" in ok("train --config run.toml")
+    output = ok("train --config run.toml --epochs 3 --out b --hidden 7")
+    assert rows(output)["epochs"] == "3"
+    assert load_model("b").config["net"]["sizes"] == [64, 7, 10]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("epoch = 3", "run.toml: no option 'epoch'; did you mean 'epochs'?"),
+        ("batch_size = 3", "no option 'batch_size'; did you mean 'batch-size'?"),
+        ("colour = 3", "run.toml: no option 'colour' (see"),
+        ("epochs = [3]", "run.toml: epochs = [3]: expected a number or text"),
+        ("epochs = true", "expected a number or text"),
+        ("stream = 1", "stream = 1: expected true or false"),
+        ("resume = true", "no option 'resume'"),
+        ("epochs", "run.toml: Expected '=' after a key"),
+        ('epochs = "many"', "'--epochs': "),
+        ('epochs = "many"', ", in run.toml (see xpnet train --help)"),
+        ('optimizer = "sgd"', "'sgd' is not one of"),
+        ("lr = -1", "'--lr': -1.0 is not a number above 0"),
+    ],
+)
+def test_bad_configurations(run, here, content, said):
+    (here / "run.toml").write_text(content)
+    assert said in error(run("train --config run.toml"), 2)
+    assert os.listdir(here) == ["run.toml"]
+
+
+def test_a_configuration_that_is_not_there(run):
+    assert "none.toml: No such file" in error(run("train --config none.toml"), 1)
+
+
+# -- run folders -------------------------------------------------------------------------
+def test_a_run_folder_can_be_run_again(ok, here, blobs):
+    words = f"train blobs.csv --target side --epochs 4 {HARD} --early-stopping 9 --lr 0.01"
+    ok(f"{words} --run-dir runs/1")
+    held = {"config.toml", "log.csv", "checkpoints", "model.safetensors"}
+    assert held <= set(os.listdir("runs/1"))
+    said = tomllib.loads(Path("runs/1/config.toml").read_text())
+    assert said["data"] == str(here / "blobs.csv")
+    assert (said["task"], said["hidden"], said["backend"]) == ("classification", "6,5", "numpy")
+    assert f"# xpnet {xpnet.__version__}, Python" in Path("runs/1/config.toml").read_text()
+    ok("train --config runs/1/config.toml --out again")
+    assert same_model("runs/1/model.safetensors", "again")
+    ok("train --config runs/1/config.toml --run-dir runs/2")
+    assert same_model("runs/2/model.safetensors", "again")
+    first, second = (tomllib.loads(Path(f"runs/{i}/config.toml").read_text()) for i in "12")
+    assert first == second
+    ok("train --config runs/1/config.toml --out other --seed 1")
+    assert not same_model("other", "again")
+
+
+@pytest.mark.parametrize("options", ["--model linear --validation 0.1", "--model logistic"])
+def test_run_folders_of_other_models(ok, here, plane, options):
+    X, y = plane
+    np.savez("sign.npz", X=X, y=y > np.median(y))
+    data = "plane.npz" if "linear" in options else "sign.npz"
+    ok(f"train {data} {options} --epochs 3 --run-dir r --batch-size full --optimizer gd")
+    ok("train --config r/config.toml --out again")
+    assert same_model("r/model.safetensors", "again")
+
+
+def test_a_run_folder_is_not_overwritten(run, ok, here):
+    (here / "r").mkdir()
+    (here / "r" / "notes").write_text("mine")
+    assert "r is not empty; go on there with --resume" in error(run("train --run-dir r"), 2)
+    assert os.listdir("r") == ["notes"]
+
+
+# -- going on ----------------------------------------------------------------------------
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Presses Ctrl-C after an update, in the middle of an epoch."""
+    original = Interrupt.on_steps_end
+
+    def stop_after(step: int | None) -> None:
+        def on_steps_end(interrupt, net, progress):
+            if step is not None and progress.step >= step:
+                signal.raise_signal(signal.SIGINT)
+            return original(interrupt, net, progress)
+
+        monkeypatch.setattr(Interrupt, "on_steps_end", on_steps_end)
+        # Parts of an epoch stay short, where they would grow to half a second.
+        monkeypatch.setattr("xpnet.training.Pace.took", lambda *args: None)
+
+    return stop_after
+
+
+@pytest.mark.parametrize("step", [1, 20, 70])
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, stop_after, step):
+    words = f"train --epochs 4 {HARD} --early-stopping 3 --batch-size 48"
+    ok(f"{words} --run-dir whole")
+    stop_after(step)
+    result = run(f"{words} --run-dir parts")
+    assert result.exit_code == 130, result.output
+    stopped, line = result.stderr.splitlines()[-2:]
+    assert re.fullmatch(r"xpnet: stopped by Ctrl-C after epoch \d of 4 and \d+ updates", stopped)
+    assert line == f"xpnet: to go on: xpnet {words} --run-dir parts --resume"
+    assert (here / "parts" / "model.safetensors").exists()
+    (last,) = [name for name in os.listdir("parts/checkpoints") if "-step-" in name]
+    stop_after(None)
+    output = ok("train --run-dir parts --resume")  # all else is in its config.toml
+    assert f"going on from {Path('parts/checkpoints') / last}" in output
+    assert rows(output)["epochs"] == "4"
+    assert same_model("whole/model.safetensors", "parts/model.safetensors")
+    logs = []
+    for name in ("whole", "parts"):
+        with open(f"{name}/log.csv") as file:
+            logs.append([(d["epoch"], d["step"], d["cost"]) for d in csv.DictReader(file)])
+    assert [line[0] for line in logs[0]] == ["1", "2", "3", "4"]
+    assert logs[0] == logs[1]
+
+
+def test_more_epochs(ok, here):
+    ok("train --epochs 5 --hidden 6 --out whole")
+    ok("train --epochs 2 --hidden 6 --checkpoint-dir ck --out a")
+    ok("train --epochs 5 --hidden 6 --checkpoint-dir ck --out a --resume")
+    assert same_model("whole", "a")
+
+
+def test_going_on_with_what_is_finished(ok, here):
+    ok("train --epochs 60 --hidden 8 --lr 0.05 --early-stopping 2 --run-dir r")
+    before = sorted(os.listdir("r/checkpoints"))
+    Path("r/model.safetensors").rename("first")  # as if the power had gone just before
+    ok("train --run-dir r --resume")
+    assert same_model("first", "r/model.safetensors")
+    assert sorted(os.listdir("r/checkpoints")) == before
+
+
+def test_going_on_before_there_is_a_checkpoint(ok, here):
+    words = "train --epochs 2 --hidden 6"
+    ok(f"{words} --out whole")
+    for place in ("--run-dir r", "--checkpoint-dir ck --out a"):
+        output = ok(f"{words} {place} --resume")
+        assert re.search(r"no checkpoint in (r.checkpoints|ck) yet: starting afresh", output)
+    assert same_model("whole", "a")
+    assert same_model("whole", "r/model.safetensors")
+
+
+def test_going_on_elsewhere(ok, here, lib):
+    if lib.name != "numpy" and lib.device:
+        pytest.skip("one device is enough")
+    words = "train --hidden 6 --dtype float64 --batch-size 256"
+    ok(f"{words} --epochs 1 --checkpoint-dir ck")
+    ok(f"{words} --epochs 2 --checkpoint-dir ck --resume --backend {lib.name}")
+    ok(f"{words} --epochs 2 --out whole")
+    found, expected = (load_model(name).parameters for name in ("model.safetensors", "whole"))
+    for (W, b), (V, c) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(W, V, atol=1e-9)
+        np.testing.assert_allclose(b, c, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("--hidden 7", 1, "another net: 64-6-10 relu softmax, but this run trains 64-7-10 relu"),
+        ("--lr 0.5", 1, "was made with --lr 0.001, but this run has --lr 0.5: go on with the"),
+        ("--optimizer gd --lr 0.001", 1, "made with --optimizer adam, but this run has"),
+        ("--seed 3", 1, "was made with --seed 0, but this run has --seed 3"),
+        ("--schedule cosine", 1, "with --schedule constant, but this run has --schedule cosine:"),
+        ("--dropout 0.5", 1, "with --dropout 0, but this run has --dropout 0.5"),
+        ("--clip-norm 1", 1, "with --clip-norm none, but this run has --clip-norm 1.0"),
+        ("--dtype float64", 1, "with --dtype float32, but this run has --dtype float64"),
+        ("--validation 0.1", 1, "with --validation 0.2, but this run has --validation 0.1"),
+        ("--epochs 1", 2, "'--epochs': ck"),
+        ("plane.npz", 1, "other data: handwritten digits (rows 1797, features 64, checksum "),
+        ("plane.npz", 1, "but this run has plane.npz (rows 200, features 2, checksum "),
+    ],
+)
+@pytest.mark.usefixtures("plane")
+def test_checkpoints_of_other_runs(run, ok, here, options, code, said):
+    ok("train --epochs 2 --hidden 6 --checkpoint-dir ck --out a")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    words = f"train --epochs 4 --hidden 6 --checkpoint-dir ck --out a --resume {options}"
+    result = run(words)
+    assert said in error(result, code)
+    assert before == {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+
+def test_changed_data(run, ok, here, plane):
+    X, y = plane
+    ok("train plane.npz --epochs 2 --run-dir r --hidden 4")
+    X[7, 1] += 1e-9
+    np.savez("plane.npz", X=X, y=y)
+    assert "is a checkpoint of other data: plane.npz" in error(run("train --run-dir r --resume"), 1)
+
+
+def test_checkpoints_are_not_lost_by_starting_anew(run, ok, here):
+    ok("train --epochs 2 --hidden 6 --checkpoint-dir ck")
+    said = error(run("train --epochs 2 --hidden 6 --checkpoint-dir ck"), 2)
+    assert "ck holds checkpoints, the latest epoch-000002.safetensors; go on from there" in said
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, ok, here):
+    words = "train --epochs 3 --hidden 6 --checkpoint-dir ck"
+    ok(f"{words} --out whole")
+    last = here / "ck" / "epoch-000003.safetensors"
+    last.write_bytes(last.read_bytes()[:-9])
+    result = run(f"{words} --out a --resume")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("xpnet: passed over ck")
+    assert same_model("whole", "a")
+    for path in (here / "ck").iterdir():
+        path.write_bytes(b"?")
+    assert "no checkpoint in ck can be read" in error(run(f"{words} --resume"), 1)
+
+
+def test_a_model_is_no_checkpoint(run, ok, here):
+    ok("train --epochs 1 --hidden 6")
+    (here / "ck").mkdir()
+    (here / "model.safetensors").rename(here / "ck" / "epoch-000001.safetensors")
+    said = error(run("train --epochs 2 --hidden 6 --checkpoint-dir ck --resume"), 1)
+    assert "a model without the state of training" in said
+
+
+def test_a_file_of_a_newer_version(run, ok, here):
+    ok("train --epochs 1 --hidden 6 --checkpoint-dir ck")
+    for path in (here / "model.safetensors", *(here / "ck").iterdir()):
+        content = path.read_bytes()
+        assert b'"format_version":"1"' in content
+        path.write_bytes(content.replace(b'"format_version":"1"', b'"format_version":"9"'))
+    newer = "format version 9 is newer than this xpnet"
+    assert newer in error(run("show model.safetensors"), 1)
+    assert newer in error(run("train --hidden 6 --checkpoint-dir ck --resume"), 1)
+
+
+# -- what goes wrong outside -------------------------------------------------------------
+@pytest.mark.skipif(WINDOWS or not Path("/proc/self").exists(), reason="/proc is Linux's")
+@pytest.mark.parametrize(
+    "option",
+    ["--out /proc/m", "--run-dir /proc/r", "--checkpoint-dir /proc/c", "--log /proc/l.csv"],
+)
+def test_folders_that_nobody_can_write_in(run, here, option):
+    (here / "m").write_text("mine")
+    result = run(f"train --epochs 2 --hidden 4 --out m {option}")
+    assert (here / "m").read_text() == "mine"
+    assert result.exit_code in (1, 2)
+    told = result.stderr.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("xpnet: error: ")
+    assert "/proc/" in told[0] or "the folder /proc" in told[0]
+
+
+def test_a_file_where_a_folder_should_be(run, here):
+    (here / "ck").write_text("mine")
+    for option in ("--run-dir", "--checkpoint-dir"):
+        said = error(run(f"train --epochs 1 --hidden 4 {option} ck"), 2)
+        assert f"'{option}': ck is not a folder" in said
+    assert (here / "ck").read_text() == "mine"
+
+
+LIMITED = (
+    "import resource, signal, sys, xpnet.cli\n"
+    "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))\n"
+    "xpnet.cli.main(sys.argv[2:])\n"
+)
+
+
+def limited(size: int, *words: str) -> subprocess.CompletedProcess:
+    """The command line where no file may grow beyond ``size`` bytes, like on a full disk."""
+    python = command()[0]
+    return subprocess.run([python, "-c", LIMITED, str(size), *words], capture_output=True,
+                          encoding="utf-8", env=utf8())  # fmt: skip
+
+
+@pytest.mark.skipif(WINDOWS, reason="no resource limits there")
+def test_a_disk_that_fills(ok, here):
+    words = ["train", "--epochs", "2", "--hidden", "64"]
+    ok("train --epochs 1 --hidden 4")  # a model that was there
+    before = (here / "model.safetensors").read_bytes()
+    done = limited(9000, *words)
+    assert done.returncode == 1
+    assert done.stderr == "xpnet: error: model.safetensors: File too large\n"
+    assert (here / "model.safetensors").read_bytes() == before
+    assert os.listdir(here) == ["model.safetensors"]
+    # The checkpoint before is whole, and going on from it ends where it would have ended.
+    ok("train --epochs 1 --hidden 64 --checkpoint-dir ck --out a")
+    done = limited(9000, *words, "--checkpoint-dir", "ck", "--resume", "--out", "a")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "the checkpoint was not written: File too large" in line
+    assert "; the net so far is in" not in line
+    ok("train --epochs 2 --hidden 64 --checkpoint-dir ck --resume --out a")
+    ok("train --epochs 2 --hidden 64 --out whole")
+    assert same_model("whole", "a")
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+def test_a_log_on_a_full_disk_does_not_lose_the_net(here):
+    (here / "log.csv").symlink_to("/dev/full")
+    done = program("train", "--epochs", "3", "--hidden", "4", "--log", "log.csv")
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    assert "log.csv" in line
+
+
+@pytest.mark.skipif(WINDOWS, reason="no resource limits there")
+def test_a_log_that_grows_too_large_does_not_lose_the_net(ok, here):
+    done = limited(9000, "train", "--epochs", "200", "--hidden", "4", "--log", "log.csv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == "xpnet: error: log.csv: File too large; the net so far is in model.safetensors"
+    assert load_model("model.safetensors").parameters
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+def test_a_full_disk_behind_stdout_loses_nothing(here):
+    with open("/dev/full", "w") as full:
+        words = command("train", "--epochs", "3", "--hidden", "4")
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", env=utf8()
+        )
+    assert done.returncode == 1
+    assert done.stderr == "xpnet: error: stdout: No space left on device\n"
+    assert load_model("model.safetensors").parameters
+
+
+@pytest.mark.skipif(WINDOWS, reason="descriptors are a matter of Unix")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_descriptors_lose_nothing(here, closed):
+    words = " ".join(command("train", "--epochs", "3", "--hidden", "4"))
+    done = subprocess.run(f"{words} {closed}", shell=True, env=utf8(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert load_model("model.safetensors").parameters
+
+
+def test_divergence_names_the_last_checkpoint(run, here):
+    said = error(
+        run("train --optimizer gd --lr 1e9 --l2 0 --hidden 4 --checkpoint-dir ck --epochs 3"), 1
+    )
+    assert "training diverged in epoch 1 of 3" in said
+    assert said.endswith(
+        f"No model was written; the last checkpoint is {Path('ck/epoch-000000.safetensors')}"
+    )
+
+
+# -- kill -9 -----------------------------------------------------------------------------
+def killed_and_resumed(seconds: list[float], *words: str) -> int:
+    """Kill a run after each of these times and resume it; how often it was killed."""
+    kills = 0
+    for pause in seconds:
+        with subprocess.Popen(
+            command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=utf8(PYTHONUNBUFFERED="1"),
+        ) as running:  # fmt: skip
+            for line in running.stdout:
+                if line.startswith(b"epoch"):
+                    break
+            time.sleep(pause)
+            if running.poll() is None:
+                running.kill()
+                kills += 1
+            running.communicate()
+    return kills
+
+
+@pytest.mark.skipif(WINDOWS, reason="no SIGKILL there")
+@pytest.mark.parametrize("moments", [2, pytest.param(50, marks=pytest.mark.long)])
+def test_kill_9_and_resume(ok, here, moments):
+    words = f"train --epochs {50 * moments} --batch-size 32 {HARD}"
+    ok(f"{words} --run-dir whole")
+    rng = np.random.default_rng(moments)
+    resumed = f"{words} --run-dir parts --resume".split()
+    assert killed_and_resumed(rng.uniform(0, 0.3, moments).tolist(), *resumed) > 0
+    ok("train --run-dir parts --resume")
+    assert same_model("whole/model.safetensors", "parts/model.safetensors")
+
+
+def test_usage_problems_name_their_option():
+    with pytest.raises(UsageProblem) as raised:
+        _schedule("none")
+    assert raised.value.option == "--schedule"

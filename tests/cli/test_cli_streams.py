@@ -1,0 +1,259 @@
+"""``xpnet train`` on files that are streamed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from cli_helpers import error, rows, utf8, write_csv
+
+from xpnet.cli import memory
+from xpnet.cli.interrupt import Interrupt
+from xpnet.modelfile import load_model
+
+M = 4000
+
+
+@pytest.fixture
+def tables(here):
+    """The same examples in files of every kind: four features, a number, a label of text."""
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(M, 4)) * [1, 2, 3, 4] + [0, 1, 2, 1000]).astype(np.float32)
+    y = X @ [1, 2, -1, 0.5] + rng.normal(size=M) / 10
+    labels = np.where(y > np.median(y), "high", "low")
+    np.savez("n.npz", X=X, y=y)
+    np.save("n.npy", np.column_stack([X, y]))
+    write_csv(here / "n.csv", X, y.tolist(), "a,b,c,d,y")
+    write_csv(here / "t.csv", X, labels.tolist(), "a,b,c,d,y")
+    return X, y, labels
+
+
+FIT = "--epochs 3 --hidden 8 --lr 0.01 --batch-size 100"
+
+
+@pytest.mark.parametrize("data", ["n.npz", "n.npy --target -1", "n.csv --target y"])
+def test_numbers(ok, here, tables, data):
+    X = tables[0]
+    output = ok(f"train {data} --stream {FIT}")
+    assert "4 features, regression; 3,200 to train on, 800 to validate, streamed" in output
+    assert float(rows(output)["validation R²"]) > 0.95
+    model = load_model("model.safetensors")
+    np.testing.assert_allclose(model.tensors["input_mean"], X.mean(axis=0), rtol=0.2, atol=0.1)
+    assert float(rows(ok("evaluate model.safetensors n.npz"))["R²"]) > 0.95
+
+
+def test_every_kind_of_file_gives_the_same_run(ok, here, tables):
+    kinds = ["n.npz", "n.npy --target 4", "n.csv --target y"]
+    models = []
+    for data in kinds:
+        ok(f"train {data} --stream {FIT} --dtype float64")
+        models.append(load_model("model.safetensors").parameters)
+    for other in models[1:]:
+        for (W, _), (V, _) in zip(models[0], other, strict=True):
+            np.testing.assert_allclose(W, V, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("option", ["--stream", "--no-stream"])
+def test_parquet(ok, here, tables, option):
+    arrow = pytest.importorskip("pyarrow")
+    X, _, labels = tables
+    columns = {name: X[:, i] for i, name in enumerate("abcd")} | {"y": labels}
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), "t.parquet")
+    output = ok(f"train t.parquet --target y {option} {FIT}")
+    assert float(rows(output)["validation accuracy"]) > 0.95
+    first = load_model("model.safetensors")
+    assert first.config["data"]["classes"] == ["high", "low"]
+    ok(f"train t.csv --target y {option} {FIT}")
+    for (W, _), (V, _) in zip(first.parameters, load_model("model.safetensors").parameters,
+                              strict=True):  # fmt: skip
+        np.testing.assert_allclose(W, V, atol=1e-3)
+
+
+def test_npy_in_memory(ok, run, here, tables):
+    assert float(rows(ok(f"train n.npy --target -1 {FIT}"))["validation R²"]) > 0.95
+    accuracy = rows(ok("evaluate model.safetensors n.npy"))["R²"]
+    assert accuracy == rows(ok("evaluate model.safetensors n.csv --target y"))["R²"]
+    for option in ("--stream", "--no-stream"):
+        assert "'--target'" in error(run(f"train n.npy {option}"), 2)
+
+
+def test_a_file_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4 * os.path.getsize("t.csv"))
+    assert ", streamed" in ok(f"train t.csv --target y {FIT}")
+    assert ", streamed" not in ok(f"train t.csv --target y --no-stream {FIT}")
+    monkeypatch.setattr(memory, "available", lambda: 9 * os.path.getsize("t.csv"))
+    assert ", streamed" not in ok(f"train t.csv --target y {FIT}")
+    assert ", streamed" in ok(f"train t.csv --target y --stream {FIT}")
+
+
+def test_what_a_file_takes(here, tables):
+    assert memory.size_of(Path("t.csv")) == os.path.getsize("t.csv")
+    np.savez_compressed("zeros.npz", X=np.zeros((1000, 100)), y=np.zeros(1000))
+    assert memory.size_of(Path("zeros.npz")) >= 808_000
+    room = memory.available()
+    assert room is None or 2**20 < room < 2**50
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
+def test_the_room_that_is_left(monkeypatch):
+    import resource
+
+    free = memory.available()
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (2**40, -1))
+    assert 0 < memory.available() <= free
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1000, -1))
+    assert memory.available() == 0
+    monkeypatch.setattr(memory, "available", lambda: None)
+    assert memory.fits(Path(__file__))
+
+
+def test_a_validation_file(ok, run, here, tables, monkeypatch):
+    words = f"train t.csv --target y --stream {FIT} --validation t.csv"
+    output = ok(words)
+    assert "4,000 to train on, 4,000 to validate" in output
+    accuracy = rows(output)["validation accuracy"]
+    assert accuracy == rows(output)["training accuracy"]
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    assert rows(ok(words))["validation accuracy"] == accuracy
+    (here / "v.csv").write_text("b,a,c,d,y\n1,2,3,4,low\n")
+    assert "needs the same order" in error(run(words.replace("validation t", "validation v")), 1)
+
+
+def test_a_run_folder_can_be_run_again(ok, here, tables):
+    ok(f"train t.csv --target y --stream {FIT} --run-dir r")
+    assert tomllib.loads(Path("r/config.toml").read_text())["stream"] is True
+    assert ", streamed" in ok("train --config r/config.toml --out again")
+    a, b = load_model("r/model.safetensors"), load_model("again")
+    assert all(np.array_equal(x, y) for p, q in zip(a.parameters, b.parameters, strict=True)
+               for x, y in zip(p, q, strict=True))  # fmt: skip
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, monkeypatch):
+    words = f"train n.csv --target y --stream {FIT} --dropout 0.1 --schedule cosine"
+    ok(f"{words} --out whole")
+
+    def on_steps_end(interrupt, net, progress):
+        if progress.step >= 41:
+            signal.raise_signal(signal.SIGINT)
+        return interrupt.signal is not None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupt, "on_steps_end", on_steps_end)
+        patch.setattr("xpnet.training.Pace.took", lambda *args: None)
+        result = run(f"{words} --out parts --checkpoint-dir ck")
+    assert result.exit_code == 130, result.output
+    assert re.search(r"after epoch 1 of 3 and \d+ updates", result.stderr)
+    ok(f"{words} --out parts --checkpoint-dir ck --resume")
+    a, b = load_model("whole").parameters, load_model("parts").parameters
+    assert all(np.array_equal(x, y) for p, q in zip(a, b, strict=True)
+               for x, y in zip(p, q, strict=True))  # fmt: skip
+    said = error(run(f"{words} --out parts --checkpoint-dir ck --resume --no-stream"), 1)
+    assert "is a checkpoint of other data" in said or "--stream" in said
+
+
+# -- bad input ---------------------------------------------------------------------------
+@pytest.mark.parametrize("option", ["--stream", "--no-stream"])
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1,2,3,4", "x.csv, line 3002: 4 cells, but the header has 5"),
+        ("1,2,3,4,low,6", "x.csv, line 3002: 6 cells, but the header has 5"),
+        ("1,2,x,4,low", "x.csv, line 3002, column 'c': 'x' is not a number"),
+        ("1,nan,3,4,low", "x.csv, line 3002, column 'b': 'nan' is a missing value"),
+        ("1,2,3,4,", "x.csv, line 3002, column 'y': the cell is empty"),
+    ],
+)
+def test_a_file_that_goes_wrong_half_way(run, here, tables, option, row, said):
+    lines = (here / "t.csv").read_text().splitlines()
+    lines[3001] = row
+    (here / "x.csv").write_text("\n".join(lines))
+    assert said in error(run(f"train x.csv --target y {option} {FIT}"), 1)
+    assert not (here / "model.safetensors").exists()
+
+
+def test_the_row_that_holds_nan(run, here):
+    X = np.tile(np.linspace(0, 1, 100, dtype=np.float32)[:, None], (40_000, 2))
+    X[3_000_000, 1] = np.nan
+    np.save("x.npy", X)
+    said = error(run("train x.npy --target 0 --stream --epochs 1 --model linear"), 1)
+    assert said == "x.npy, row 3,000,000 (from 0), column '1': nan is not a finite number"
+
+
+def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch):
+    """The net so far is saved; one that was there before training began is not touched."""
+    original = Interrupt.on_epoch_end
+
+    def on_epoch_end(interrupt, net, progress):
+        if progress.epoch == 2:
+            size = os.path.getsize("n.npy")
+            with open("n.npy", "r+b") as file:
+                file.truncate(size // 2)
+        return original(interrupt, net, progress)
+
+    monkeypatch.setattr(Interrupt, "on_epoch_end", on_epoch_end)
+    said = error(run(f"train n.npy --target -1 --stream {FIT} --epochs 9"), 1)
+    assert "n.npy" in said
+    assert said.endswith("; the net so far is in model.safetensors")
+    assert load_model("model.safetensors").parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("--stream", 2, "'--stream': the digits are in memory"),
+        ("t.csv --stream --target q", 1, "no column 'q'; the columns are a, b, c, d, y"),
+        ("t.csv --stream", 1, "which column is the target?"),
+        ("t.csv --target y --stream --batch-size full", 2, "'--batch-size': t.csv is streamed"),
+        ("t.csv --target y --stream --model linear", 1, "'y' holds text, not numbers"),
+        ("n.csv --target y --stream --model logistic", 1, "too many to be classes"),
+        ("one.csv --target y --stream", 1, "'y' holds one class only, up"),
+        ("flat.npz --stream --task regression", 1, "'y' is constant in the training part"),
+        ("none.npy --target 0 --stream", 1, "none.npy: No such file"),
+        ("notes.txt --target 0 --stream", 1, "none of .csv, .npy, .npz, .parquet"),
+        ("notes.parquet --target 0 --stream", 1, "notes.parquet: not a .parquet file"),
+    ],
+)
+def test_errors(run, here, tables, options, code, said):
+    pytest.importorskip("pyarrow")
+    (here / "notes.txt").write_text("?")
+    (here / "notes.parquet").write_text("?")
+    write_csv(here / "one.csv", np.ones((9, 1)), ["up"] * 9, "x,y")
+    np.savez("flat.npz", X=np.arange(9.0)[:, None], y=np.ones(9))
+    found = error(run(f"train {options}"), code)
+    assert said in found
+    assert not (here / "model.safetensors").exists()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_memory_of_a_long_file(here):
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(2**18, 10)).astype(np.float32)
+    block[:, -1] = block[:, 0] > 0
+    with open("big.npy", "wb") as file:  # 1.3 GB
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (120 * len(block), 10)}
+        )
+        for _ in range(120):
+            file.write(block.tobytes())
+    code = (
+        "import re, sys, xpnet.cli\n"
+        "words = 'train big.npy --target -1 --task classification --stream --epochs 1'\n"
+        "try: xpnet.cli.main((words + ' --model logistic --batch-size 8192').split())\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) // 1024)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=utf8())
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 450  # MB: 256 of them are the stream's

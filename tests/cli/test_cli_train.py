@@ -1,0 +1,213 @@
+"""``xpnet train``, and what is printed."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from cli_helpers import rows
+
+import xpnet
+from xpnet.modelfile import load_model
+from xpnet.tables import load_digits
+
+
+# -- the main job ------------------------------------------------------------------------
+def test_digits_by_default(run, here):
+    result = run("train")
+    assert result.exit_code == 0, result.output
+    table = rows(result.stdout)
+    assert float(table["validation accuracy"]) >= 0.96
+    assert table | {"backend": "numpy", "device": "cpu", "dtype": "float32"} == table
+    assert table["parameters"] == "17,226"
+    assert float(table["seconds"]) < 60
+    model = load_model(here / "model.safetensors")
+    assert [W.shape for W, _ in model.parameters] == [(128, 64), (64, 128), (10, 64)]
+    assert model.config["net"]["output"] == "softmax"
+    assert model.config["data"]["classes"] == list(range(10))
+    assert os.listdir(here) == ["model.safetensors"]
+
+
+def test_the_file_holds_all_that_prediction_needs(run, here):
+    assert run("train --epochs 5 --dtype float64").exit_code == 0
+    model = load_model(here / "model.safetensors")
+    net_config, X_y = model.config["net"], load_digits()
+    net = xpnet.DeepNet(
+        net_config["sizes"], hidden=net_config["hidden"], output=net_config["output"]
+    )
+    net.parameters = model.parameters
+    scale = np.where(model.tensors["input_scale"] > 0, model.tensors["input_scale"], np.inf)
+    Z = (X_y[0].astype(np.float64) - model.tensors["input_mean"]) / scale
+    assert np.mean(net.predict(Z.T) == X_y[1]) > 0.97
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam", "adamw", "rmsprop"])
+def test_optimizers(run, optimizer):
+    result = run(f"train --optimizer {optimizer} --epochs 8 --hidden 32")
+    assert float(rows(result.stdout)["validation accuracy"]) > 0.9, result.output
+
+
+def test_every_backend_gives_the_same_run(run, lib):
+    options = f"--backend {lib.name}" + (f" --device {lib.device}" if lib.device else "")
+    words = "train --epochs 3 --hidden 8 --batch-size 128 --dtype float64"
+    result, expected = run(f"{words} {options}"), run(words)
+    assert result.exit_code == 0, result.output
+    table, expected_table = rows(result.stdout), rows(expected.stdout)
+    assert table["backend"] == lib.name
+    assert table["dtype"] == "float64"
+    for name in ("cost", "training accuracy", "validation accuracy"):
+        assert table[name] == expected_table[name]
+
+
+def test_same_seed_same_model(run, here):
+    for out in ("a", "b", "c --seed 1"):
+        assert run(f"train --epochs 2 --hidden 8 --out {out}").exit_code == 0
+    a, b, c = (load_model(here / name).parameters[0][0] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_two_classes_of_text(run, here, blobs):
+    result = run("train blobs.csv --target side --epochs 20")
+    assert rows(result.stdout)["validation accuracy"] == "1.0000", result.output
+    assert "2 classes; 96 to train on, 24 to validate" in result.stdout
+    model = load_model(here / "model.safetensors")
+    assert model.config["net"]["sizes"] == [3, 128, 64, 1]
+    assert model.config["net"]["output"] == "sigmoid"
+    assert model.config["data"] == {
+        "task": "classification",
+        "model": "deep",
+        "features": ["a", "b", "c"],
+        "target": "side",
+        "classes": ["left", "right"],
+    }
+    assert model.tensors["input_scale"][2] == 0
+
+
+def test_linear_regression_is_least_squares(run, here, plane):
+    X, y = plane
+    words = "train plane.npz --model linear --dtype float64 --validation 0 --batch-size full"
+    result = run(f"{words} --epochs 3000 --lr 0.05")
+    table = rows(result.stdout)
+    assert float(table["training R²"]) > 0.999
+    assert "validation R²" not in table
+    model = load_model(here / "model.safetensors")
+    ((W, b),) = model.parameters
+    tensors = model.tensors
+    slopes = W[0] * tensors["target_scale"] / tensors["input_scale"]
+    intercept = tensors["target_mean"] + b[0] * tensors["target_scale"]
+    intercept = intercept - slopes @ tensors["input_mean"]
+    expected = np.linalg.lstsq(np.column_stack([np.ones(200), X]), y, rcond=None)[0]
+    np.testing.assert_allclose([*intercept, *slopes], expected, rtol=1e-5)
+
+
+def test_regression_by_a_deep_net(run, plane):
+    result = run("train plane.npz --hidden 16,8 --epochs 60")
+    table = rows(result.stdout)
+    assert float(table["validation R²"]) > 0.95, result.output
+    assert float(table["validation RMSE"]) < 25
+    assert re.search(r"epoch 60/60  cost \S+ R² 0\.9", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ("--model logistic", [3, 1]),
+        ("--model shallow", [3, 64, 1]),
+        ("--model shallow --hidden 5", [3, 5, 1]),
+        ("--hidden 6,5,4", [3, 6, 5, 4, 1]),
+        ("--hidden 9", [3, 9, 1]),
+    ],
+)
+def test_models(run, here, blobs, options, sizes):
+    result = run(f"train blobs.csv --target 3 --epochs 2 {options}")
+    assert result.exit_code == 0, result.output
+    assert load_model(here / "model.safetensors").config["net"]["sizes"] == sizes
+
+
+@pytest.mark.parametrize(
+    ("options", "task"),
+    [
+        ("", "classification"),
+        ("--task regression", "regression"),
+        ("--model linear", "regression"),
+        ("--model logistic", "classification"),
+    ],
+)
+def test_tasks(run, here, options, task):
+    result = run(f"train --epochs 2 {options}")
+    assert result.exit_code == 0, result.output
+    assert load_model(here / "model.safetensors").config["data"]["task"] == task
+
+
+def test_penalty_and_full_batches(run):
+    words = "train --epochs 3 --hidden 8 --batch-size full --lr 0.01"
+    free, penalised = (rows(run(f"{words} --l2 {l2}").stdout)["cost"] for l2 in (0, 1))
+    assert float(penalised) > float(free) + 1
+
+
+# -- what is printed ---------------------------------------------------------------------
+def test_plain_lines_without_control_codes(run):
+    output = run("train --epochs 40 --hidden 4").stdout
+    assert "\x1b" not in output
+    assert "\r" not in output
+    epochs = re.findall(r"^epoch +(\d+)/40  cost \S+ accuracy 0\.\d{4}$", output, re.M)
+    assert [int(epoch) for epoch in epochs] == [1, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
+
+
+def test_help(run):
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "xpnet train data.csv --target price" in result.stdout
+    assert run("").stdout == result.stdout
+    result = run("train -h")
+    assert result.exit_code == 0
+    for words in ("--target COLUMN", "xpnet train iris.csv --target species", "Exit codes"):
+        assert words in result.stdout
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_help_fits_the_terminal(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    commands = ("", "train", "predict", "evaluate", "export", "show", "info")
+    for words in (f"{command} --help" for command in commands):
+        examples = ("    xpnet ",)  # are to be copied, not broken
+        lines = [line for line in run(words).stdout.splitlines() if not line.startswith(examples)]
+        assert max(map(len, lines)) <= min(columns, 100)
+
+
+def test_version(run):
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"xpnet {xpnet.__version__}\n")
+
+
+def test_info(run):
+    result = run("info")
+    assert result.exit_code == 0
+    found = xpnet.backends()
+    assert re.search(rf"^numpy +{re.escape(np.__version__)} +cpu", result.stdout, re.M)
+    for backend in found.values():
+        if backend.usable:
+            assert re.search(
+                rf"^{backend.name} +{re.escape(backend.version)} ", result.stdout, re.M
+            )
+        elif not backend.installed:
+            assert f"{backend.name}: not installed\n  {backend.install}\n" in result.stdout
+
+
+def test_info_of_what_is_missing_or_broken(run, monkeypatch):
+    info = xpnet.BackendInfo
+    long_line = 'python -m pip install "' + "x" * 90 + '"'
+    backends = {
+        "numpy": info("numpy", True, True, "2.0", ("cpu",), "", None),
+        "gone": info("gone", False, False, None, (), long_line, "no module"),
+        "blind": info("blind", True, False, "1.0", (), long_line, "no device here"),
+    }
+    monkeypatch.setattr(xpnet, "backends", lambda: backends)
+    output = run("info").stdout
+    assert f"gone: not installed\n  {long_line}\n" in output
+    assert "blind: installed, but not usable\n  no device here\n" in output
