@@ -79,6 +79,9 @@ def test_the_history_is_of_all_resumed_fits():
     assert net.history.seconds == pytest.approx(first.seconds + second.seconds, abs=0.01)
     afresh = net.fit(X, Y, epochs=1, **MINI)
     assert net.history.cost == afresh.cost
+    net.fit(X, Y, epochs=1, validation=(X, Y), resume=True, **MINI)
+    assert np.isnan(net.history.validation_cost[0])  # none then: figures stay at their epochs
+    assert len(net.history.validation_cost) == len(net.history.validation_accuracy) == 2
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, Protocol
 
 from xpnet.html import history_html
@@ -38,11 +39,20 @@ class History:
         return history_html(self)
 
     def __add__(self, later: History) -> History:
-        """This history and the one that went on from it."""
+        """This history and the one that went on from it.
+
+        Epochs without validation data, before others with, count as NaN.
+        """
+
+        def joined(name: str) -> list[float]:
+            before, after = getattr(self, name), getattr(later, name)
+            missing = len(self.cost) - len(before) if after else 0
+            return before + [nan] * missing + after
+
         return History(
             self.cost + later.cost,
-            self.validation_cost + later.validation_cost,
-            self.validation_accuracy + later.validation_accuracy,
+            joined("validation_cost"),
+            joined("validation_accuracy"),
             self.seconds + later.seconds,
             later.data,
         )

@@ -282,8 +282,8 @@ def _as_schedule(schedule: Any, what: str) -> Schedule:
         raise TypeError(f"{what}={schedule.__name__}: pass an instance, {schedule.__name__}(...)")
     if not callable(schedule):
         raise TypeError(
-            f"{what}={schedule!r}: expected a schedule such as xpnet.schedules.Cosine(), or a function "
-            "epoch -> factor"
+            f"{what}={schedule!r}: expected a schedule such as xpnet.schedules.Cosine(), or a "
+            "function epoch -> factor"
         )
     return Custom(schedule)
 

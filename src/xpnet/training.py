@@ -154,8 +154,8 @@ class Run:
         before, now = self.start.steps_per_epoch, source.steps_per_epoch
         if self.position and None not in (before, now) and before != now:
             raise ValueError(
-                f"the last fit was broken off after update {self.position} of {before} in an epoch, "
-                f"which would have {now} now: resume with the same data and batch_size"
+                f"the last fit was broken off after update {self.position} of {before} in an "
+                f"epoch, which would have {now} now: resume with the same data and batch_size"
             )
         self.learning_rate = plan.optimizer.learning_rate
         self.schedule_state = dict(self.start.schedule)

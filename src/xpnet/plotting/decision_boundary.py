@@ -174,7 +174,7 @@ class DecisionBoundaryDisplay:
         )
         self.image_ = self._image(self.response, cmap=cmap, vmin=0, vmax=1)
         self.figure_.colorbar(
-            self.image_, ax=self.ax_, label=f"probability of {self.class_names[1]}"
+            self.image_, ax=self.ax_, label=f"probability of class {self.class_names[1]}"
         )
         self._boundary(self.response, 0.5)
         self._scatter((BLUE, ORANGE))

@@ -66,7 +66,7 @@ def add_legend(
         above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
         ax.legend(handles=handles, title=title, handlelength=length, ncols=columns, **above)
     elif 11 * len(handles) < height / 2 and 0.7 * max(entries) < width:
-        ax.legend(handles=handles, fontsize="x-small", framealpha=0.7)
+        ax.legend(handles=handles, fontsize="xx-small", handlelength=1.2, framealpha=0.7)
 
 
 def class_numbers(y: Any, n_y: int) -> np.ndarray:
