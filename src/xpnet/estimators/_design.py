@@ -21,6 +21,7 @@ from xpnet.losses import Loss
 from xpnet.network import Objective
 
 BLOCK = 1 << 22  # elements of X made dense, or copied, at a time
+SAMPLE = 4096  # rows enough to know a variance
 
 
 class Rows(NamedTuple):
@@ -110,7 +111,8 @@ class Design:
     def moments(self, *, centred: bool) -> tuple[Array, Array]:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
 
-        A constant feature has a variance of 0, not of rounding.
+        A constant feature has a variance of 0, not of rounding. Where there are many equally
+        weighted rows the variance is that of a sample: a scale of the search need not be exact.
         """
         xp, eps = self.place.xp, float(self.place.xp.finfo(self.place.dtype).eps)
         mean = self.feature_means()
@@ -122,9 +124,16 @@ class Design:
         else:
             variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
             in_cache = BLOCK if self.place.is_accelerator else 1 << 16
-            for rows in self.blocks(in_cache):
-                variance = variance + self.shares(rows) @ (rows.data.X - mean) ** 2
+            some = self._sample()
+            for rows in some.blocks(in_cache):
+                variance = variance + some.shares(rows) @ (rows.data.X - mean) ** 2
         return mean, xp.where(variance > rounding, variance, 0.0 * mean)
+
+    def _sample(self) -> Design:
+        step = self.X.shape[0] // SAMPLE
+        if self.sparse or self.w is not None or step < 2:
+            return self
+        return Design(self.place, self.X[::step, :], self.Y[::step, :], None, self.loss)
 
     def feature_means(self) -> Array:
         """The weighted mean (n,) of each feature."""
