@@ -203,3 +203,245 @@ def test_a_net_saved_in_the_middle_of_an_epoch_goes_on(lib, tmp_path):
     same = assert_pairs_close if lib.name == "jax" else assert_pairs_equal
     same(lib.host(loaded.parameters), lib.host(long.parameters))
     assert loaded.history.cost == pytest.approx(long.history.cost, rel=1e-12)
+
+
+# -- what goes wrong on the way ----------------------------------------------------------
+def interrupted(monkeypatch, net, call, *data, **settings):
+    """A fit whose ``call``-th call of the engine is broken off in the middle of a step."""
+    from xpnet.engines import numpy as engine
+
+    run, calls = engine.Program.run, []
+
+    def breaks(self, orders, table):
+        calls.append(1)
+        if len(calls) == call:
+            self.theta[...] = 7.0
+            raise KeyboardInterrupt
+        return run(self, orders, table)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.Program, "run", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(*data, **settings)
+
+
+class Watches:
+    def on_epoch_end(self, net, progress):
+        pass
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("callback", [StopAfter(10**9), Watches()], ids=["steps", "epochs"])
+def test_an_interrupted_step_takes_its_history_back(monkeypatch, call, callback):
+    net, whole = make_net(), make_net()
+    options = MINI | {"validation": (X, Y)}
+    interrupted(monkeypatch, net, call, X, Y, epochs=9, callbacks=[callback], **options)
+    done = net.training_state.epoch
+    assert len(net.history.cost) == len(net.history.validation_cost) == done
+    net.fit(X, Y, epochs=9 - done, resume=True, **options)
+    whole.fit(X, Y, epochs=9, **options)
+    assert_pairs_equal(net.parameters, whole.parameters)
+    assert net.history.cost == whole.history.cost
+    assert net.history.validation_cost == whole.history.validation_cost
+
+
+def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):
+    """The replay runs in parts too, and must not start another replay from there."""
+    monkeypatch.setattr("xpnet.training.Pace.took", lambda self, steps, seconds: None)
+    x = RNG.normal(size=(3, 500))
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
+    expected = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
+    options = {"optimizer": xpnet.GradientDescent(0.01), "batch_size": 5}
+    with pytest.raises(xpnet.DivergedError, match="epoch 2 of 9"):
+        net.fit(
+            x, x[:1], epochs=9, callbacks=[StopAfter(10**9)],
+            schedule=lambda epoch: 1.0 if epoch < 1.1 else 1e300, **options,
+        )  # fmt: skip
+    expected.fit(x, x[:1], epochs=1, **options)
+    assert_pairs_equal(net.parameters, expected.parameters)
+    assert net.history.cost == expected.history.cost
+
+
+def test_a_resumed_fit_that_cannot_begin_loses_nothing():
+    class Spoilt:
+        def on_epoch_end(self, net, progress):
+            pass
+
+        def state(self):
+            return {}
+
+        def restore(self, state):
+            raise RuntimeError("not mine")
+
+    net, whole = make_net(), make_net()
+    net.fit(X, Y, epochs=3, callbacks=[StopAfter(20), Spoilt()], **MINI)
+    done = net.training_state.epoch
+    with pytest.raises(ValueError, match="broken off"):
+        net.fit(X, Y, epochs=3, resume=True, **MINI | {"batch_size": 10})
+    with pytest.raises(RuntimeError, match="not mine"):
+        net.fit(X, Y, epochs=3, resume=True, callbacks=[Spoilt()], **MINI)
+    net.fit(X, Y, epochs=3 - done, resume=True, **MINI)
+    whole.fit(X, Y, epochs=3, **MINI)
+    assert_pairs_equal(net.parameters, whole.parameters)
+    assert net.history.cost == whole.history.cost
+
+
+def test_a_part_without_weight_is_no_divergence():
+    x, y, w = np.tile(X, 10), np.tile(Y, 10), np.ones(2030)
+    w[:1500] = 0.0  # the first 300 updates see no example
+    options = MINI | {"shuffle": False, "epochs": 2}
+    plain, parts = make_net(), make_net()
+    plain.fit(x, y, sample_weight=w, **options)
+    parts.fit(x, y, sample_weight=w, callbacks=[StopAfter(10**9)], **options)
+    assert parts.history.cost == plain.history.cost
+    stream = xpnet.stream(x.T, y[0], w, memory=60_000)
+    assert len(make_net().fit(stream, **options).cost) == 2
+
+
+def test_the_cost_of_a_resumed_epoch_is_exact_with_float32_weights():
+    w = np.random.default_rng(0).uniform(0.0, 2.0, 203)
+    net, whole = make_net(dtype="float32"), make_net(dtype="float32")
+    for step in (20, 50, 70):
+        done = net.training_state.epoch if net.training_state else 0
+        stop = StopAfter(step)
+        net.fit(
+            X, Y, epochs=3 - done, sample_weight=w, resume=True, callbacks=[stop], **MINI
+        )  # fmt: skip
+    done = net.training_state.epoch
+    net.fit(X, Y, epochs=3 - done, sample_weight=w, resume=True, **MINI)
+    whole.fit(X, Y, epochs=3, sample_weight=w, **MINI)
+    assert net.history.cost == whole.history.cost
+
+
+def test_batches_resume_their_schedule():
+    def batches(epoch):
+        for k in range(0, 203, 20):
+            yield X.T[k : k + 20], Y[0, k : k + 20]
+
+    options = {"optimizer": xpnet.Adam(0.01), "schedule": xpnet.schedules.Exponential(0.5)}
+    net, whole = make_net(), make_net()
+    whole.fit(xpnet.stream(batches), epochs=4, **options)
+    net.fit(xpnet.stream(batches), epochs=2, **options)
+    net.fit(xpnet.stream(batches), epochs=2, resume=True, **options)
+    assert_pairs_equal(net.parameters, whole.parameters)
+
+
+def test_what_a_plateau_found_out_ends_with_it():
+    class Rate:
+        def on_epoch_end(self, net, progress):
+            self.rate = progress.learning_rate
+
+    net, rate = make_net(), Rate()
+    net.fit(X, Y, epochs=4, schedule=Plateau(0.5, 0, 0.9), callbacks=[rate], **MINI)
+    assert rate.rate < 0.01
+    net.fit(X, Y, epochs=1, resume=True, callbacks=[rate], **MINI)
+    assert rate.rate == 0.01
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.fit(X, Y),
+        lambda net: net.to("numpy", dtype="float32"),
+        lambda net: net.with_dtype("float32"),
+    ],
+    ids=["fit", "to", "with_dtype"],
+)
+def test_a_net_in_training_is_not_moved_nor_fitted(change):
+    class Changes:
+        def on_epoch_end(self, net, progress):
+            if progress.epoch == 2:
+                change(net)
+
+    net, expected = make_net(), make_net()
+    with pytest.raises(RuntimeError, match="being trained"):
+        net.fit(X, Y, epochs=4, callbacks=[Changes()], **MINI)
+    expected.fit(X, Y, epochs=2, **MINI)
+    assert_pairs_equal(net.parameters, expected.parameters)
+    change(net)  # now it may be
+
+
+def test_parameters_assigned_before_an_error_stay():
+    class Assigns:
+        def on_epoch_end(self, net, progress):
+            net.parameters = [(0.0 * W, 0.0 * b) for W, b in net.parameters]
+            raise KeyboardInterrupt
+
+    net = make_net()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=4, callbacks=[Assigns()], **MINI)
+    assert all(not np.any(x) for layer in net.parameters for x in layer)
+
+
+def test_functions_that_a_fit_calls_may_look_at_the_net(lib):
+    x, y, seen = lib.asarray(X), lib.asarray(Y), []
+
+    def order(epoch):
+        seen.append(net.cost(x, y))
+        return np.arange(203)
+
+    net = make_net(lib)
+    net.fit(x, y, epochs=9, shuffle=order, **MINI)
+    assert len(seen) == 9
+    assert seen[-1] < seen[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_memory_map_decides_on_the_dtype_like_any_array(tmp_path, dtype):
+    np.save(tmp_path / "x.npy", np.ascontiguousarray(X.T, dtype))
+    net = xpnet.DeepNet([3, 4, 1])
+    history = net.fit(np.load(tmp_path / "x.npy", mmap_mode="r").T, Y, epochs=1, batch_size=5)
+    assert history.data == "streamed"
+    assert net.backend.dtype_name == dtype
+
+
+# -- what must not go unnoticed -----------------------------------------------------------
+def test_orders_of_many_epochs_are_not_kept_together(monkeypatch):
+    """A minibatch of all examples makes 128 epochs between two checks; their orders are large."""
+    from xpnet import training
+
+    seen = []
+    run = training.Run._run
+    monkeypatch.setattr(training, "AHEAD", 1000)  # not even five orders of 203 examples
+    monkeypatch.setattr(
+        training.Run, "_run", lambda self, part: seen.append(part.orders.shape) or run(self, part)
+    )
+    net, other = make_net(), make_net()
+    net.fit(X, Y, epochs=10, batch_size=203)
+    assert seen == [(4, 203), (4, 203), (2, 203)]
+    monkeypatch.undo()
+    other.fit(X, Y, epochs=10, batch_size=203)
+    assert_pairs_equal(net.parameters, other.parameters)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        ({"clip_norm": 0}, ValueError, "clip_norm=0.0: must be finite and above 0"),
+        ({"dropout": "a half"}, TypeError, "dropout='a half': expected a number"),
+        ({"dropout": [0.1]}, ValueError, "1 rates for 2 hidden layers"),
+        ({"dropout": 1.0}, ValueError, r"must lie in \[0, 1\)"),
+        ({"l1": -1.0}, ValueError, "l1=-1.0"),
+        ({"schedule": 0.5}, TypeError, "expected a schedule"),
+    ],
+)
+def test_settings_that_mean_nothing(wrong, kind, message):
+    with pytest.raises(kind, match=message):
+        make_net().fit(X, Y, **MINI | wrong)
+
+
+def test_a_callback_whose_state_fails_does_not_lose_the_rest():
+    class Forgetful:
+        def on_epoch_end(self, net, progress):
+            pass
+
+        def state(self):
+            raise KeyError("nothing")
+
+    net, whole = make_net(), make_net()
+    with pytest.raises(KeyError, match="nothing"):
+        net.fit(X, Y, epochs=2, callbacks=[Forgetful()], **MINI)
+    assert net.training_state.epoch == 2
+    net.fit(X, Y, epochs=1, resume=True, **MINI)
+    whole.fit(X, Y, epochs=3, **MINI)
+    assert_pairs_equal(net.parameters, whole.parameters)

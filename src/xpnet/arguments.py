@@ -51,19 +51,22 @@ def check_count(value: Any, name: str, least: int) -> int:
     return count
 
 
-def check_number(value: Any, name: str) -> float:
+def check_number(value: Any, name: str, *, above: bool = False) -> float:
     try:
         number = float(value)  # a NumPy scalar would promote a float32 net
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}={value!r}: expected a number") from error
-    if not 0 <= number < float("inf"):
-        raise ValueError(f"{name}={number}: must be finite and at least 0")
+    if not 0 <= number < float("inf") or (above and number == 0):
+        raise ValueError(
+            f"{name}={number}: must be finite and {'above' if above else 'at least'} 0"
+        )
     return number
 
 
 def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
     """One rate in [0, 1) per hidden layer; () where all of them are 0."""
-    given = list(dropout) if isinstance(dropout, Iterable) else [dropout] * n_hidden
+    one = isinstance(dropout, str) or not isinstance(dropout, Iterable)
+    given = [dropout] * n_hidden if one else list(dropout)
     rates = tuple(check_number(rate, "dropout") for rate in given)
     if len(rates) != n_hidden:
         raise ValueError(f"dropout names {len(rates)} rates for {n_hidden} hidden layers")

@@ -251,8 +251,10 @@ class DeepNet(Placed):
         DivergedError
             The cost left the finite numbers. The net keeps its last finite parameters.
         """
+        if self._run is not None:
+            raise RuntimeError("this net is being trained: in a callback, fit a copy.deepcopy")
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-        clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm")
+        clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", above=True)
         callbacks = check_callbacks(callbacks)
         if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")
@@ -281,17 +283,22 @@ class DeepNet(Placed):
         with self._place.context():
             evaluate = None if validation is None else evaluator(self, validation)
             program = engine_for(self._place, objective).program(
-                optimizer, examples, batch_size, self._theta, state.moments
+                optimizer, examples, source.batch_size, self._theta, state.moments
             )
             # the program has its own: no second copy of a large net stays in memory
             self._theta, self._state, state = program.theta, None, replace(state, moments=())
-            run = self._run = Run(self, program, plan, source, callbacks, evaluate, state)
-            run.history.data = how
+            try:
+                run = Run(self, program, plan, source, callbacks, evaluate, state)
+            except BaseException:
+                self._state = replace(state, moments=program.moments)
+                raise
+            self._run, run.history.data = run, how
             try:
                 return run.train()
             finally:
                 self._run, self._theta = None, program.theta
-                self._state = run.state()
+                self._state = run.state(with_callbacks=False)
+                self._state = run.state()  # may raise: what a callback says is the user's
 
     def _starting_state(self, optimizer: Optimizer, resume: bool) -> TrainingState:
         state = self._state

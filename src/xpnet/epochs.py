@@ -43,6 +43,8 @@ class Resident:
         The order of the examples; None stands for the order given.
     sample_weight : ndarray (n_examples,), optional
         On the host.
+    repeatable : bool
+        Whether ``order`` answers the same when it is asked again.
     """
 
     streams = False  # whether parts bring their data
@@ -53,11 +55,13 @@ class Resident:
         batch_size: int | None,
         order: Callable[[int], np.ndarray | None],
         sample_weight: np.ndarray | None = None,
+        repeatable: bool = False,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
         self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
         self._order = order
         self._sample_weight = sample_weight
+        self._repeatable = repeatable
         self._orders: dict[int, np.ndarray] = {}
 
     def whole(self, epoch: int, n: int) -> Part:
@@ -86,10 +90,13 @@ class Resident:
 
     def _kept_order(self, epoch: int) -> np.ndarray:
         # A replay must see the order of the first time, whatever a user's function does.
-        if epoch not in self._orders:
+        order = self._orders.get(epoch)
+        if order is None:
             order = self._order(epoch)
-            self._orders[epoch] = np.arange(self.n_examples) if order is None else order
-        return self._orders[epoch]
+            order = np.arange(self.n_examples) if order is None else order
+            if not self._repeatable:
+                self._orders[epoch] = order
+        return order
 
     def forget(self) -> None:
         """The epochs up to now will not be asked for again."""

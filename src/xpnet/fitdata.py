@@ -48,6 +48,7 @@ def fit_source(
         None if batch_size is None else min(batch_size, m),
         orders(shuffle, net.seed, m),
         None if examples.w is None else to_numpy(examples.w),
+        repeatable=not callable(shuffle),
     )
     return examples, source, "prefetched" if on_host else "device"
 
@@ -88,7 +89,7 @@ def _streamed(net: Placed, X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
     """A stream of the rows behind ``X`` (n_x, m); targets and weights stay in memory."""
     if Y is None:
         raise TypeError("fit needs the targets Y beside X (a Stream alone has its own)")
-    data.check_columns(X, "X", net.sizes[0])
+    net._bind_to(X)  # as X says, if nothing has been said; other streams mean float32
     Y = to_numpy(Y) if is_array_api_obj(Y) else data.host_array(Y, "Y")
     w = None if sample_weight is None else to_numpy(sample_weight)
     return stream(X.T, Y if Y.ndim == 1 else np.ascontiguousarray(Y.T), w)
@@ -166,6 +167,8 @@ def evaluate_stream(net: Placed, theta: Array, source: Stream) -> tuple[float, f
         value, accuracy = net._evaluate(theta, rows)
         cost, weights = cost + weight * float(value), weights + weight
         hits, m = hits + (0.0 if accuracy is None else n * float(accuracy)), m + n
+    if not weights > 0:
+        raise ValueError("the sample weights of the validation stream are all 0")
     return cost / weights, None if accuracy is None else hits / m
 
 

@@ -65,7 +65,7 @@ class Callback(Protocol):
     ``on_fit_end`` is called in the opposite order, and not where the fit raises; ``close`` is
     called in any case. ``state`` and ``restore`` carry what a callback remembers through a
     checkpoint: JSON values and NumPy arrays by name. One with a true attribute ``last`` is called
-    after all others.
+    after all others (and so first at the fit's end).
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...

@@ -89,6 +89,9 @@ class Placed:
         return self
 
     def _move(self, place: Backend) -> None:
+        if self._run is not None:
+            raise RuntimeError("this net is being trained: in a callback, move a copy.deepcopy")
+
         def moved(x: Array) -> Array:
             return place.asarray(to_numpy(x), place.dtype)
 

@@ -13,6 +13,7 @@ to be asked in the middle (``on_steps_end``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from sys import maxsize
 from time import perf_counter
@@ -32,6 +33,7 @@ from xpnet.optimizers import Moments, Optimizer
 from xpnet.schedules import Constant, Schedule, factors
 
 CHECK = 128  # steps between two looks at whether everything is finite
+AHEAD = 2**22  # numbers in the orders of epochs that are run together
 
 
 @dataclass
@@ -158,7 +160,10 @@ class Run:
                 f"epoch, which would have {now} now: resume with the same data and batch_size"
             )
         self.learning_rate = plan.optimizer.learning_rate
-        self.schedule_state = dict(self.start.schedule)
+        if now is None:  # a stream's first epoch: as many as last time, for the schedule
+            source.steps_per_epoch = before
+        # what one schedule has found out says nothing to another kind
+        self.schedule_state = dict(self.start.schedule) if plan.schedule.adapts else {}
         self._began = perf_counter()
         self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
         self._pieces: list[tuple[Any, np.ndarray]] = []  # the same of the epoch on its way
@@ -196,11 +201,14 @@ class Run:
         except BaseException:
             if self._stepping and self._kept:  # the interrupted step may be half written
                 self._go_back(self._kept)
+                self.fetch()
+                self._forget_figures()
             raise
         finally:
-            for callback in self.callbacks:
-                if hasattr(callback, "close"):
-                    callback.close()
+            with ExitStack() as stack:  # all of them, whatever one of them raises
+                for callback in self.callbacks:
+                    if hasattr(callback, "close"):
+                        stack.callback(callback.close)
         self.history.seconds = self.seconds
         return self.fetch()
 
@@ -208,12 +216,13 @@ class Run:
         """The next epochs, as many as nobody needs to look in between; true if told to stop."""
         begun = self.step - self.position
         if self.source.streams or self._pace.measured or self.position:
-            if self._epoch_in_parts(self._tell_of_steps):
+            if self._epoch_in_parts(self._between_parts):
                 return True
         else:
             n = self._epochs_together()
             self._costs.append(self._whole_epochs(n))
             self.epoch += n
+            self._stepping = False
         adapts = self.plan.schedule.adapts
         if self.source.streams or adapts or self.step // CHECK > begun // CHECK:
             self._check()
@@ -230,10 +239,11 @@ class Run:
     def _epochs_together(self) -> int:
         if self.callbacks or self.evaluate is not None or self.plan.schedule.adapts:
             return 1
+        assert isinstance(self.source, Resident)
         per_epoch = self.source.steps_per_epoch
-        assert per_epoch is not None
         until_check = -(-(CHECK - self.step % CHECK) // per_epoch)
-        return min(until_check, self.plan.epochs - self.epoch)
+        orders = max(1, AHEAD // self.source.n_examples)
+        return min(until_check, orders, self.plan.epochs - self.epoch)
 
     def _whole_epochs(self, n: int) -> tuple[Array, np.ndarray]:
         assert isinstance(self.source, Resident)
@@ -256,8 +266,9 @@ class Run:
             costs = self._run(part)
             self._pieces.append((costs, part.weights))
             self.position += len(part.weights)
+            self._stepping = False
             finished = self.position == self.source.steps_per_epoch
-            if not finished and (self._broken_off() or asks()):
+            if not finished and asks():
                 return True
         if len(self._pieces) == 1:  # in one part: nobody has asked for its costs yet
             ((costs, weights),) = self._pieces
@@ -276,9 +287,9 @@ class Run:
         epochs = (self.start.epoch + self.epoch + ahead) + into / per_epoch
         factor = factors(self.plan.schedule, epochs, self.schedule_state)
         table = self.plan.table(self.step, factor)
-        self._stepping = True
+        self._stepping = True  # until what it did is written down, too
         costs = self.program.run(part.orders, table)
-        self._stepping = False
+        self.net._theta = self.program.theta  # the last one's memory may have been given away
         self.step += n
         self.learning_rate = self.plan.optimizer.learning_rate * float(factor[-1])
         return costs
@@ -290,17 +301,22 @@ class Run:
             return False
         self.net._theta = self.program.theta
         at_end = event == "on_fit_end"  # then the other way round, like contexts
-        answers = [
-            getattr(callback, event)(self.net, Progress(self))
-            for callback in (self.callbacks[::-1] if at_end else self.callbacks)
-            if hasattr(callback, event)
-        ]
-        if self.net._theta is not self.program.theta:  # one of them assigned parameters
-            self.program.restore((self.net._theta, self.program.moments))
-            self._keep()
+        try:
+            answers = [
+                getattr(callback, event)(self.net, Progress(self))
+                for callback in (self.callbacks[::-1] if at_end else self.callbacks)
+                if hasattr(callback, event)
+            ]
+        finally:
+            if self.net._theta is not self.program.theta:  # one of them assigned parameters
+                self.program.restore((self.net._theta, self.program.moments))
+                self._keep()
         return any(answers)
 
-    def _tell_of_steps(self) -> bool:
+    def _between_parts(self) -> bool:
+        """In the middle of an epoch: true if told to stop. Raises if it has diverged."""
+        if self._kept is not None and self.step - self._kept.step >= CHECK:
+            self._check()
         return self._pace.measured and self._tell("on_steps_end")
 
     def _restore_callbacks(self) -> None:
@@ -313,8 +329,9 @@ class Run:
                 callback.restore(mine[1])
 
     # -- state ---------------------------------------------------------------------------
-    def state(self) -> TrainingState:
+    def state(self, with_callbacks: bool = True) -> TrainingState:
         """Where this fit stands: what another goes on from."""
+        remembering = [c for c in self.callbacks if with_callbacks and hasattr(c, "state")]
         costs, weights = self._fetched_pieces()
         self.history.seconds = self.seconds
         return TrainingState(
@@ -328,7 +345,7 @@ class Run:
             weights,
             self.start.history + self.fetch(),
             self.schedule_state,
-            [(type(c).__name__, c.state()) for c in self.callbacks if hasattr(c, "state")],
+            [(type(c).__name__, c.state()) for c in remembering],
         )
 
     def fetch(self) -> History:
@@ -377,14 +394,13 @@ class Run:
         if kept.snapshot is not None:
             self.program.restore(kept.snapshot)
 
+    def _forget_figures(self) -> None:
+        """Those of epochs that no longer count."""
+        del self.history.cost[self.epoch :], self.history.validation_cost[self.epoch :]
+        del self.history.validation_accuracy[self.epoch :]
+
     def _finite(self) -> bool:
         return all_finite(self.program.theta, xp=self._xp)
-
-    def _broken_off(self) -> bool:
-        """In the middle of a long epoch: whether it has diverged. Raises if so."""
-        if self._kept is not None and self.step - self._kept.step >= CHECK:
-            self._check()
-        return False
 
     def _check(self) -> None:
         """Raises DivergedError if what came since the state that was kept is not finite."""
@@ -409,8 +425,7 @@ class Run:
                     break
             self._go_back(before)
         epoch, start = before.epoch, self.start.history
-        del self.history.cost[epoch:], self.history.validation_cost[epoch:]
-        del self.history.validation_accuracy[epoch:]
+        self._forget_figures()
         so_far = last(self.history.cost) if epoch else last(start.cost)
         raise DivergedError(
             f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}, "
@@ -425,7 +440,9 @@ class Run:
 
 def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
     """Weighted mean of the costs (steps,) of each epoch's steps; weights (epochs, n) or (n,)."""
-    weights = np.atleast_2d(weights)
+    weights = np.atleast_2d(weights).astype(np.float64)
     costs = to_numpy(costs).astype(np.float64).reshape(weights.shape)
+    total = np.sum(weights, axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
-        return (np.sum(costs * weights, axis=1) / np.sum(weights, axis=1)).tolist()
+        # a part of an epoch may have no weight yet
+        return (np.sum(costs * weights, axis=1) / np.where(total > 0, total, 1.0)).tolist()

@@ -115,6 +115,8 @@ def test_parameters_are_kept_cloned_and_checked():
     for wrong in ({"l1_ratio": 1.5}, {"dropout": 1.0}, {"clip_norm": 0.0}, {"optimizer": "adam"}):
         with pytest.raises(ValueError, match=f"The '{next(iter(wrong))}' parameter"):
             fitted(**wrong)
+    with pytest.raises(TypeError, match="expected one such as"):
+        fitted(optimizer=xpnet.Adam)
     with pytest.raises(ValueError, match="dropout names 1 rates for 2 hidden layers"):
         fitted(dropout=[0.1])
     for own in ({"dropout": 0.1}, {"clip_norm": 1.0}, {"optimizer": xpnet.Adam()}):

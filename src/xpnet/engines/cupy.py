@@ -579,7 +579,9 @@ class Engine(generic.Engine):
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         X, Y, w = data
-        shares = None if w is None else w / w.sum()
+        shares = None
+        if w is not None:  # all zero in a part of a stream, perhaps
+            shares = w / np.maximum(w.sum(), np.finfo(w.dtype).tiny)
 
         def compute(part: slice) -> Array:
             ops, Z = self._forward(theta, cupy.asarray(X[part]))

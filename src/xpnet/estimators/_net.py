@@ -196,6 +196,8 @@ class Trainer:
             program = self.program
             if program is None:  # a program belongs to its data: each block has its own
                 program, index = self._program(self.rows.data(index)), np.arange(len(index))
-            costs.append(to_numpy(program.run(index[None, :], table[step:end])))
+            found = program.run(index[None, :], table[step:end])
+            # before anything waits and can be interrupted: the old state may have been given away
             self.theta, self.moments, step = program.theta, program.moments, end
+            costs.append(to_numpy(found))
         return np.concatenate(costs).astype(np.float64)

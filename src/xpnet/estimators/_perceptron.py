@@ -106,6 +106,8 @@ class Perceptron(ArrayEstimator):
     ) -> Any:
         if validation_data is not None and self.solver == "lbfgs":
             raise ValueError("validation_data is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        if isinstance(self.optimizer, type):
+            raise TypeError(f"optimizer={self.optimizer!r}: expected one such as xpnet.Adam(1e-3)")
         given = (self.optimizer is not None, self.dropout != 0.0, self.clip_norm is not None)
         if self.solver == "lbfgs" and any(given):
             name = ("optimizer", "dropout", "clip_norm")[given.index(True)]
