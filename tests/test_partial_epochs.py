@@ -24,6 +24,8 @@ SETTINGS = {
     "weighted": {"weighted": True},
     "everything": {"weighted": True, "dropout": (0.4,), "clipped": True, "sparse": True},
 }
+# One library per engine: dpnp runs the generic one, which array-api-strict stands for.
+ENGINES = ["numpy", "array_api_strict", "torch", "jax", "cupy"]
 RULE = xpnet.Adam(0.05)
 RNG = np.random.default_rng(8)
 THETA = RNG.normal(size=Objective(SIZES, (tanh,), categorical).layout.n_parameters)
@@ -106,6 +108,7 @@ def lives_on_host(lib):
     return lib.name == "cupy"
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("cuts", [(), (1,), (2, 4), (5,), (1, 2, 3, 4, 5)], ids=str)
 def test_an_epoch_in_parts_is_the_same_epoch(lib, setting, cuts):
@@ -116,6 +119,7 @@ def test_an_epoch_in_parts_is_the_same_epoch(lib, setting, cuts):
     assert_same(training.result(), whole(lib, setting), exactly=lib.name == "numpy")
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 def test_parts_and_whole_epochs_take_turns(lib):
     training = Training(lib, "everything", examples("everything"))
     training.run(ORDERS[:1, : 3 * BATCH])
@@ -124,6 +128,7 @@ def test_parts_and_whole_epochs_take_turns(lib):
     assert_same(training.result(), whole(lib, "everything"), exactly=lib.name == "numpy")
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_host_rows_in_parts(lib, setting):
     """Where the data stay on the host and minibatches are copied."""
@@ -136,6 +141,7 @@ def test_host_rows_in_parts(lib, setting):
     assert_same(training.result(), whole(lib, setting), exactly=False)
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 @pytest.mark.parametrize("engine", [None, "generic"], ids=["own", "generic"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_chunks_that_are_loaded_train_the_same_net(lib, setting, engine):
@@ -157,6 +163,7 @@ def test_chunks_that_are_loaded_train_the_same_net(lib, setting, engine):
     assert_same(training.result(), whole(lib, setting), exactly=False)
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_chunks_that_are_minibatches(lib, setting):
     """Without a batch size each order is one minibatch, of whatever length."""
@@ -171,6 +178,7 @@ def test_chunks_that_are_minibatches(lib, setting):
     assert_same(training.result(), whole(lib, setting), exactly=False)
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 def test_minibatches_of_many_lengths(lib):
     """More lengths than an engine keeps recordings for, growing, then falling."""
     if lib.name == "jax":
@@ -189,6 +197,7 @@ def test_minibatches_of_many_lengths(lib):
     assert_same(*results, exactly=False)
 
 
+@pytest.mark.parametrize("lib", ENGINES, indirect=True)
 def test_loading_leaves_the_first_examples_as_they_were(lib):
     if lives_on_host(lib):
         pytest.skip("nothing of it is on the device")

@@ -44,8 +44,17 @@ class StopAfter:
         return progress.step >= self.steps
 
 
-@pytest.mark.parametrize("steps", [1, 16, 17, 41, 60, 130, 150])
-def test_a_fit_stopped_in_the_middle_goes_on_to_the_last_bit(lib, steps):
+def test_a_fit_stopped_in_the_middle_goes_on_to_the_last_bit(lib):
+    stop_and_go_on(lib, 60)
+
+
+@pytest.mark.parametrize("lib", ["numpy", "torch", "cupy"], indirect=True)
+@pytest.mark.parametrize("steps", [1, 16, 17, 41, 130, 150])
+def test_a_fit_goes_on_wherever_it_was_stopped(lib, steps):
+    stop_and_go_on(lib, steps)
+
+
+def stop_and_go_on(lib, steps):
     x, y = lib.asarray(X), lib.asarray(Y)
     long, parts = make_net(lib), make_net(lib)
     options = MINI | {"schedule": Step(2, 0.5), "l2": 1e-3}
