@@ -176,7 +176,9 @@ def cupy_on_cpu(session: nox.Session) -> None:
     session.install(*GROUPS("test", "cupy-on-cpu"), ".[cli]")
     session.run("python", "tools/cupy_on_cpu/build.py", silent=True)
     under = ("python", "tools/cupy_on_cpu/run.py", "--")
-    pytest(session, *(session.posargs or ["--backends=cupy", "tests", *COVERAGE]), under=under)
+    # What has nothing to do with CuPy has been run by `tests`.
+    ours = ["--backends=cupy", "tests", "-k", "cupy or gpu_check", *COVERAGE]
+    pytest(session, *(session.posargs or ours), under=under)
     if not session.posargs:
         more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu", "tests/test_cupy.py")
         pytest(session, *more, under=under, FAKEHIP_PROTECT="1")

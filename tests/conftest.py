@@ -147,6 +147,10 @@ def _label(item: pytest.Item) -> str | None:
     return callspec.params.get("lib") if callspec else None
 
 
+# Nothing in these depends on the engine, and dpnp runs the generic one, as array-api-strict does.
+MANY_STEPS = {"test_training", "test_callbacks", "test_checkpoint", "test_bench"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = _wanted(config)
     if wanted:
@@ -156,6 +160,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "long" in item.keywords and not config.getoption("--long"):
             item.add_marker(pytest.mark.skip(reason="long: runs with --long"))
+        if (
+            _label(item) == "dpnp"
+            and item.path.stem in MANY_STEPS
+            and not config.getoption("--long")
+        ):
+            reason = "dpnp takes minutes for thousands of small updates: runs with --long"
+            item.add_marker(pytest.mark.skip(reason=reason))
         if "gpu" in item.keywords and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device"))
 
