@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import numpy as np
@@ -28,6 +29,8 @@ def test_fresh_memory_is_no_number(cp):
 
 
 def test_out_of_memory_and_recovery(cp):
+    gc.collect()  # running out of memory would, and give back what earlier tests left behind
+    cp.get_default_memory_pool().free_all_blocks()
     used = cupy_on_cpu.memory_used()
     with memory_limit(used + (1 << 20)):
         free, total = cp.cuda.Device().mem_info
