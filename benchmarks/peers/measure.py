@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -21,7 +22,7 @@ LBFGS_TOLERANCE = 2e-4
 class Worker:
     """A candidate's process."""
 
-    def __init__(self, row: Workload, name: str, dtype: str, threads: int, epochs: int = 0):
+    def __init__(self, row: Workload, name: str, dtype: str, threads: int):
         n = str(threads)
         # What would choose other kernels than a user gets, or make imports compile each time.
         foreign = ("OPENBLAS_", "PYTHONDONTWRITEBYTECODE")
@@ -34,7 +35,7 @@ class Worker:
             env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         command = [sys.executable, "-m", "benchmarks.peers.worker", row.name, name, dtype]
         self.process = subprocess.Popen(
-            [*command, str(epochs)],
+            [*command, str(row.epochs)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -95,20 +96,21 @@ def parity(row: Workload, names: list[str]) -> dict[str, str]:
     epochs = min(row.epochs, 60 if row.batch_size is None else 2)
     ended = {}
     for name in names:
-        with Worker(row, name, "float64", 1, epochs) as worker:
+        with Worker(replace(row, epochs=epochs), name, "float64", 1) as worker:
             ended[name] = worker.ask("result")
     return _strayed(row, ended, "float64")
 
 
 def _strayed(row: Workload, ended: dict[str, Any], dtype: str) -> dict[str, str]:
-    """For each candidate that has a result: "" or how far its costs are from xpnet's."""
-    verdicts = {}
+    """For each candidate that has a result: "" or how far its costs are from the first one's."""
+    verdicts: dict[str, str] = {}
+    first = next(iter(ended.values()), None)
     for name, answer in ended.items():
         if name.startswith("floor"):
             continue
-        pairs = list(zip(answer["costs"], ended["xpnet"]["costs"], strict=True))
+        pairs = list(zip(answer["costs"], first["costs"], strict=True))
         if answer["cost"] is not None:
-            pairs.append((answer["cost"], ended["xpnet"]["cost"]))
+            pairs.append((answer["cost"], first["cost"]))
         off = max(abs(a - b) / abs(b) for a, b in pairs)
         limit = SKLEARN_TOLERANCE if name in ("sklearn", "xpnet-mlp") else TOLERANCE[dtype]
         limit = LBFGS_TOLERANCE if row.kind == "lbfgs" else limit

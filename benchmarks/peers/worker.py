@@ -26,7 +26,7 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-int(os.environ["OMP_NUM_THREADS"]) :])
     workload = next(w for w in WORKLOADS if w.name == row)
-    workload = replace(workload, epochs=int(epochs) or workload.epochs)
+    workload = replace(workload, epochs=int(epochs))
     if name == "xpnet" and workload.kind == "lbfgs":
         candidate = estimators.CANDIDATES[name](workload, dtype)
     else:

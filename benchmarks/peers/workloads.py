@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class Workload:
     @property
     def steps(self) -> int:
         return self.epochs * (1 if self.batch_size is None else self.m // self.batch_size)
+
+    def lasting(self, steps: float) -> Workload:
+        """As many epochs as have ``steps`` steps, at least."""
+        per_epoch = self.steps / self.epochs
+        return replace(self, epochs=ceil(steps / per_epoch))
 
     @property
     def binary(self) -> bool:
