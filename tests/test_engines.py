@@ -185,15 +185,30 @@ def test_engine_equals_reference_for_odd_batches(lib, batch_size):
 @pytest.mark.parametrize("lib", ["numpy"], indirect=True)
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "elu"])
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
-def test_recorders_of_the_numpy_engine(lib, hidden, fused, monkeypatch):
-    """Dropout by feature and by example, with units that do and do not come in fours."""
+@pytest.mark.parametrize("by_example", [False, True], ids=["by-unit", "by-example"])
+def test_recorders_of_the_numpy_engine(lib, hidden, fused, by_example, monkeypatch):
+    """Dropout and products by unit and by example, with units that do and do not come in fours."""
     engine = importlib.import_module("xpnet.engines.numpy")
+    monkeypatch.setattr(engine, "faster_by_example", lambda W, A: by_example)
     name = "xpnet.engines.numba" if fused else "xpnet.engines.numpy"
     recorder = pytest.importorskip(name).Recorder
     monkeypatch.setattr(engine, "best_recorder", lambda: recorder)
     sizes = [6, 8, 301, 7, 260, 3]
     setting = (sizes, hidden, "softmax", OPTIMIZERS["Momentum"], (8, 4), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+
+
+@pytest.mark.parametrize("lib", ["numpy"], indirect=True)
+@pytest.mark.parametrize("m", [1, 1024, 2100])
+def test_narrow_products_are_computed_by_example(lib, m):
+    """Of chunks, of all examples at once, and of a last chunk that is too short for it."""
+    rng = np.random.default_rng(2)
+    net = xpnet.DeepNet([130, 10, 3], dtype="float32", output="softmax", **lib.options)
+    X = rng.standard_normal((m, 130)).astype(np.float32).T
+    (W1, b1), (W2, b2) = (map(np.float64, pair) for pair in net.parameters)
+    Z = W2 @ np.maximum(W1 @ X + b1, 0) + b2
+    expected = np.exp(Z) / np.exp(Z).sum(axis=0)
+    np.testing.assert_allclose(net.predict_proba(X), expected, rtol=0, atol=1e-6)
 
 
 @ENGINES

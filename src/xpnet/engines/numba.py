@@ -235,16 +235,18 @@ def adam(theta, g, first, second, rate, epsilon, beta1, beta2):  # type: ignore[
 class Recorder(plain.Recorder):
     """The NumPy engine's recorder with fused loops where they are faster."""
 
-    def affine(self, W: Array, A: Array, b: Array) -> Array:
-        """The product; the bias is added by whatever reads it next."""
-        self.bias = b
-        return self.product(W, A, self.new(W.shape[0], A.shape[1]))
+    def add_bias(self, P: Array, b: Array, Z: Array) -> None:
+        """Left to whatever reads ``Z`` next, where the product is there already."""
+        self.bias = b if P is Z else None
+        if P is not Z:
+            super().add_bias(P, b, Z)
 
     def _add_bias(self, Z: Array) -> None:
-        self.do(np.add, Z, self.bias, Z)
+        if self.bias is not None:
+            super().add_bias(Z, self.bias, Z)
 
     def activate(self, activation: Activation, Z: Array) -> Array:
-        if activation == relu:
+        if activation == relu and self.bias is not None:
             by_feature = Z.flags.c_contiguous
             rows = Z if by_feature else Z.T
             self.do(add_bias_relu, rows, self.bias[:, 0], by_feature)
