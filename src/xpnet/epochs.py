@@ -6,6 +6,7 @@ Either way an epoch is a sequence of *parts*: consecutive minibatches that are r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import maxsize
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,6 +60,7 @@ class Resident:
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
         self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
+        self.examples_per_step = batch_size or n_examples
         self._order = order
         self._sample_weight = sample_weight
         self._repeatable = repeatable
@@ -129,6 +131,7 @@ class Streamed:
         self.stream, self.batch_size = stream, batch_size
         self._chunks = {"batch_size": batch_size, **settings}
         self._prepared = prepared
+        self.examples_per_step = batch_size or stream.n_examples or maxsize
         self.steps_per_epoch: int | None = None  # unknown before the first epoch's end
         if batch_size is not None:
             self.steps_per_epoch = -(-stream.n_examples // batch_size)

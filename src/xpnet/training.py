@@ -1,9 +1,9 @@
 """The training loop: epochs, what is recorded of them, callbacks, and the check for divergence.
 
 The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
-until somebody reads them; every ``CHECK`` steps they are fetched together with the sum of the
-parameters, and the state is kept if all is finite. If it is not, the loop goes back to the state
-it kept, and replays epoch by epoch up to the one that broke.
+until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
+together with the sum of the parameters, and the state is kept if all is finite. If it is not, the
+loop goes back to the state it kept, and replays epoch by epoch up to the one that broke.
 
 An epoch is one call of the engine, or several together where nobody looks in between. It is run
 in parts where the data is a stream, where it goes on from the middle, and where a callback wants
@@ -32,7 +32,8 @@ from xpnet.network import step_table
 from xpnet.optimizers import Moments, Optimizer
 from xpnet.schedules import Constant, Schedule, factors
 
-CHECK = 128  # steps between two looks at whether everything is finite
+CHECK = 128, 1024  # steps between two looks at whether everything is finite: least and most
+WORK = 2**28  # parameters times examples between two looks, if that is between these two
 AHEAD = 2**22  # numbers in the orders of epochs that are run together
 
 
@@ -172,6 +173,8 @@ class Run:
         self._validation: list[tuple[Any, Any]] = []
         self._pace = Pace(any(hasattr(c, "on_steps_end") for c in self.callbacks))
         self._stepping = False
+        examples = source.examples_per_step * max(1, program.theta.shape[0])
+        self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1])
         self._restore_callbacks()
         self._kept: _Kept | None = None
         self._keep()
@@ -223,8 +226,8 @@ class Run:
             self._costs.append(self._whole_epochs(n))
             self.epoch += n
             self._stepping = False
-        adapts = self.plan.schedule.adapts
-        if self.source.streams or adapts or self.step // CHECK > begun // CHECK:
+        adapts, every = self.plan.schedule.adapts, self._check_every
+        if self.source.streams or adapts or self.step // every > begun // every:
             self._check()
             self.program.tidy()
             self._keep()
@@ -240,8 +243,8 @@ class Run:
         if self.callbacks or self.evaluate is not None or self.plan.schedule.adapts:
             return 1
         assert isinstance(self.source, Resident)
-        per_epoch = self.source.steps_per_epoch
-        until_check = -(-(CHECK - self.step % CHECK) // per_epoch)
+        per_epoch, every = self.source.steps_per_epoch, self._check_every
+        until_check = -(-(every - self.step % every) // per_epoch)
         orders = max(1, AHEAD // self.source.n_examples)
         return min(until_check, orders, self.plan.epochs - self.epoch)
 
@@ -315,7 +318,7 @@ class Run:
 
     def _between_parts(self) -> bool:
         """In the middle of an epoch: true if told to stop. Raises if it has diverged."""
-        if self._kept is not None and self.step - self._kept.step >= CHECK:
+        if self._kept is not None and self.step - self._kept.step >= self._check_every:
             self._check()
         return self._pace.measured and self._tell("on_steps_end")
 

@@ -8,7 +8,7 @@ the parameters are a list of layers: out of one flat vector XLA would copy every
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import jax
@@ -49,6 +49,12 @@ def _compiled(objective: Objective) -> tuple[Callable, Callable, Callable]:
     )
 
 
+def _as_written(product: Array) -> Array:
+    """Keeps XLA from turning a product round, which on a CPU costs these shapes up to half."""
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.lax.optimization_barrier(product) if on_cpu else product
+
+
 class ScanLeaves(Leaves):
     """Leaves of a scan, where parameters, moments and gradients are lists of layers."""
 
@@ -57,6 +63,21 @@ class ScanLeaves(Leaves):
 
     def flatten(self, gradients: Layers) -> Layers:
         return gradients
+
+    def affine(self, W: Array, A: Array, b: Array) -> Array:
+        if W.shape[0] <= 32 and W.shape[1] >= 1024:
+            return _as_written(A.T @ W.T).T + b
+        return super().affine(W, A, b)
+
+    def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
+        if dZ.shape[0] <= 32 and A_prev.shape[0] >= 1024:
+            return _as_written(dZ.T).T @ A_prev.T
+        return super().weight_gradient(layer, dZ, A_prev)
+
+    def propagate(self, W: Array, dZ: Array) -> Array:
+        if min(W.shape) >= 512:
+            return _as_written(dZ.T @ W).T
+        return super().propagate(W, dZ)
 
     def drop(self, layer: int, rate: float, A: Array, key: Key) -> tuple[Array, Array]:
         n, m = A.shape
@@ -118,18 +139,15 @@ class ScanLeaves(Leaves):
         return layers, news
 
 
-_copied = jax.jit(partial(jax.tree.map, jnp.copy))  # one call for the whole state
-
-
 @lru_cache(maxsize=64)
 def _compiled_steps(objective: Objective, optimizer: Any) -> Callable:
     """Many steps as one compiled call: one per row of ``index`` and of ``table``."""
-    ops, layout = ScanLeaves(jnp, objective.layout), objective.layout
+    ops = ScanLeaves(jnp, objective.layout)
 
     @partial(jax.jit, donate_argnums=(0,))
     def steps(
-        state: tuple[Array, Moments], data: Data, index: Array | None, table: Array
-    ) -> tuple[tuple[Array, Moments], Array]:
+        state: tuple[Layers, tuple[Layers, ...]], data: Data, index: Array | None, table: Array
+    ) -> tuple[tuple[Layers, tuple[Layers, ...]], Array]:
         def one(state: tuple, inputs: tuple) -> tuple[tuple, Array]:
             theta, moments = state
             rows, scalars = inputs
@@ -139,22 +157,47 @@ def _compiled_steps(objective: Objective, optimizer: Any) -> Callable:
             )
             return (theta, moments), cost
 
-        theta, moments = state
-        inside = layout.layers(theta, xp=jnp), tuple(layout.layers(m, xp=jnp) for m in moments)
-        (layers, pieces), costs = jax.lax.scan(one, inside, (index, table))
-        flat = layout.flatten(layers, xp=jnp), tuple(layout.flatten(m, xp=jnp) for m in pieces)
-        return flat, costs
+        return jax.lax.scan(one, state, (index, table))
 
     return steps
 
 
+@lru_cache(maxsize=64)
+def _compiled_forms(objective: Objective) -> tuple[Callable, Callable]:
+    """Between a list of layers and a flat vector, or a tuple of either; both make copies."""
+    layout = objective.layout
+
+    def layers(flat: tuple[Array, ...]) -> tuple[Layers, ...]:
+        return tuple(layout.layers(x, xp=jnp) for x in flat)
+
+    def vectors(layers: tuple[Layers, ...]) -> tuple[Array, ...]:
+        return tuple(layout.flatten(x, xp=jnp) for x in layers)
+
+    return jax.jit(layers), jax.jit(vectors)
+
+
 class Program(generic.Program):
-    """An epoch is one scan over its full minibatches, then a step for the short last one."""
+    """An epoch is one scan over its full minibatches, then a step for the short last one.
+
+    Between scans the state stays a list of layers; the vectors are made when they are asked for.
+    """
+
+    _state: tuple[Layers, tuple[Layers, ...]]
 
     def start(self) -> None:
-        self.restore((self.theta, self.moments))
         optimizer: Any = self.optimizer
         self._steps = _compiled_steps(self.engine.objective, optimizer)
+        self._layers, self._vectors = _compiled_forms(self.engine.objective)
+        self._dtype = self.theta.dtype
+        self.restore((self.theta, self.moments))
+
+    @cached_property
+    def theta(self) -> Array:
+        return self._vectors((self._state[0],))[0]
+
+    @cached_property
+    def moments(self) -> Moments:  # type: ignore[override]
+        return self._vectors(self._state[1])
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         size = self.batch_size
@@ -173,10 +216,10 @@ class Program(generic.Program):
     def _scan(self, index: np.ndarray | None, table: np.ndarray) -> Array:
         # Host arrays go with the call, which takes them to where the state is.
         index = None if index is None else index.astype(np.int32)
-        state, costs = self._steps(
-            (self.theta, self.moments), self.data, index, table.astype(self.theta.dtype)
-        )
-        self.theta, self.moments = state
+        table = table.astype(self._dtype)
+        self._state, costs = self._steps(self._state, self.data, index, table)
+        for name in ("theta", "moments"):
+            self.__dict__.pop(name, None)
         return costs
 
     def load(self, data: Data) -> None:
@@ -196,11 +239,10 @@ class Program(generic.Program):
 
         self.data = Data(*(padded(x) for x in data))
 
-    def snapshot(self) -> tuple[Array, Moments]:
-        return _copied((self.theta, self.moments))
-
     def restore(self, state: tuple[Array, Moments]) -> None:
-        self.theta, self.moments = _copied(state)  # the next steps are given it, to overwrite
+        self.theta, self.moments = state
+        theta, *moments = self._layers((self.theta, *self.moments))
+        self._state = theta, tuple(moments)
 
 
 class Engine(generic.Engine):
