@@ -47,6 +47,8 @@ class FitTasks:
 class NoTasks:
     """In place of ``FitTasks`` where callbacks are not told: ``partial_fit``."""
 
+    active = False
+
     def begin(self, fitted: Fitted | None = None) -> None: ...
 
     def end(self, fitted: Fitted | None = None) -> bool:

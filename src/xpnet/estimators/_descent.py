@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.network import step_table
-from xpnet.optimizers import Adam, Moments, Momentum, Optimizer
+from xpnet.optimizers import Adam, GradientDescent, Moments, Momentum, Optimizer
 
 
 class _AnyInterval:
@@ -23,6 +23,11 @@ class _AnyInterval:
         for f in fields(self):  # type: ignore[arg-type]
             if f.type == "float":
                 object.__setattr__(self, f.name, float(getattr(self, f.name)))
+
+
+@dataclass(frozen=True)
+class SklearnGradientDescent(_AnyInterval, GradientDescent):
+    """The core's gradient descent: what momentum 0 is, without a velocity to keep."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +88,26 @@ class Descent:
             policy = "constant"
         else:
             nesterov = bool(estimator.nesterovs_momentum)
-            rule = SklearnMomentum(rate, estimator.momentum, nesterov)
+            rule = SklearnGradientDescent(rate)
+            if estimator.momentum > 0:
+                rule = SklearnMomentum(rate, estimator.momentum, nesterov)
             policy = estimator.learning_rate
         moments = tuple(zeros() for _ in range(rule.n_moments))
         return cls(rule, rate, policy, estimator.power_t, moments)
 
-    def table(self, steps: int, **others: Any) -> np.ndarray:
-        """The next so many rows of ``network.step_table``, which is given ``others`` as well."""
-        t = self.t + np.arange(1.0, steps + 1.0)
-        self.t += steps
-        if not isinstance(self.rule, SklearnAdam):
-            return step_table(self.rule, t, np.full(steps, self.learning_rate), **others)
-        rule = self.rule
-        rate = rule.learning_rate
-        correction = sqrt(1.0 - rule.beta2**self.t) / (1.0 - rule.beta1**self.t)
-        self.learning_rate = rate * correction
-        return step_table(rule, t, np.full(steps, rate), **others)
+    def table(self, epochs: int, steps: int, **others: Any) -> np.ndarray:
+        """The rows of ``network.step_table`` for the next epochs, of so many steps each.
+
+        ``others`` are for ``step_table``, too.
+        """
+        t = self.t + np.arange(1.0, epochs * steps + 1.0)
+        self.t += epochs * steps
+        rule, rate = self.rule, self.learning_rate
+        if isinstance(rule, SklearnAdam):
+            rate = rule.learning_rate
+            correction = sqrt(1.0 - rule.beta2**self.t) / (1.0 - rule.beta1**self.t)
+            self.learning_rate = rate * correction
+        return step_table(rule, t, np.full(t.shape, rate), **others)
 
     def epoch_ends(self, examples_seen: int) -> None:
         if self.policy == "invscaling":

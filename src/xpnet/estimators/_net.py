@@ -185,19 +185,28 @@ class Trainer:
         self.program = None if rows.sparse else self._program(rows.everything)
 
     def _program(self, data: Data) -> Program:
-        size = min(self.batch_size, data.X.shape[0])
+        m = data.X.shape[0]
+        size = self.batch_size if self.batch_size < len(self.rows) else None
+        size = None if size is None else min(size, m)
         return self.engine.program(self.rule, data, size, self.theta, self.moments)
 
-    def epoch(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
-        """One step per minibatch of ``order``; returns the costs before each step, (steps,)."""
+    def epochs(self, orders: list[np.ndarray], table: np.ndarray) -> np.ndarray:
+        """One step per minibatch of each order (m,); the costs before each step, (steps,)."""
+        if self.program is None:
+            pieces = zip(orders, np.split(table, len(orders)), strict=True)
+            return np.concatenate([self._in_blocks(*piece) for piece in pieces])
+        full = self.program.batch_size is None  # the order of a full batch changes nothing
+        found = self.program.run(None if full else np.stack(orders), table)
+        # before anything waits and can be interrupted: the old state may have been given away
+        self.theta, self.moments = self.program.theta, self.program.moments
+        return to_numpy(found).astype(np.float64)
+
+    def _in_blocks(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
         costs, step = [], 0
         for index in self.rows.blocks(order, self.batch_size):
             end = step - (-len(index) // self.batch_size)
-            program = self.program
-            if program is None:  # a program belongs to its data: each block has its own
-                program, index = self._program(self.rows.data(index)), np.arange(len(index))
-            found = program.run(index[None, :], table[step:end])
-            # before anything waits and can be interrupted: the old state may have been given away
+            program = self._program(self.rows.data(index))  # it belongs to its data
+            found = program.run(np.arange(len(index))[None, :], table[step:end])
             self.theta, self.moments, step = program.theta, program.moments, end
             costs.append(to_numpy(found))
         return np.concatenate(costs).astype(np.float64)

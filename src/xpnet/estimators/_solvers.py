@@ -15,6 +15,9 @@ from xpnet.estimators._net import Net, Rows, Trainer
 from xpnet.estimators._validation import Validation
 from xpnet.quasinewton import LbfgsResult, lbfgs
 
+WORK = 2**28  # parameters times examples: some 20 ms of a CPU
+TOGETHER = 128  # epochs
+
 
 def descend(
     estimator: Any,
@@ -57,46 +60,68 @@ def descend(
         seed = int(estimator._random_state.randint(2**31 - 1)) if dropout else None
         clip_norm = estimator.clip_norm or 0.0
         copied = partial(net.place.xp.asarray, copy=True)
+        # Whether nobody is told of each epoch, and the next one's rate depends on none before.
+        alone = not (tasks.active or incremental or rows.sparse or solver.policy == "invscaling")
+        stopped = False
+        cheap = WORK // (theta.shape[0] * batch_size * len(sizes))
         try:
             estimator.n_iter_ = 0
-            for _ in range(estimator.max_iter):
+            while not stopped and estimator.n_iter_ < estimator.max_iter:
                 tasks.begin()
-                if estimator.shuffle:
-                    order = order[estimator._random_state.permutation(n)]
+                epochs, orders = _unwatched(estimator, validation, alone, cheap), []
+                for _ in range(epochs):
+                    if estimator.shuffle:
+                        order = order[estimator._random_state.permutation(n)]
+                    orders.append(order)
                 if rows.w is not None:
-                    totals = np.add.reduceat(rows.w[order], starts)
+                    totals = np.add.reduceat(rows.w[np.stack(orders)], starts, axis=1)
                     penalties = estimator.alpha / np.where(totals > 0, totals, np.inf)
+                each = np.broadcast_to(penalties, (epochs, len(sizes))).reshape(-1)
                 table = solver.table(
+                    epochs,
                     len(sizes),
-                    l2=l2_share * penalties,
-                    l1=estimator.l1_ratio * penalties,
+                    l2=l2_share * each,
+                    l1=estimator.l1_ratio * each,
                     clip_norm=clip_norm,
                     seed=seed,
                 )
-                costs = trainer.epoch(order, table)
-                estimator.n_iter_ += 1
-                estimator.loss_ = float(costs @ sizes) / n
-                estimator.t_ += n
-                estimator.loss_curve_.append(estimator.loss_)
-                if estimator.verbose:
-                    _say(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-                if _improves(estimator, validation, trainer.theta):
-                    best = copied(trainer.theta)
-                solver.epoch_ends(estimator.t_)
+                costs = trainer.epochs(orders, table)
+                for loss in costs.reshape(-1, len(sizes)) @ sizes / n:
+                    estimator.n_iter_ += 1
+                    estimator.loss_ = float(loss)
+                    estimator.t_ += n
+                    estimator.loss_curve_.append(estimator.loss_)
+                    if estimator.verbose:
+                        _say(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+                    if _improves(estimator, validation, trainer.theta):
+                        best = copied(trainer.theta)
+                    solver.epoch_ends(estimator.t_)
                 told_to_stop = tasks.end(lambda: net.shown(copied(trainer.theta)))
-                if _stops(estimator) or told_to_stop or incremental:
-                    break
-                if estimator.n_iter_ == estimator.max_iter:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
-                        "reached and the optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=2,
-                    )
+                stopped = _stops(estimator) or told_to_stop or incremental
+            if not stopped:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
+                    "reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
     solver.moments = trainer.moments
     return best if estimator.early_stopping and best is not None else trainer.theta
+
+
+def _unwatched(estimator: Any, validation: Validation | None, alone: bool, cheap: int) -> int:
+    """How many epochs nobody has to look at before the last of them has ended.
+
+    The count of epochs without improvement grows by one at most: before it can be too large,
+    there is nothing to decide. ``cheap`` epochs take no time that a user would notice.
+    """
+    if validation is not None or not alone:
+        return 1
+    until_decision = estimator.n_iter_no_change - estimator._no_improvement_count + 1
+    left = estimator.max_iter - estimator.n_iter_
+    return int(max(1, min(until_decision, left, cheap, TOGETHER)))
 
 
 def _batch_size(asked: Any, n: int) -> int:
