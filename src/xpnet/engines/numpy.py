@@ -16,10 +16,11 @@ What this trades readability for, each measured (docs/performance.md):
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,6 +44,7 @@ from xpnet.threefry import scale, threshold
 
 NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
+LINE = 64  # bytes
 CHUNK = 1024  # examples predicted at a time
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
@@ -60,7 +62,7 @@ class Recorder(Leaves):
         self.products: list[Array] = []  # where those of the forward pass went
         self.dropping = {l: n for l, (n, p) in enumerate(zip(layout.sizes[1:], dropout)) if p > 0}
         self.fields: Fields | None = None
-        self.gradient = np.zeros(layout.n_parameters, dtype)
+        self.gradient = aligned((layout.n_parameters,), dtype)
         self.gradients = layout.layers(self.gradient, xp=np)
         self.ones = np.ones(m, dtype)
         self.shares = np.full(m, 1.0 / m, dtype)  # of each example in the cost
@@ -88,7 +90,7 @@ class Recorder(Leaves):
         return np.array(value, self.dtype)  # as ufunc operand cheaper than a float by half
 
     def new(self, n: int, m: int, dtype: Any = None) -> np.ndarray:
-        return np.empty((n, m), dtype or self.dtype, order="C" if n <= NARROW else "F")
+        return aligned((n, m), dtype or self.dtype, order="C" if n <= NARROW else "F")
 
     def like(self, x: np.ndarray, dtype: Any = None) -> np.ndarray:
         return self.new(x.shape[0], x.shape[1], dtype)
@@ -418,7 +420,7 @@ class Recorder(Leaves):
         if rule is AdamW.update:
             weights = theta[: self.layout.n_weights]
             self.do(np.multiply, weights, scalars[2], weights)
-        scratch = np.empty(min(len(theta), BLOCK), self.dtype)
+        scratch = aligned((min(len(theta), BLOCK),), self.dtype)
         for t, g, *m in self._blocks(theta, gradient, *moments):
             known[rule](optimizer, t, g, tuple(m), scalars, scratch[: len(t)])
         return theta, moments
@@ -487,6 +489,14 @@ class Recorder(Leaves):
         self.do(np.add, out, epsilon, out)
 
 
+def aligned(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"] = "C") -> np.ndarray:
+    """Empty memory that begins with a cache line: NumPy's loops are a tenth faster there."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + LINE - 1, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(dtype).reshape(shape, order=order)
+
+
 def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], Any]:
     """The call that computes ``a @ b`` into ``out``, whichever way its memory runs."""
     if out.flags.c_contiguous:
@@ -527,7 +537,10 @@ class Program(generic.Program):
 
     def start(self) -> None:
         _warm_up()
-        self.theta, self.moments = self.snapshot()
+        state = (self.theta, *self.moments)
+        self.theta, *moments = (aligned(x.shape, x.dtype) for x in state)
+        self.moments = tuple(moments)
+        self.restore((state[0], state[1:]))
         self.dtype = self.theta.dtype
         self.recordings: dict[int, tuple[Array, list[Callable], Array]] = {}
         self.scalars = np.empty(0, self.dtype)
