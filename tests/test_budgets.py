@@ -151,6 +151,21 @@ def test_memory_of_a_run_does_not_grow_with_its_steps(name, monkeypatch):
     assert peak(table) - peak(table[:2]) <= (len(table) - 2) * returned + 512
 
 
+@pytest.mark.parametrize(
+    ("sizes", "m", "looks"), [([30, 32, 1], 2048, 2), ([784, 256, 10], 4096, 16)], ids=str
+)
+def test_how_often_a_fit_looks_at_its_state(sizes, m, looks, monkeypatch):
+    """2048 steps: every 1024 where they are cheap, every 128 where they are not."""
+    kept = []
+    snapshot = lambda self: kept.append(1) or (self.theta, self.moments)
+    monkeypatch.setattr(engine.Program, "snapshot", snapshot)
+    monkeypatch.setattr(engine.Program, "run", lambda self, orders, table: np.ones(len(table)))
+    X, y = np.zeros((sizes[0], m), np.float32), np.arange(m) % 2
+    net = xpnet.DeepNet(sizes, output="sigmoid" if sizes[-1] == 1 else "softmax")
+    net.fit(X, y, epochs=2048 * 32 // m, batch_size=32)
+    assert len(kept) == 1 + looks
+
+
 @pytest.mark.parametrize("gap", [60.0, 90.0, 95.0, 100.0])
 def test_a_confident_softmax_makes_no_subnormal_number(gap):
     """Products of such numbers take 40 times as long, so a net would slow down as it learns."""

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import xpnet
+from xpnet.engines import numpy as numpy_engine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -220,3 +221,19 @@ def test_a_callback_sees_every_epoch_and_may_stop():
     net = regressor(solver="sgd", max_iter=50).set_callbacks(recorder).fit(X, TARGET)
     assert net.n_iter_ == 3
     np.testing.assert_array_equal(recorder.fitted.predict(X), net.predict(X))
+
+
+@pytest.mark.parametrize("batch_size", [None, 40], ids=["all examples", "minibatches"])
+def test_epochs_with_nothing_to_decide_run_together(batch_size, monkeypatch):
+    """11 at a time: sooner 10 epochs without improvement cannot have come together."""
+    runs, run = [], numpy_engine.Program.run
+    count = lambda self, orders, table: runs.append(len(table)) or run(self, orders, table)
+    monkeypatch.setattr(numpy_engine.Program, "run", count)
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    y = X[:, 0] > X[:, 1]
+    settings = {"batch_size": batch_size or 120, "max_iter": 22, "n_iter_no_change": 10}
+    with pytest.warns(UserWarning, match="converged"):
+        model = xpnet.MLPClassifier((5,), random_state=0, **settings).fit(X, y)
+    steps = 1 if batch_size is None else 3
+    assert runs == [11 * steps, 11 * steps]
+    assert len(model.loss_curve_) == model.n_iter_ == 22
