@@ -227,8 +227,12 @@ def test_a_callback_sees_every_epoch_and_may_stop():
 def test_epochs_with_nothing_to_decide_run_together(batch_size, monkeypatch):
     """11 at a time: sooner 10 epochs without improvement cannot have come together."""
     runs, run = [], numpy_engine.Program.run
-    count = lambda self, orders, table: runs.append(len(table)) or run(self, orders, table)
-    monkeypatch.setattr(numpy_engine.Program, "run", count)
+
+    def counted(self, orders, table):
+        runs.append(len(table))
+        return run(self, orders, table)
+
+    monkeypatch.setattr(numpy_engine.Program, "run", counted)
     X = np.random.default_rng(0).normal(size=(120, 4))
     y = X[:, 0] > X[:, 1]
     settings = {"batch_size": batch_size or 120, "max_iter": 22, "n_iter_no_change": 10}

@@ -86,9 +86,9 @@ def descend(
                     seed=seed,
                 )
                 costs = trainer.epochs(orders, table)
-                for loss in costs.reshape(-1, len(sizes)) @ sizes / n:
+                for loss in (costs.reshape(epochs, -1) @ sizes / n).tolist():
                     estimator.n_iter_ += 1
-                    estimator.loss_ = float(loss)
+                    estimator.loss_ = loss
                     estimator.t_ += n
                     estimator.loss_curve_.append(estimator.loss_)
                     if estimator.verbose:
