@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
 from typing import Any
 
@@ -26,6 +26,8 @@ from xpnet.optimizers import (
 )
 from xpnet.parameters import Layer, Layout
 
+BLOCK = 2**16  # elements the optimiser works on at a time, of a net with
+MANY = 2**19  # parameters or more
 MASKS = 64  # layers and batch lengths; a stream may bring batches of many lengths
 
 _relu_slope = torch.ops.aten.threshold_backward.default
@@ -84,6 +86,7 @@ class TrainingLeaves(TorchLeaves):
         self.gradient, self.scratch = torch.empty_like(theta), torch.empty_like(theta)
         self.gradients = layout.layers(self.gradient, xp=xp)
         self.masks: dict[tuple[int, int], Masks] = {}
+        self._blocks: list[tuple[Array, ...]] = []
 
     def drop(
         self, layer: int, rate: float, A: Array, key: Sequence[Array | float]
@@ -137,41 +140,66 @@ class TrainingLeaves(TorchLeaves):
         scalars: tuple[Array, ...],
     ) -> tuple[Array, Moments]:
         # By rule, not by class: a subclass with other scalars keeps the fast rule.
-        rule: Any = type(optimizer).update
-        if rule is GradientDescent.update:
-            theta.add_(gradient, alpha=-scalars[0])
-        elif rule is Momentum.update:
-            (velocity,) = moments
-            velocity.mul_(optimizer.momentum).add_(gradient, alpha=-scalars[0])
-            if optimizer.nesterov:
-                theta.add_(velocity, alpha=optimizer.momentum)
-                theta.add_(gradient, alpha=-scalars[0])
-            else:
-                theta.add_(velocity)
-        elif rule is RMSProp.update:
-            (s,) = moments
-            s.mul_(optimizer.rho).addcmul_(gradient, gradient)
-            root = torch.sqrt(s, out=self.scratch).add_(scalars[1])
-            theta.addcdiv_(gradient, root, value=-scalars[0])
-        elif rule in (Adam.update, AdamW.update):
-            m, v = moments
-            if rule is AdamW.update:
-                theta[: self.layout.n_weights].mul_(scalars[2])
-            torch.add(gradient, m, alpha=optimizer.beta1, out=m)
-            v.mul_(optimizer.beta2).addcmul_(gradient, gradient)
-            root = torch.sqrt(v, out=self.scratch).add_(scalars[1])
-            theta.addcdiv_(m, root, value=-scalars[0])
-        else:
+        move = _MOVES.get(type(optimizer).update)
+        if move is None:
             # a rule of the user's may keep the gradient, whose memory the next step writes to
             return super().update(optimizer, theta, moments, gradient.clone(), scalars)
+        if type(optimizer).update is AdamW.update:
+            theta[: self.layout.n_weights].mul_(scalars[2])
+        for block in self._blocks or self._in_blocks(theta, gradient, self.scratch, *moments):
+            move(optimizer, scalars, *block)
         return theta, moments
+
+    def _in_blocks(self, *vectors: Array) -> list[tuple[Array, ...]]:
+        """The same vectors in every step: on a CPU in blocks that a rule's passes find in cache."""
+        on_cpu, size = vectors[0].device.type == "cpu", len(vectors[0])
+        size = BLOCK if on_cpu and size >= MANY else size
+        self._blocks = list(zip(*(torch.split(x, size) for x in vectors), strict=True))
+        return self._blocks
+
+
+def _descend(optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array) -> None:
+    theta.add_(g, alpha=-scalars[0])
+
+
+def _momentum(
+    optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, velocity: Array
+) -> None:
+    velocity.mul_(optimizer.momentum).add_(g, alpha=-scalars[0])
+    if optimizer.nesterov:
+        theta.add_(velocity, alpha=optimizer.momentum)
+        theta.add_(g, alpha=-scalars[0])
+    else:
+        theta.add_(velocity)
+
+
+def _rmsprop(optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, s: Array) -> None:
+    s.mul_(optimizer.rho).addcmul_(g, g)
+    theta.addcdiv_(g, torch.sqrt(s, out=t).add_(scalars[1]), value=-scalars[0])
+
+
+def _adam(
+    optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, m: Array, v: Array
+) -> None:
+    torch.add(g, m, alpha=optimizer.beta1, out=m)
+    v.mul_(optimizer.beta2).addcmul_(g, g)
+    theta.addcdiv_(m, torch.sqrt(v, out=t).add_(scalars[1]), value=-scalars[0])
+
+
+_MOVES: dict[Any, Callable[..., None]] = {
+    GradientDescent.update: _descend,
+    Momentum.update: _momentum,
+    RMSProp.update: _rmsprop,
+    Adam.update: _adam,
+    AdamW.update: _adam,
+}
 
 
 class Program(generic.Program):
     """A step is a call; the state is moved in place."""
 
     def start(self) -> None:
-        self.restore((self.theta, self.moments))
+        self.theta, self.moments = self.snapshot()
         self.ops = TrainingLeaves(self.ops.xp, self.ops.layout, self.theta)
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
@@ -185,8 +213,8 @@ class Program(generic.Program):
         return self.theta.clone(), tuple(m.clone() for m in self.moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:
-        theta, moments = state
-        self.theta, self.moments = theta.clone(), tuple(m.clone() for m in moments)
+        for mine, saved in zip((self.theta, *self.moments), (state[0], *state[1]), strict=True):
+            mine.copy_(saved)
 
 
 class Engine(generic.Engine):
