@@ -23,6 +23,7 @@ from xpnet.cli.interrupt import Interrupt
 from xpnet.cli.problem import UsageProblem
 from xpnet.cli.recipe import _schedule, schedule_text
 from xpnet.modelfile import load_model
+from xpnet.tables import load_digits
 
 HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup:1+cosine"
 
@@ -303,14 +304,34 @@ def test_going_on_with_what_is_finished(ok, here):
     assert sorted(os.listdir("r/checkpoints")) == before
 
 
-def test_going_on_before_there_is_a_checkpoint(ok, here):
-    words = "train --epochs 2 --hidden 6"
+def test_going_on_before_there_is_a_checkpoint(ok, here, plane):
+    words = "train plane.npz --epochs 2 --hidden 6"
     ok(f"{words} --out whole")
     for place in ("--run-dir r", "--checkpoint-dir ck --out a"):
         output = ok(f"{words} {place} --resume")
         assert re.search(r"no checkpoint in (r.checkpoints|ck) yet: starting afresh", output)
     assert same_model("whole", "a")
     assert same_model("whole", "r/model.safetensors")
+    ok("train --config r/config.toml --run-dir s --resume")
+    assert same_model("whole", "s/model.safetensors")
+
+
+@pytest.mark.parametrize("option", ["--run-dir", "--checkpoint-dir"])
+@pytest.mark.parametrize("made", [False, True])
+def test_a_run_that_is_not_there(run, here, option, made):
+    """The digits are not trained on because a folder is misspelt."""
+    if made:
+        (here / "typo").mkdir()
+    said = error(run(f"train {option} typo --resume --epochs 2"), 2)
+    assert "'--resume': there is no run in typo to go on with: name its folder, or give DATA" in said
+    assert list(here.rglob("*")) == ([here / "typo"] if made else [])
+
+
+def test_a_run_of_the_digits_without_a_checkpoint_yet(ok, here):
+    ok("train --epochs 2 --hidden 6 --run-dir r")
+    for path in (here / "r" / "checkpoints").iterdir():
+        path.unlink()
+    assert "yet: starting afresh" in ok("train --run-dir r --resume")
 
 
 def test_going_on_elsewhere(ok, here, lib):
@@ -534,7 +555,9 @@ def killed_and_resumed(seconds: list[float], *words: str) -> int:
 @pytest.mark.skipif(WINDOWS, reason="no SIGKILL there")
 @pytest.mark.parametrize("moments", [2, pytest.param(50, marks=pytest.mark.long)])
 def test_kill_9_and_resume(ok, here, moments):
-    words = f"train --epochs {50 * moments} --batch-size 32 {HARD}"
+    X, y = load_digits()
+    np.savez("digits.npz", X=X, y=y)
+    words = f"train digits.npz --epochs {50 * moments} --batch-size 32 {HARD}"
     ok(f"{words} --run-dir whole")
     rng = np.random.default_rng(moments)
     resumed = f"{words} --run-dir parts --resume".split()

@@ -70,6 +70,7 @@ class Places:
             if path is not None:
                 _check_folder(option, path)
         if settings.resume:
+            self._check_run(settings)
             return
         if self.folder is not None and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UsageProblem(
@@ -81,6 +82,18 @@ class Places:
             raise UsageProblem(
                 "--checkpoint-dir", f"{self.checkpoints} holds checkpoints, the latest "
                 f"{found[0].path.name}; go on from there with --resume, or choose another folder"
+            )  # fmt: skip
+
+    def _check_run(self, settings: Settings) -> None:
+        """A folder misspelt must not begin a run on the digits, which need no DATA."""
+        begins = settings.data is not None or settings.config is not None
+        recorded = self.folder is not None and (self.folder / config.NAME).is_file()
+        assert self.checkpoints is not None
+        if not (begins or recorded or find(self.checkpoints)):
+            raise UsageProblem(
+                "--resume", f"there is no run in {self.folder or self.checkpoints} to go on with: "
+                "name its folder, or give DATA (or --config) to begin one here; on the digits one "
+                "begins without --resume"
             )  # fmt: skip
 
     def prepare(self, settings: Settings, about: list[str]) -> None:
