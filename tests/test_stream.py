@@ -434,7 +434,9 @@ def test_statistics_are_those_of_all_rows_at_once(memory):
     np.testing.assert_allclose(found.scale[6], (COLUMNS[:, 6] - 1e8).std(), rtol=1e-12)
     np.testing.assert_allclose([found.target_mean, found.target_scale], [y.mean, y.scale])
     assert (found.n, found.classes.tolist()) == (4000, [3, 4, 5, 6, 7, 8])
-    assert found.task == detect_task(labels)
+    assert found.task == detect_task(labels) == "classification"
+    as_floats = stream(COLUMNS, labels.astype(float), memory=memory).statistics()
+    assert as_floats.task == "classification"
 
 
 def test_statistics_of_huge_values_do_not_overflow():

@@ -264,7 +264,9 @@ def test_npz_that_is_none(tmp_path, npz):
         (np.array([3, 7]), "classification"),
         (np.arange(101).repeat(50), "regression"),
         (np.arange(100).repeat(50), "classification"),
-        (np.array([0.0, 1.0]), "regression"),
+        (np.array([0.0, 1.0]), "classification"),  # as in a .csv file
+        (np.arange(101.0).repeat(50), "regression"),
+        (np.array([0, 2.0**60]), "regression"),  # no longer exact
         (np.array([0.5, 1.0]), "regression"),
     ],
 )

@@ -97,9 +97,19 @@ def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarr
     X = np.delete(values, layout.target, axis=1)
     if classes is not None:
         return X, np.asarray(classes)[column.astype(np.int64)], layout
-    # Text has no dtype: a column without any fraction is read as integers (2^53: exact as float64).
-    whole = (np.floor(column) == column).all() and (np.abs(column) <= 2.0**53).all()
-    return X, column.astype(np.int64) if whole else column, layout
+    return X, as_integers(column), layout
+
+
+def as_integers(y: np.ndarray) -> np.ndarray:
+    """Labels y (m,): int64 if they are floats without any fraction, else as they are.
+
+    Text has no dtype, so this is how a column of a .csv file becomes integers. Files that know
+    floats are read by the same rule: a label that is 1 in one and 1.0 in another means the same.
+    """
+    if y.dtype.kind != "f":
+        return y
+    whole = (np.floor(y) == y).all() and (np.abs(y) <= 2.0**53).all()  # exact as float64
+    return y.astype(np.int64) if whole else y
 
 
 def layout_of(path: Path, target: str | int | None) -> Layout:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.csvfile import read_csv
+from xpnet.csvfile import as_integers, read_csv
 
 _BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
                    NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
@@ -136,8 +136,9 @@ def detect_task(y: np.ndarray) -> str:
     - text and bools are classes;
     - integers are classes if k <= 2, or if k <= 100 and every class has 20 examples on average
       (k <= m / 20);
-    - floats are not. A CSV column without any fraction is integers.
+    - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
     """
+    y = as_integers(y)
     if y.dtype.kind in "Ubf":  # the number of labels does not count
         return task_of(y.dtype.kind, 0, y.size)
     return task_of(y.dtype.kind, np.unique(y).size, y.size)

@@ -1,7 +1,10 @@
 """``xpnet train``, and what is printed."""
 
+import json
 import os
 import re
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from cli_helpers import rows
+from cli_helpers import rows, write_csv
 
 import xpnet
 from xpnet.modelfile import load_model
@@ -43,6 +46,59 @@ def test_the_file_holds_all_that_prediction_needs(run, here):
     scale = np.where(model.tensors["input_scale"] > 0, model.tensors["input_scale"], np.inf)
     Z = (X_y[0].astype(np.float64) - model.tensors["input_mean"]) / scale
     assert np.mean(net.predict(Z.T) == X_y[1]) > 0.97
+
+
+@pytest.fixture
+def one_table(here):
+    """One table in files of every kind: whole numbers and others, as floats."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    columns = {
+        "few": (X[:, 0] > 0) * 1.0,
+        "three": rng.integers(0, 3, 300) * 1.0,
+        "many": rng.integers(0, 60, 300) * 1.0,
+        "halves": rng.integers(0, 2, 300) * 0.5,
+    }
+    for name, y in columns.items():
+        write_csv(here / f"{name}.csv", X, y.tolist(), "a,b,y")
+        np.savez(here / f"{name}.npz", X=X, y=y)
+        np.save(here / f"{name}.npy", np.column_stack([X, y]))
+        if find_spec("pyarrow"):
+            arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+            table = arrow.table({"a": X[:, 0], "b": X[:, 1], "y": y})
+            parquet.write_table(table, here / f"{name}.parquet")
+
+
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("kind", ["csv --target y", "npz", "npy --target -1", "parquet --target y"])
+@pytest.mark.parametrize(
+    ("name", "task", "why", "classes"),
+    [
+        ("few", "classification", "2 distinct whole numbers in 300 rows", [0, 1]),
+        ("three", "classification", "3 distinct whole numbers in 300 rows", [0, 1, 2]),
+        ("many", "regression", "60 distinct whole numbers in 300 rows", None),
+        ("halves", "regression", "numbers with fractions", None),
+    ],
+)
+def test_the_task_is_the_same_for_every_kind_of_file(
+    ok, here, one_table, stream, kind, name, task, why, classes
+):
+    if "parquet" in kind:
+        pytest.importorskip("pyarrow")
+    output = ok(f"train {name}.{kind} {stream} --epochs 1 --hidden 2 --out m")
+    other = "regression" if task == "classification" else "classification"
+    assert re.search(rf"^task: {task}, as '[y2]' holds {why} \(or --task {other}\)$", output, re.M)
+    data = load_model(here / "m").config["data"]
+    assert (data["task"], data["classes"]) == (task, classes)
+    assert "1.0" not in json.dumps(data["classes"])
+
+
+def test_the_task_is_told_where_it_was_not(ok, run, here, blobs):
+    words = "train blobs.csv --target side --epochs 1 --hidden 2"
+    assert "task: classification, as 'side' holds text\n" in ok(words)
+    for option in ("--task classification", "--model logistic"):
+        words = f"train blobs.csv --target side --epochs 1 {option}"
+        assert "task:" not in ok(words)
 
 
 @pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam", "adamw", "rmsprop"])

@@ -12,9 +12,11 @@ import numpy as np
 
 from xpnet.cli.rows import Wanted, encoder, together
 from xpnet.cli.scores import Tally
+from xpnet.csvfile import as_integers
 from xpnet.libraries import LIBRARIES
 from xpnet.tables import Standardizer, Table, detect_task, split
 
+NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")
 _MANY = 100  # classes beyond which half as many classes as examples are taken for a mistake
 
 
@@ -85,6 +87,8 @@ class Problem:
         ``validation`` is None if nothing was set aside.
     fingerprint : dict
         Which data this is: name, rows, features, and a checksum.
+    labels : str
+        What the target holds, in words: by it the task is decided if nobody tells it.
     streamed : bool
         Whether the parts are read from the file again for every epoch.
     """
@@ -99,6 +103,7 @@ class Problem:
     train: Any
     validation: Any
     fingerprint: dict[str, Any]
+    labels: str
     streamed: bool = False
 
     @property
@@ -156,12 +161,14 @@ def prepare(
     classification. Otherwise ``xpnet.tables.detect_task`` does. ``held_out`` is the share of the
     validation part, or a file with others; ``name`` is what the data is called.
     """
-    task = check_task(table.y.dtype.kind, detect_task(table.y), table.target, task, model)
+    y = as_integers(table.y)
+    kind, m = y.dtype.kind, len(y)
+    task = check_task(kind, detect_task(y), table.target, task, model)
     classes = targets = None
-    y = table.y
+    labels = labels_described(kind, len(np.unique(y)), m)
     if task == "classification":
-        classes, y = np.unique(table.y, return_inverse=True)
-        check_classes(classes, len(y), table.target)
+        classes, y = np.unique(y, return_inverse=True)
+        check_classes(classes, m, table.target)
     share = 0.0 if isinstance(held_out, Path) else held_out
     X_train, y_train, X_test, y_test = split(
         table.X, y, share, seed, stratify=task == "classification"
@@ -179,7 +186,6 @@ def prepare(
         Y = y if targets is None else targets.apply(y[:, None], np.dtype(dtype)).T
         return Part(inputs.apply(X, np.dtype(dtype)).T, Y, y)
 
-    m, n = table.X.shape
     arrays = (table.X, table.y, *((X_test, y_test) if isinstance(held_out, Path) else ()))
     return Problem(
         task,
@@ -191,7 +197,8 @@ def prepare(
         targets,
         part(X_train, y_train),
         part(X_test, y_test) if len(y_test) else None,
-        {"name": name, "rows": m, "features": n, "checksum": checksum(arrays)},
+        {"name": name, "rows": m, "features": table.X.shape[1], "checksum": checksum(arrays)},
+        labels,
     )
 
 
@@ -220,6 +227,18 @@ def check_task(kind: str, looks_like: str, target: str, task: str, model: str) -
         instead = "; for classes use --model logistic" if wanted else ""
         raise ValueError(f"the target {target!r} holds {what}, not numbers{instead}")
     return task
+
+
+def labels_described(kind: str, k: int, m: int) -> str:
+    """``m`` labels of a NumPy ``kind``, ``k`` of them distinct (0: too many), in words."""
+    text, truths, too_many = NO_CHOICE
+    if kind in "Ub":
+        return text if kind == "U" else truths
+    if k == 0:
+        return too_many
+    if kind == "f":
+        return "numbers with fractions"
+    return f"{k:,} distinct whole numbers in {m:,} rows"
 
 
 def check_classes(classes: np.ndarray, m: int, target: str) -> None:

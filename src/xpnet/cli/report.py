@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xpnet.cli.problem import Problem
+from xpnet.cli.problem import NO_CHOICE, Problem
 from xpnet.cli.scores import as_text
 from xpnet.history import Progress
 
@@ -18,6 +18,13 @@ def summary(problem: Problem) -> str:
     how = ", streamed" if problem.streamed else ""
     name = problem.fingerprint["name"]
     return f"{name}: {len(problem.names):,} features, {kind}; {parts}{how}"
+
+
+def why_this_task(problem: Problem) -> str:
+    """The task and what in the labels decided it, in one line."""
+    other = "regression" if problem.task == "classification" else "classification"
+    instead = "" if problem.labels in NO_CHOICE else f" (or --task {other})"
+    return f"task: {problem.task}, as {problem.target!r} holds {problem.labels}{instead}"
 
 
 def figures(problem: Problem, progress: Progress) -> dict[str, float]:

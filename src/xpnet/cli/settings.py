@@ -40,8 +40,8 @@ Models: linear and logistic have no hidden layer, shallow has one (64 units), de
 (128,64).
 
 Tasks: linear means regression and logistic classification. Otherwise auto takes text for classes,
-and whole numbers if there are few: 2 values, or up to 100 with 20 examples each on average. Two
-classes get a sigmoid output, more a softmax.
+and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values, or up to 100 with
+20 examples each on average. Two classes get a sigmoid output, more a softmax.
 
 Defaults: --lr is 0.1 for gd, 0.01 for momentum, else 0.001. Without hidden layers it is 0.01 for
 adam, adamw and rmsprop. --l2 is 0.001 with hidden layers, else 0.

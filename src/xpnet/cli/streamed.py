@@ -16,11 +16,13 @@ from xpnet.cli.problem import (
     check_classes,
     check_task,
     checksum,
+    labels_described,
     output_of,
 )
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.rows import Wanted, encoder, listed, together
 from xpnet.cli.settings import Settings
+from xpnet.csvfile import as_integers
 from xpnet.streams import Statistics, Stream, stream
 from xpnet.tables import Standardizer, task_of
 
@@ -120,6 +122,7 @@ def prepare_stream(settings: Settings, recipe: Recipe) -> Problem:
             "features": source.n_features,
             "checksum": checksum([np.array(path.stat().st_size), *statistics, *beside]),
         },
+        labels_described(kind, n, m),
         streamed=True,
     )
 
@@ -127,7 +130,7 @@ def prepare_stream(settings: Settings, recipe: Recipe) -> Problem:
 def _labels(parts: list[Statistics]) -> np.ndarray | None:
     """The distinct labels of all parts; None if there are too many."""
     found = [part.classes for part in parts if part.classes is not None]
-    return np.unique(np.concatenate(found)) if len(found) == len(parts) else None
+    return as_integers(np.unique(np.concatenate(found))) if len(found) == len(parts) else None
 
 
 def _part(

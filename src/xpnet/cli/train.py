@@ -45,6 +45,8 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         seed=settings.seed,
     )
     console.line_of(report.summary(problem))
+    if settings.task == "auto" and settings.model not in ("linear", "logistic"):
+        console.line_of(report.why_this_task(problem))
     console.line_of(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
         f"learning rate {recipe.optimizer.learning_rate:g}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.csvfile import first_fault, layout_of, message_of, numbers, open_text
+from xpnet.csvfile import as_integers, first_fault, layout_of, message_of, numbers, open_text
 from xpnet.streams.shuffle import thinned
 from xpnet.streams.sources import Piece
 from xpnet.streams.statistics import Measuring, check_number_of_texts
@@ -106,9 +106,7 @@ class CsvRows:
                     check_number_of_texts(len(codes))
                     self._labels = np.asarray(list(codes))
             elif self._whole:
-                # Text has no dtype: a column without any fraction is read as integers.
-                whole = (np.floor(target) == target).all() and (np.abs(target) <= 2.0**53).all()
-                self._whole = bool(whole)
+                self._whole = as_integers(target).dtype.kind == "i"
             measuring.add(*self._piece(values))
             offsets.append(stretch.offset)
             before.append(stretch.before)

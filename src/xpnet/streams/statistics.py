@@ -14,6 +14,7 @@ from math import sqrt
 
 import numpy as np
 
+from xpnet.csvfile import as_integers
 from xpnet.tables import Standardizer, task_of
 
 MOST_LABELS = 10_000  # more distinct numbers than this are no classes
@@ -60,7 +61,7 @@ class Statistics:
         """Whether the labels look like classes: see ``tables.detect_task``."""
         if self.classes is None:
             return "regression"
-        return task_of(self.classes.dtype.kind, len(self.classes), self.n)
+        return task_of(as_integers(self.classes).dtype.kind, len(self.classes), self.n)
 
 
 class Moments:
