@@ -61,7 +61,7 @@ def a_state(optimizer=ADAM, dtype=np.float32, **changes):
         position=3,
         costs=np.array([0.1, 1 / 3, np.nextafter(1.0, 2.0)]),
         weights=np.array([4.0, 4.0, 2.0]),
-        history=xpnet.History([1 / 3, 1e-300], [2 / 3, np.pi], [0.5, 0.75], 1.25, "streamed"),
+        history=xpnet.History([1 / 3, 1e-300], [2 / 3, np.pi], [0.5, 0.75], 1.25, "streamed", True),
         schedule={"factor": 0.1 + 0.2, "best": 1 / 3, "since": 2},
         callbacks=[
             ("EarlyStopping", {"best": None, "parameters": [[np.eye(2), np.ones((2, 1), "f4")]]}),

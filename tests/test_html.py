@@ -145,6 +145,18 @@ def test_wide_ranges_are_logarithmic():
     assert {"1", "10", "100"} <= set(labels)
 
 
+def test_a_cost_with_a_penalty_says_so():
+    h = history(3)
+    h.penalized = True
+    page = history_html(h)
+    assert Page(page).rows[0] == ["epoch", "cost (with penalty)", "validation cost"]
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    key = [t for t in ElementTree.fromstring(svg).iter(f"{SVG}text") if "cost" in t.text]
+    assert [t.text for t in key] == ["cost (with penalty)", "validation cost"]
+    # the second begins where the first has ended, at about 7 pixels a letter
+    assert float(key[1].get("x")) - float(key[0].get("x")) > 7 * len(key[0].text)
+
+
 def test_when_a_logarithm_helps():
     assert spans_decades([1.0, 11.0, float("nan")])
     assert not spans_decades([1.0, 9.0])

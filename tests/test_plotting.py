@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -144,6 +145,13 @@ def test_learning_curve_data_and_lines():
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "cost")
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == ["cost", "validation cost", "validation accuracy"]
+
+
+def test_a_cost_with_a_penalty_says_so():
+    h = replace(history(), penalized=True)
+    display = LearningCurveDisplay.from_history(h, ax=new_ax())
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["cost (with penalty)", "validation cost", "validation accuracy"]
 
 
 def test_axis_of_accuracy_ends_at_one():

@@ -79,6 +79,15 @@ def test_parts_stop_within_epochs_and_tell_where():
     assert all(0 < position < 41 for _, position, _ in stop.looks)
 
 
+@pytest.mark.parametrize(("penalty", "penalized"), [({}, False), ({"l2": 0.1}, True),
+                                                    ({"l1": 0.1}, True)])  # fmt: skip
+def test_the_history_knows_of_a_penalty(penalty, penalized):
+    net = make_net()
+    assert net.fit(X, Y, epochs=1, **MINI | {"l2": 0} | penalty).penalized is penalized
+    assert net.fit(X, Y, epochs=1, resume=True, **MINI | {"l2": 0}).penalized is False
+    assert net.history.penalized is penalized  # of both fits
+
+
 def test_the_history_is_of_all_resumed_fits():
     net = make_net()
     first = net.fit(X, Y, epochs=2, validation=(X, Y), **MINI)

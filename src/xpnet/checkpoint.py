@@ -63,7 +63,11 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "position": state.position,
         "steps_per_epoch": state.steps_per_epoch,
         "schedule": _without_arrays(state.schedule, "schedule", tensors, "the schedule's state"),
-        "history": {"seconds": state.history.seconds, "data": state.history.data},
+        "history": {
+            "seconds": state.history.seconds,
+            "data": state.history.data,
+            "penalized": state.history.penalized,
+        },
         "callbacks": callbacks,
     }
     return config, {_PREFIX + name: tensor for name, tensor in tensors.items()}
@@ -101,7 +105,12 @@ def unpack(
         raise ValueError(f"its moments do not fit its {n_parameters} parameters")
     curves = {curve: own[f"history.{curve}"].tolist() for curve in _CURVES}
     said = config["history"]
-    history = History(**curves, seconds=float(said["seconds"]), data=str(said["data"]))
+    history = History(
+        **curves,
+        seconds=float(said["seconds"]),
+        data=str(said["data"]),
+        penalized=bool(said.get("penalized", False)),  # older files do not say
+    )
     callbacks = [(str(name), _with_arrays(value, own)) for name, value in config["callbacks"]]
     state = TrainingState(
         optimizer=optimizer,

@@ -17,7 +17,8 @@ class History:
     ----------
     cost : list of float
         Mean cost of the forward passes before each update, minibatches weighted by size (by
-        their sum of sample weights where there are any).
+        their sum of sample weights where there are any). It includes the penalties ``l2`` and
+        ``l1``, so with one of them it is not to be compared with the validation cost.
     validation_cost : list of float
         Cost of the validation data after each epoch, without penalty; empty without such data.
     validation_accuracy : list of float
@@ -27,6 +28,8 @@ class History:
     data : {"device", "prefetched", "streamed"}
         Whether the data lay where the net computes, was copied there batch by batch, or was read
         in chunks while the net trained.
+    penalized : bool
+        Whether ``cost`` includes a penalty, ``l2`` or ``l1``.
     """
 
     cost: list[float] = field(default_factory=list)
@@ -34,6 +37,12 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: float = 0.0
     data: str = "device"
+    penalized: bool = False
+
+    @property
+    def cost_name(self) -> str:
+        """What ``cost`` is called in pictures and tables."""
+        return "cost (with penalty)" if self.penalized else "cost"
 
     def _repr_html_(self) -> str:
         return history_html(self)
@@ -55,6 +64,7 @@ class History:
             joined("validation_accuracy"),
             self.seconds + later.seconds,
             later.data,
+            self.penalized or later.penalized,
         )
 
 

@@ -19,10 +19,7 @@ LAST_EPOCHS = 5  # rows of a table of epochs
 BUCKETS = 150  # a curve of more epochs is drawn by the least and the largest of each bucket
 WIDTH, HEIGHT = 480, 200
 LEFT, RIGHT, TOP, BOTTOM = 66, 464, 30, 176  # edges of the plot
-LOOKS = (  # colours as in the pictures
-    ("cost", "#3f90da", ""),
-    ("validation cost", "#e76300", ' stroke-dasharray="5 3"'),
-)
+LOOKS = (("#3f90da", ""), ("#e76300", ' stroke-dasharray="5 3"'))  # as in the pictures
 
 # Notebooks style every table their own way; inside .xpnet these rules win.
 STYLE = """<style>
@@ -72,7 +69,7 @@ def net_html(net: Any) -> str:
 def history_html(history: Any) -> str:
     """A ``History``: its learning curve, and a table of the last epochs."""
     columns = {
-        "cost": history.cost,
+        history.cost_name: history.cost,
         "validation cost": history.validation_cost,
         "validation accuracy": history.validation_accuracy,
     }
@@ -84,7 +81,7 @@ def history_html(history: Any) -> str:
         "</div>"
     ]
     if n:
-        parts.append(curve_svg(history.cost, history.validation_cost))
+        parts.append(curve_svg(history.cost, history.validation_cost, history.cost_name))
         parts.append(f"<table><thead>{_row('th', 'epoch', *columns)}</thead><tbody>")
         for i in range(max(n - LAST_EPOCHS, 0), n):
             cells = [f"{x[i]:.5g}" if i < len(x) else "" for x in columns.values()]
@@ -119,8 +116,10 @@ def spans_decades(values: Iterable[float]) -> bool:
     return bool(finite) and 0 < 10 * min(finite) < max(finite)
 
 
-def curve_svg(cost: Sequence[float], validation_cost: Sequence[float] = ()) -> str:
-    """Both over the epochs as SVG; empty if there are fewer than two, or no finite number."""
+def curve_svg(
+    cost: Sequence[float], validation_cost: Sequence[float] = (), name: str = "cost"
+) -> str:
+    """Both over the epochs as SVG, the first under its ``name``; empty if there are fewer than two, or no finite number."""
     # what is nearly too small for a float counts as 0
     values = [x if abs(x) > 1e-300 else 0.0 for x in (*cost, *validation_cost) if isfinite(x)]
     n, log = max(len(cost), len(validation_cost)), spans_decades(values)
@@ -155,12 +154,13 @@ def curve_svg(cost: Sequence[float], validation_cost: Sequence[float] = ()) -> s
         _text(RIGHT + 8, BOTTOM + 19, f"{n:,}", "end"),
     ]
     key = LEFT
-    for (name, colour, dashes), curve in zip(LOOKS, (cost, validation_cost), strict=True):
+    curves = ((name, cost), ("validation cost", validation_cost))
+    for (called, curve), (colour, dashes) in zip(curves, LOOKS, strict=True):
         look = f'stroke="{colour}" stroke-width="2"{dashes} stroke-linecap="round" fill="none"'
         if len(curve):
             parts.append(f'<path d="M{key} {TOP - 14}h24" {look}/>')
-            parts.append(_text(key + 30, TOP - 10, name, "start"))
-            key += 90
+            parts.append(_text(key + 30, TOP - 10, called, "start"))
+            key += 60 + 7 * len(called)  # room for its letters
         for run in _thinned(curve):
             points = [f"{x_at(epoch):.1f} {y_at(value):.1f}" for epoch, value in run]
             if len(points) == 1:  # a line of no length: only its round ends are seen

@@ -223,7 +223,7 @@ def shown(figures: Mapping[str, float], digits: int, room: float = inf) -> str:
     """Costs to so many significant digits, scores to so many decimals; as many as have room."""
     text = ""
     for name, value in figures.items():
-        kind = "g" if name in ("cost", "validation") else "f"
+        kind = "g" if "cost" in name or name == "validation" else "f"
         longer = f"{text} {name} {value:.{digits}{kind}}".lstrip()
         if len(longer) > room:
             break

@@ -151,7 +151,7 @@ class Run:
         self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
         self.evaluate = evaluate
         self.start = start or TrainingState(plan.optimizer, ())
-        self.history = History()
+        self.history = History(penalized=bool(plan.l2 or plan.l1))
         self.epoch = 0
         self.step, self.position = self.start.step, self.start.position
         before, now = self.start.steps_per_epoch, source.steps_per_epoch

@@ -431,7 +431,7 @@ def test_show_a_checkpoint(ok, here, blobs):
     output = ok("show ck/epoch-000005.safetensors")
     assert "Adam, 0.001" in output
     assert re.search(r"trained +│ +5 epochs", output)
-    assert re.search(r"cost +│ +█[▁▂▃▄▅▆▇█]{3}▁ ", output)
+    assert re.search(r" cost \(with penalty\) +│ +█[▁▂▃▄▅▆▇█]{3}▁ ", output)
     found = json.loads(ok("show ck/epoch-000005.safetensors --json"))
     assert len(found["training"]["history"]["validation_cost"]) == 5
 

@@ -115,7 +115,7 @@ def test_every_backend_gives_the_same_run(run, lib):
     table, expected_table = rows(result.stdout), rows(expected.stdout)
     assert table["backend"] == lib.name
     assert table["dtype"] == "float64"
-    for name in ("cost", "training accuracy", "validation accuracy"):
+    for name in ("cost+l2", "training accuracy", "validation accuracy"):
         assert table[name] == expected_table[name]
 
 
@@ -166,7 +166,7 @@ def test_regression_by_a_deep_net(run, plane):
     table = rows(result.stdout)
     assert float(table["validation R²"]) > 0.95, result.output
     assert float(table["validation RMSE"]) < 25
-    assert re.search(r"epoch 60/60  cost \S+ R² 0\.9", result.stdout)
+    assert re.search(r"epoch 60/60  cost\+l2 \S+ R² 0\.9", result.stdout)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,8 @@ def test_tasks(run, here, options, task):
 
 def test_penalty_and_full_batches(run):
     words = "train --epochs 3 --hidden 8 --batch-size full --lr 0.01"
-    free, penalised = (rows(run(f"{words} --l2 {l2}").stdout)["cost"] for l2 in (0, 1))
+    outputs = (run(f"{words} --l2 {l2}").stdout for l2 in (0, 1))
+    free, penalised = (rows(out)[n] for out, n in zip(outputs, ("cost", "cost+l2"), strict=True))
     assert float(penalised) > float(free) + 1
 
 
@@ -211,8 +212,34 @@ def test_plain_lines_without_control_codes(run):
     output = run("train --epochs 40 --hidden 4").stdout
     assert "\x1b" not in output
     assert "\r" not in output
-    epochs = re.findall(r"^epoch +(\d+)/40  cost \S+ accuracy 0\.\d{4}$", output, re.M)
+    epochs = re.findall(r"^epoch +(\d+)/40  cost\+l2 \S+ accuracy 0\.\d{4}$", output, re.M)
     assert [int(epoch) for epoch in epochs] == [1, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "said"),
+    [
+        ("", "cost+l2", ", l2 0.001"),
+        ("--l2 0", "cost", ""),
+        ("--l2 0 --l1 1e-5", "cost+l1", ", l1 1e-05"),
+        ("--l1 1e-5", "cost+l2+l1", ", l2 0.001, l1 1e-05"),
+        ("--model logistic", "cost", ""),
+    ],
+)
+def test_a_cost_with_a_penalty_says_so(run, here, options, name, said):
+    output = run(f"train --epochs 2 {options}").stdout
+    assert re.search(rf"^\S+: .*, learning rate \S+?{said}$", output, re.M), output
+    assert re.search(rf"^epoch 2/2  {re.escape(name)} \d\S+ accuracy", output, re.M), output
+    assert float(rows(output)[name]) > 0
+
+
+def test_the_validation_cost_is_shown_where_it_is_watched(run, here):
+    words = "train --epochs 2 --hidden 4 --log log.csv"
+    assert "validation cost" not in run(words).stdout
+    output = run(f"{words} --early-stopping 3").stdout
+    *_, last = (here / "log.csv").read_text().splitlines()
+    cost = float(last.split(",")[5])
+    assert re.search(rf"^epoch 2/2  \S+ \S+ validation cost {cost:.4g} accuracy 0", output, re.M)
 
 
 def test_help(run):

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.cli.problem import NO_CHOICE, Problem
+from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
 from xpnet.history import Progress
+
+_PENALTIES = ("l2", "l1")  # fields of Recipe
 
 
 def summary(problem: Problem) -> str:
@@ -27,10 +30,25 @@ def why_this_task(problem: Problem) -> str:
     return f"task: {problem.task}, as {problem.target!r} holds {problem.labels}{instead}"
 
 
-def figures(problem: Problem, progress: Progress) -> dict[str, float]:
-    """What is shown after an epoch."""
-    cost = {} if progress.cost is None else {"cost": progress.cost}
-    return cost | problem.figures(progress.validation_cost, progress.validation_accuracy)
+def cost_name(recipe: Recipe) -> str:
+    """What the training cost is called: its penalties, which no other figure has, are named."""
+    return "+".join(["cost", *(name for name in _PENALTIES if getattr(recipe, name))])
+
+
+def penalties(recipe: Recipe) -> str:
+    """The end of a line: those that are there, with their coefficients."""
+    return "".join(f", {n} {getattr(recipe, n):g}" for n in _PENALTIES if getattr(recipe, n))
+
+
+def figures(
+    problem: Problem, progress: Progress, name: str, watched: bool = False
+) -> dict[str, float]:
+    """What is shown after an epoch: the cost by its ``name``, and the validation cost if watched."""
+    cost, validation = progress.cost, progress.validation_cost
+    shown = {} if cost is None else {name: cost}
+    if watched and validation is not None:
+        shown["validation cost"] = validation
+    return shown | problem.figures(validation, progress.validation_accuracy)
 
 
 def results(net: Any, problem: Problem) -> dict[str, Any]:
@@ -51,8 +69,8 @@ def results(net: Any, problem: Problem) -> dict[str, Any]:
     return found
 
 
-def as_rows(found: dict[str, Any]) -> dict[str, str]:
-    """The results as names and text."""
+def as_rows(found: dict[str, Any], name: str) -> dict[str, str]:
+    """The results as names and text; ``name`` is that of the cost."""
     rows = {name: str(found[name]) for name in ("backend", "device", "dtype")}
     rows |= {
         "parameters": f"{found['parameters']:,}",
@@ -60,7 +78,7 @@ def as_rows(found: dict[str, Any]) -> dict[str, str]:
         "seconds": f"{found['seconds']:.2f}",
     }
     if found["cost"] is not None:
-        rows["cost"] = f"{found['cost']:.4g}"
+        rows[name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):
         scores = as_text(found.get(name, {}))
         rows |= {f"{name} {score}": text for score, text in scores.items()}

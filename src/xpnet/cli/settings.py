@@ -46,6 +46,8 @@ and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values
 Defaults: --lr is 0.1 for gd, 0.01 for momentum, else 0.001. Without hidden layers it is 0.01 for
 adam, adamw and rmsprop. --l2 is 0.001 with hidden layers, else 0.
 
+Costs: that of training includes the penalties (shown as cost+l2), that of validation does not.
+
 Schedules: constant, cosine[:EPOCHS], step:EVERY[:FACTOR], exponential:FACTOR, inverse[:POWER],
 plateau[:FACTOR[:PATIENCE]], warmup:EPOCHS[+SCHEDULE]. They multiply the learning rate.
 

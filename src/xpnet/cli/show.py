@@ -86,7 +86,8 @@ def _training_rows(state: Any, console: Console) -> dict[str, str]:
         values = getattr(state.history, name)
         if values:
             drawn = sparkline(values, _marks(console), min(_CURVE, max(8, console.width - 40)))
-            rows[name.replace("_", " ")] = f"{drawn} {values[0]:.3g} to {values[-1]:.3g}"
+            called = state.history.cost_name if name == "cost" else name.replace("_", " ")
+            rows[called] = f"{drawn} {values[0]:.3g} to {values[-1]:.3g}"
     return rows
 
 

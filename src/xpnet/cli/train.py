@@ -49,7 +49,7 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         console.line_of(report.why_this_task(problem))
     console.line_of(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
-        f"learning rate {recipe.optimizer.learning_rate:g}"
+        f"learning rate {recipe.optimizer.learning_rate:g}{report.penalties(recipe)}"
     )
     made = resume.made_of(settings, recipe, problem)
     if settings.resume and places.checkpoints is not None:
@@ -94,8 +94,12 @@ class Run:
 
     def __post_init__(self) -> None:
         self.view = ProgressBar(
-            lambda progress: report.figures(self.problem, progress), console=self.console
+            lambda progress: report.figures(
+                self.problem, progress, self.cost_name, self.settings.early_stopping is not None
+            ),
+            console=self.console,
         )
+        self.cost_name = report.cost_name(self.recipe)
         self.interrupt = Interrupt(self._stopping)
         self.stopper: EarlyStopping | None = None
         self.checkpoints: Checkpoints | None = None
@@ -150,7 +154,7 @@ class Run:
             }
             output.put_json(report.as_json(found, self.net, self.problem, self.places.model, more))
         else:
-            self.console.print(results_table(report.as_rows(found)))
+            self.console.print(results_table(report.as_rows(found, self.cost_name)))
             self._tell_of_early_stopping()
             self.console.line_of(f"model written to {self.places.model}")
         if self.places.plot is not None:

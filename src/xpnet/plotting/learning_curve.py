@@ -21,11 +21,14 @@ class Curve:
     cost: np.ndarray
     validation_cost: np.ndarray
     validation_accuracy: np.ndarray
+    cost_name: str = "cost"
 
 
 @dataclass(eq=False)
 class LearningCurveDisplay:
     """Cost, validation cost, and validation accuracy on an axis to the right.
+
+    A cost that includes a penalty is called "cost (with penalty)": the validation cost does not.
 
     Make it with ``from_history``.
 
@@ -85,6 +88,7 @@ class LearningCurveDisplay:
                 np.asarray(h.cost, dtype=np.float64),
                 np.asarray(h.validation_cost, dtype=np.float64),
                 np.asarray(h.validation_accuracy, dtype=np.float64),
+                h.cost_name,
             )
             for name, h in named.items()
         ]
@@ -135,7 +139,7 @@ class LearningCurveDisplay:
 
     def _draw(self, curve: Curve, colour: str | None) -> None:
         parts = (
-            ("cost", curve.cost, self.ax_, BLUE, "-"),
+            (curve.cost_name, curve.cost, self.ax_, BLUE, "-"),
             ("validation cost", curve.validation_cost, self.ax_, ORANGE, "--"),
             ("validation accuracy", curve.validation_accuracy, self.accuracy_ax_, PURPLE, ":"),
         )
