@@ -74,6 +74,19 @@ def test_any_reader_of_safetensors_reads_it(path):
     np.testing.assert_array_equal(tensors["W1"], layers()[0][0])
 
 
+def test_the_same_net_is_the_same_bytes(tmp_path):
+    """The order of keys in the header is ours, not that of a hash map."""
+    contents = set()
+    for i in range(8):  # four keys, so that equal ones by chance are rare
+        save_model(tmp_path / f"{i}", layers(), CONFIG, EXTRA)
+        contents.add((tmp_path / f"{i}").read_bytes())
+    (content,) = contents
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert list(header["__metadata__"]) == sorted(header["__metadata__"])
+    assert length % 8 == 0
+
+
 def test_memory_order_and_byte_order_do_not_matter(tmp_path):
     odd = [(np.asfortranarray(W).astype(">f4"), np.repeat(b, 2, axis=0)[::2]) for W, b in layers()]
     save_model(tmp_path / "m", odd, {}, {"turned": np.arange(3)[::-1]})
@@ -232,7 +245,12 @@ def test_headers_that_lie(path, entry):
 
 @pytest.mark.parametrize(("config", "said"), [("[]", "not a JSON object"), ("{", "damaged")])
 def test_a_good_checksum_over_a_bad_configuration(path, config, said, monkeypatch):
-    monkeypatch.setattr(modelfile.json, "dumps", lambda *args, **kwargs: config)
+    dumps = json.dumps  # of the configuration NaN is refused
+
+    def bad(value, **options):
+        return dumps(value, **options) if "allow_nan" not in options else config
+
+    monkeypatch.setattr(modelfile.json, "dumps", bad)
     save_model(path, layers(), {})
     with pytest.raises(ModelFileError, match=f"configuration is {said}"):
         load_model(path)

@@ -71,7 +71,8 @@ def save_model(
 ) -> None:
     """Write a model file: to a temporary file beside it, flushed, then renamed.
 
-    No moment leaves a half-written file under ``path``; a file that was there is replaced.
+    No moment leaves a half-written file under ``path``; a file that was there is replaced. The
+    same arguments make the same bytes.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def save_model(
         "config": text,
         "sha256": _checksum(text, tensors),
     }
-    write_atomically(path, to_safetensors(tensors, metadata=metadata))
+    write_atomically(path, *_in_order(to_safetensors(tensors, metadata=metadata)))
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -126,7 +127,20 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise ModelFileError(f"{os.fspath(path)}: damaged: nested too deeply") from None
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file's beginning with sorted metadata, and the numbers behind it.
+
+    safetensors keeps metadata in a map whose order changes from call to call.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers stay aligned
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
+
+
+def write_atomically(path: str | os.PathLike[str], *content: bytes | memoryview) -> None:
     """Replace a file by ``content`` in one step: temporary file, flush to the disk, rename."""
     final = Path(os.path.realpath(path))  # a symbolic link stays one
     if os.path.exists(final) and not os.path.isfile(final):  # these never raise
@@ -134,7 +148,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            for part in content:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, final)

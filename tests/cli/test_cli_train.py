@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from cli_helpers import rows, write_csv
+from cli_helpers import program, rows, write_csv
 
 import xpnet
 from xpnet.modelfile import load_model
@@ -125,6 +125,13 @@ def test_same_seed_same_model(run, here):
     a, b, c = (load_model(here / name).parameters[0][0] for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+def test_same_run_same_bytes(here):
+    """In programs of their own too."""
+    for out in ("a", "b"):
+        program("train", "--epochs", "1", "--hidden", "8", "--out", out, check=True)
+    assert (here / "a").read_bytes() == (here / "b").read_bytes()
 
 
 def test_two_classes_of_text(run, here, blobs):
