@@ -188,8 +188,11 @@ def test_the_row_that_holds_nan(run, here):
     assert said == "x.npy, row 3,000,000 (from 0), column '1': nan is not a finite number"
 
 
-def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch):
+@pytest.mark.parametrize("before", [None, b"a model"])
+def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch, before):
     """The net so far is saved; one that was there before training began is not touched."""
+    if before:
+        (here / "model.safetensors").write_bytes(before)
     original = Interrupt.on_epoch_end
 
     def on_epoch_end(interrupt, net, progress):
@@ -202,8 +205,10 @@ def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch
     monkeypatch.setattr(Interrupt, "on_epoch_end", on_epoch_end)
     said = error(run(f"train n.npy --target -1 --stream {FIT} --epochs 9"), 1)
     assert "n.npy" in said
-    assert said.endswith("; the net so far is in model.safetensors")
-    assert load_model("model.safetensors").parameters
+    name = "model-unfinished.safetensors" if before else "model.safetensors"
+    assert said.endswith(f"; the net so far is in {name}")
+    assert load_model(name).parameters
+    assert before is None or (here / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

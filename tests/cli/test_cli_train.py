@@ -93,6 +93,26 @@ def test_the_task_is_the_same_for_every_kind_of_file(
     assert "1.0" not in json.dumps(data["classes"])
 
 
+def test_a_table_that_lies_on_its_side(run, here):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(40, 401))
+    np.save("wide.npy", table)
+    np.savez("wide.npz", X=table[:, :-1], y=table[:, -1])
+    np.savez("fine.npz", X=table[:, :399], y=table[:, -1])
+    words = "--task regression --epochs 1 --hidden 2"
+    said = "shape (40, {}) is 40 examples of 400 features, for examples are rows; if they are columns"
+    for data, width in (("wide.npy --target -1", 401), ("wide.npz", 400)):
+        for option in ("--stream", "--no-stream"):
+            result = run(f"train {data} {words} {option}")
+            assert result.exit_code == 0
+            (line,) = result.stderr.splitlines()
+            assert line.startswith(f"xpnet: warning: {data[:8]}: {said.format(width)}")
+            assert line.endswith("save the transpose (in NumPy: array.T)")
+    assert run(f"train fine.npz {words}").stderr == ""
+    np.savez("tall.npz", X=table[:, :-1].T, y=table[0, :-1])
+    assert run(f"train tall.npz {words}").stderr == ""
+
+
 def test_the_task_is_told_where_it_was_not(ok, run, here, blobs):
     words = "train blobs.csv --target side --epochs 1 --hidden 2"
     assert "task: classification, as 'side' holds text\n" in ok(words)
@@ -125,6 +145,19 @@ def test_same_seed_same_model(run, here):
     a, b, c = (load_model(here / name).parameters[0][0] for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+def test_a_model_that_is_replaced(run, ok, here):
+    words = "train --epochs 1 --hidden 2"
+    assert ok(words).endswith("model written to model.safetensors\n")
+    said = "model written to model.safetensors, in place of the one that was there"
+    assert ok(words).endswith(f"{said}\n")
+    assert said in run(f"{words} --json").stderr
+    before = (here / "model.safetensors").read_bytes()
+    assert run(f"{words} --optimizer gd --lr 1e9").exit_code == 1  # it diverges
+    assert (here / "model.safetensors").read_bytes() == before
+    assert "in place of" not in ok(f"{words} --run-dir r")
+    assert "in place of" not in ok("train --run-dir r --resume --epochs 2")
 
 
 def test_same_run_same_bytes(here):

@@ -10,6 +10,7 @@ from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
 from xpnet.history import Progress
 
+_WIDE = 10  # features per example from which a table may have been meant the other way round
 _PENALTIES = ("l2", "l1")  # fields of Recipe
 
 
@@ -28,6 +29,18 @@ def why_this_task(problem: Problem) -> str:
     other = "regression" if problem.task == "classification" else "classification"
     instead = "" if problem.labels in NO_CHOICE else f" (or --task {other})"
     return f"task: {problem.task}, as {problem.target!r} holds {problem.labels}{instead}"
+
+
+def warning_of_shape(problem: Problem, path: Path | None) -> str | None:
+    """A table so wide that its examples may be its columns."""
+    m, n = problem.fingerprint["rows"], problem.fingerprint["features"]
+    if path is None or n < _WIDE * m:
+        return None
+    width = n + (path.suffix.lower() != ".npz")  # its labels are an array of their own
+    return (
+        f"warning: {path}: shape ({m}, {width}) is {m:,} examples of {n:,} features, for examples "
+        "are rows; if they are columns here, save the transpose (in NumPy: array.T)"
+    )
 
 
 def cost_name(recipe: Recipe) -> str:

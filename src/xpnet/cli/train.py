@@ -47,6 +47,9 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     console.line_of(report.summary(problem))
     if settings.task == "auto" and settings.model not in ("linear", "logistic"):
         console.line_of(report.why_this_task(problem))
+    warning = report.warning_of_shape(problem, settings.data)
+    if warning is not None:
+        output.tell(warning)
     console.line_of(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
         f"learning rate {recipe.optimizer.learning_rate:g}{report.penalties(recipe)}"
@@ -104,6 +107,8 @@ class Run:
         self.stopper: EarlyStopping | None = None
         self.checkpoints: Checkpoints | None = None
         self.data, self.tensors = self.problem.beside(self.settings.model)
+        # A run that goes on replaces what it wrote itself.
+        self.replaces = self.places.model.exists() and not self.settings.resume
 
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""
@@ -123,7 +128,7 @@ class Run:
                     resume=state is not None,
                     **self.recipe.fit_options(),
                 )
-                self._save()
+                self._save(self.places.model)
         except KeyboardInterrupt:
             output.tell(f"stopped at once; no model was written{self._last_checkpoint()}")
             self._tell_how_to_go_on()
@@ -152,11 +157,13 @@ class Run:
                 "checkpoint": self.checkpoints and str(self.checkpoints.path),
                 "run_dir": self.places.folder and str(self.places.folder),
             }
+            if self.replaces:
+                output.tell(f"model written to {self.places.model}{self._replaced()}")
             output.put_json(report.as_json(found, self.net, self.problem, self.places.model, more))
         else:
             self.console.print(results_table(report.as_rows(found, self.cost_name)))
             self._tell_of_early_stopping()
-            self.console.line_of(f"model written to {self.places.model}")
+            self.console.line_of(f"model written to {self.places.model}{self._replaced()}")
         if self.places.plot is not None:
             curve.draw(self.net.history, self.places.plot)
         if stopped:
@@ -191,8 +198,11 @@ class Run:
             output.tell(f"{name}: finishing this update; again stops at once")
 
     # -- what is saved -------------------------------------------------------------------
-    def _save(self) -> None:
-        self.net.save(self.places.model, self.data, self.tensors)
+    def _save(self, path: Path) -> None:
+        self.net.save(path, self.data, self.tensors)
+
+    def _replaced(self) -> str:
+        return ", in place of the one that was there" if self.replaces else ""
 
     def _last_checkpoint(self) -> str:
         if self.checkpoints is None or self.checkpoints.path is None:
@@ -204,11 +214,14 @@ class Run:
         state = self.net.training_state
         if state is None or state.step == begun:
             return ""
+        model = self.places.model
+        if self.replaces:  # a whole model is worth more than half of another
+            model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
         try:
-            self._save()
+            self._save(model)
         except OSError:
             return self._last_checkpoint()
-        return f"; the net so far is in {self.places.model}"
+        return f"; the net so far is in {model}"
 
     # -- what is told --------------------------------------------------------------------
     def _tell_of_early_stopping(self) -> None:
