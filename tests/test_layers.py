@@ -29,6 +29,7 @@ LAYERS = {
     "engines.generic": "how the reference leaves run: a call each",
     "engines": "one file per library: its fast leaves, and what a step becomes",
     "data": "what X, Y and sample weights must look like",
+    "filekinds": "which data files are read",
     "csvfile": "reading .csv, with file and line in every error",
     "tables": "reading, splitting and standardising data files",
     "streams": "data that does not fit in memory",

@@ -1,4 +1,4 @@
-"""Reading a table of numbers and one label column from a ``.csv`` file (host NumPy).
+"""Reading a table of numbers and one label column from a ``.csv`` or ``.tsv`` file (host NumPy).
 
 NumPy's C reader does the work. Only when it refuses a file, or finds a value that is not finite,
 is the file read again, cell by cell, to say which line and column is at fault.
@@ -6,7 +6,7 @@ is the file read again, cell by cell, to say which line and column is at fault.
 The rules
 ---------
 - UTF-8, one example a row. Cells are separated by commas; where the first line has none, by
-  semicolons or tabs. Cells may be quoted with ``"``. Empty lines are skipped.
+  semicolons or tabs. In a ``.tsv`` file they are separated by tabs. Cells may be quoted with ``"``. Empty lines are skipped.
 - The first line is a header if none of its cells is a number, or if one of its cells is the
   target's name. Without a header the columns are named by their index, "0", "1", ....
 - Every column but the target holds finite numbers. The target holds numbers, or text if any of
@@ -123,7 +123,7 @@ def layout_of(path: Path, target: str | int | None) -> Layout:
             line = _first_line_in_bytes(path)
     if line is None:
         raise ValueError(f"{path}: the file is empty")
-    delimiter = next((d for d in ",;\t" if d in line), ",")
+    delimiter = delimiter_of(path, line)
     cells = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)))
     named = target is not None and str(target) in cells and not _is_number(str(target))
     header = named or not any(_is_number(cell) for cell in cells)
@@ -131,6 +131,13 @@ def layout_of(path: Path, target: str | int | None) -> Layout:
     if len(names) < 2:
         raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
     return Layout(path, delimiter, header, names, find_target(path, target, names, header))
+
+
+def delimiter_of(path: Path, line: str) -> str:
+    """What separates the cells of a file, whose first line this is."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return next((d for d in ",;\t" if d in line), ",")
 
 
 def find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
@@ -232,7 +239,7 @@ def first_fault(
                     return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
                 for index, cell in enumerate(cells):
                     in_target = index == layout.target
-                    problem = _problem(cell, number=not (in_target and text))
+                    problem = problem_of(cell, number=not (in_target and text))
                     if problem:
                         return Fault(f"{where}, {layout.column(index)}: {problem}", in_target)
         except csv.Error as error:
@@ -255,7 +262,7 @@ def _is_fine(cells: list[str], layout: Layout, text: bool) -> bool:
         return False
 
 
-def _problem(cell: str, *, number: bool) -> str | None:
+def problem_of(cell: str, *, number: bool) -> str | None:
     """What is wrong with a cell, if anything."""
     if _is_missing(cell.strip()):
         return f"{cell.strip()!r} is a missing value" if cell.strip() else "the cell is empty"
@@ -291,6 +298,20 @@ def _count(n: int, noun: str) -> str:
 
 
 def open_text(path: Path, errors: str = "strict") -> TextIO:
+    """The lines of a file.
+
+    Raises
+    ------
+    ValueError
+        It is UTF-16, as some spreadsheets and PowerShell write.
+    OSError
+        It cannot be opened.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+        raise ValueError(f"{path}: this is UTF-16 text; save it as UTF-8 (in Excel as CSV UTF-8, in "
+                         "PowerShell with -Encoding utf8)")  # fmt: skip
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
 

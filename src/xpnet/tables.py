@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from xpnet.csvfile import as_integers, read_csv
+from xpnet.filekinds import TEXT
 
 _BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
                    NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
@@ -55,7 +56,7 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_table(path: str | Path, target: str | int | None = None) -> Table:
-    """Read examples from a ``.npz`` or a ``.csv`` file.
+    """Read examples from a ``.npz``, a ``.csv`` or a ``.tsv`` file.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def read_table(path: str | Path, target: str | int | None = None) -> Table:
         A ``.npz`` file holds arrays ``X`` (m, n) and ``y`` (m,). The rules for a ``.csv`` file are
         those of ``xpnet.csvfile``.
     target
-        For ``.csv`` only, and needed there: name or index of the label column. A name wins over
+        For text only, and needed there: name or index of the label column. A name wins over
         an index; negative indices count from the end.
 
     Raises
@@ -76,14 +77,14 @@ def read_table(path: str | Path, target: str | int | None = None) -> Table:
     """
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in (".npz", ".csv"):
-        raise ValueError(f"{path}: neither a .npz nor a .csv file, by its ending")
-    if kind == ".csv":
+    if kind != ".npz" and kind not in TEXT:
+        raise ValueError(f"{path}: none of {', '.join(TEXT)}, .npz, by its ending")
+    if kind in TEXT:
         X, y, layout = read_csv(path, target)
         names = tuple(name for i, name in enumerate(layout.names) if i != layout.target)
         return Table(X, y, names, layout.names[layout.target])
     if target is not None:
-        raise ValueError(f"{path}: a .npz file holds its labels in y; a target is for .csv files")
+        raise ValueError(f"{path}: a .npz file holds its labels in y; leave the target out (--target)")
     X, y = _read_npz(path)
     return Table(X, y, tuple(str(i) for i in range(X.shape[1])), "y")
 
@@ -123,8 +124,10 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for name, array in (("X", X), ("y", y)):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            where = ", ".join(map(str, place))
-            raise ValueError(f"{path}: {name}[{where}] is {array[place]}, not a finite number")
+            where = f"{path}, row {place[0]:,} (from 0)"
+            if name == "y":
+                raise ValueError(f"{where}: y is {array[place]}, not a finite number")
+            raise ValueError(f"{where}, column '{place[1]}': {array[place]} is not a finite number")
     return X, y
 
 

@@ -64,7 +64,9 @@ def test_unknown_command(run):
     [
         ("none.csv --target y", "none.csv: No such file"),
         ("none.npz", "none.npz: No such file"),
-        ("data.txt", "data.txt: none of .csv, .npy, .npz, .parquet, by its ending"),
+        ("data.txt", "data.txt: none of .csv, .tsv, .npy, .npz, .parquet, by its ending"),
+        ("truth.npz --target y", "truth.npz: a .npz file holds its labels in y; leave the target"),
+        ("truth.npz --target y --stream", "a .npz file holds its labels in y; leave the target"),
         ("blobs.csv", "the columns are a, b, c, side"),
         ("blobs.csv --target y", "no column 'y'; the columns are a, b, c, side"),
         ("blobs.csv --target a", "column 'side': 'left' is not a number"),

@@ -1,5 +1,6 @@
 """``xpnet predict``, ``evaluate``, ``show`` and ``export``: what is done with a model."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -159,8 +160,8 @@ def test_a_file_larger_than_the_memory(ok, here, numbers):
         ("a,a,b,c\n1,2,3,4\n", "2 columns are named 'a'"),
         ("1,2\n3,4\n", "no column 'a' (and 2 more are missing)"),
         ("a,b,c\n1,2,3\n1,x,3\n", "x.csv, line 3, column 'b': 'x' is not a number"),
-        ("a,b,c\n1,2,3\n\n1,2,\n", "x.csv, line 4, column 'c': empty"),
-        ("a,b,c\n1,2,3\n1,2,nan\n", "x.csv, line 3, column 'c': nan is not finite"),
+        ("a,b,c\n1,2,3\n\n1,2,\n", "x.csv, line 4, column 'c': the cell is empty"),
+        ("a,b,c\n1,2,3\n1,2,nan\n", "x.csv, line 3, column 'c': 'nan' is a missing value"),
         ("a,b,c\n1,2,3\n1,2\n", "x.csv, line 3: 2 cells, but the first line has 3"),
         ("a,b,c\n1,2,3\n1,2,3,4\n", "x.csv, line 3: 4 cells, but the first line has 3"),
         ('a,b,c\n1,2,3\n1,2,"3\n', "line 3: a quotation mark is never closed"),
@@ -192,7 +193,7 @@ def test_the_row_that_holds_nan(run, here, numbers):
         ("predict none.model blobs.csv", 1, "none.model: No such file"),
         ("predict blobs.csv blobs.csv", 1, "not a safetensors file"),
         ("predict sides.model none.csv", 1, "none.csv: No such file"),
-        ("predict sides.model notes.txt", 1, "none of .csv, .npy, .npz, .parquet"),
+        ("predict sides.model notes.txt", 1, "none of .csv, .tsv, .npy, .npz, .parquet"),
         ("predict sides.model blobs.csv --out y.txt", 2, "'--out': y.txt ends in none of"),
         ("predict sides.model blobs.csv --out no/y.csv", 2, "'--out': there is no folder no"),
         ("predict sides.model blobs.csv --backend tensor", 2, "'tensor' is not one of"),
@@ -201,6 +202,12 @@ def test_the_row_that_holds_nan(run, here, numbers):
         ("predict sides.model wide.npy", 1, "wide.npy: no column 'a'"),
         ("evaluate sides.model blobs.csv --target q", 1, "no column 'q'"),
         ("evaluate sides.model new.csv", 1, "line 3, column 'side': 'up' is no class of the model"),
+        (
+            "evaluate sides.model bare.csv",
+            1,
+            "bare.csv: no column 'side' with the true answers: name their column with --target; it "
+            "has a, b, c, size",
+        ),
         ("show blobs.csv", 1, "blobs.csv: not a safetensors file"),
         ("export sides.model x.h5", 2, "'OUT': x.h5 ends in none of .onnx, .pt"),
     ],
@@ -212,8 +219,45 @@ def test_errors(run, here, words, code, said):
     (here / "cut.npz").write_bytes((here / "whole.npz").read_bytes()[:700])
     np.save(here / "vector.npy", np.ones(3))
     np.save(here / "wide.npy", np.ones((3, 7)))
+    (here / "bare.csv").write_text("a,b,c,size\n1,2,3,4\n")
     (here / "new.csv").write_text("a,b,c,side\n1,2,3,left\n1,2,3,up\n")
     assert said in error(run(words), code)
+
+
+@pytest.mark.parametrize("cell", ["nan", "", "inf", "x"])
+def test_train_and_predict_say_the_same_of_a_bad_cell(run, here, sides, cell):
+    (here / "x.csv").write_text(f"a,b,c,side\n1,2,3,left\n4,{cell},6,right\n")
+    said = error(run("train x.csv --target side"), 1)
+    assert said.startswith("x.csv, line 3, column 'b': ")
+    for words in ("predict", "evaluate"):
+        assert error(run(f"{words} sides.model x.csv"), 1) == said
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_train_and_evaluate_say_the_same_of_nan_in_an_array(run, here, numbers, column):
+    table = np.column_stack([numbers[0], numbers[1]])
+    table[7, column] = np.nan
+    np.savez("x.npz", X=table[:, :2], y=table[:, 2])
+    said = error(run("train x.npz"), 1)
+    where = "y is nan, not" if column == 2 else "column '0': nan is not"
+    assert re.fullmatch(rf"x\.npz, row 7 \(from 0\)[:,] {where} a finite number", said)
+    assert error(run("evaluate numbers.model x.npz"), 1) == said
+
+
+def test_tables_with_tabs_and_of_other_kinds(run, ok, here, sides):
+    text = (here / "blobs.csv").read_text()
+    (here / "blobs.tsv").write_text(text.replace(",", "\t"))
+    expected = ok("predict sides.model blobs.csv")
+    assert ok("predict sides.model blobs.tsv") == expected
+    for option in ("--stream", "--no-stream"):
+        ok(f"train blobs.tsv --target side --epochs 1 --hidden 2 {option}")
+    (here / "wide.csv").write_text(text, encoding="utf-16")
+    (here / "blobs.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for words in ("predict sides.model", "train --target side", "train --target side --stream"):
+        said = error(run(f"{words} wide.csv"), 1)
+        assert said.startswith("wide.csv: this is UTF-16 text; save it as UTF-8")
+        said = error(run(f"{words} blobs.csv.gz"), 1)
+        assert said.startswith("blobs.csv.gz: a compressed file; unpack it first, to one of .csv, ")
 
 
 def test_parquet_that_cannot_be_used(run, here, sides, monkeypatch):

@@ -223,7 +223,7 @@ def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch
         ("one.csv --target y --stream", 1, "'y' holds one class only, up"),
         ("flat.npz --stream --task regression", 1, "'y' is constant in the training part"),
         ("none.npy --target 0 --stream", 1, "none.npy: No such file"),
-        ("notes.txt --target 0 --stream", 1, "none of .csv, .npy, .npz, .parquet"),
+        ("notes.txt --target 0 --stream", 1, "none of .csv, .tsv, .npy, .npz, .parquet"),
         ("notes.parquet --target 0 --stream", 1, "notes.parquet: not a .parquet file"),
     ],
 )

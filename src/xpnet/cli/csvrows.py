@@ -9,26 +9,26 @@ import csv
 import warnings
 from collections.abc import Iterator
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet.cli.rows import Block, Wanted
+from xpnet.csvfile import delimiter_of, open_text, problem_of
 
 Record = tuple[int, str]  # the number of its last line in the file, and its text
 
 
 def csv_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Block]:
     """See ``rows.blocks``; an error names the line and the column."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(path) as file:
         records = _records(path, file)
         try:
             first = next(records, None)
             if first is None:
                 raise ValueError(f"{path}: the file is empty")
-            delimiter = next((d for d in ",;\t" if d in first[1]), ",")
+            delimiter = delimiter_of(path, first[1])
             cells = next(csv.reader([first[1]], delimiter=delimiter))
             names = tuple(cell.strip() for cell in cells)
             known = {*wanted.features, *wanted.known, wanted.target}
@@ -89,14 +89,15 @@ class _Reader:
             if len(cells) != self.width:
                 return f"{where}: {len(cells)} cells, but the first line has {self.width}"
             for i, place in enumerate(self.places):
-                cell = cells[place].strip()
-                try:
-                    value = self.wanted.encode(cell) if i == n else float(cell)
-                except ValueError as error:
-                    what = str(error) if i == n else f"{cell[:40]!r} is not a number"
-                    return f"{where}, column {self._name(i)!r}: " + (what if cell else "empty")
-                if not isfinite(value):
-                    return f"{where}, column {self._name(i)!r}: {cell} is not finite"
+                number = i < n or self.wanted.encode is float
+                what = problem_of(cells[place], number=number)
+                if what is None and not number:
+                    try:
+                        self.wanted.encode(cells[place].strip())
+                    except ValueError as error:
+                        what = str(error)
+                if what is not None:
+                    return f"{where}, column {self._name(i)!r}: {what}"
         return None
 
     def _name(self, i: int) -> str:

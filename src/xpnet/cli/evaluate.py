@@ -51,7 +51,8 @@ def evaluate(
     classes = trained.classes
     tally = Tally(trained.net, None if classes is None else len(classes), trained.targets)
     target = trained.target if target is None else target
-    wanted = Wanted(trained.features, target, encoder(classes))
+    hint = ": name their column with --target"
+    wanted = Wanted(trained.features, target, encoder(classes), hint=hint)
     for rows, y in blocks(data, wanted):
         assert y is not None
         tally.add(trained.columns(rows), trained.targets_of(y), y)

@@ -9,9 +9,9 @@ import numpy as np
 from xpnet.cli import memory
 from xpnet.cli.problem import Problem, prepare, require
 from xpnet.cli.recipe import Recipe
-from xpnet.cli.rows import KINDS
 from xpnet.cli.settings import Settings
 from xpnet.cli.streamed import prepare_stream
+from xpnet.filekinds import kind_of
 from xpnet.streams import stream
 from xpnet.tables import Table, load_digits, read_table
 
@@ -32,9 +32,7 @@ def load(settings: Settings, recipe: Recipe) -> Problem:
         names = tuple(f"pixel{i}" for i in range(X.shape[1]))
         table, name = Table(X, y, names, "digit"), "handwritten digits"
     else:
-        if path.suffix.lower() not in KINDS:
-            raise ValueError(f"{path}: none of {', '.join(KINDS)}, by its ending")
-        nameless = path.suffix.lower() == ".npy" and settings.target is None
+        nameless = kind_of(path) == ".npy" and settings.target is None
         require(not nameless, "--target", f"which column of {path.name}? Give its index")
         streamed = not memory.fits(path) if settings.stream is None else settings.stream
         if streamed:

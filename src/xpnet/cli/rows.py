@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpnet.filekinds import TEXT, kind_of
+
 CELLS = 2**18  # in a block: enough to keep a processor busy, 2 MB of float64
 LISTED = 10  # names shown in a message
-KINDS = (".csv", ".npy", ".npz", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Wanted:
         ``ValueError``.
     known : sequence of str
         Names of further columns, by which a header can be told.
+    hint : str
+        What to do where there is no target, for the message.
     """
 
     features: Sequence[str]
     target: str | None = None
     encode: Callable[[Any], float] = float
     known: Sequence[str] = ()
+    hint: str = ""
 
     def places(self, path: Path, names: Sequence[str] | None, width: int) -> list[int]:
         """Indices of the features, and last of the target, in a table of ``width`` columns.
@@ -55,6 +60,10 @@ class Wanted:
         missing = [name for name in wanted if name not in there]
         if missing:
             has = f"{width} columns without names" if names is None else f"it has {listed(there)}"
+            if missing == [self.target]:
+                raise ValueError(
+                    f"{path}: no column {self.target!r} with the true answers{self.hint}; {has}"
+                )
             raise ValueError(
                 f"{path}: no column {missing[0]!r}"
                 + (f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else "")
@@ -100,18 +109,16 @@ def blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
     from xpnet.cli.arrayrows import npy_blocks, npz_blocks, parquet_blocks
     from xpnet.cli.csvrows import csv_blocks
 
-    kind = path.suffix.lower()
+    kind = kind_of(path)
     per_block = max(1, CELLS // max(1, len(wanted.features)))
-    if kind not in KINDS:
-        raise ValueError(f"{path}: none of {', '.join(KINDS)}, by its ending")
-    if kind == ".csv":
+    if kind in TEXT:
         yield from csv_blocks(path, wanted, per_block)
         return
     read = {".npy": npy_blocks, ".npz": npz_blocks, ".parquet": parquet_blocks}
     row = 0
     for X, labels, names in read[kind](path, wanted, per_block):
         _check_finite(path, X, row, names)
-        y = None if labels is None else encoded(labels, wanted.encode, f"{path}, row {{}}", row)
+        y = None if labels is None else encoded(labels, wanted, f"{path}, row {{}} (from 0)", row)
         yield X, y
         row += len(X)
 
@@ -151,16 +158,19 @@ def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
     return encode
 
 
-def encoded(labels: Any, encode: Callable[[Any], float], where: str, first: int) -> np.ndarray:
+def encoded(labels: Any, wanted: Wanted, where: str, first: int) -> np.ndarray:
     """Labels (m,) as numbers; ``where`` has a place for the number of a row, from 0."""
     codes = np.empty(len(labels))
     known: dict[Any, float] = {}
     for i, label in enumerate(labels):
         if label not in known:
             try:
-                known[label] = encode(label)
+                known[label] = wanted.encode(label)
             except ValueError as error:
                 raise ValueError(f"{where.format(first + i)}: {error}") from None
+            if not isfinite(known[label]):
+                what = f"{wanted.target} is {label}, not a finite number"
+                raise ValueError(f"{where.format(first + i)}: {what}")
         codes[i] = known[label]
     return codes
 

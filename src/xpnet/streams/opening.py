@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data import host_array
+from xpnet.filekinds import TEXT, kind_of
 from xpnet.streams.batches import Batches
 from xpnet.streams.csvrows import CsvRows
 from xpnet.streams.filearray import npy, npz
@@ -17,8 +18,6 @@ from xpnet.streams.parquet import parquet_rows
 from xpnet.streams.reading import Numbered
 from xpnet.streams.sources import Rows, Sliced, check_kind
 from xpnet.streams.streaming import Stream
-
-_KINDS = (".csv", ".npy", ".npz", ".parquet")
 
 
 def stream(
@@ -35,8 +34,8 @@ def stream(
     Parameters
     ----------
     source
-        - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); ``.csv``; ``.parquet`` (needs
-          pyarrow or polars);
+        - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); ``.csv`` or ``.tsv``;
+          ``.parquet`` (needs pyarrow or polars);
         - an object with ``shape`` (m, n) and slices of rows: an array, ``np.memmap``, a data set
           of h5py or Zarr;
         - batches: a function ``epoch -> iterator`` of (X, Y) or (X, Y, w), with X (k, n) and Y (k,)
@@ -46,8 +45,8 @@ def stream(
     sample_weight : (m,), optional
         For all but batches.
     target : str or int, optional
-        The column of labels in a ``.csv``, ``.parquet`` or ``.npy`` file or an object with
-        slices. A name wins over an index; negative indices count from the end.
+        The column of labels in a ``.csv``, ``.tsv``, ``.parquet`` or ``.npy`` file or an object
+        with slices. A name wins over an index; negative indices count from the end.
     memory : float
         Bytes for everything that is on its way: the chunk that is trained on, the engine's copy
         of it, the chunk that is read meanwhile. Without batches, whose size is yours.
@@ -90,12 +89,10 @@ def stream(
 
 
 def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None) -> Rows:
-    kind = path.suffix.lower()
-    if kind not in _KINDS:
-        raise ValueError(f"{path}: none of {', '.join(_KINDS)}, by its ending")
+    kind = kind_of(path)
     if y is not None and kind != ".npy":
         raise TypeError(f"{path}: a {kind} file has its own labels: y is for .npy files and arrays")
-    if kind == ".csv":
+    if kind in TEXT:
         return CsvRows(path, target)
     if kind == ".parquet":
         return parquet_rows(path, target, memory / 8, folder)
@@ -103,7 +100,7 @@ def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: P
         X = npy(path)
         return Sliced(X, _beside(y, "y"), str(path), _index(X, target))
     if target is not None:
-        raise ValueError(f"{path}: a .npz file holds its labels in y; a target is for other files")
+        raise ValueError(f"{path}: a .npz file holds its labels in y; leave the target out (--target)")
     arrays = npz(path, folder)
     return Sliced(arrays["X"], arrays["y"], str(path))
 

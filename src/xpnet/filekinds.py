@@ -1,0 +1,28 @@
+"""Which files of examples are read, by their endings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TEXT = (".csv", ".tsv")  # read by csvfile
+KINDS = (*TEXT, ".npy", ".npz", ".parquet")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+def kind_of(path: Path) -> str:
+    """One of ``KINDS``.
+
+    Raises
+    ------
+    ValueError
+        It is none of them, or compressed; the message says what to do.
+    """
+    kind = path.suffix.lower()
+    if kind in KINDS:
+        return kind
+    if kind in _PACKED:
+        raise ValueError(f"{path}: a compressed file; unpack it first, to one of {', '.join(KINDS)}")
+    raise ValueError(
+        f"{path}: none of {', '.join(KINDS)}, by its ending; call a table of text, with commas, "
+        "semicolons or tabs between its cells, .csv"
+    )
