@@ -299,9 +299,21 @@ def test_going_on_with_what_is_finished(ok, here):
     ok("train --epochs 60 --hidden 8 --lr 0.05 --early-stopping 2 --run-dir r")
     before = sorted(os.listdir("r/checkpoints"))
     Path("r/model.safetensors").rename("first")  # as if the power had gone just before
-    ok("train --run-dir r --resume")
+    output = ok("train --run-dir r --resume")
+    said = r"nothing was left to train: early stopping had ended it after epoch \d+ of 60; for more,"
+    assert re.search(rf"^{said}", output, re.M), output
     assert same_model("first", "r/model.safetensors")
     assert sorted(os.listdir("r/checkpoints")) == before
+
+
+def test_going_on_with_what_has_all_its_epochs(ok, here):
+    words = "train --epochs 2 --hidden 6 --checkpoint-dir ck"
+    assert "nothing was left" not in ok(words)
+    said = "\nnothing was left to train: 2 epochs were done; for more: --epochs N\n"
+    output = ok(f"{words} --resume")
+    assert said in output
+    assert rows(output)["epochs"] == "2"
+    assert "nothing was left" not in ok(f"{words} --resume --epochs 3")
 
 
 def test_going_on_before_there_is_a_checkpoint(ok, here, plane):
@@ -371,6 +383,7 @@ def test_checkpoints_of_other_runs(run, ok, here, options, code, said):
     words = f"train --epochs 4 --hidden 6 --checkpoint-dir ck --out a --resume {options}"
     result = run(words)
     assert said in error(result, code)
+    assert result.stdout == ""
     assert before == {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
 
 
@@ -380,6 +393,16 @@ def test_changed_data(run, ok, here, plane):
     X[7, 1] += 1e-9
     np.savez("plane.npz", X=X, y=y)
     assert "is a checkpoint of other data: plane.npz" in error(run("train --run-dir r --resume"), 1)
+
+
+def test_data_that_has_moved(run, ok, here, plane, monkeypatch):
+    ok("train plane.npz --epochs 1 --run-dir r --hidden 4")
+    (here / "other").mkdir()
+    monkeypatch.chdir(here / "other")
+    assert "going on from" in ok("train --run-dir ../r --resume --epochs 2")
+    (here / "plane.npz").rename("moved.npz")
+    assert "plane.npz: No such file" in error(run("train --run-dir ../r --resume --epochs 3"), 1)
+    assert "going on from" in ok("train moved.npz --run-dir ../r --resume --epochs 3")
 
 
 def test_checkpoints_are_not_lost_by_starting_anew(run, ok, here):

@@ -107,6 +107,36 @@ def test_a_second_signal_when_the_model_is_written(run, here, signals, monkeypat
     assert load_model(here / "model.safetensors").parameters
 
 
+@pytest.mark.parametrize("option", ["", " --checkpoint-dir ck"])
+def test_ctrl_c_between_the_last_epoch_and_the_results(run, here, monkeypatch, option):
+    def results(*args):
+        raise KeyboardInterrupt
+
+    words = f"train --epochs 2 --hidden 4{option}"
+    with monkeypatch.context() as patch:
+        patch.setattr("xpnet.cli.report.results", results)
+        result = run(words)
+    assert result.exit_code == 130
+    again = f"; its results, or more epochs with --epochs N: xpnet {words} --resume" * bool(option)
+    assert result.stderr.splitlines() == [
+        "xpnet: stopped at once; the model is in model.safetensors",
+        f"xpnet: the training is complete{again}",
+    ]
+    assert not option or "training accuracy" in run(f"{words} --resume").stdout
+
+
+def test_ctrl_c_in_the_last_epoch(run, here, signals):
+    signals(signal.SIGINT)
+    result = run("train --epochs 2 --hidden 4 --checkpoint-dir ck")
+    assert result.exit_code == 130
+    assert "training accuracy" in result.stdout
+    assert result.stderr.splitlines()[1:] == [
+        "xpnet: stopped by Ctrl-C after epoch 2 of 2",
+        "xpnet: the training is complete; its results, or more epochs with --epochs N: xpnet train "
+        "--epochs 2 --hidden 4 --checkpoint-dir ck --resume",
+    ]
+
+
 def test_json_of_a_run_that_was_stopped(run, signals):
     signals(signal.SIGTERM)
     result = run("train --epochs 50 --hidden 4 --json")

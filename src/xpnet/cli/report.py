@@ -5,13 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from xpnet.cli import output
+from xpnet.cli.display import Console
 from xpnet.cli.problem import NO_CHOICE, Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
+from xpnet.cli.settings import Settings
 from xpnet.history import Progress
 
 _WIDE = 10  # features per example from which a table may have been meant the other way round
 _PENALTIES = ("l2", "l1")  # fields of Recipe
+
+
+def announce(
+    console: Console, settings: Settings, recipe: Recipe, problem: Problem, net: Any
+) -> None:
+    """What is about to be trained, on what; a warning of the data goes to stderr."""
+    console.line_of(summary(problem))
+    if settings.task == "auto" and settings.model not in ("linear", "logistic"):
+        console.line_of(why_this_task(problem))
+    warning = warning_of_shape(problem, settings.data)
+    if warning is not None:
+        output.tell(warning)
+    console.line_of(
+        f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
+        f"learning rate {recipe.optimizer.learning_rate:g}{penalties(recipe)}"
+    )
 
 
 def summary(problem: Problem) -> str:

@@ -60,6 +60,19 @@ def find(folder: Path) -> Path | None:
     return found
 
 
+def begin(
+    folder: Path, fresh: Any, made: dict[str, Any], settings: Settings
+) -> tuple[Any, str]:
+    """The net of the last checkpoint, or ``fresh`` where there is none yet; and which, in words.
+
+    Raises as ``go_on``.
+    """
+    found = find(folder)
+    if found is None:
+        return fresh, f"no checkpoint in {folder} yet: starting afresh"
+    return go_on(found, fresh, made, settings), f"going on from {found}"
+
+
 def go_on(path: Path, fresh: Any, made: dict[str, Any], settings: Settings) -> Any:
     """The net of a checkpoint, where ``fresh`` would begin anew.
 

@@ -14,7 +14,7 @@ import typer
 from xpnet import DeepNet, DivergedError
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
 from xpnet.cli import config, curve, output, report, resume
-from xpnet.cli.display import Console, results_table
+from xpnet.cli.display import results_table
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.load import load
 from xpnet.cli.places import Places
@@ -44,19 +44,13 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         dtype=settings.dtype,
         seed=settings.seed,
     )
-    console.line_of(report.summary(problem))
-    if settings.task == "auto" and settings.model not in ("linear", "logistic"):
-        console.line_of(report.why_this_task(problem))
-    warning = report.warning_of_shape(problem, settings.data)
-    if warning is not None:
-        output.tell(warning)
-    console.line_of(
-        f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
-        f"learning rate {recipe.optimizer.learning_rate:g}{report.penalties(recipe)}"
-    )
     made = resume.made_of(settings, recipe, problem)
+    begins = None
     if settings.resume and places.checkpoints is not None:
-        net = _resumed(net, places.checkpoints, made, settings, console)
+        net, begins = resume.begin(places.checkpoints, net, made, settings)
+    report.announce(console, settings, recipe, problem, net)
+    if begins is not None:
+        console.line_of(begins)
     about = [resume.described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]
     places.prepare(config.resolved(settings, recipe, problem, net), about)
     run = Run(settings, recipe, places, problem, net, made, console, words)
@@ -67,19 +61,6 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         output.tell(f"stopped at once; the model is in {places.model}")
         run.tell_how_it_ended()
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _resumed(
-    net: Any, folder: Path, made: dict[str, Any], settings: Settings, console: Console
-) -> Any:
-    """The net of the last checkpoint, or ``net`` where there is none yet."""
-    found = resume.find(folder)
-    if found is None:
-        console.line_of(f"no checkpoint in {folder} yet: starting afresh")
-        return net
-    net = resume.go_on(found, net, made, settings)
-    console.line_of(f"going on from {found}")
-    return net
 
 
 @dataclass
@@ -113,7 +94,7 @@ class Run:
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""
         state = self.net.training_state
-        begun = 0 if state is None else state.step
+        self.begun = 0 if state is None else state.step
         epochs = self.settings.epochs - (0 if state is None else state.epoch)
         validation = None if self.problem.validation is None else self.problem.validation.for_fit
         if validation is not None and len(validation) == 1:
@@ -139,10 +120,10 @@ class Run:
             ) from None
         except OSError as error:
             where = error.filename or (self.places.log and str(self.places.log))
-            rest = f"{error.strerror or error}{self._what_is_saved(begun)}"
+            rest = f"{error.strerror or error}{self._what_is_saved()}"
             raise OSError(error.errno, rest, where) from None
         except ValueError as error:
-            raise ValueError(f"{error}{self._what_is_saved(begun)}") from None
+            raise ValueError(f"{error}{self._what_is_saved()}") from None
         finally:
             self.view.close()
 
@@ -161,6 +142,8 @@ class Run:
                 output.tell(f"model written to {self.places.model}{self._replaced()}")
             output.put_json(report.as_json(found, self.net, self.problem, self.places.model, more))
         else:
+            if self.net.training_state.step == self.begun and not stopped:
+                self.console.line_of(self._nothing_left())
             self.console.print(results_table(report.as_rows(found, self.cost_name)))
             self._tell_of_early_stopping()
             self.console.line_of(f"model written to {self.places.model}{self._replaced()}")
@@ -209,10 +192,10 @@ class Run:
             return ""
         return f"; the last checkpoint is {self.checkpoints.path}"
 
-    def _what_is_saved(self, begun: int) -> str:
+    def _what_is_saved(self) -> str:
         """A log cannot be written, or data not be read: the net at least should not be lost."""
         state = self.net.training_state
-        if state is None or state.step == begun:
+        if state is None or state.step == self.begun:
             return ""
         model = self.places.model
         if self.replaces:  # a whole model is worth more than half of another
@@ -232,18 +215,31 @@ class Run:
                 "model is that of this epoch"
             )
 
+    def _nothing_left(self) -> str:
+        """Of a run that goes on and was at its end already."""
+        done, epochs = self.net.training_state.epoch, self.settings.epochs
+        if done < epochs:
+            return (
+                f"nothing was left to train: early stopping had ended it after epoch {done} of "
+                f"{epochs}; for more, train in another folder with a greater --early-stopping"
+            )
+        return f"nothing was left to train: {epochs} epochs were done; for more: --epochs N"
+
     def tell_how_it_ended(self) -> None:
-        """After which epoch a signal stopped it, and how to go on; nothing if none came."""
-        if self.interrupt.signal is None:
-            return
-        state = self.net.training_state
-        middle = f" and {state.position:,} updates" if state.position else ""
-        epochs = self.settings.epochs
-        output.tell(
-            f"stopped by {self.interrupt.name} after epoch {state.epoch} of {epochs}{middle}"
-        )
-        if state.epoch < epochs:
-            self._tell_how_to_go_on()
+        """After which epoch a signal stopped it, and how to go on."""
+        state, epochs = self.net.training_state, self.settings.epochs
+        if self.interrupt.signal is not None:
+            middle = f" and {state.position:,} updates" if state.position else ""
+            output.tell(
+                f"stopped by {self.interrupt.name} after epoch {state.epoch} of {epochs}{middle}"
+            )
+            if state.epoch < epochs:
+                self._tell_how_to_go_on()
+                return
+        told = "the training is complete"
+        if self.checkpoints is not None:
+            told += f"; its results, or more epochs with --epochs N: {self._words_to_go_on()}"
+        output.tell(told)
 
     def _tell_how_to_go_on(self) -> None:
         if self.checkpoints is None:
@@ -251,5 +247,8 @@ class Run:
                 "with --run-dir DIR or --checkpoint-dir DIR a run can go on where it stopped"
             )
             return
+        output.tell(f"to go on: {self._words_to_go_on()}")
+
+    def _words_to_go_on(self) -> str:
         words = [*self.words, *([] if "--resume" in self.words else ["--resume"])]
-        output.tell(f"to go on: {shlex.join(['xpnet', *words])}")
+        return shlex.join(["xpnet", *words])
