@@ -238,8 +238,14 @@ def test_npz_dtypes(npz, dtype, read):
         ({"X": np.array([["a"]]), "y": np.ones(1)}, "X is <U1"),
         ({"X": np.ones((1, 2)), "y": np.array([b"a"])}, r"y is \|S1"),
         ({"X": np.array([[1, None]]), "y": np.ones(1)}, "holds Python objects"),
-        ({"X": np.array([[1, 2], [3, np.nan]]), "y": np.ones(2)}, r"row 1 \(from 0\), column '1': nan is not a finite"),
-        ({"X": np.ones((2, 1)), "y": np.array([1, np.inf])}, r"row 1 \(from 0\): y is inf, not a finite"),
+        (
+            {"X": np.array([[1, 2], [3, np.nan]]), "y": np.ones(2)},
+            r"row 1 \(from 0\), column '1': nan is not a finite",
+        ),
+        (
+            {"X": np.ones((2, 1)), "y": np.array([1, np.inf])},
+            r"row 1 \(from 0\): y is inf, not a finite",
+        ),
     ],
 )
 def test_bad_npz(npz, arrays, said):

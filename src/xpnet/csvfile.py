@@ -6,7 +6,8 @@ is the file read again, cell by cell, to say which line and column is at fault.
 The rules
 ---------
 - UTF-8, one example a row. Cells are separated by commas; where the first line has none, by
-  semicolons or tabs. In a ``.tsv`` file they are separated by tabs. Cells may be quoted with ``"``. Empty lines are skipped.
+  semicolons or tabs. In a ``.tsv`` file they are separated by tabs. Cells may be quoted with ``"``.
+  Empty lines are skipped.
 - The first line is a header if none of its cells is a number, or if one of its cells is the
   target's name. Without a header the columns are named by their index, "0", "1", ....
 - Every column but the target holds finite numbers. The target holds numbers, or text if any of
@@ -310,8 +311,10 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
     with path.open("rb") as file:
         start = file.read(2)
     if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
-        raise ValueError(f"{path}: this is UTF-16 text; save it as UTF-8 (in Excel as CSV UTF-8, in "
-                         "PowerShell with -Encoding utf8)")  # fmt: skip
+        raise ValueError(
+            f"{path}: this is UTF-16 text; save it as UTF-8 (in Excel as CSV UTF-8, in PowerShell "
+            "with -Encoding utf8)"
+        )
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
 

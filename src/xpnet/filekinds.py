@@ -21,7 +21,9 @@ def kind_of(path: Path) -> str:
     if kind in KINDS:
         return kind
     if kind in _PACKED:
-        raise ValueError(f"{path}: a compressed file; unpack it first, to one of {', '.join(KINDS)}")
+        raise ValueError(
+            f"{path}: a compressed file; unpack it first, to one of {', '.join(KINDS)}"
+        )
     raise ValueError(
         f"{path}: none of {', '.join(KINDS)}, by its ending; call a table of text, with commas, "
         "semicolons or tabs between its cells, .csv"

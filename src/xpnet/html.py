@@ -119,7 +119,10 @@ def spans_decades(values: Iterable[float]) -> bool:
 def curve_svg(
     cost: Sequence[float], validation_cost: Sequence[float] = (), name: str = "cost"
 ) -> str:
-    """Both over the epochs as SVG, the first under its ``name``; empty if there are fewer than two, or no finite number."""
+    """Both over the epochs as SVG, the first under its ``name``.
+
+    Empty if there are fewer than two epochs, or no finite number.
+    """
     # what is nearly too small for a float counts as 0
     values = [x if abs(x) > 1e-300 else 0.0 for x in (*cost, *validation_cost) if isfinite(x)]
     n, log = max(len(cost), len(validation_cost)), spans_decades(values)

@@ -84,7 +84,9 @@ def read_table(path: str | Path, target: str | int | None = None) -> Table:
         names = tuple(name for i, name in enumerate(layout.names) if i != layout.target)
         return Table(X, y, names, layout.names[layout.target])
     if target is not None:
-        raise ValueError(f"{path}: a .npz file holds its labels in y; leave the target out (--target)")
+        raise ValueError(
+            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
+        )
     X, y = _read_npz(path)
     return Table(X, y, tuple(str(i) for i in range(X.shape[1])), "y")
 

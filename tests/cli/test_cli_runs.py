@@ -300,7 +300,9 @@ def test_going_on_with_what_is_finished(ok, here):
     before = sorted(os.listdir("r/checkpoints"))
     Path("r/model.safetensors").rename("first")  # as if the power had gone just before
     output = ok("train --run-dir r --resume")
-    said = r"nothing was left to train: early stopping had ended it after epoch \d+ of 60; for more,"
+    said = (
+        r"nothing was left to train: early stopping had ended it after epoch \d+ of 60; for more,"
+    )
     assert re.search(rf"^{said}", output, re.M), output
     assert same_model("first", "r/model.safetensors")
     assert sorted(os.listdir("r/checkpoints")) == before
@@ -335,7 +337,9 @@ def test_a_run_that_is_not_there(run, here, option, made):
     if made:
         (here / "typo").mkdir()
     said = error(run(f"train {option} typo --resume --epochs 2"), 2)
-    assert "'--resume': there is no run in typo to go on with: name its folder, or give DATA" in said
+    assert (
+        "'--resume': there is no run in typo to go on with: name its folder, or give DATA" in said
+    )
     assert list(here.rglob("*")) == ([here / "typo"] if made else [])
 
 

@@ -100,7 +100,9 @@ def test_a_table_that_lies_on_its_side(run, here):
     np.savez("wide.npz", X=table[:, :-1], y=table[:, -1])
     np.savez("fine.npz", X=table[:, :399], y=table[:, -1])
     words = "--task regression --epochs 1 --hidden 2"
-    said = "shape (40, {}) is 40 examples of 400 features, for examples are rows; if they are columns"
+    said = (
+        "shape (40, {}) is 40 examples of 400 features, for examples are rows; if they are columns"
+    )
     for data, width in (("wide.npy --target -1", 401), ("wide.npz", 400)):
         for option in ("--stream", "--no-stream"):
             result = run(f"train {data} {words} {option}")

@@ -92,8 +92,8 @@ class Places:
         if not (begins or recorded or find(self.checkpoints)):
             raise UsageProblem(
                 "--resume", f"there is no run in {self.folder or self.checkpoints} to go on with: "
-                "name its folder, or give DATA (or --config) to begin one here; on the digits one "
-                "begins without --resume"
+                "name its folder, or give DATA (or --config) to begin one here; leave --resume "
+                "out to begin one on the digits"
             )  # fmt: skip
 
     def prepare(self, settings: Settings, about: list[str]) -> None:

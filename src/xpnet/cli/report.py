@@ -75,7 +75,7 @@ def penalties(recipe: Recipe) -> str:
 def figures(
     problem: Problem, progress: Progress, name: str, watched: bool = False
 ) -> dict[str, float]:
-    """What is shown after an epoch: the cost by its ``name``, and the validation cost if watched."""
+    """What is shown after an epoch: the cost by its ``name``, the validation cost if watched."""
     cost, validation = progress.cost, progress.validation_cost
     shown = {} if cost is None else {name: cost}
     if watched and validation is not None:

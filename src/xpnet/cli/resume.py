@@ -60,9 +60,7 @@ def find(folder: Path) -> Path | None:
     return found
 
 
-def begin(
-    folder: Path, fresh: Any, made: dict[str, Any], settings: Settings
-) -> tuple[Any, str]:
+def begin(folder: Path, fresh: Any, made: dict[str, Any], settings: Settings) -> tuple[Any, str]:
     """The net of the last checkpoint, or ``fresh`` where there is none yet; and which, in words.
 
     Raises as ``go_on``.

@@ -32,9 +32,9 @@ EXAMPLES = """Examples:
   xpnet train --config runs/1/config.toml --seed 1 --run-dir runs/2
 
 Data: a .npz file holds arrays X (m, n) and y (m,), examples in rows. In a .csv or .tsv file every
-column but the target holds numbers; columns go by their names, or from 0 if there is no header. The
-same holds for .parquet and .npy. Features are standardised by the mean and standard deviation of the
-training part. A file too large for memory is streamed: it is read again for every epoch.
+column but the target holds numbers; columns go by their names, or from 0 if there is no header.
+The same holds for .parquet and .npy. Features are standardised by the mean and standard deviation
+of the training part. A file too large for memory is streamed: it is read again for every epoch.
 
 Models: linear and logistic have no hidden layer, shallow has one (64 units), deep has two or more
 (128,64).

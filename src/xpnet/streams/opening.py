@@ -100,7 +100,9 @@ def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: P
         X = npy(path)
         return Sliced(X, _beside(y, "y"), str(path), _index(X, target))
     if target is not None:
-        raise ValueError(f"{path}: a .npz file holds its labels in y; leave the target out (--target)")
+        raise ValueError(
+            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
+        )
     arrays = npz(path, folder)
     return Sliced(arrays["X"], arrays["y"], str(path))
 
