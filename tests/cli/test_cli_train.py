@@ -118,6 +118,11 @@ def test_a_table_that_lies_on_its_side(run, here):
 def test_the_task_is_told_where_it_was_not(ok, run, here, blobs):
     words = "train blobs.csv --target side --epochs 1 --hidden 2"
     assert "task: classification, as 'side' holds text\n" in ok(words)
+    np.savez("truth.npz", X=blobs, y=blobs[:, 0] > 0)
+    assert "task: classification, as 'y' holds true and false\n" in ok("train truth.npz --epochs 1")
+    np.save("long.npy", np.arange(44_000.0).reshape(-1, 2))  # more than a stream counts
+    many = ok("train long.npy --target 1 --stream --epochs 1 --hidden 2 --batch-size 4000")
+    assert "task: regression, as '1' holds too many distinct numbers to be classes\n" in many
     for option in ("--task classification", "--model logistic"):
         words = f"train blobs.csv --target side --epochs 1 {option}"
         assert "task:" not in ok(words)
@@ -160,6 +165,11 @@ def test_a_model_that_is_replaced(run, ok, here):
     assert (here / "model.safetensors").read_bytes() == before
     assert "in place of" not in ok(f"{words} --run-dir r")
     assert "in place of" not in ok("train --run-dir r --resume --epochs 2")
+    np.savez("few.npz", X=np.arange(40.0)[:, None], y=np.arange(40) % 2)
+    afresh = ok("train few.npz --epochs 1 --checkpoint-dir ck --resume")  # there is none yet
+    assert afresh.endswith(f"{said}\n")
+    again = ok("train few.npz --epochs 2 --checkpoint-dir ck --resume")
+    assert again.endswith("model written to model.safetensors\n")
 
 
 def test_same_run_same_bytes(here):

@@ -22,8 +22,9 @@ EXAMPLES = """Examples:
   xpnet predict model.safetensors X.npy --out y.npy --backend torch
 
 Data: .csv, .tsv, .npy, .npz (array X) or .parquet, examples in rows, read a block at a time: it
-need not fit in memory. Features are standardised as they were in training. Columns go by their names, in
-any order; others, such as the target, are ignored. Columns without names are taken as they come.
+need not fit in memory. Features are standardised as they were in training. Columns go by their
+names, in any order; others, such as the target, are ignored. Columns without names are taken as
+they come.
 
 Answers are class names, or the target in its own units, in the order of the rows.
 

@@ -89,7 +89,7 @@ class Run:
         self.checkpoints: Checkpoints | None = None
         self.data, self.tensors = self.problem.beside(self.settings.model)
         # A run that goes on replaces what it wrote itself.
-        self.replaces = self.places.model.exists() and not self.settings.resume
+        self.replaces = self.places.model.exists() and self.net.training_state is None
 
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""

@@ -28,7 +28,7 @@ class Curve:
 class LearningCurveDisplay:
     """Cost, validation cost, and validation accuracy on an axis to the right.
 
-    A cost that includes a penalty is called "cost (with penalty)": the validation cost does not.
+    A cost that includes a penalty is called "cost (with penalty)"; the validation cost has none.
 
     Make it with ``from_history``.
 
