@@ -122,6 +122,18 @@ def test_a_memory_map_is_streamed(tmp_path):
     assert make_net().fit(rows.T, LABELS, epochs=2).data == "device"  # all in one batch
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_weights_may_be_a_row(tmp_path, mapped):
+    np.save(tmp_path / "rows.npy", ROWS)
+    X = np.load(tmp_path / "rows.npy", mmap_mode="r" if mapped else None).T
+    w, net, expected = RNG.uniform(size=(1, 230)), make_net(), make_net()
+    net.fit(X, LABELS, epochs=2, sample_weight=w, **OPTIONS)
+    expected.fit(X, LABELS, epochs=2, sample_weight=w[0], **OPTIONS)
+    assert_pairs_equal(net.parameters, expected.parameters)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(230, 1\); expected \(230,\)"):
+        net.fit(X, LABELS, sample_weight=w.T, **OPTIONS)
+
+
 def test_what_a_stream_cannot_be_told():
     net, source = make_net(), small(ROWS, LABELS)
     for wrong, message in (
@@ -139,6 +151,19 @@ def test_what_a_stream_cannot_be_told():
         net.fit(small(ROWS), **OPTIONS)
     with pytest.raises(ValueError, match="batches: leave batch_size out"):
         net.fit(xpnet.stream([(ROWS, LABELS)]), **OPTIONS)
+
+
+def test_labels_of_text_say_what_numbers_them():
+    names = np.array(["setosa", "versicolor", "virginica"])[LABELS]
+    source, net, expected = xpnet.stream(ROWS, names), make_net(), make_net()
+    said = r"such as 'versicolor'.*stream\.prepared\(classes=stream\.statistics\(\)\.classes\)"
+    texts = xpnet.stream(ROWS[LABELS == 1], names[LABELS == 1])
+    for wrong in ({"X": texts}, {"X": small(ROWS, LABELS), "validation": texts}):
+        with pytest.raises(TypeError, match=said):
+            make_net().fit(**wrong, **OPTIONS)
+    net.fit(source.prepared(classes=source.statistics().classes), epochs=1, **OPTIONS)
+    expected.fit(xpnet.stream(ROWS, LABELS), epochs=1, **OPTIONS)
+    assert_pairs_equal(net.parameters, expected.parameters)
 
 
 def test_a_nan_names_its_row_and_loses_nothing():

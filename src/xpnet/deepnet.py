@@ -214,7 +214,7 @@ class DeepNet(Placed):
             Examples per update; None: all of them, the notes' gradient descent.
         shuffle : bool or callable
             Whether minibatches are drawn anew each epoch, or ``epoch -> permutation``.
-        sample_weight : array (m,), optional
+        sample_weight : array (m,) or (1, m), optional
             The cost becomes the weighted mean.
         l2 : float
             Adds ``l2/2 * sum(W**2)`` to the cost; biases are not penalised.

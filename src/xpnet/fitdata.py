@@ -92,6 +92,8 @@ def _streamed(net: Placed, X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
     net._bind_to(X)  # as X says, if nothing has been said; other streams mean float32
     Y = to_numpy(Y) if is_array_api_obj(Y) else data.host_array(Y, "Y")
     w = None if sample_weight is None else to_numpy(sample_weight)
+    if w is not None and w.ndim == 2 and len(w) == 1:  # a row, as beside arrays in memory
+        w = w[0]
     return stream(X.T, Y if Y.ndim == 1 else np.ascontiguousarray(Y.T), w)
 
 
@@ -146,6 +148,11 @@ def _host_rows(net: Placed, chunk: Chunk) -> Data:
     if chunk.Y is None:
         raise ValueError("the stream has no targets: stream(source, y), or target=... for a table")
     Y = np.asarray(chunk.Y)
+    if Y.dtype.kind in "OSU":
+        raise TypeError(
+            f"the labels of the stream are text, such as {str(Y.flat[0])!r}: a net learns numbers. "
+            "Fit stream.prepared(classes=stream.statistics().classes), which numbers them"
+        )
     data.check_numeric(Y, "Y")
     columns = Y if Y.ndim == 1 else Y.T
     with host.context():
