@@ -709,6 +709,34 @@ def test_ours_read_no_more_than_they_say(lib, monkeypatch, tmp_path, name):
     assert counts[1] - counts[0] <= most
 
 
+@pytest.mark.parametrize("lib", ["torch"], indirect=True)
+def test_keeping_what_callbacks_remember_reads_nothing(lib, monkeypatch):
+    """The loop asks early stopping for its state now and then; the parameters stay where they are.
+
+    They are fetched once, for the state that the fit leaves behind.
+    """
+
+    class Forgets:
+        def __init__(self):
+            stopping = EarlyStopping(60)
+            self.on_fit_begin = stopping.on_fit_begin
+            self.on_epoch_end = stopping.on_epoch_end
+            self.on_fit_end = stopping.on_fit_end
+
+    x, y, x_valid, y_valid = (lib.asarray(a) for a in (X, Y, X_VALID, Y_VALID))
+    fetches = count_fetches(lib, monkeypatch)
+    counts = []
+    for callback in (Forgets(), EarlyStopping(60)):
+        net = make_net(lib)
+        fetches.clear()
+        net.fit(x, y, xpnet.Adam(0.01), epochs=60, batch_size=1, validation=(x_valid, y_valid),
+                callbacks=[callback])  # fmt: skip
+        counts.append(len(fetches))
+    ((_, state),) = net.training_state.callbacks
+    assert all(type(x) is np.ndarray for layer in state["parameters"] for x in layer)
+    assert counts[1] - counts[0] == sum(map(len, state["parameters"]))
+
+
 # -- the guide ---------------------------------------------------------------------------
 def test_the_examples_of_the_guide_run(tmp_path, monkeypatch, capsys):
     guide = Path(__file__).parents[1] / "docs" / "training.md"

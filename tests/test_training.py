@@ -10,6 +10,8 @@ import pytest
 from helpers import assert_pairs_equal
 
 import xpnet
+from xpnet.callbacks import Checkpoints, EarlyStopping, latest_checkpoint
+from xpnet.data import all_finite
 from xpnet.schedules import Cosine, Plateau, Step
 
 RNG = np.random.default_rng(29)
@@ -183,6 +185,29 @@ def test_each_update_has_the_rate_of_its_schedule(lib, schedule, formula):
     assert_pairs_close(lib.host(net.parameters), expected)
 
 
+def test_the_rate_before_the_first_update_is_that_of_its_schedule():
+    class Looks:
+        def __init__(self):
+            self.rates = []
+
+        def on_fit_begin(self, net, progress):
+            self.rates.append(progress.learning_rate)
+
+        def on_steps_end(self, net, progress):
+            if len(self.rates) == 1:
+                self.rates.append(progress.learning_rate)
+            return progress.step == 16
+
+    net, first, second = make_net(), Looks(), Looks()
+    options = {"optimizer": xpnet.Adam(0.1), "batch_size": 5, "schedule": lambda e: 1 / (2 + e)}
+    net.fit(X, Y, epochs=2, callbacks=[first], **options)
+    assert first.rates == [0.1 / 2, 0.1 / (2 + 15 / 41)]
+    net.fit(X, Y, epochs=1, callbacks=[second], resume=True, **options)
+    assert second.rates[0] == 0.1 / (2 + 16 / 41)
+    net.fit(X, Y, epochs=0, callbacks=[third := Looks()], optimizer=xpnet.Adam(0.1))
+    assert third.rates == [0.1]
+
+
 def test_a_plateau_lowers_the_rate_and_is_resumed():
     class Rates:
         def __init__(self):
@@ -261,6 +286,114 @@ def test_an_interrupted_step_takes_its_history_back(monkeypatch, call, callback)
     assert_pairs_equal(net.parameters, whole.parameters)
     assert net.history.cost == whole.history.cost
     assert net.history.validation_cost == whole.history.validation_cost
+
+
+class Diary:
+    """Remembers what it was told, in a list that it adds to."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def on_epoch_end(self, net, progress):
+        self.epochs.append(progress.total_epoch)
+
+    def state(self):
+        return {"epochs": self.epochs}
+
+    def restore(self, state):
+        self.epochs = state["epochs"]
+
+
+@pytest.mark.parametrize("call", [1, 4, 5, 7])
+def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_path, call):
+    """Also through a file, and for another fit of the same callbacks that does not go on."""
+    options = MINI | {"validation": (X, 1.0 - Y)}
+    net, whole = make_net(), make_net()
+    stopping, diary = EarlyStopping(patience=8), Diary()
+    whole.fit(X, Y, epochs=20, callbacks=[stopping, diary], **options)
+    expected = vars(stopping) | {"_parameters": None, "_restored": None}
+    told = [EarlyStopping(patience=8), Diary()]
+    interrupted(monkeypatch, net, call, X, Y, epochs=20, callbacks=told, **options)
+    done = net.training_state.epoch
+    assert done in (0, 4)
+    net.save(tmp_path / "net.safetensors", training=True)
+    for again in (xpnet.load(tmp_path / "net.safetensors"), net):
+        again.fit(X, Y, epochs=20 - done, resume=True, callbacks=told, **options)
+        assert vars(told[0]) | {"_parameters": None, "_restored": None} == expected
+        assert told[1].epochs == diary.epochs
+        assert_pairs_equal(again.parameters, whole.parameters)
+    interrupted(monkeypatch, make_net(), call, X, Y, epochs=20, callbacks=told, **options)
+    make_net().fit(X, Y, epochs=20, callbacks=told[:1], **options)
+    assert vars(told[0]) | {"_parameters": None, "_restored": None} == expected
+
+
+def test_divergence_takes_back_what_callbacks_counted():
+    net, diary = xpnet.DeepNet([3, 1], output="identity", dtype="float64"), Diary()
+    with pytest.raises(xpnet.DivergedError, match="epoch 6 of 20"):
+        net.fit(
+            X, X[:1], xpnet.GradientDescent(0.01), epochs=20, batch_size=5, callbacks=[diary],
+            schedule=lambda epoch: 1.0 if epoch < 5 else 1e300,
+        )  # fmt: skip
+    ((_, state),) = net.training_state.callbacks
+    assert max(state["epochs"]) <= net.training_state.epoch < max(diary.epochs)
+
+
+def test_a_callback_that_raises_leaves_the_later_ones_untold():
+    calls = []
+
+    class Says:
+        def __init__(self, name, breaks=False):
+            self.name, self.breaks = name, breaks
+
+        def on_epoch_end(self, net, progress):
+            calls.append((self.name, progress.epoch))
+            if self.breaks and progress.epoch == 2:
+                raise RuntimeError("on purpose")
+
+        def on_fit_end(self, net, progress):
+            calls.append((self.name, "end"))
+
+        def close(self):
+            calls.append((self.name, "close"))
+
+    net, whole = make_net(), make_net()
+    callbacks = [Says("a"), Says("b", breaks=True), Says("c")]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        net.fit(X, Y, epochs=4, callbacks=callbacks, **MINI)
+    assert calls[:5] == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2)]
+    assert sorted(calls[5:]) == [("a", "close"), ("b", "close"), ("c", "close")]
+    assert net.training_state.epoch == 2
+    net.fit(X, Y, epochs=2, resume=True, **MINI)
+    whole.fit(X, Y, epochs=4, **MINI)
+    assert_pairs_equal(net.parameters, whole.parameters)
+
+
+# -- moments that overflow ---------------------------------------------------------------
+HUGE_X, HUGE_Y = 1e10 * RNG.normal(size=(3, 20)), np.full((1, 20), 1e12)
+
+
+@pytest.mark.parametrize("optimizer", [xpnet.Adam(), xpnet.AdamW(), xpnet.RMSProp()])
+def test_moments_that_overflow_are_divergence(lib, optimizer, tmp_path):
+    """The squares of such gradients are infinite in float32; cost and parameters are not."""
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float32", **lib.options)
+    before = lib.host(net.parameters)
+    x, y = lib.asarray(HUGE_X.astype("float32")), lib.asarray(HUGE_Y.astype("float32"))
+    assert np.isfinite(net.cost(x, y))
+    with pytest.raises(xpnet.DivergedError, match=r"epoch 1 of 3.*a moment of the optimiser"):
+        net.fit(x, y, optimizer, epochs=3, batch_size=5, callbacks=[Checkpoints(tmp_path)])
+    assert_pairs_equal(lib.host(net.parameters), before)
+    assert [path.name for path in tmp_path.iterdir()] == [latest_checkpoint(tmp_path).name]
+    assert xpnet.load(latest_checkpoint(tmp_path)).training_state.step == 0
+
+
+def test_what_is_large_is_still_finite():
+    """A sum may overflow though its terms are finite; one bad term is found in any array."""
+    large, small = np.full(4, 3e38, np.float32), np.zeros(4, np.float32)
+    bad = np.array([np.inf, -np.inf, 1.0, 1.0], np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert all_finite(small, large, -large, xp=np)
+        assert not all_finite(small, large, bad, xp=np)
+        assert not all_finite(bad, small, xp=np)
 
 
 def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from math import isfinite
 from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +16,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import to_numpy
 from xpnet.checkpoint_folder import file_name, find, prune, readable
 from xpnet.checkpoint_folder import latest as latest_checkpoint
 from xpnet.history import Progress
@@ -49,8 +47,9 @@ class EarlyStopping:
         An improvement is better than the best before by more than this.
     restore_best : bool
         Whether the net ends with the parameters of its best epoch, also where all epochs were
-        run. A copy of them is kept where the net is. A fit that something else broke off leaves
-        the net as it is, so that it can go on.
+        run. A copy of them is kept where the net is (two for a while, so that a step that is
+        interrupted can be taken back). A fit that something else broke off leaves the net as it
+        is, so that it can go on.
 
     Attributes
     ----------
@@ -128,7 +127,7 @@ class EarlyStopping:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "since": self.since,
-            "parameters": [[to_numpy(W), to_numpy(b)] for W, b in layers],
+            "parameters": [[W, b] for W, b in layers],  # not fetched before somebody needs them
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -222,7 +221,7 @@ class Checkpoints:
         return self.folder / file_name(progress.total_epoch, progress.position)
 
     def _save(self, net: Any, progress: Progress) -> None:
-        if not _finite(net, progress):
+        if not progress._run.finite():
             return  # diverged: the fit is about to find out, and good checkpoints must stay
         path = self._path(progress)
         data = net.data if self.data is None else self.data
@@ -244,12 +243,6 @@ class Checkpoints:
             raise NotADirectoryError(
                 error.errno, "is a file; checkpoints need a folder", os.fspath(self.folder)
             ) from None
-
-
-def _finite(net: Any, progress: Progress) -> bool:
-    if progress.cost is not None and not isfinite(progress.cost):
-        return False
-    return all(np.all(np.isfinite(to_numpy(x))) for layer in net.parameters for x in layer)
 
 
 def _at_least_one(value: Any, name: str) -> int:

@@ -7,6 +7,8 @@ row gather whose transpose is a view that a matrix product takes as it is. A col
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -102,10 +104,11 @@ def check_columns(x: Array, what: str, n: int) -> None:
         raise ValueError(f"{what} has shape {(rows, m)}: no examples")
 
 
-def all_finite(x: Array, *, xp: Namespace) -> bool:
+def all_finite(*arrays: Array, xp: Namespace) -> bool:
     """Whether no entry is NaN or infinite; reads one number from the device where that is so."""
     # A finite sum has finite terms; one that is not may only have grown too large.
-    return bool(np.isfinite(float(xp.sum(x)))) or bool(xp.all(xp.isfinite(x)))
+    total = reduce(add, [xp.sum(x) for x in arrays])
+    return bool(np.isfinite(float(total))) or all(bool(xp.all(xp.isfinite(x))) for x in arrays)
 
 
 def check_finite(rows: Array, what: str, backend: Backend) -> None:

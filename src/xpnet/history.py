@@ -73,9 +73,16 @@ class Callback(Protocol):
 
     One that has ``on_steps_end`` is called in the middle of an epoch too, about twice a second.
     ``on_fit_end`` is called in the opposite order, and not where the fit raises; ``close`` is
-    called in any case. ``state`` and ``restore`` carry what a callback remembers through a
-    checkpoint: JSON values and NumPy arrays by name. One with a true attribute ``last`` is called
-    after all others (and so first at the fit's end).
+    called in any case. One with a true attribute ``last`` is called after all others (and so first
+    at the fit's end).
+
+    One that raises ends the fit with its error: those after it are not told of that event, and the
+    net keeps the updates made up to then.
+
+    ``state`` and ``restore`` carry what a callback remembers to a fit that goes on: JSON values and
+    arrays by name. The loop also asks for ``state`` about every 128 updates, beside the parameters
+    it keeps to go back to: it should cost little. Lists and dicts in it are copied then, arrays are
+    not: replace them, do not write into them.
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
@@ -133,7 +140,7 @@ class Progress:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the last update (of the first, before it)."""
+        """The rate of the last update; before the first, of that one."""
         return self._run.learning_rate
 
     @property

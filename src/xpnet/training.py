@@ -2,8 +2,8 @@
 
 The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
 until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
-together with the sum of the parameters, and the state is kept if all is finite. If it is not, the
-loop goes back to the state it kept, and replays epoch by epoch up to the one that broke.
+together with the sum of the parameters and moments, and the state is kept if all is finite. If it
+is not, the loop goes back to the state it kept, and replays epoch by epoch up to the one that broke.
 
 An epoch is one call of the engine, or several together where nobody looks in between. It is run
 in parts where the data is a stream, where it goes on from the middle, and where a callback wants
@@ -12,7 +12,7 @@ to be asked in the middle (``on_steps_end``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from sys import maxsize
@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array
 from xpnet.backend import to_numpy
@@ -128,6 +129,7 @@ class _Kept(NamedTuple):
     position: int
     pieces: list[tuple[Any, np.ndarray]]
     snapshot: tuple[Array, Moments] | None
+    remembered: list[tuple[str, Any]] | None = None  # by callbacks, once they were told of it
 
 
 class Run:
@@ -160,7 +162,7 @@ class Run:
                 f"the last fit was broken off after update {self.position} of {before} in an "
                 f"epoch, which would have {now} now: resume with the same data and batch_size"
             )
-        self.learning_rate = plan.optimizer.learning_rate
+        self._rate: float | None = None  # of the last update
         if now is None:  # a stream's first epoch: as many as last time, for the schedule
             source.steps_per_epoch = before
         # what one schedule has found out says nothing to another kind
@@ -175,6 +177,7 @@ class Run:
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
         self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1])
+        self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
         self._restore_callbacks()
         self._kept: _Kept | None = None
         self._keep()
@@ -183,6 +186,13 @@ class Run:
     def seconds(self) -> float:
         return perf_counter() - self._began
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last update in this fit, of the first before it."""
+        if self._rate is None:
+            return self.plan.optimizer.learning_rate * float(self._factors(1)[0])
+        return self._rate
+
     # -- the loop ------------------------------------------------------------------------
     def train(self) -> History:
         """Runs the plan.
@@ -190,8 +200,8 @@ class Run:
         Raises
         ------
         DivergedError
-            A cost or parameter became infinite or NaN. The program then holds the state at the
-            start of the epoch in which that happened.
+            A cost, parameter or moment became infinite or NaN. The program then holds the state at
+            the start of the epoch in which that happened.
         """
         try:
             stop = self._tell("on_fit_begin")
@@ -284,18 +294,22 @@ class Run:
 
     def _run(self, part: Part) -> Array:
         """The costs (steps,) of the steps of a part."""
-        n, per_epoch = len(part.weights), self.source.steps_per_epoch or maxsize
-        ahead, into = np.divmod(self.position + np.arange(n), per_epoch)
-        # whole epochs first: the sum then has the same rounding however many are run together
-        epochs = (self.start.epoch + self.epoch + ahead) + into / per_epoch
-        factor = factors(self.plan.schedule, epochs, self.schedule_state)
+        factor = self._factors(len(part.weights))
         table = self.plan.table(self.step, factor)
         self._stepping = True  # until what it did is written down, too
         costs = self.program.run(part.orders, table)
         self.net._theta = self.program.theta  # the last one's memory may have been given away
-        self.step += n
-        self.learning_rate = self.plan.optimizer.learning_rate * float(factor[-1])
+        self.step += len(factor)
+        self._rate = self.plan.optimizer.learning_rate * float(factor[-1])
         return costs
+
+    def _factors(self, n: int) -> np.ndarray:
+        """What the learning rate is multiplied by in the next ``n`` updates, (n,)."""
+        per_epoch = self.source.steps_per_epoch or maxsize
+        ahead, into = np.divmod(self.position + np.arange(n), per_epoch)
+        # whole epochs first: the sum then has the same rounding however many are run together
+        epochs = (self.start.epoch + self.epoch + ahead) + into / per_epoch
+        return factors(self.plan.schedule, epochs, self.schedule_state)
 
     # -- callbacks -----------------------------------------------------------------------
     def _tell(self, event: str) -> bool:
@@ -314,6 +328,9 @@ class Run:
             if self.net._theta is not self.program.theta:  # one of them assigned parameters
                 self.program.restore((self.net._theta, self.program.moments))
                 self._keep()
+        if self._kept is not None and self._kept.step == self.step and not at_end:
+            # a state is kept before they are told that its epoch has ended
+            self._kept = self._kept._replace(remembered=self._callback_states())
         return any(answers)
 
     def _between_parts(self) -> bool:
@@ -331,10 +348,17 @@ class Run:
                 states.remove(mine)  # the next of its kind gets the next one
                 callback.restore(mine[1])
 
+    def _callback_states(self) -> list[tuple[str, Any]] | None:
+        """What callbacks remember now, safe from what they are told later; arrays stay where
+        they are. None if one cannot say: its error is for ``state()``, when the fit ends."""
+        try:
+            return _states(self.callbacks, lambda x: x)
+        except Exception:
+            return None
+
     # -- state ---------------------------------------------------------------------------
     def state(self, with_callbacks: bool = True) -> TrainingState:
         """Where this fit stands: what another goes on from."""
-        remembering = [c for c in self.callbacks if with_callbacks and hasattr(c, "state")]
         costs, weights = self._fetched_pieces()
         self.history.seconds = self.seconds
         return TrainingState(
@@ -348,8 +372,14 @@ class Run:
             weights,
             self.start.history + self.fetch(),
             self.schedule_state,
-            [(type(c).__name__, c.state()) for c in remembering],
+            self._remember() if with_callbacks else [],
         )
+
+    def _remember(self) -> list[tuple[str, Any]]:
+        """What callbacks remember, on the host."""
+        if self._remembered is not None:  # they have been told of updates that no longer count
+            return _copied(self._remembered, _on_host)
+        return _states(self.callbacks, _on_host)
 
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
@@ -394,6 +424,8 @@ class Run:
     def _go_back(self, kept: _Kept) -> None:
         self.epoch, self.step, self.position = kept[:3]
         self._pieces = list(kept.pieces)
+        if kept.remembered is not None:
+            self._remembered = kept.remembered
         if kept.snapshot is not None:
             self.program.restore(kept.snapshot)
 
@@ -402,8 +434,14 @@ class Run:
         del self.history.cost[self.epoch :], self.history.validation_cost[self.epoch :]
         del self.history.validation_accuracy[self.epoch :]
 
-    def _finite(self) -> bool:
-        return all_finite(self.program.theta, xp=self._xp)
+    def finite(self) -> bool:
+        """Whether the last epoch's cost, the parameters and the moments are finite."""
+        cost = last(self.fetch().cost)
+        return (cost is None or bool(np.isfinite(cost))) and self._state_is_finite()
+
+    def _state_is_finite(self) -> bool:
+        # Moments too: one that has overflowed makes updates of 0, and all else stays finite.
+        return all_finite(*self.program.vectors(), xp=self._xp)
 
     def _check(self) -> None:
         """Raises DivergedError if what came since the state that was kept is not finite."""
@@ -414,7 +452,7 @@ class Run:
         costs = self.fetch().cost[kept.epoch :]
         if self._pieces:
             costs = costs + _epoch_costs(*self._fetched_pieces())
-        if np.all(np.isfinite(costs)) and self._finite():
+        if np.all(np.isfinite(costs)) and self._state_is_finite():
             return
         epochs = self.epoch + bool(self._pieces)
         self._go_back(kept)
@@ -424,14 +462,16 @@ class Run:
                 before = self._now()
                 self._epoch_in_parts()
                 cost = _epoch_costs(*self._costs.pop())[0]
-                if not (np.isfinite(cost) and self._finite()):
+                if not (np.isfinite(cost) and self._state_is_finite()):
                     break
             self._go_back(before)
         epoch, start = before.epoch, self.start.history
         self._forget_figures()
         so_far = last(self.history.cost) if epoch else last(start.cost)
+        unseen = " (a parameter, or a moment of the optimiser, is not finite)"
         raise DivergedError(
-            f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}, "
+            f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}"
+            f"{unseen if np.isfinite(cost) else ''}, "
             f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
             f"The net keeps the last finite parameters. Lower the learning rate "
             f"({self.plan.optimizer.learning_rate:g}) or scale the features",
@@ -449,3 +489,22 @@ def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
     with np.errstate(invalid="ignore", over="ignore"):
         # a part of an epoch may have no weight yet
         return (np.sum(costs * weights, axis=1) / np.where(total > 0, total, 1.0)).tolist()
+
+
+# -- what callbacks remember -------------------------------------------------------------
+def _states(callbacks: Iterable[Callback], leaf: Callable[[Any], Any]) -> list[tuple[str, Any]]:
+    """Names and states of those that have one; see ``_copied``."""
+    return [(type(c).__name__, _copied(c.state(), leaf)) for c in callbacks if hasattr(c, "state")]
+
+
+def _copied(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """``value`` with dicts and lists of its own (tuples become lists), and ``leaf`` of the rest."""
+    if isinstance(value, Mapping):
+        return {key: _copied(v, leaf) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(v, leaf) for v in value]
+    return leaf(value)
+
+
+def _on_host(x: Any) -> Any:
+    return to_numpy(x) if is_array_api_obj(x) and not isinstance(x, np.generic) else x

@@ -525,6 +525,9 @@ class Program(generic.Program):
                 + ". The net is unchanged"
             ) from error
 
+    def vectors(self) -> tuple[Array, ...]:
+        return (self.state,)  # one launch sums them all
+
     def snapshot(self) -> tuple[Array, Moments]:
         with self._explained(0, with_net=True):
             theta, *moments = self.state.copy()

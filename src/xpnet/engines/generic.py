@@ -100,6 +100,10 @@ class Program:
     def tidy(self) -> None:
         """Called now and then: moments too small to matter may be set to zero."""
 
+    def vectors(self) -> tuple[Array, ...]:
+        """Parameters and moments, in as few arrays as hold them."""
+        return self.theta, *self.moments
+
     def snapshot(self) -> tuple[Array, Moments]:
         """The state now, safe from later steps."""
         return self.theta, self.moments  # the reference leaves overwrite nothing
