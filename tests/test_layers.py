@@ -39,6 +39,7 @@ LAYERS = {
     "training": "the loop, callbacks, divergence",
     "arguments": "checks of what DeepNet is told",
     "modelfile": "nets in safetensors files",
+    "raw": "nets of xpnet train, on features as they stand in a table",
     "exchange": "nets to and from PyTorch and scikit-learn",
     "onnx": "nets as ONNX models, byte by byte",
     "checkpoint": "model files with the state of training",

@@ -192,8 +192,8 @@ def test_own_activations(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "raw=True takes 'input_mean'"),
-        ({"input_mean": np.ones(2)}, "raw=True takes 'input_scale'"),
+        ({}, "raw features take 'input_mean'"),
+        ({"input_mean": np.ones(2)}, "raw features take 'input_scale'"),
         ({"input_mean": np.ones(2), "input_scale": np.ones((2, 1))}, "expected \\(2,\\)"),
         ({"input_mean": np.array([0, 1e300]), "input_scale": np.ones(2)}, "beyond float32"),
         ({"input_mean": np.ones(2), "input_scale": np.array([1, 1e-300])}, "1 / input_scale"),

@@ -34,6 +34,7 @@ from xpnet.network import Objective
 from xpnet.optimizers import Adam, Optimizer
 from xpnet.parameters import Layer
 from xpnet.placed import Placed, is_auto
+from xpnet.raw import predict_raw
 from xpnet.schedules import Constant, prepared
 from xpnet.streams import Stream
 from xpnet.training import Plan, Run, TrainingState
@@ -335,6 +336,20 @@ class DeepNet(Placed):
                 A = xp.astype(A > 0.5, xp.asarray(0).dtype)
             return self._returned(A, X)
 
+    def predict_raw(self, X: Array) -> np.ndarray:
+        """What a net of ``xpnet train`` says of ``X`` (n_x, m) as it stands in the table.
+
+        The features are standardised first. Classes come as labels (m,), text or numbers; a
+        regression answers in the target's units, (n_y, m); all of it in NumPy. This is what
+        ``xpnet predict`` says; the columns are ``net.data["features"]``, in their order.
+
+        Raises
+        ------
+        ValueError
+            ``net.tensors`` does not hold the statistics, or X has another shape.
+        """
+        return predict_raw(self, X)
+
     def cost(
         self,
         X: Array,
@@ -458,7 +473,8 @@ def load(
     ``net.data`` and ``net.tensors`` are what was saved beside it. The net of ``xpnet train`` wants
     standardised features, ``(X - input_mean) / input_scale``, and a regression answers in units of
     ``target_scale`` around ``target_mean``: these are in ``net.tensors``, and the names of columns
-    and classes in ``net.data``. A scale of 0 marks a constant column, which stays 0.
+    and classes in ``net.data``. A scale of 0 marks a constant column, which becomes 0.
+    ``net.predict_raw(X)`` does all of that.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ import numpy as np
 from xpnet.backend import to_numpy
 from xpnet.exchange import activation_names
 from xpnet.modelfile import write_atomically
+from xpnet.raw import classes, statistic
 
 _OPSET, _IR_VERSION = 13, 7
 _LIMIT = 2**31  # bytes of a protocol buffer
@@ -89,7 +90,7 @@ def _model(net: Any, raw: bool) -> bytes:
             A = graph.node(operator, A, output=f"A{l}", **settings)
     if regression and raw and "target_scale" in net.tensors:
         for operator, name in (("Mul", "target_scale"), ("Add", "target_mean")):
-            number = _float32(_statistic(net, name, n_y), name)
+            number = _float32(statistic(net, name, n_y), name)
             A = graph.node(operator, A, graph.constant(name, number), output=f"Y_{name}")
     operator, settings = _OPERATORS[net.output]
     result = graph.node(operator, A, output="Y" if regression else "probabilities", **settings)
@@ -110,7 +111,7 @@ def _model(net: Any, raw: bool) -> bytes:
 def _standardized(graph: _Graph, net: Any, X: str) -> str:
     """``(X - mean) / scale``, 0 in columns of scale 0."""
     n_x = net.sizes[0]
-    mean, scale = (_statistic(net, name, n_x) for name in ("input_mean", "input_scale"))
+    mean, scale = (statistic(net, name, n_x) for name in ("input_mean", "input_scale"))
     # A mean far from 0 has digits beyond float32. Subtracting what it is rounded to loses
     # nothing for X near it, and then the rest counts.
     high = _float32(mean, "input_mean")
@@ -123,24 +124,11 @@ def _standardized(graph: _Graph, net: Any, X: str) -> str:
     return graph.node("Mul", X, graph.constant("factor", factor), output="X_standardized")
 
 
-def _statistic(net: Any, name: str, n: int) -> np.ndarray:
-    """One of the arrays that ``xpnet train`` saves, float64 (n,)."""
-    if name not in net.tensors:
-        raise ValueError(
-            f"raw=True takes {name!r} from net.tensors, which has {sorted(net.tensors)}: "
-            "it is for a net that xpnet train saved and xpnet.load read"
-        )
-    found = np.asarray(net.tensors[name], dtype=np.float64)
-    if found.shape != (n,):
-        raise ValueError(f"net.tensors[{name!r}] has shape {found.shape}; expected {(n,)}")
-    return found
-
-
 def _label(graph: _Graph, net: Any, raw: bool) -> bytes:
     """The label of every example, by the rule of ``DeepNet.predict``; its ValueInfoProto."""
     n_y = net.sizes[-1]
-    classes = net.data.get("classes") if raw and (net.output == "softmax" or n_y == 1) else None
-    name = "label" if classes is None else "class_number"
+    labels = classes(net) if raw and (net.output == "softmax" or n_y == 1) else None
+    name = "label" if labels is None else "class_number"
     if net.output == "softmax":
         number = graph.node("ArgMax", "probabilities", output=name, axis=1, keepdims=0)
     else:
@@ -151,12 +139,9 @@ def _label(graph: _Graph, net: Any, raw: bool) -> bytes:
                 "Squeeze", met, graph.constant("axes", np.array([1])), output="met_row"
             )
         number = graph.node("Cast", met, output=name, to=_INT64)
-    if classes is None:
+    if labels is None:
         shape = (n_y,) if net.output == "sigmoid" and n_y > 1 else ()
         return _value(number, _INT64, "m", *shape)
-    labels = np.asarray(classes)
-    if labels.shape != (max(n_y, 2),):
-        raise ValueError(f"net.data has {labels.size} classes for {max(n_y, 2)} of the net")
     graph.node("Gather", graph.constant("classes", labels), number, output="label")
     return _value("label", _kind(labels)[0], "m")
 

@@ -1,0 +1,148 @@
+"""The examples of README and of the guides run as they are written, in an empty folder.
+
+Those of training.md, data.md and cli.md are run beside the tests of what they are about.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet
+
+ROOT = Path(__file__).parents[1]
+GUIDES = {path.name: path for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+pytestmark = pytest.mark.skipif("files.md" not in GUIDES, reason="the documents are not here")
+
+
+def blocks(name, kind="python"):
+    """The blocks of code of one kind, "" for those that name none, by the heading above them."""
+    found, text = [], GUIDES[name].read_text("utf-8")
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        heading = section.partition("\n")[0]
+        found += [(heading, code) for code in re.findall(rf"```{kind}\n(.*?)```", section, re.S)]
+    return found
+
+
+def execute(code, names=None):
+    names = {} if names is None else names
+    exec(compile(code, "example", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What a bare `xpnet train` leaves behind."""
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    folder, words = tmp_path_factory.mktemp("trained"), [sys.executable, "-m", "xpnet", "train"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    return folder / "model.safetensors"
+
+
+@pytest.fixture
+def model(trained, here):
+    return shutil.copy(trained, here)
+
+
+def test_the_first_example_and_its_figure(here):
+    (_, code), *_ = blocks("README.md")
+    names = execute(code)
+    accuracy = np.mean(names["net"].predict(names["X"]) == names["y"])
+    assert f"{accuracy:.2f}" == re.findall(r"# (0\.\d+)", code)[0]
+
+
+def test_the_blocks_of_the_readme_stand_alone(model):
+    """Each is pasted into a fresh interpreter; none needs a GPU, or a file that is not there."""
+    headings = []
+    for heading, code in blocks("README.md")[1:]:
+        headings.append(heading)
+        if "sklearn" in code:
+            pytest.importorskip("sklearn")
+        names = execute(code)
+        if heading == "Train from Python":
+            assert max(names["history"].validation_accuracy) > 0.9
+            with pytest.raises(FileExistsError, match="another folder, or pass overwrite=True"):
+                execute(code)
+        if "score" in code:
+            score = names["model"].score(names["X"][1500:], names["y"][1500:])
+            assert float(re.findall(r"# (0\.\d+)", code)[0]) == pytest.approx(score, abs=0.02)
+    assert headings == [
+        "Train from the shell",
+        "Train from Python",
+        "Choose where to compute",
+        "scikit-learn's estimators, on any array library",
+    ]
+
+
+def test_the_commands_of_the_readme(here):
+    """Those that need no file of the reader's, one after the other."""
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    digits, _, folder = (code for at, code in blocks("README.md", "") if "shell" in at)
+    for line in (digits + folder).strip().splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] in ("xpnet", "python")
+        call = ["-m", "xpnet", *words[1:]] if words[0] == "xpnet" else words[1:]
+        done = subprocess.run([sys.executable, *call], capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    assert (here / "model.onnx").stat().st_size > 0
+    assert len((here / "answers.csv").read_text().splitlines()) == 1798
+
+
+def test_the_examples_of_files(model):
+    pytest.importorskip("onnxruntime")
+    examples = blocks("files.md")
+    assert [heading for heading, _ in examples] == ["Model files", "ONNX"]
+    names = execute(examples[0][1])
+    assert np.mean(names["labels"] == names["y"]) > 0.95
+    names = execute(examples[1][1])
+    assert names["probabilities"].shape == (1797, 10)
+    agree = names["label"] == names["net"].predict(names["X"].T / 16)
+    assert np.mean(agree) > 0.999  # a tie may fall to either side
+
+
+def test_the_examples_of_plotting(here):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = {}
+    for _, code in blocks("plotting.md"):
+        execute(code, names)
+        plt.close("all")
+    assert (here / "net.svg").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "plotting.md", "files.md", "training.md", "data.md"])
+def test_nothing_is_installed_from_an_index_where_the_package_is_not(name):
+    assert "xpnet[" not in GUIDES[name].read_text("utf-8")
+
+
+def test_links_lead_somewhere():
+    for path in GUIDES.values():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
+            assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_what_predict_raw_says_is_what_the_command_says(model):
+    """Of the table as it stands, on either side of the standardisation."""
+    X, y = xpnet.load_digits()
+    np.savez("digits.npz", X=X, y=y)
+    words = ["-m", "xpnet", "predict", str(model), "digits.npz", "--out", "answers.csv"]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    _, *said = Path("answers.csv").read_text().splitlines()
+    assert [str(label) for label in xpnet.load(model).predict_raw(X.T)] == said

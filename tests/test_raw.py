@@ -1,0 +1,82 @@
+"""``DeepNet.predict_raw``: features as a table has them, answers in its words and units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.tables import Standardizer
+
+RNG = np.random.default_rng(61)
+X = np.stack([RNG.normal(1.7e9, 5e4, 40), 1e-6 * RNG.normal(size=40), np.full(40, 7.5)])  # (3, 40)
+
+
+def make_net(n_y, output, lib=None, **settings):
+    options = {} if lib is None else lib.options
+    net = xpnet.DeepNet([3, 8, n_y], output=output, dtype="float32", **options, **settings)
+    net.parameters = [
+        (3 * RNG.normal(size=W.shape), RNG.normal(size=b.shape)) for W, b in net.parameters
+    ]
+    found = Standardizer.fit(X.T)
+    net.tensors = {"input_mean": found.mean, "input_scale": found.scale}
+    return net, found.apply(X.T, np.float32).T
+
+
+@pytest.mark.parametrize(
+    "features", [X, X.astype(np.float32), X.astype(np.int64)], ids=["f8", "f4", "i8"]
+)
+def test_a_regression_answers_in_its_units(features):
+    net, _ = make_net(2, "identity")
+    mean, scale = net.tensors["input_mean"][:, None], net.tensors["input_scale"][:, None]
+    Z = (features - mean) / np.where(scale == 0, 1, scale)
+    Z[2] = 0.0
+    plain = net.predict(Z.astype(np.float32))
+    np.testing.assert_array_equal(net.predict_raw(features), plain)
+    net.tensors |= {"target_mean": np.array([3e5, -1.0]), "target_scale": np.array([0.25, 0.0])}
+    found = net.predict_raw(features)
+    assert (found.dtype, found.shape) == (np.float32, (2, 40))
+    np.testing.assert_allclose(found[0], plain[0] * 0.25 + 3e5, rtol=1e-6)
+    np.testing.assert_array_equal(found[1], -1.0)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_classes_come_by_name(lib, k):
+    net, Z = make_net(1 if k == 2 else 3, "sigmoid" if k == 2 else "softmax", lib)
+    numbers = np.ravel(net.predict(Z))
+    assert len(set(numbers.tolist())) > 1
+    found = net.predict_raw(X)
+    assert (type(found), found.shape) == (np.ndarray, (40,))
+    np.testing.assert_array_equal(found, numbers)
+    names = ["no", "yes", "Größe"][:k]
+    net.data = {"classes": names}
+    assert net.predict_raw(X).tolist() == [names[n] for n in numbers]
+    net.data = {"classes": ["one"]}
+    with pytest.raises(ValueError, match=f"1 classes for {k} of the net"):
+        net.predict_raw(X)
+
+
+def test_several_answers_per_example_stay_numbers():
+    net, Z = make_net(3, "sigmoid")
+    np.testing.assert_array_equal(net.predict_raw(X), net.predict(Z))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        (X.T, ValueError, r"shape \(40, 3\).*pass X.T"),
+        (X[:2], ValueError, r"takes \(3, m\)"),
+        (X[0], ValueError, "examples in columns"),
+        (X.astype(str), TypeError, "not numbers"),
+        (np.where(X[0, 5] == X, np.nan, X), ValueError, r"row 0, example \(column\) 5"),
+    ],
+)
+def test_what_is_no_table(wrong, error, said):
+    net, _ = make_net(1, "sigmoid")
+    with pytest.raises(error, match=said):
+        net.predict_raw(wrong)
+
+
+def test_a_net_without_statistics_says_what_is_missing():
+    with pytest.raises(ValueError, match=r"take 'input_mean' from net.tensors, which has \[\]"):
+        xpnet.DeepNet([3, 1]).predict_raw(X)
