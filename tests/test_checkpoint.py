@@ -22,7 +22,7 @@ from xpnet.checkpoint import OPTIMIZERS, check_architecture, pack, unpack
 from xpnet.checkpoint_folder import file_name, find, latest, prune, readable
 from xpnet.modelfile import load_model, save_model
 from xpnet.schedules import Plateau, WarmUp
-from xpnet.training import TrainingState
+from xpnet.trainingstate import TrainingState
 
 POSIX = os.name == "posix"
 RNG = np.random.default_rng(8)

@@ -35,6 +35,8 @@ LAYERS = {
     "streams": "data that does not fit in memory",
     "html": "nets and histories in notebooks",
     "history": "what a fit leaves behind, what a callback sees",
+    "trainingstate": "where a fit stands, for the next one",
+    "plan": "what a fit was asked to do",
     "epochs": "minibatches out of arrays and streams",
     "training": "the loop, callbacks, divergence",
     "arguments": "checks of what DeepNet is told",

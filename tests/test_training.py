@@ -398,7 +398,7 @@ def test_what_is_large_is_still_finite():
 
 def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):
     """The replay runs in parts too, and must not start another replay from there."""
-    monkeypatch.setattr("xpnet.training.Pace.took", lambda self, steps, seconds: None)
+    monkeypatch.setattr("xpnet.plan.Pace.took", lambda self, steps, seconds: None)
     x = RNG.normal(size=(3, 500))
     net = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
     expected = xpnet.DeepNet([3, 1], output="identity", dtype="float64")

@@ -18,7 +18,7 @@ from xpnet.backend import to_numpy
 from xpnet.exceptions import ModelFileError
 from xpnet.history import History
 from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, Optimizer, RMSProp
-from xpnet.training import TrainingState
+from xpnet.trainingstate import TrainingState
 
 VERSION = 1
 OPTIMIZERS: dict[str, Any] = {

@@ -34,10 +34,12 @@ from xpnet.network import Objective
 from xpnet.optimizers import Adam, Optimizer
 from xpnet.parameters import Layer
 from xpnet.placed import Placed, is_auto
+from xpnet.plan import Plan
 from xpnet.raw import predict_raw
 from xpnet.schedules import Constant, prepared
 from xpnet.streams import Stream
-from xpnet.training import Plan, Run, TrainingState
+from xpnet.training import Run
+from xpnet.trainingstate import TrainingState
 
 _ADAM = Adam(1e-3)
 _DAMAGED = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)

@@ -80,9 +80,9 @@ class Callback(Protocol):
     net keeps the updates made up to then.
 
     ``state`` and ``restore`` carry what a callback remembers to a fit that goes on: JSON values and
-    arrays by name. The loop also asks for ``state`` about every 128 updates, beside the parameters
-    it keeps to go back to: it should cost little. Lists and dicts in it are copied then, arrays are
-    not: replace them, do not write into them.
+    arrays by name. The loop also asks for ``state`` every 128 to 1024 updates, beside the
+    parameters it keeps to go back to: it should cost little. Lists and dicts in it are copied then,
+    arrays are not: replace them, do not write into them.
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...

@@ -20,7 +20,8 @@ from xpnet.engines import Engine, engine_for
 from xpnet.leaves import Data
 from xpnet.network import Objective
 from xpnet.parameters import Layer
-from xpnet.training import Run, TrainingState
+from xpnet.training import Run
+from xpnet.trainingstate import TrainingState
 
 
 class Placed:

@@ -3,7 +3,8 @@
 The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
 until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
 together with the sum of the parameters and moments, and the state is kept if all is finite. If it
-is not, the loop goes back to the state it kept, and replays epoch by epoch up to the one that broke.
+is not, the loop goes back to the state it kept, and replays epoch by epoch up to the one that
+broke.
 
 An epoch is one call of the engine, or several together where nobody looks in between. It is run
 in parts where the data is a stream, where it goes on from the middle, and where a callback wants
@@ -12,15 +13,13 @@ to be asked in the middle (``on_steps_end``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from sys import maxsize
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array
 from xpnet.backend import to_numpy
@@ -29,96 +28,14 @@ from xpnet.engines import Program
 from xpnet.epochs import Part, Resident, Source
 from xpnet.exceptions import DivergedError
 from xpnet.history import Callback, History, Progress, last
-from xpnet.network import step_table
-from xpnet.optimizers import Moments, Optimizer
-from xpnet.schedules import Constant, Schedule, factors
+from xpnet.optimizers import Moments
+from xpnet.plan import Pace, Plan
+from xpnet.schedules import factors
+from xpnet.trainingstate import TrainingState, callback_states, copied, on_host
 
 CHECK = 128, 1024  # steps between two looks at whether everything is finite: least and most
 WORK = 2**28  # parameters times examples between two looks, if that is between these two
 AHEAD = 2**22  # numbers in the orders of epochs that are run together
-
-
-@dataclass
-class TrainingState:
-    """What ``fit(resume=True)`` goes on from, and what a checkpoint keeps.
-
-    Attributes
-    ----------
-    epoch, step : int
-        Epochs finished and updates made, over all fits that were resumed.
-    position : int
-        Updates made of an epoch that was broken off.
-    steps_per_epoch : int or None
-        Of how many; None where that is unknown.
-    costs, weights : ndarray (position,)
-        The cost of each of these, and what it counts for in the epoch's cost.
-    history : History
-        Of all epochs finished.
-    schedule : dict
-        What the learning-rate schedule remembers.
-    callbacks : list of (name, state)
-        What callbacks remember, in their order.
-    """
-
-    optimizer: Optimizer
-    moments: Moments
-    epoch: int = 0
-    step: int = 0
-    position: int = 0
-    steps_per_epoch: int | None = None
-    costs: np.ndarray = field(default_factory=lambda: np.empty(0))
-    weights: np.ndarray = field(default_factory=lambda: np.empty(0))
-    history: History = field(default_factory=History)
-    schedule: dict[str, Any] = field(default_factory=dict)
-    callbacks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a fit was asked to do."""
-
-    optimizer: Optimizer
-    epochs: int
-    l2: float = 0.0
-    l1: float = 0.0
-    clip_norm: float = 0.0
-    dropout_seed: int | None = None
-    schedule: Schedule = field(default_factory=Constant)
-
-    def table(self, step: int, factor: np.ndarray) -> np.ndarray:
-        """Scalars of the steps after the first ``step``: see ``network.step_table``.
-
-        ``factor`` (steps,) is what each step's learning rate is multiplied by.
-        """
-        t = step + np.arange(1.0, len(factor) + 1.0)
-        rate = self.optimizer.learning_rate * factor
-        return step_table(
-            self.optimizer,
-            t,
-            rate,
-            l2=self.l2,
-            l1=self.l1,
-            clip_norm=self.clip_norm,
-            seed=self.dropout_seed,
-        )
-
-
-class Pace:
-    """How many steps make a part of an epoch that takes about half a second."""
-
-    def __init__(self, measured: bool) -> None:
-        self.measured = measured
-        self._steps = 16 if measured else maxsize
-
-    def steps(self) -> int:
-        return self._steps
-
-    def took(self, steps: int, seconds: float) -> None:
-        # Twice as many, or half: an engine that compiles for a length then sees few lengths.
-        if steps == self._steps and seconds < 0.25:
-            self._steps *= 2
-        elif seconds > 1.0:
-            self._steps = max(1, self._steps // 2)
 
 
 class _Kept(NamedTuple):
@@ -352,7 +269,7 @@ class Run:
         """What callbacks remember now, safe from what they are told later; arrays stay where
         they are. None if one cannot say: its error is for ``state()``, when the fit ends."""
         try:
-            return _states(self.callbacks, lambda x: x)
+            return callback_states(self.callbacks, lambda x: x)
         except Exception:
             return None
 
@@ -378,8 +295,8 @@ class Run:
     def _remember(self) -> list[tuple[str, Any]]:
         """What callbacks remember, on the host."""
         if self._remembered is not None:  # they have been told of updates that no longer count
-            return _copied(self._remembered, _on_host)
-        return _states(self.callbacks, _on_host)
+            return copied(self._remembered, on_host)
+        return callback_states(self.callbacks, on_host)
 
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
@@ -489,22 +406,3 @@ def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
     with np.errstate(invalid="ignore", over="ignore"):
         # a part of an epoch may have no weight yet
         return (np.sum(costs * weights, axis=1) / np.where(total > 0, total, 1.0)).tolist()
-
-
-# -- what callbacks remember -------------------------------------------------------------
-def _states(callbacks: Iterable[Callback], leaf: Callable[[Any], Any]) -> list[tuple[str, Any]]:
-    """Names and states of those that have one; see ``_copied``."""
-    return [(type(c).__name__, _copied(c.state(), leaf)) for c in callbacks if hasattr(c, "state")]
-
-
-def _copied(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """``value`` with dicts and lists of its own (tuples become lists), and ``leaf`` of the rest."""
-    if isinstance(value, Mapping):
-        return {key: _copied(v, leaf) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copied(v, leaf) for v in value]
-    return leaf(value)
-
-
-def _on_host(x: Any) -> Any:
-    return to_numpy(x) if is_array_api_obj(x) and not isinstance(x, np.generic) else x

@@ -258,7 +258,7 @@ def stop_after(monkeypatch):
 
         monkeypatch.setattr(Interrupt, "on_steps_end", on_steps_end)
         # Parts of an epoch stay short, where they would grow to half a second.
-        monkeypatch.setattr("xpnet.training.Pace.took", lambda *args: None)
+        monkeypatch.setattr("xpnet.plan.Pace.took", lambda *args: None)
 
     return stop_after
 
