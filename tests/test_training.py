@@ -307,6 +307,7 @@ class Diary:
 @pytest.mark.parametrize("call", [1, 4, 5, 7])
 def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_path, call):
     """Also through a file, and for another fit of the same callbacks that does not go on."""
+    monkeypatch.setattr(xpnet.training, "CHECK", (128, 128))
     options = MINI | {"validation": (X, 1.0 - Y)}
     net, whole = make_net(), make_net()
     stopping, diary = EarlyStopping(patience=8), Diary()
@@ -327,7 +328,8 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
     assert vars(told[0]) | {"_parameters": None, "_restored": None} == expected
 
 
-def test_divergence_takes_back_what_callbacks_counted():
+def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
+    monkeypatch.setattr(xpnet.training, "CHECK", (128, 128))
     net, diary = xpnet.DeepNet([3, 1], output="identity", dtype="float64"), Diary()
     with pytest.raises(xpnet.DivergedError, match="epoch 6 of 20"):
         net.fit(
