@@ -18,19 +18,22 @@ def predict_raw(net: Any, X: Array) -> np.ndarray:
     X = to_numpy(X)
     check_numeric(X, "X")
     check_columns(X, "X", n_x)
-    inputs = Standardizer(statistic(net, "input_mean", n_x), statistic(net, "input_scale", n_x))
+    inputs = standardizer(net, "input", n_x)
     answers = net.predict(inputs.apply(X.T, np.dtype(np.float64)).T)
     if net.output == "identity":
         if "target_scale" not in net.tensors:
             return answers
-        targets = Standardizer(
-            statistic(net, "target_mean", n_y), statistic(net, "target_scale", n_y)
-        )
+        targets = standardizer(net, "target", n_y)
         return targets.undo(answers.T.astype(np.float64)).T.astype(answers.dtype)
     if net.output == "sigmoid" and n_y > 1:
         return answers
     labels = classes(net)
     return answers.reshape(-1) if labels is None else labels[answers.reshape(-1)]
+
+
+def standardizer(net: Any, what: str, n: int) -> Standardizer:
+    """Of the "input" or the "target"; raises as ``statistic``."""
+    return Standardizer(statistic(net, f"{what}_mean", n), statistic(net, f"{what}_scale", n))
 
 
 def statistic(net: Any, name: str, n: int) -> np.ndarray:

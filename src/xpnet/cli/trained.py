@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import xpnet
+from xpnet.raw import standardizer
 from xpnet.tables import Standardizer
 
 
@@ -56,8 +57,8 @@ class Trained:
         features = net.data.get("features") or [str(i) for i in range(n_x)]
         classes = net.data.get("classes") or list(range(k))
         try:
-            inputs = _statistics(net.tensors, "input", n_x)
-            targets = _statistics(net.tensors, "target", n_y) if k == 0 else None
+            inputs = _standardizer(net, "input", n_x)
+            targets = _standardizer(net, "target", n_y) if k == 0 else None
             if len(features) != n_x or (k and len(classes) != k):
                 raise ValueError(f"{len(features)} columns, {len(classes)} classes")
         except (ValueError, TypeError) as error:
@@ -106,11 +107,6 @@ class Trained:
         return np.concatenate([1 - P, P], axis=1) if self.net.output == "sigmoid" else P
 
 
-def _statistics(tensors: dict[str, np.ndarray], what: str, n: int) -> Standardizer | None:
-    names = f"{what}_mean", f"{what}_scale"
-    if not any(name in tensors for name in names):
-        return None
-    mean, scale = (np.asarray(tensors[name], np.float64) for name in names if name in tensors)
-    if mean.shape != (n,) or scale.shape != (n,):
-        raise ValueError(f"{what} statistics {mean.shape} and {scale.shape} for {n}")
-    return Standardizer(mean, scale)
+def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
+    kept = f"{what}_mean" in net.tensors or f"{what}_scale" in net.tensors
+    return standardizer(net, what, n) if kept else None
