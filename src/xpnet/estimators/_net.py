@@ -182,12 +182,10 @@ class Trainer:
         self.rows, self.batch_size, self.rule = rows, batch_size, rule
         self.engine = net.engine(**features)
         self.theta, self.moments = theta, moments
-        self.program = None if rows.sparse else self._program(rows.everything)
+        size = batch_size if batch_size < len(rows) else None
+        self.program = None if rows.sparse else self._program(rows.everything, size)
 
-    def _program(self, data: Data) -> Program:
-        m = data.X.shape[0]
-        size = self.batch_size if self.batch_size < len(self.rows) else None
-        size = None if size is None else min(size, m)
+    def _program(self, data: Data, size: int | None) -> Program:
         return self.engine.program(self.rule, data, size, self.theta, self.moments)
 
     def epochs(self, orders: list[np.ndarray], table: np.ndarray) -> np.ndarray:
@@ -205,7 +203,8 @@ class Trainer:
         costs, step = [], 0
         for index in self.rows.blocks(order, self.batch_size):
             end = step - (-len(index) // self.batch_size)
-            program = self._program(self.rows.data(index))  # it belongs to its data
+            size = min(self.batch_size, len(index))
+            program = self._program(self.rows.data(index), size)  # it belongs to its data
             found = program.run(np.arange(len(index))[None, :], table[step:end])
             self.theta, self.moments, step = program.theta, program.moments, end
             costs.append(to_numpy(found))
