@@ -599,3 +599,29 @@ def test_a_callback_whose_state_fails_does_not_lose_the_rest():
     net.fit(X, Y, epochs=1, resume=True, **MINI)
     whole.fit(X, Y, epochs=3, **MINI)
     assert_pairs_equal(net.parameters, whole.parameters)
+
+
+@pytest.mark.parametrize("lib", ["numpy", "torch"], indirect=True)
+def test_weights_that_a_penalty_shrinks_do_not_become_subnormal(lib):
+    """Those of an input that is always 0: products of subnormal numbers are many times slower."""
+    x = np.stack([np.zeros(8), np.linspace(-1.0, 1.0, 8)]).astype(np.float32)
+    net = xpnet.DeepNet([2, 1], output="identity", dtype="float32", seed=1, **lib.options)
+    rule = xpnet.GradientDescent(0.5)
+    net.fit(lib.asarray(x), lib.asarray(x[1:]), rule, epochs=1100, batch_size=None, l2=0.4)
+    ((W, _),) = lib.host(net.parameters)
+    assert W[0, 0] == 0
+    assert W[0, 1] > 0.1
+
+
+@pytest.mark.parametrize("lib", ["numpy", "torch"], indirect=True)
+def test_nor_do_those_of_a_perceptron(lib):
+    pytest.importorskip("sklearn")
+    x = np.stack([np.zeros(8), np.linspace(-1.0, 1.0, 8)]).astype(np.float32).T
+    settings = {"solver": "sgd", "alpha": 3.2, "learning_rate_init": 0.5, "momentum": 0.0}
+    settings |= {"hidden_layer_sizes": (), "max_iter": 512, "n_iter_no_change": 1000}
+    model = xpnet.MLPRegressor(random_state=0, **settings)
+    with pytest.warns(UserWarning, match="converged"):
+        model.fit(lib.asarray(x), lib.asarray(x[:, 1]))
+    W = xpnet.to_numpy(model.coefs_[0])
+    assert W[0, 0] == 0
+    assert W[1, 0] > 0.1

@@ -98,7 +98,10 @@ class Program:
         self.data = Data(*(None if x is None else asarray(x) for x in data))
 
     def tidy(self) -> None:
-        """Called now and then: moments too small to matter may be set to zero."""
+        """Called now and then: parameters and moments too small to matter may be set to zero.
+
+        Products of subnormal numbers are many times slower on most CPUs.
+        """
 
     def vectors(self) -> tuple[Array, ...]:
         """Parameters and moments, in as few arrays as hold them."""

@@ -607,8 +607,11 @@ class Program(generic.Program):
         return cost
 
     def tidy(self) -> None:
-        for moment in self.moments:
-            moment[np.abs(moment) < np.finfo(self.dtype).smallest_normal] = 0.0
+        # Also weights of inputs that are always 0, which a penalty shrinks for ever.
+        kind = np.finfo(self.dtype)
+        vectors = [(self.theta, kind.smallest_normal / kind.eps)]
+        for x, least in [*vectors, *((m, kind.smallest_normal) for m in self.moments)]:
+            x[np.abs(x) < least] = 0.0
 
     def snapshot(self) -> tuple[Array, Moments]:
         return self.theta.copy(), tuple(m.copy() for m in self.moments)

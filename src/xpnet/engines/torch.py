@@ -209,6 +209,14 @@ class Program(generic.Program):
             [self.step(rows, scalars) for rows, scalars in zip(batches, table.tolist())]
         )
 
+    def tidy(self) -> None:
+        if self.theta.device.type != "cpu":
+            return
+        kind = torch.finfo(self.theta.dtype)
+        vectors = [(self.theta, kind.smallest_normal / kind.eps)]
+        for x, least in [*vectors, *((m, kind.smallest_normal) for m in self.moments)]:
+            x.masked_fill_(x.abs() < least, 0.0)
+
     def snapshot(self) -> tuple[Array, Moments]:
         return self.theta.clone(), tuple(m.clone() for m in self.moments)
 

@@ -19,6 +19,7 @@ from xpnet.network import Objective
 from xpnet.optimizers import Moments, Optimizer
 from xpnet.parameters import Layout
 
+TIDY = 128  # steps between two times that numbers too small to matter are set to zero
 BLOCK = 2**22  # numbers a sparse matrix is densified to at a time
 
 
@@ -182,6 +183,7 @@ class Trainer:
         self.rows, self.batch_size, self.rule = rows, batch_size, rule
         self.engine = net.engine(**features)
         self.theta, self.moments = theta, moments
+        self._untidy = 0  # steps since the last time
         size = batch_size if batch_size < len(rows) else None
         self.program = None if rows.sparse else self._program(rows.everything, size)
 
@@ -197,7 +199,12 @@ class Trainer:
         found = self.program.run(None if full else np.stack(orders), table)
         # before anything waits and can be interrupted: the old state may have been given away
         self.theta, self.moments = self.program.theta, self.program.moments
-        return to_numpy(found).astype(np.float64)
+        costs = to_numpy(found).astype(np.float64)
+        self._untidy += len(table)
+        if self._untidy >= TIDY:
+            self.program.tidy()
+            self._untidy = 0
+        return costs
 
     def _in_blocks(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
         costs, step = [], 0
