@@ -28,8 +28,9 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     """Multi-layer perceptron classifier: log-loss, softmax or logistic outputs.
 
     All of scikit-learn's parameters, attributes and defaults hold; see
-    ``sklearn.neural_network.MLPClassifier``. A ``random_state`` gives the same run in float64.
-    Arrays of any library come in, and arrays of that library go out.
+    ``sklearn.neural_network.MLPClassifier``. With ``adam`` and ``sgd`` a
+    ``random_state`` gives the same run in float64. Arrays of any library come in, and arrays of
+    that library go out.
 
     Parameters
     ----------
@@ -163,8 +164,9 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     """Multi-layer perceptron regressor: half the squared error, or half the Poisson deviance.
 
     All of scikit-learn's parameters, attributes and defaults hold; see
-    ``sklearn.neural_network.MLPRegressor``. A ``random_state`` gives the same run in float64.
-    Arrays of any library come in, and arrays of that library go out.
+    ``sklearn.neural_network.MLPRegressor``. With ``adam`` and ``sgd`` a
+    ``random_state`` gives the same run in float64. Arrays of any library come in, and arrays of
+    that library go out.
 
     What is added (``scoring``, ``l1_ratio``, ``dropout``, ``clip_norm``, ``optimizer``,
     ``backend``, ``device``, ``dtype``, an ``activation`` per layer) is described in
