@@ -321,3 +321,19 @@ def test_the_library_runs_its_own_engine(lib, monkeypatch):
 def test_an_unknown_engine_names_the_known_ones(lib):
     with pytest.raises(ValueError, match="generic"), xpnet.engines.use("abacus"):
         pass
+
+
+class HeavyBall(xpnet.GradientDescent):
+    """Whose moment is the parameters before the last step."""
+
+    n_moments = 1
+
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
+        (before,) = moments
+        return theta - scalars[0] * gradient + 0.5 * (theta - before), (theta,)
+
+
+@ENGINES
+def test_a_rule_may_keep_the_old_parameters(lib):
+    setting = ([3, 5, 3], "tanh", "softmax", HeavyBall(0.05), (8, 3), "plain")
+    assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))

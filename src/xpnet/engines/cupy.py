@@ -359,7 +359,9 @@ class Recorder(Leaves):
             gradient = self.scale * gradient
         scalars = tuple(row[i] for i in range(PREFIX, row.size - 1))
         new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
-        for mine, updated in zip((theta, *moments), (new, *new_moments), strict=True):
+        # copies first: a rule may give the old parameters back as a moment
+        news = [x.copy() for x in (new, *new_moments)]
+        for mine, updated in zip((theta, *moments), news, strict=True):
             cupy.copyto(mine, updated)
 
 

@@ -430,7 +430,9 @@ class Recorder(Leaves):
 
         def call() -> None:
             new_theta, new_moments = reference(optimizer, theta, moments, *rest)
-            for old, new in zip((theta, *moments), (new_theta, *new_moments), strict=True):
+            # copies first: a rule may give the old parameters back as a moment
+            news = [np.copy(x) for x in (new_theta, *new_moments)]
+            for old, new in zip((theta, *moments), news, strict=True):
                 np.copyto(old, new)
 
         self.do(call)

@@ -143,7 +143,11 @@ class TrainingLeaves(TorchLeaves):
         move = _MOVES.get(type(optimizer).update)
         if move is None:
             # a rule of the user's may keep the gradient, whose memory the next step writes to
-            return super().update(optimizer, theta, moments, gradient.clone(), scalars)
+            new, others = super().update(optimizer, theta, moments, gradient.clone(), scalars)
+            # and give the old parameters back as a moment: copies first
+            for mine, x in zip((theta, *moments), [y.clone() for y in (new, *others)], strict=True):
+                mine.copy_(x)
+            return theta, moments
         if type(optimizer).update is AdamW.update:
             theta[: self.layout.n_weights].mul_(scalars[2])
         for block in self._blocks or self._in_blocks(theta, gradient, self.scratch, *moments):

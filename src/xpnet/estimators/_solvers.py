@@ -16,6 +16,7 @@ from xpnet.estimators._validation import Validation
 from xpnet.quasinewton import LbfgsResult, lbfgs
 
 WORK = 2**28  # parameters times examples: some 20 ms of a CPU
+STEPS = 256  # of which each costs a call or more, however small
 TOGETHER = 128  # epochs
 
 
@@ -63,7 +64,7 @@ def descend(
         # Whether nobody is told of each epoch, and the next one's rate depends on none before.
         alone = not (tasks.active or incremental or rows.sparse or solver.policy == "invscaling")
         stopped = False
-        cheap = WORK // (theta.shape[0] * batch_size * len(sizes))
+        cheap = min(WORK // (theta.shape[0] * batch_size), STEPS) // len(sizes)
         try:
             estimator.n_iter_ = 0
             while not stopped and estimator.n_iter_ < estimator.max_iter:
