@@ -19,6 +19,7 @@ from benchmarks.peers.machine import describe
 from benchmarks.peers.measure import measure, parity
 from benchmarks.peers.workloads import PEERS, WORKLOADS, Workload
 
+CLOCKS = ("wall", "cpu")
 FLOORS = ("floor-rows", "floor-columns")
 MEMORY_LIMIT = 1.5  # of the floor's process
 TWO_THREADS = {"784-256-128-10": {"torch": 0.75}}  # the only target that has two of them
@@ -61,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(PEERS), help="columns, separated by commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="threads and cores of each")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what to judge by")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what to judge by")
     parser.add_argument("--extra", action="store_true", help="xpnet on torch and JAX; its MLP")
     parser.add_argument("--no-numba", action="store_true", help="leave out xpnet with Numba")
     parser.add_argument("--no-parity", action="store_true", help="skip the comparison in float64")
@@ -75,12 +76,12 @@ def _row(row: Workload, peers: list[str], arguments: argparse.Namespace) -> dict
     names = ["xpnet", *(n for p in peers for n in (FLOORS if p == "floor" else (p,)))]
     fused = row.fused if find_spec("numba") and not arguments.no_numba else {}
     names += ["xpnet-numba"] if fused else []
+    extra = EXTRA if arguments.extra and row.kind == "training" else ()
+    names = list(dict.fromkeys([*names, *(peer for _, peer, _ in extra)]))
     found = measure(row, names, arguments.rounds, arguments.threads)
     times, faults = found["candidates"], found["ended"]
-    extra = EXTRA if arguments.extra and row.kind == "training" else ()
-    others = [ours for ours, *_ in extra]
     if row.kind == "training" and not arguments.no_parity:
-        trained = [name for name in (*names, *others) if name not in FLOORS]
+        trained = [n for n in (*names, *(ours for ours, *_ in extra)) if n not in FLOORS]
         for name, fault in parity(row, trained).items():
             faults[name] = faults.get(name) or fault
     if "floor-rows" in times:
@@ -100,18 +101,14 @@ def _row(row: Workload, peers: list[str], arguments: argparse.Namespace) -> dict
         cells[f"{ours}/{peer}"] = _cell(pair[ours], pair[peer], limit, arguments.clock, fault)
         times[f"{ours}, longer"], times[f"{peer}, beside {ours}"] = pair[ours], pair[peer]
     if times["xpnet"]["megabytes"] and "floor" in times:
-        memory = times["xpnet"]["megabytes"] / times["floor"]["megabytes"]
-        verdict = "reached" if memory <= MEMORY_LIMIT else "short"
-        cells["memory/floor"] = {"wall": memory, "cpu": memory, "limit": MEMORY_LIMIT} | {
-            "verdict": verdict,
-            "fault": "",
-        }
+        pair = [dict.fromkeys(CLOCKS, times[name]["megabytes"]) for name in ("xpnet", "floor")]
+        cells["memory/floor"] = _cell(*pair, MEMORY_LIMIT, arguments.clock, "")
     _print(row, times, cells, arguments.clock)
     return {"seconds": times, "cells": cells, "load": os.getloadavg()}
 
 
 def _cell(ours: dict, peer: dict, limit: float, clock: str, fault: str) -> dict[str, Any]:
-    ratio = {c: ours[c] / peer[c] for c in ("wall", "cpu")}
+    ratio = {c: ours[c] / peer[c] for c in CLOCKS}
     verdict = "void" if fault else "reached" if ratio[clock] <= limit else "short"
     return ratio | {"limit": limit, "verdict": verdict, "fault": fault}
 

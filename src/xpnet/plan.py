@@ -11,6 +11,8 @@ from xpnet.network import step_table
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Constant, Schedule
 
+WORK = 2**28  # parameters times examples: training steps that take a CPU some 20 ms
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -29,12 +29,12 @@ from xpnet.epochs import Part, Resident, Source
 from xpnet.exceptions import DivergedError
 from xpnet.history import Callback, History, Progress, last
 from xpnet.optimizers import Moments
-from xpnet.plan import Pace, Plan
+from xpnet.plan import WORK, Pace, Plan
 from xpnet.schedules import factors
 from xpnet.trainingstate import TrainingState, callback_states, copied, on_host
 
-CHECK = 128, 1024  # steps between two looks at whether everything is finite: least and most
-WORK = 2**28  # parameters times examples between two looks, if that is between these two
+# Steps between two looks at whether everything is finite, least and most; WORK decides between.
+CHECK = 128, 1024
 AHEAD = 2**22  # numbers in the orders of epochs that are run together
 
 

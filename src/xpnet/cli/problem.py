@@ -14,7 +14,7 @@ from xpnet.cli.rows import Wanted, encoder, together
 from xpnet.cli.scores import Tally
 from xpnet.csvfile import as_integers
 from xpnet.libraries import LIBRARIES
-from xpnet.tables import Standardizer, Table, detect_task, split
+from xpnet.tables import Standardizer, Table, split, task_of
 
 NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")
 _MANY = 100  # classes beyond which half as many classes as examples are taken for a mistake
@@ -162,12 +162,12 @@ def prepare(
     validation part, or a file with others; ``name`` is what the data is called.
     """
     y = as_integers(table.y)
-    kind, m = y.dtype.kind, len(y)
-    task = check_task(kind, detect_task(y), table.target, task, model)
+    distinct, kind, m = np.unique(y), y.dtype.kind, len(y)
+    task = check_task(kind, task_of(kind, len(distinct), m), table.target, task, model)
     classes = targets = None
-    labels = labels_described(kind, len(np.unique(y)), m)
+    labels = labels_described(kind, len(distinct), m)
     if task == "classification":
-        classes, y = np.unique(y, return_inverse=True)
+        classes, y = distinct, np.searchsorted(distinct, y)
         check_classes(classes, m, table.target)
     share = 0.0 if isinstance(held_out, Path) else held_out
     X_train, y_train, X_test, y_test = split(

@@ -101,8 +101,8 @@ def results(net: Any, problem: Problem) -> dict[str, Any]:
     return found
 
 
-def as_rows(found: dict[str, Any], name: str) -> dict[str, str]:
-    """The results as names and text; ``name`` is that of the cost."""
+def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
+    """The results as names and text."""
     rows = {name: str(found[name]) for name in ("backend", "device", "dtype")}
     rows |= {
         "parameters": f"{found['parameters']:,}",
@@ -110,7 +110,7 @@ def as_rows(found: dict[str, Any], name: str) -> dict[str, str]:
         "seconds": f"{found['seconds']:.2f}",
     }
     if found["cost"] is not None:
-        rows[name] = f"{found['cost']:.4g}"
+        rows[cost_name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):
         scores = as_text(found.get(name, {}))
         rows |= {f"{name} {score}": text for score, text in scores.items()}

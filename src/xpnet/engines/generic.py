@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,15 @@ class Program:
 
         Products of subnormal numbers are many times slower on most CPUs.
         """
+
+    def least(self, kind: Any) -> list[tuple[Array, float]]:
+        """Parameters and moments, each with the size below which an entry does not matter.
+
+        ``kind`` is the library's ``finfo`` of their dtype. Moments decay; weights of inputs that
+        are always 0 are shrunk for ever by a penalty.
+        """
+        tiny = kind.smallest_normal
+        return [(self.theta, tiny / kind.eps), *((moment, tiny) for moment in self.moments)]
 
     def vectors(self) -> tuple[Array, ...]:
         """Parameters and moments, in as few arrays as hold them."""

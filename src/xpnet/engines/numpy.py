@@ -609,10 +609,7 @@ class Program(generic.Program):
         return cost
 
     def tidy(self) -> None:
-        # Also weights of inputs that are always 0, which a penalty shrinks for ever.
-        kind = np.finfo(self.dtype)
-        vectors = [(self.theta, kind.smallest_normal / kind.eps)]
-        for x, least in [*vectors, *((m, kind.smallest_normal) for m in self.moments)]:
+        for x, least in self.least(np.finfo(self.dtype)):
             x[np.abs(x) < least] = 0.0
 
     def snapshot(self) -> tuple[Array, Moments]:

@@ -216,9 +216,7 @@ class Program(generic.Program):
     def tidy(self) -> None:
         if self.theta.device.type != "cpu":
             return
-        kind = torch.finfo(self.theta.dtype)
-        vectors = [(self.theta, kind.smallest_normal / kind.eps)]
-        for x, least in [*vectors, *((m, kind.smallest_normal) for m in self.moments)]:
+        for x, least in self.least(torch.finfo(self.theta.dtype)):
             x.masked_fill_(x.abs() < least, 0.0)
 
     def snapshot(self) -> tuple[Array, Moments]:

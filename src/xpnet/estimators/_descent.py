@@ -95,19 +95,16 @@ class Descent:
         moments = tuple(zeros() for _ in range(rule.n_moments))
         return cls(rule, rate, policy, estimator.power_t, moments)
 
-    def table(self, epochs: int, steps: int, **others: Any) -> np.ndarray:
-        """The rows of ``network.step_table`` for the next epochs, of so many steps each.
-
-        ``others`` are for ``step_table``, too.
-        """
-        t = self.t + np.arange(1.0, epochs * steps + 1.0)
-        self.t += epochs * steps
+    def table(self, steps: int, **others: Any) -> np.ndarray:
+        """The next so many rows of ``network.step_table``, which is given ``others`` as well."""
+        t = self.t + np.arange(1.0, steps + 1.0)
+        self.t += steps
         rule, rate = self.rule, self.learning_rate
         if isinstance(rule, SklearnAdam):
             rate = rule.learning_rate
             correction = sqrt(1.0 - rule.beta2**self.t) / (1.0 - rule.beta1**self.t)
             self.learning_rate = rate * correction
-        return step_table(rule, t, np.full(t.shape, rate), **others)
+        return step_table(rule, t, np.full(steps, rate), **others)
 
     def epoch_ends(self, examples_seen: int) -> None:
         if self.policy == "invscaling":

@@ -13,11 +13,10 @@ from xpnet._typing import Array
 from xpnet.arguments import check_dropout
 from xpnet.estimators._net import Net, Rows, Trainer
 from xpnet.estimators._validation import Validation
+from xpnet.plan import WORK
 from xpnet.quasinewton import LbfgsResult, lbfgs
 
-WORK = 2**28  # parameters times examples: some 20 ms of a CPU
-STEPS = 256  # of which each costs a call or more, however small
-TOGETHER = 128  # epochs
+STEPS = 256  # that are run together at most: each costs a call or more, however small
 
 
 def descend(
@@ -61,15 +60,16 @@ def descend(
         seed = int(estimator._random_state.randint(2**31 - 1)) if dropout else None
         clip_norm = estimator.clip_norm or 0.0
         copied = partial(net.place.xp.asarray, copy=True)
-        # Whether nobody is told of each epoch, and the next one's rate depends on none before.
-        alone = not (tasks.active or incremental or rows.sparse or solver.policy == "invscaling")
-        stopped = False
+        # Where somebody is told of each epoch, or it sets the rate of the next, they come singly.
+        singly = validation is not None or tasks.active or incremental or rows.sparse
+        singly = singly or solver.policy == "invscaling"
         cheap = min(WORK // (theta.shape[0] * batch_size), STEPS) // len(sizes)
+        stopped = False
         try:
             estimator.n_iter_ = 0
             while not stopped and estimator.n_iter_ < estimator.max_iter:
                 tasks.begin()
-                epochs, orders = _unwatched(estimator, validation, alone, cheap), []
+                epochs, orders = 1 if singly else _undecided(estimator, cheap), []
                 for _ in range(epochs):
                     if estimator.shuffle:
                         order = order[estimator._random_state.permutation(n)]
@@ -79,8 +79,7 @@ def descend(
                     penalties = estimator.alpha / np.where(totals > 0, totals, np.inf)
                 each = np.broadcast_to(penalties, (epochs, len(sizes))).reshape(-1)
                 table = solver.table(
-                    epochs,
-                    len(sizes),
+                    len(each),
                     l2=l2_share * each,
                     l1=estimator.l1_ratio * each,
                     clip_norm=clip_norm,
@@ -112,17 +111,15 @@ def descend(
     return best if estimator.early_stopping and best is not None else trainer.theta
 
 
-def _unwatched(estimator: Any, validation: Validation | None, alone: bool, cheap: int) -> int:
+def _undecided(estimator: Any, cheap: int) -> int:
     """How many epochs nobody has to look at before the last of them has ended.
 
     The count of epochs without improvement grows by one at most: before it can be too large,
     there is nothing to decide. ``cheap`` epochs take no time that a user would notice.
     """
-    if validation is not None or not alone:
-        return 1
     until_decision = estimator.n_iter_no_change - estimator._no_improvement_count + 1
     left = estimator.max_iter - estimator.n_iter_
-    return int(max(1, min(until_decision, left, cheap, TOGETHER)))
+    return int(max(1, min(until_decision, left, cheap)))
 
 
 def _batch_size(asked: Any, n: int) -> int:
