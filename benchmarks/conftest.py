@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.backend import Backend, select
+from xpnet import Backend, select
 
 # array-api-strict is left out: it checks other people's code and is slow on purpose.
 LIBRARIES = ("numpy", "torch", "jax", "dpnp", "cupy")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import xpnet
-import xpnet.engines
 
 pytestmark = pytest.mark.benchmark(group="ratios")
 
