@@ -11,7 +11,7 @@ import numpy as np
 
 import xpnet
 from xpnet.callbacks import Checkpoints, EarlyStopping, JSONLinesLog
-from xpnet.checkpoint_folder import latest
+from xpnet.files.checkpoint_folder import latest
 from xpnet.schedules import Cosine, WarmUp
 
 

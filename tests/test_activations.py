@@ -9,7 +9,7 @@ import pytest
 from helpers import HIDDEN, SLOPE, VALUE
 
 import xpnet
-from xpnet.activations import ACTIVATIONS
+from xpnet.core.activations import ACTIVATIONS
 
 GRID = np.concatenate([np.linspace(-6.0, 6.0, 41), [0.0, -30.0, 30.0, 1e-9, -1e-9]]).reshape(2, 23)
 

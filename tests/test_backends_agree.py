@@ -7,7 +7,7 @@ import pytest
 from helpers import OUTPUTS, assert_pairs_close, draw_targets
 
 import xpnet
-from xpnet import tables
+from xpnet.data import table as tables
 
 OPTIMIZERS = {
     "GradientDescent": xpnet.GradientDescent(0.1),

@@ -21,7 +21,7 @@ pytest.importorskip("rich")
 
 from typer.testing import CliRunner
 
-from xpnet.backend import select
+from xpnet.backends.place import select
 from xpnet.bench import measure, pictures, products, report, worker
 from xpnet.bench.results import Cell, Results, Series, Settings
 from xpnet.bench.runner import run as run_workers

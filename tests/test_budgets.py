@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.core.losses import categorical
+from xpnet.core.parameters import Layout
 from xpnet.engines import numpy as engine
 from xpnet.engines.numpy_dropout import Fields
-from xpnet.losses import categorical
-from xpnet.parameters import Layout
 
 # sizes, hidden, examples in a batch, whether the batch is all examples, calls of a warm step
 NETS = {

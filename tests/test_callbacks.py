@@ -19,7 +19,7 @@ from helpers import assert_pairs_equal, raises_on_purpose
 
 import xpnet
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
-from xpnet.logs import FIELDS
+from xpnet.callbacks.logs import FIELDS
 
 RNG = np.random.default_rng(51)
 X = RNG.normal(size=(3, 20))
@@ -568,7 +568,7 @@ def test_a_resumed_fit_counts_on():
 
 
 def test_plain_lines_without_rich(monkeypatch):
-    monkeypatch.setattr("xpnet.progressbar.find_spec", lambda name: None)
+    monkeypatch.setattr("xpnet.callbacks.progressbar.find_spec", lambda name: None)
     assert shown_by(epochs=1).startswith("epoch 1/1  cost ")
 
 
@@ -616,7 +616,7 @@ def test_a_bar_looks_ten_times_a_second_at_most(monkeypatch):
         looks.append(clock.now)
         return {"cost": progress.cost}
 
-    monkeypatch.setattr("xpnet.progressbar.monotonic", clock)
+    monkeypatch.setattr("xpnet.callbacks.progressbar.monotonic", clock)
     bar = ProgressBar(figures, console=terminal(80))
     make_net().fit(X, Y, epochs=300, callbacks=[Ticks(), bar])
     assert 28 <= len(looks) <= 31
@@ -626,7 +626,7 @@ def test_a_bar_looks_ten_times_a_second_at_most(monkeypatch):
 @pytest.mark.parametrize("lib", ["torch"], indirect=True)
 def test_a_bar_costs_few_looks_at_the_device(lib, monkeypatch):
     """Between two looks at the cost, nothing of the bar reads a tensor."""
-    monkeypatch.setattr("xpnet.progressbar.monotonic", Clock(0.0))  # no time goes by
+    monkeypatch.setattr("xpnet.callbacks.progressbar.monotonic", Clock(0.0))  # no time goes by
     fetches = count_fetches(lib, monkeypatch)
     counts = []
     for callbacks in ([ReadsNothing()], [ReadsNothing(), ProgressBar(console=terminal(80))]):

@@ -18,11 +18,11 @@ from helpers import assert_pairs_close, assert_pairs_equal
 
 import xpnet
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog
-from xpnet.checkpoint import OPTIMIZERS, check_architecture, pack, unpack
-from xpnet.checkpoint_folder import file_name, find, latest, prune, readable
-from xpnet.modelfile import load_model, save_model
+from xpnet.files.checkpoint import OPTIMIZERS, check_architecture, pack, unpack
+from xpnet.files.checkpoint_folder import file_name, find, latest, prune, readable
+from xpnet.files.model import load_model, save_model
 from xpnet.schedules import Plateau, WarmUp
-from xpnet.trainingstate import TrainingState
+from xpnet.training.state import TrainingState
 
 POSIX = os.name == "posix"
 RNG = np.random.default_rng(8)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.activations import ACTIVATIONS
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.leaves import Data
+from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
+from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, generic, use
-from xpnet.leaves import Data
-from xpnet.losses import as_reported, bernoulli, categorical, poisson, squared
-from xpnet.network import Objective, step_table
 
 if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
     pytest.skip("counts need CuPy on the stand-in: nox -s cupy_on_cpu", allow_module_level=True)

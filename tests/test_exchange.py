@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from xpnet import Activation, DeepNet, exchange
-from xpnet.activations import ACTIVATIONS
+from xpnet import Activation, DeepNet
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.files import exchange
 
 OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("softmax", 2),
            ("softmax", 4)]  # fmt: skip
@@ -321,7 +322,8 @@ def test_a_missing_library_is_named_with_its_extra(to):
     code = f"""
 import sys
 sys.modules[{name!r}] = None
-from xpnet import DeepNet, exchange
+from xpnet import DeepNet
+from xpnet.files import exchange
 try:
     exchange.{to}(DeepNet([1, 1]))
 except ImportError as error:

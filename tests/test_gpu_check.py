@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from xpnet import DeepNet
-from xpnet.backend import free_memory
+from xpnet.backends.place import free_memory
 from xpnet.gpu_check import correctness, machine, timing
 from xpnet.gpu_check.__main__ import WRONG_OPTIONS, main
 from xpnet.gpu_check.machine import Driver

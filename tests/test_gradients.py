@@ -22,17 +22,17 @@ from helpers import (
 )
 
 import xpnet
-from xpnet.activations import ACTIVATIONS
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.losses import LOSSES
-from xpnet.network import (
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.losses import LOSSES
+from xpnet.core.network import (
     PREFIX,
     Objective,
     forward_with_dropout,
     step_table,
     value_and_gradient,
 )
-from xpnet.parameters import Layer
+from xpnet.core.parameters import Layer
 
 M = 7
 STEP = 1e-5  # truncation ~ h^2 = 1e-10, rounding ~ eps / h = 1e-11: both far under 1e-6
@@ -235,7 +235,7 @@ class Training:
             l2, l1, _, *key = self.row[:PREFIX]
             batch = Batch(Data(*examples, None), None)
             cost, gradient = value_and_gradient(self.ops, self.objective, theta, batch, l2, l1, key)
-            layers = self.objective.layout.layers(xpnet.backend.to_numpy(gradient), xp=np)
+            layers = self.objective.layout.layers(xpnet.to_numpy(gradient), xp=np)
             return float(cost), layers
 
 

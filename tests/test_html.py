@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.html import curve_svg, history_html, net_html, spans_decades
+from xpnet.training.notebook import curve_svg, history_html, net_html, spans_decades
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,9 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import xpnet
-import xpnet.modelfile as modelfile
+import xpnet.files.model as modelfile
 from xpnet import ModelFileError
-from xpnet.modelfile import load_model, save_model
+from xpnet.files.model import load_model, save_model
 from xpnet.schedules import Plateau
 
 CONFIG = {"sizes": [4, 5, 1], "name": "Grüße", "nested": {"l2": 0.5, "none": None}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.activations import ACTIVATIONS
+from xpnet.core.activations import ACTIVATIONS
 from xpnet.engines import numpy as engine
 
 OPTIMIZERS = [

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from xpnet import Activation, DeepNet
-from xpnet import onnx as exporter
-from xpnet.activations import ACTIVATIONS
-from xpnet.tables import Standardizer
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.data.table import Standardizer
+from xpnet.files import onnx as exporter
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.activations import tanh
+from xpnet.core.activations import tanh
+from xpnet.core.leaves import Data
+from xpnet.core.losses import categorical
+from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, use
-from xpnet.leaves import Data
-from xpnet.losses import categorical
-from xpnet.network import Objective, step_table
 
 SIZES = (3, 5, 4)
 M, BATCH = 22, 4  # 5 full minibatches and one of 2

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
-from xpnet import linesearch, quasinewton
-from xpnet.quasinewton import LbfgsResult, lbfgs
+from xpnet.optimize import lbfgs as quasinewton
+from xpnet.optimize import linesearch
+from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 
 
 def namespace(lib):

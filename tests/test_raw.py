@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.tables import Standardizer
+from xpnet.data.table import Standardizer
 
 RNG = np.random.default_rng(61)
 X = np.stack([RNG.normal(1.7e9, 5e4, 40), 1e-6 * RNG.normal(size=40), np.full(40, 7.5)])  # (3, 40)

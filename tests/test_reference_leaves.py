@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from xpnet.activations import ACTIVATIONS
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.losses import LOSSES
-from xpnet.network import Objective, step, step_table
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.losses import LOSSES
+from xpnet.core.network import Objective, step, step_table
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_pairs_equal, raises_on_purpose
 
 import xpnet
-from xpnet.schedules import (
+from xpnet.core.schedules import (
     Constant,
     Cosine,
     Exponential,

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.streams import filearray, stream
-from xpnet.streams import parquet as parquet_module
-from xpnet.streams.held_out import Share
-from xpnet.streams.readahead import ReadAhead
-from xpnet.streams.reading import _spans
-from xpnet.streams.shuffle import Plan, even_bounds
-from xpnet.tables import Standardizer, detect_task
+from xpnet.data import arrays as filearray
+from xpnet.data import parquet as parquet_module
+from xpnet.data.held_out import Share
+from xpnet.data.opening import stream
+from xpnet.data.readahead import ReadAhead
+from xpnet.data.reading import _spans
+from xpnet.data.shuffle import Plan, even_bounds
+from xpnet.data.table import Standardizer, detect_task
 
 N = 1003
 RNG = np.random.default_rng(5)

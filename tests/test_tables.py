@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from xpnet import tables
-from xpnet.tables import Standardizer, detect_task, load_digits, read_table, split
+from xpnet.data import table as tables
+from xpnet.data.table import Standardizer, detect_task, load_digits, read_table, split
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_digits_are_those_of_scikit_learn():
 
 
 def test_digits_come_with_source_and_licence():
-    text = (tables.resources.files("xpnet.datasets") / "digits.txt").read_text(encoding="utf-8")
+    text = (tables.resources.files("xpnet.data") / "digits.txt").read_text(encoding="utf-8")
     for needed in ("Alpaydin", "UCI", "CC BY 4.0", "10.24432/C50P49"):
         assert needed in text
 

@@ -7,10 +7,10 @@ import pytest
 from helpers import plain_fields, plain_threefry
 
 import xpnet
-from xpnet import threefry
+from xpnet.core import masks as threefry
+from xpnet.core.network import PREFIX, step_table
 from xpnet.engines import numpy as engine
 from xpnet.engines.numpy_dropout import Fields
-from xpnet.network import PREFIX, step_table
 
 # Random123 (Salmon et al. 2011), kat_vectors, "threefry2x32 20": counter, key, expected.
 KNOWN = [

@@ -11,7 +11,7 @@ from helpers import assert_pairs_equal
 
 import xpnet
 from xpnet.callbacks import Checkpoints, EarlyStopping, latest_checkpoint
-from xpnet.data import all_finite
+from xpnet.data.checks import all_finite
 from xpnet.schedules import Cosine, Plateau, Step
 
 RNG = np.random.default_rng(29)
@@ -307,7 +307,7 @@ class Diary:
 @pytest.mark.parametrize("call", [1, 4, 5, 7])
 def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_path, call):
     """Also through a file, and for another fit of the same callbacks that does not go on."""
-    monkeypatch.setattr(xpnet.training, "CHECK", (128, 128))
+    monkeypatch.setattr(xpnet.training.loop, "CHECK", (128, 128))
     options = MINI | {"validation": (X, 1.0 - Y)}
     net, whole = make_net(), make_net()
     stopping, diary = EarlyStopping(patience=8), Diary()
@@ -329,7 +329,7 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
 
 
 def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
-    monkeypatch.setattr(xpnet.training, "CHECK", (128, 128))
+    monkeypatch.setattr(xpnet.training.loop, "CHECK", (128, 128))
     net, diary = xpnet.DeepNet([3, 1], output="identity", dtype="float64"), Diary()
     with pytest.raises(xpnet.DivergedError, match="epoch 6 of 20"):
         net.fit(
@@ -400,7 +400,7 @@ def test_what_is_large_is_still_finite():
 
 def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):
     """The replay runs in parts too, and must not start another replay from there."""
-    monkeypatch.setattr("xpnet.plan.Pace.took", lambda self, steps, seconds: None)
+    monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda self, steps, seconds: None)
     x = RNG.normal(size=(3, 500))
     net = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
     expected = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
@@ -527,7 +527,7 @@ def test_parameters_assigned_before_an_error_stay():
 
 
 def test_functions_that_a_fit_calls_may_look_at_the_net(lib, monkeypatch):
-    monkeypatch.setattr(xpnet.training, "CHECK", (128, 128))  # epochs until then run together
+    monkeypatch.setattr(xpnet.training.loop, "CHECK", (128, 128))  # epochs until then run together
     x, y, seen = lib.asarray(X), lib.asarray(Y), []
 
     def order(epoch):
@@ -552,7 +552,7 @@ def test_a_memory_map_decides_on_the_dtype_like_any_array(tmp_path, dtype):
 # -- what must not go unnoticed -----------------------------------------------------------
 def test_orders_of_many_epochs_are_not_kept_together(monkeypatch):
     """A minibatch of all examples makes 128 epochs between two checks; their orders are large."""
-    from xpnet import training
+    from xpnet.training import loop as training
 
     seen = []
     run = training.Run._run

@@ -15,12 +15,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from xpnet import callbacks, schedules
-from xpnet.activations import Activation
-from xpnet.backend import Backend, BackendInfo, backends, free_memory, select, to_numpy
-from xpnet.deepnet import DeepNet, load
+from xpnet.backends.place import Backend, BackendInfo, backends, free_memory, select, to_numpy
+from xpnet.core.activations import Activation
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
+from xpnet.data.opening import stream
+from xpnet.data.stream import Stream
+from xpnet.data.table import load_digits
 from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError
-from xpnet.history import History
-from xpnet.notes import (
+from xpnet.net.deepnet import DeepNet, load
+from xpnet.net.functions import (
     affine,
     deep_net,
     elu,
@@ -44,10 +47,8 @@ from xpnet.notes import (
     tanh,
     tanh_slope,
 )
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
-from xpnet.quasinewton import LbfgsResult, lbfgs
-from xpnet.streams import Stream, stream
-from xpnet.tables import load_digits
+from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
+from xpnet.training.history import History
 
 if TYPE_CHECKING:
     from xpnet.estimators.linear import LinearRegression as LinearRegression

@@ -15,10 +15,10 @@ pytest.importorskip("rich")
 from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
 
 import xpnet
-from xpnet.cli.rows import CELLS
 from xpnet.cli.scores import Tally
 from xpnet.cli.show import sparkline
-from xpnet.tables import load_digits
+from xpnet.data.columns import CELLS
+from xpnet.data.table import load_digits
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_parquet(ok, here, sides, monkeypatch, reader):
     else:
         library.DataFrame(columns).write_parquet("x.parquet")
         monkeypatch.setattr(
-            "xpnet.cli.arrayrows.find_spec", lambda name: None if name == "pyarrow" else True
+            "xpnet.data.array_columns.find_spec", lambda name: None if name == "pyarrow" else True
         )
     assert ok("predict sides.model x.parquet") == ok("predict sides.model blobs.csv")
 
@@ -114,7 +114,7 @@ def test_files_of_answers(ok, here, sides):
 def test_more_rows_than_a_block(ok, here, numbers, monkeypatch):
     X, _ = numbers
     expected = ok("predict numbers.model plane.npz").splitlines()
-    monkeypatch.setattr("xpnet.cli.rows.CELLS", 14)  # 7 rows
+    monkeypatch.setattr("xpnet.data.columns.CELLS", 14)  # 7 rows
     write_csv(here / "x.csv", X, ["?"] * 200, "0,1,y")
     np.save("x.npy", X)
     for name in ("x.csv", "x.npy", "plane.npz"):
@@ -274,9 +274,9 @@ def test_parquet_that_cannot_be_used(run, here, sides, monkeypatch):
     ):
         assert said in error(run(f"predict sides.model {name}.parquet"), 1)
     pytest.importorskip("polars")
-    monkeypatch.setattr("xpnet.cli.arrayrows.find_spec", lambda name: name == "polars" or None)
+    monkeypatch.setattr("xpnet.data.array_columns.find_spec", lambda name: name == "polars" or None)
     assert "no.parquet: not a .parquet file" in error(run("predict sides.model no.parquet"), 1)
-    monkeypatch.setattr("xpnet.cli.arrayrows.find_spec", lambda name: None)
+    monkeypatch.setattr("xpnet.data.array_columns.find_spec", lambda name: None)
     assert "needs pyarrow or polars" in error(run("predict sides.model gap.parquet"), 1)
 
 
@@ -404,7 +404,7 @@ def test_evaluation_of_classes(ok, here, sides):
 
 def test_evaluation_in_blocks_is_that_of_all_at_once(ok, here, numbers, monkeypatch):
     whole = json.loads(ok("evaluate numbers.model plane.npz --json"))
-    monkeypatch.setattr("xpnet.cli.rows.CELLS", 14)
+    monkeypatch.setattr("xpnet.data.columns.CELLS", 14)
     parts = json.loads(ok("evaluate numbers.model plane.npz --json"))
     for name in ("loss", "r2", "rmse"):
         assert parts[name] == pytest.approx(whole[name], rel=1e-4)

@@ -22,8 +22,8 @@ import xpnet
 from xpnet.cli.interrupt import Interrupt
 from xpnet.cli.problem import UsageProblem
 from xpnet.cli.recipe import _schedule, schedule_text
-from xpnet.modelfile import load_model
-from xpnet.tables import load_digits
+from xpnet.data.table import load_digits
+from xpnet.files.model import load_model
 
 HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup:1+cosine"
 
@@ -258,7 +258,7 @@ def stop_after(monkeypatch):
 
         monkeypatch.setattr(Interrupt, "on_steps_end", on_steps_end)
         # Parts of an epoch stay short, where they would grow to half a second.
-        monkeypatch.setattr("xpnet.plan.Pace.took", lambda *args: None)
+        monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
 
     return stop_after
 

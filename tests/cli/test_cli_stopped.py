@@ -20,7 +20,7 @@ from cli_helpers import WINDOWS, command, error, rows, utf8, without_codes
 import xpnet
 import xpnet.cli
 from xpnet.cli.interrupt import Interrupt
-from xpnet.modelfile import load_model
+from xpnet.files.model import load_model
 
 
 # -- signals -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from cli_helpers import error, rows, utf8, write_csv
 
 from xpnet.cli import memory
 from xpnet.cli.interrupt import Interrupt
-from xpnet.modelfile import load_model
+from xpnet.files.model import load_model
 
 M = 4000
 
@@ -148,7 +148,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, m
 
     with monkeypatch.context() as patch:
         patch.setattr(Interrupt, "on_steps_end", on_steps_end)
-        patch.setattr("xpnet.plan.Pace.took", lambda *args: None)
+        patch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
         result = run(f"{words} --out parts --checkpoint-dir ck")
     assert result.exit_code == 130, result.output
     assert re.search(r"after epoch 1 of 3 and \d+ updates", result.stderr)

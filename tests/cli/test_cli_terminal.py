@@ -14,7 +14,7 @@ pexpect = pytest.importorskip("pexpect")
 
 from cli_helpers import WINDOWS, command, utf8, without_codes
 
-from xpnet.modelfile import load_model
+from xpnet.files.model import load_model
 
 pytestmark = [
     pytest.mark.skipif(WINDOWS, reason="pseudo-terminals are a matter of Unix"),

@@ -15,8 +15,8 @@ pytest.importorskip("rich")
 from cli_helpers import program, rows, write_csv
 
 import xpnet
-from xpnet.modelfile import load_model
-from xpnet.tables import load_digits
+from xpnet.data.table import load_digits
+from xpnet.files.model import load_model
 
 
 # -- the main job ------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.linear_model import LinearRegression as Original
 
 import xpnet
-from xpnet.estimators import _design, _least_squares
+from xpnet.estimators import design as _design
+from xpnet.estimators import least_squares as _least_squares
 
 RNG = np.random.default_rng(0)
 SHAPES = {"tall": (200, 6), "square": (12, 10), "wide": (8, 20)}
@@ -124,7 +125,7 @@ def test_a_wide_sparse_matrix_is_never_dense():
 def test_two_products_are_as_good_as_reflections():
     X, y, w = problem("tall", 2)
     place = xpnet.select("numpy", dtype="float64")
-    design = _design.Design(place, X, y, w, xpnet.losses.squared)
+    design = _design.Design(place, X, y, w, xpnet.core.losses.squared)
     means = design.feature_means(), design.target_means()
     R_x, R_y = _least_squares._two_grams(design, *means)
     centred = np.sqrt(w)[:, None] * (X - means[0])

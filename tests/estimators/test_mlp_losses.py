@@ -7,13 +7,13 @@ import pickle
 import numpy as np
 import pytest
 
-from xpnet.activations import tanh
-from xpnet.backend import select
+from xpnet.backends.place import select
+from xpnet.core.activations import tanh
+from xpnet.core.leaves import Data
+from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
+from xpnet.core.network import Objective, step_table
+from xpnet.core.optimizers import GradientDescent
 from xpnet.engines import engine_for, use
-from xpnet.leaves import Data
-from xpnet.losses import as_reported, bernoulli, categorical, poisson, squared
-from xpnet.network import Objective, step_table
-from xpnet.optimizers import GradientDescent
 
 LOSSES = (squared, bernoulli, categorical, poisson)
 RNG = np.random.default_rng(8)

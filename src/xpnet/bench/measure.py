@@ -10,7 +10,7 @@ import numpy as np
 
 import xpnet
 from xpnet._typing import Array
-from xpnet.backend import Backend
+from xpnet.backends.place import Backend
 from xpnet.bench.products import Timed, floors, squares
 from xpnet.bench.results import Cell, Settings
 

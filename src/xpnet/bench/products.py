@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend
+from xpnet.backends.libraries import LIBRARIES
+from xpnet.backends.place import Backend
 from xpnet.bench.machine import blas_threads, processor
-from xpnet.libraries import LIBRARIES
 
 _SIDES = (512, 1024, 2048, 4096, 8192)  # of the square products that the peak is looked for with
 _SCAN = 32  # passes in one compiled call of JAX

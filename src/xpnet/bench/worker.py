@@ -16,12 +16,12 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
-from xpnet.backend import Backend, select
+from xpnet.backends.libraries import LIBRARIES
+from xpnet.backends.place import Backend, select
 from xpnet.bench.measure import Bench
 from xpnet.bench.products import TOOLS, hardware, is_accelerator, threads
 from xpnet.bench.results import Settings
 from xpnet.exceptions import BackendUnavailable
-from xpnet.libraries import LIBRARIES
 
 
 def answers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:

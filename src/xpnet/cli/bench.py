@@ -15,6 +15,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.pictures import time_text
 from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.report import json_text, rows, save
@@ -22,7 +23,6 @@ from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.display import Console
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.libraries import LIBRARIES
 
 _WIDE = 72  # columns from which there is room for all figures
 _BUSY = 0.4  # load of a core from which other programs disturb the clock

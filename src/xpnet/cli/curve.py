@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xpnet.cli import outfile
-from xpnet.history import History
+from xpnet.training.history import History
 
 
 def draw(history: History, path: Path) -> None:

@@ -12,10 +12,10 @@ from rich.table import Table
 from xpnet.cli import output
 from xpnet.cli.display import Console, results_table
 from xpnet.cli.problem import check_backend
-from xpnet.cli.rows import Wanted, blocks, encoder
 from xpnet.cli.scores import Tally, as_text
 from xpnet.cli.shared import Backend, DataFile, Device, Json, ModelFile
 from xpnet.cli.trained import Trained
+from xpnet.data.columns import Wanted, blocks, encoder
 
 EXAMPLES = """Examples:
 

@@ -10,12 +10,12 @@ import numpy as np
 import typer
 
 import xpnet
-from xpnet import onnx
-from xpnet.backend import to_numpy
+from xpnet.backends.place import to_numpy
 from xpnet.cli import outfile, output
 from xpnet.cli.shared import ModelFile
 from xpnet.cli.trained import Trained
-from xpnet.exchange import to_torch
+from xpnet.files import onnx
+from xpnet.files.exchange import to_torch
 
 EXAMPLES = """Examples:
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-from xpnet.history import Progress
+from xpnet.training.history import Progress
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell reports for a program that Ctrl-C ended
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}

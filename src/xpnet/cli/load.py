@@ -11,9 +11,9 @@ from xpnet.cli.problem import Problem, prepare, require
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.cli.streamed import prepare_stream
-from xpnet.filekinds import kind_of
-from xpnet.streams import stream
-from xpnet.tables import Table, load_digits, read_table
+from xpnet.data.filekinds import kind_of
+from xpnet.data.opening import stream
+from xpnet.data.table import Table, load_digits, read_table
 
 
 def load(settings: Settings, recipe: Recipe) -> Problem:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from xpnet.checkpoint_folder import find
 from xpnet.cli import config, outfile
 from xpnet.cli.problem import UsageProblem, require
 from xpnet.cli.settings import Settings
-from xpnet.modelfile import write_atomically
+from xpnet.files.checkpoint_folder import find
+from xpnet.files.model import write_atomically
 
 PICTURES = (".svg", ".png", ".pdf")
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'

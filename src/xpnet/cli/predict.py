@@ -9,9 +9,9 @@ import typer
 
 from xpnet.cli import outfile
 from xpnet.cli.problem import UsageProblem, check_backend
-from xpnet.cli.rows import Wanted, blocks
 from xpnet.cli.shared import Backend, DataFile, Device, ModelFile
 from xpnet.cli.trained import Trained
+from xpnet.data.columns import Wanted, blocks
 
 EXAMPLES = """Examples:
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.cli.rows import Wanted, encoder, together
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.cli.scores import Tally
-from xpnet.csvfile import as_integers
-from xpnet.libraries import LIBRARIES
-from xpnet.tables import Standardizer, Table, split, task_of
+from xpnet.data.columns import Wanted, encoder, together
+from xpnet.data.csv import as_integers
+from xpnet.data.table import Standardizer, Table, split, task_of
 
 NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")
 _MANY = 100  # classes beyond which half as many classes as examples are taken for a mistake
@@ -158,7 +158,7 @@ def prepare(
     """Decide the task, set the validation part aside, standardise by the training part.
 
     With ``task="auto"`` the model decides where it can: linear means regression, logistic means
-    classification. Otherwise ``xpnet.tables.detect_task`` does. ``held_out`` is the share of the
+    classification. Otherwise ``data.table.detect_task`` does. ``held_out`` is the share of the
     validation part, or a file with others; ``name`` is what the data is called.
     """
     y = as_integers(table.y)

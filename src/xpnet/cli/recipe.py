@@ -8,9 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet import optimizers, schedules
 from xpnet.cli.problem import UsageProblem, check_backend, require
 from xpnet.cli.settings import Settings
+from xpnet.core import optimizers, schedules
 
 # With learning rates that suit standardised data, for nets with and without hidden layers.
 OPTIMIZERS: dict[str, tuple[Callable[[float], Any], float, float]] = {

@@ -11,7 +11,7 @@ from xpnet.cli.problem import NO_CHOICE, Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
 from xpnet.cli.settings import Settings
-from xpnet.history import Progress
+from xpnet.training.history import Progress
 
 _WIDE = 10  # features per example from which a table may have been meant the other way round
 _PENALTIES = ("l2", "l1")  # fields of Recipe

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import xpnet
-from xpnet import schedules
-from xpnet.checkpoint import check_architecture
-from xpnet.checkpoint_folder import latest
 from xpnet.cli import output
 from xpnet.cli.problem import Problem, UsageProblem
 from xpnet.cli.recipe import Recipe, schedule_text
 from xpnet.cli.settings import Settings
+from xpnet.core import schedules
+from xpnet.files.checkpoint import check_architecture
+from xpnet.files.checkpoint_folder import latest
 
 KEY = "run"  # in net.data of a checkpoint
 

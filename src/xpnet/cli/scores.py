@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.tables import Standardizer
+from xpnet.data.table import Standardizer
 
 
 class Tally:

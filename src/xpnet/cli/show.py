@@ -11,8 +11,8 @@ from rich.table import Table
 import xpnet
 from xpnet.cli import output
 from xpnet.cli.display import Console, results_table
-from xpnet.cli.rows import listed
 from xpnet.cli.shared import Json, ModelFile
+from xpnet.data.columns import listed
 
 EXAMPLES = """Examples:
 

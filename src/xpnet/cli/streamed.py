@@ -20,11 +20,13 @@ from xpnet.cli.problem import (
     output_of,
 )
 from xpnet.cli.recipe import Recipe
-from xpnet.cli.rows import Wanted, encoder, listed, together
 from xpnet.cli.settings import Settings
-from xpnet.csvfile import as_integers
-from xpnet.streams import Statistics, Stream, stream
-from xpnet.tables import Standardizer, task_of
+from xpnet.data.columns import Wanted, encoder, listed, together
+from xpnet.data.csv import as_integers
+from xpnet.data.opening import stream
+from xpnet.data.statistics import Statistics
+from xpnet.data.stream import Stream
+from xpnet.data.table import Standardizer, task_of
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import xpnet
-from xpnet.raw import standardizer
-from xpnet.tables import Standardizer
+from xpnet.data.table import Standardizer
+from xpnet.files.raw import standardizer
 
 
 @dataclass(frozen=True)

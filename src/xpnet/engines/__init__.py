@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from xpnet.backend import Backend
+from xpnet.backends.place import Backend
+from xpnet.core.network import Objective
 from xpnet.engines.generic import Engine, Program
-from xpnet.network import Objective
 
 __all__ = ["ENGINES", "Engine", "Program", "engine_for", "use"]
 

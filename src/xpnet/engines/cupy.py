@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-from xpnet import threefry
 from xpnet._typing import Array
-from xpnet.activations import (
+from xpnet.backends.place import to_numpy
+from xpnet.core import masks as threefry
+from xpnet.core.activations import (
     Activation,
     elu,
     identity,
@@ -39,14 +40,13 @@ from xpnet.activations import (
     softplus,
     tanh,
 )
-from xpnet.backend import to_numpy
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
+from xpnet.core.network import PREFIX, Key, forward, step
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 from xpnet.engines.cupy_feed import Feed
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.network import PREFIX, Key, forward, step
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
-from xpnet.parameters import Layer, Layout
 
 THREADS = 256
 MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU

@@ -20,7 +20,7 @@ import cupyx
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.leaves import Data
+from xpnet.core.leaves import Data
 
 
 class Slot:

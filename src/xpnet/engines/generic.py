@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.network import Objective, forward, step, value, value_and_gradient
-from xpnet.optimizers import Moments, Optimizer
+from xpnet.backends.place import Backend
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.network import Objective, forward, step, value, value_and_gradient
+from xpnet.core.optimizers import Moments, Optimizer
 
 
 class Program:

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xpnet import threefry
 from xpnet._typing import Array
+from xpnet.core import masks as threefry
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.network import Key, Objective, forward, step, value, value_and_gradient
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.core.parameters import Layer
 from xpnet.engines import generic
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.network import Key, Objective, forward, step, value, value_and_gradient
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
-from xpnet.parameters import Layer
 
 CHUNK = 2048  # examples predicted at a time
 

@@ -18,12 +18,12 @@ import numba
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.activations import Activation, relu
+from xpnet.core.activations import Activation, relu
+from xpnet.core.losses import Loss, categorical
+from xpnet.core.masks import PARITY, scale, threshold
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.engines import numpy as plain
 from xpnet.engines.numpy_dropout import halves
-from xpnet.losses import Loss, categorical
-from xpnet.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
-from xpnet.threefry import PARITY, scale, threshold
 
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})

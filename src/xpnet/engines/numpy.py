@@ -25,13 +25,12 @@ from typing import Any, Literal
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.activations import Activation, identity, relu, sigmoid, tanh
-from xpnet.engines import generic
-from xpnet.engines.numpy_dropout import Fields
-from xpnet.leaves import Batch, Data, Leaves
-from xpnet.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.network import forward, step, value_and_gradient
-from xpnet.optimizers import (
+from xpnet.core.activations import Activation, identity, relu, sigmoid, tanh
+from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
+from xpnet.core.masks import scale, threshold
+from xpnet.core.network import forward, step, value_and_gradient
+from xpnet.core.optimizers import (
     Adam,
     AdamW,
     GradientDescent,
@@ -39,8 +38,9 @@ from xpnet.optimizers import (
     Momentum,
     RMSProp,
 )
-from xpnet.parameters import Layer, Layout
-from xpnet.threefry import scale, threshold
+from xpnet.core.parameters import Layer, Layout
+from xpnet.engines import generic
+from xpnet.engines.numpy_dropout import Fields
 
 NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32

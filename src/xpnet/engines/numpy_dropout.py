@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.threefry import PARITY, ROTATIONS
+from xpnet.core.masks import PARITY, ROTATIONS
 
 BLOCK = 16384  # counters drawn together: 64 kB per word
 AHEAD = 64  # steps at most

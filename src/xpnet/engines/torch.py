@@ -11,12 +11,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from xpnet._typing import Array
-from xpnet.activations import Activation, relu, sigmoid, tanh
-from xpnet.engines import generic
-from xpnet.engines.torch_dropout import Masks
-from xpnet.leaves import Batch, Leaves
-from xpnet.losses import Loss, bernoulli, categorical
-from xpnet.optimizers import (
+from xpnet.core.activations import Activation, relu, sigmoid, tanh
+from xpnet.core.leaves import Batch, Leaves
+from xpnet.core.losses import Loss, bernoulli, categorical
+from xpnet.core.optimizers import (
     Adam,
     AdamW,
     GradientDescent,
@@ -24,7 +22,9 @@ from xpnet.optimizers import (
     Momentum,
     RMSProp,
 )
-from xpnet.parameters import Layer, Layout
+from xpnet.core.parameters import Layer, Layout
+from xpnet.engines import generic
+from xpnet.engines.torch_dropout import Masks
 
 BLOCK = 2**16  # elements the optimiser works on at a time, of a net with
 MANY = 2**19  # parameters or more

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from xpnet._typing import Array
-from xpnet.threefry import FIELDS, PARITY, ROTATIONS, scale, threshold
+from xpnet.core.masks import FIELDS, PARITY, ROTATIONS, scale, threshold
 
 BLOCK = 65536  # counters drawn together: 256 kB per word
 AHEAD = 64  # steps at most

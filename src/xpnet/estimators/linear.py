@@ -12,13 +12,13 @@ from sklearn.linear_model import LinearRegression as Original
 from sklearn.metrics import r2_score
 
 from xpnet._typing import Array
-from xpnet.backend import to_numpy
-from xpnet.estimators._arrays import is_foreign, is_sparse
-from xpnet.estimators._base import ArrayEstimator
-from xpnet.estimators._design import Design
-from xpnet.estimators._least_squares import iterated, on_host, reduced
-from xpnet.estimators._linear import linear_response
-from xpnet.losses import squared
+from xpnet.backends.place import to_numpy
+from xpnet.core.losses import squared
+from xpnet.estimators.arrays import is_foreign, is_sparse
+from xpnet.estimators.base import ArrayEstimator
+from xpnet.estimators.design import Design
+from xpnet.estimators.least_squares import iterated, on_host, reduced
+from xpnet.estimators.linear_base import linear_response
 
 WIDE = 2048  # features of a host's sparse X from which on its R factor would be too large
 

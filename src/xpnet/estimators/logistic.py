@@ -14,13 +14,14 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from xpnet._typing import Array
-from xpnet.backend import to_numpy
-from xpnet.estimators._base import ArrayEstimator, Examples
-from xpnet.estimators._callbacks import FitTasks
-from xpnet.estimators._design import Design
-from xpnet.estimators._linear import LinearClassifier
-from xpnet.estimators._logistic_problem import Penalty, Problem
-from xpnet.estimators._logistic_settings import (
+from xpnet.backends.place import to_numpy
+from xpnet.core.losses import bernoulli, categorical
+from xpnet.estimators.base import ArrayEstimator, Examples
+from xpnet.estimators.callbacks import FitTasks
+from xpnet.estimators.design import Design
+from xpnet.estimators.linear_base import LinearClassifier
+from xpnet.estimators.logistic_problem import Penalty, Problem
+from xpnet.estimators.logistic_settings import (
     COEFFICIENT_TOL,
     INT32_INDICES,
     NEWTON,
@@ -28,8 +29,7 @@ from xpnet.estimators._logistic_settings import (
     STRICTER,
     resolve,
 )
-from xpnet.estimators._logistic_solve import Solution, minimise
-from xpnet.losses import bernoulli, categorical
+from xpnet.estimators.logistic_solve import Solution, minimise
 
 
 class LogisticRegression(LinearClassifier):

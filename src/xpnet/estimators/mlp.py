@@ -18,10 +18,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 
 from xpnet._typing import Array
-from xpnet.estimators._arrays import host
-from xpnet.estimators._base import ArrayClassifier, ArrayRegressor, Examples
-from xpnet.estimators._labels import Labels
-from xpnet.estimators._perceptron import Perceptron
+from xpnet.estimators.arrays import host
+from xpnet.estimators.base import ArrayClassifier, ArrayRegressor, Examples
+from xpnet.estimators.labels import Labels
+from xpnet.estimators.perceptron import Perceptron
 
 
 class MLPClassifier(Labels, ArrayClassifier, Perceptron):

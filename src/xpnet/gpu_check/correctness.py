@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet
+from xpnet.data.table import load_digits
 from xpnet.gpu_check.report import Check, Figure, at_most, holds, unavailable
-from xpnet.tables import load_digits
 
 STEPS = 100
 # Largest difference of an array after STEPS Adam steps, over its largest entry.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet, to_numpy
-from xpnet.backend import free_memory
+from xpnet.backends.place import free_memory
 from xpnet.gpu_check.report import Check, Figure, at_most, holds, unavailable
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet
+from xpnet.core.network import step_table
 from xpnet.gpu_check.report import Check, Figure
-from xpnet.network import step_table
 
 LAYERS = 4
 WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
@@ -102,7 +102,7 @@ def make_problem(width: int, batch: int) -> tuple[list[int], np.ndarray, np.ndar
 
 def steps(width: int, batch: int, quick: bool) -> Iterator[Figure]:
     """A training step, its products alone, and PyTorch's step, for one width and batch."""
-    from xpnet.backend import free_memory
+    from xpnet.backends.place import free_memory
 
     settings = {"width": width, "batch": batch, "layers": LAYERS, "dtype": "float32"}
     parts: dict[str, Callable[[int, int, bool], Iterator[tuple[str, float, str]]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import to_numpy
+from xpnet.backends.place import to_numpy
 from xpnet.plotting.shared import axes_for, check_names, class_numbers, n_classes, points_of
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import dtype_name, place_of, to_numpy
+from xpnet.backends.place import dtype_name, place_of, to_numpy
 from xpnet.plotting.shared import (
     BLUE,
     COLOURS,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from xpnet.activations import identity
-from xpnet.losses import get_loss
+from xpnet.core.activations import identity
+from xpnet.core.losses import get_loss
 
 Shape: TypeAlias = tuple[int | str, ...]
 Lines: TypeAlias = tuple[tuple[str, Shape | None], ...]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.history import History
-from xpnet.html import spans_decades
 from xpnet.plotting.shared import BLUE, COLOURS, ORANGE, PURPLE, add_legend, axes_for
+from xpnet.training.history import History
+from xpnet.training.notebook import spans_decades
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import to_numpy
+from xpnet.backends.place import to_numpy
 
 # Ten colours that people with any kind of colour vision can tell apart (Petroff 2021,
 # arXiv:2107.02270), in his order.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import to_numpy
+from xpnet.backends.place import to_numpy
 from xpnet.plotting.shared import BLUE, axes_for, points_of
 
 

@@ -1,0 +1,319 @@
+"""Places to compute: an array library, a device and a dtype.
+
+``libraries.py`` holds what differs between libraries; besides it only ``engines/`` knows any of
+them by name.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import device as array_device
+
+from xpnet._typing import Array, Namespace
+from xpnet.backends.libraries import LIBRARIES, UNKNOWN, Library
+from xpnet.exceptions import BackendUnavailable
+
+
+# -- a place -----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Backend:
+    """A place to compute. It holds no mathematics.
+
+    Attributes
+    ----------
+    name : str
+        "numpy", "cupy", "torch", "jax", "dpnp", "array_api_strict", or a module's own name.
+    xp : module
+        The library's Array API namespace.
+    device : object
+        The library's device object.
+    dtype : object or None
+        The library's dtype for parameters; None until the first X decides it.
+    """
+
+    name: str
+    xp: Namespace
+    device: Any
+    dtype: Any = None
+
+    @property
+    def _library(self) -> Library:
+        return LIBRARIES.get(self.name, UNKNOWN)
+
+    @property
+    def device_name(self) -> str:
+        return self._library.device_name(self.device)
+
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether the device has memory of its own, as a GPU has."""
+        return self._library.is_accelerator(self.device)
+
+    @property
+    def dtype_name(self) -> str:
+        return "undecided" if self.dtype is None else dtype_name(self.dtype)
+
+    def __str__(self) -> str:
+        return f"{self._library.title or self.name} on {self.device_name}"
+
+    def asarray(self, x: Any, dtype: Any = None) -> Array:
+        """``x`` as an array of this place: host data is copied to the device."""
+        if isinstance(x, np.ndarray):
+            x = self._library.from_host(x)
+        with self.context():
+            return self.xp.asarray(x, dtype=dtype, device=self.device)
+
+    def contiguous(self, x: Array) -> Array:
+        """``x`` in row-major memory, where the library lets its user choose."""
+        with self.context():
+            return self._library.contiguous(x)
+
+    def context(self) -> AbstractContextManager[Any]:
+        """What computations of this place run under (current device, no autograd, quiet)."""
+        return self._library.context(self.device)
+
+    def holds(self, x: Any) -> bool:
+        """Whether ``x`` is an array of this library on this device."""
+        if not is_array_api_obj(x):
+            return False
+        here = place_of(x)
+        return here.name == self.name and here.device == self.device
+
+    def allow_tf32(self) -> None:
+        """Lets float32 products of this library round their factors to 10 bits, process-wide.
+
+        Raises
+        ------
+        ValueError
+            The library has no such products.
+        """
+        if self._library.allow_tf32 is None:
+            raise ValueError(f"precision='tf32' is for CuPy, PyTorch and JAX, not for {self}")
+        self._library.allow_tf32()
+
+    def borrow(self, x: Array) -> Array | None:
+        """Another library's array on this device, shared without a copy; None if it cannot be."""
+        there = place_of(x)
+        if (self.name, there.name, str(there.device)) != ("cupy", "torch", self.device_name):
+            return None
+        with self.context():
+            return self.xp.from_dlpack(x.detach())
+
+    def with_dtype(self, dtype: Any) -> Backend:
+        """The same place with this dtype: a name, NumPy's, or the library's own.
+
+        Raises
+        ------
+        ValueError
+            The dtype is not float32 or float64, or JAX would silently turn it into float32.
+        """
+        name = dtype_name(dtype)
+        if name not in ("float32", "float64"):
+            raise ValueError(f"dtype={name!r}: xpnet computes in 'float32' or 'float64'")
+        if self.name == "jax" and name == "float64":
+            import jax
+
+            if not jax.config.jax_enable_x64:
+                raise ValueError(
+                    "JAX computes in float32 unless told otherwise: call "
+                    "jax.config.update('jax_enable_x64', True) first, or use dtype='float32'"
+                )
+        return replace(self, dtype=getattr(self.xp, name))
+
+    def following(self, x: Array) -> Backend:
+        """This place with the dtype ``x`` asks for: its own if floating, else float32.
+
+        Host data on its way to an accelerator becomes float32 as well.
+        """
+        if self.dtype is not None:
+            return self
+        name = dtype_name(x.dtype)
+        moved = self.is_accelerator and not self.holds(x)
+        return self.with_dtype("float32" if moved or not name.startswith("float") else name)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Any library's dtype by the name they share, such as "float32"."""
+    if isinstance(dtype, str):
+        return dtype
+    try:
+        return np.dtype(dtype).name
+    except TypeError:  # PyTorch's and array-api-strict's own objects
+        return str(dtype).rpartition(".")[2]
+
+
+# -- choosing a place --------------------------------------------------------------------
+def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Backend:
+    """The place that a name, a module, an array or another ``Backend`` stands for.
+
+    Parameters
+    ----------
+    backend : str, module, array or Backend
+        A name as in ``backends()``, "best" (a GPU where one is usable, else NumPy), a
+        namespace such as ``torch`` or ``jax.numpy``, or an array whose place is taken.
+    device : str or device object, optional
+        For example "cuda:1"; the library's default if left out.
+    dtype : str or dtype, optional
+        "float32" or "float64"; left out, the first X decides.
+
+    Raises
+    ------
+    BackendUnavailable
+        The library or the device is missing; the message ends with what to install.
+    ValueError
+        Unknown name, device or dtype.
+    """
+    if isinstance(backend, Backend):
+        place = backend if device is None else _on(backend.name, backend.xp, device)
+        dtype = backend.dtype if dtype is None else dtype
+    elif isinstance(backend, str) and backend == "best":
+        if device is not None:
+            raise ValueError(f"backend='best' chooses the device itself; name one for {device!r}")
+        place = _best()
+    elif isinstance(backend, str):
+        place = _on(backend, _load(backend), device)
+    elif is_array_api_obj(backend):
+        place = place_of(backend)
+        place = place if device is None else _on(place.name, place.xp, device)
+    elif isinstance(backend, ModuleType) or hasattr(backend, "__array_api_version__"):
+        name = _library_name(backend)
+        place = _on(name, _load(name) if name in LIBRARIES else backend, device)
+    else:
+        raise TypeError(
+            f"backend={backend!r}: expected one of {['auto', 'best', *LIBRARIES]}, a module "
+            "such as torch, or an array"
+        )
+    return place if dtype is None else place.with_dtype(dtype)
+
+
+def place_of(x: Array) -> Backend:
+    """The library and device of an array, without a dtype."""
+    xp = array_namespace(x)
+    return Backend(_library_name(xp), xp, array_device(x))
+
+
+def common_namespace(**arrays: Any) -> Namespace:
+    """The namespace that all of these arrays share.
+
+    Raises
+    ------
+    TypeError
+        One is no array, or two are of different libraries; the message names them.
+    """
+    for name, x in arrays.items():
+        if not is_array_api_obj(x):
+            raise TypeError(f"{name} is a {type(x).__name__}, not an array")
+    try:
+        return array_namespace(*arrays.values())
+    except TypeError as error:
+        found = {name: place_of(x).name for name, x in arrays.items()}
+        raise TypeError(f"arrays of different libraries: {found}; move them to one") from error
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """``x`` on the host; arrays of a device are copied, which waits for them."""
+    if isinstance(x, np.ndarray) or not is_array_api_obj(x):
+        return np.asarray(x)
+    return place_of(x)._library.to_numpy(x)
+
+
+def _on(name: str, xp: Namespace, device: Any) -> Backend:
+    return Backend(name, xp, LIBRARIES.get(name, UNKNOWN).device(device))
+
+
+def _library_name(xp: Namespace) -> str:
+    name = getattr(xp, "__name__", type(xp).__name__)
+    root = name.removeprefix("array_api_compat.").partition(".")[0]
+    return root if root in LIBRARIES else name
+
+
+def _load(name: str) -> Namespace:
+    if name not in LIBRARIES:
+        raise ValueError(f"unknown backend {name!r}; choose one of {['auto', 'best', *LIBRARIES]}")
+    library = LIBRARIES[name]
+    try:
+        return importlib.import_module(library.namespace)
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"backend {name!r} needs {library.title}, which cannot be imported ({error}); "
+            f"{library.install}"
+        ) from error
+
+
+def _best() -> Backend:
+    for name, device in (("cupy", None), ("torch", "cuda"), ("jax", "gpu")):
+        try:
+            return _on(name, _load(name), device)
+        except BackendUnavailable:
+            continue
+    return _on("numpy", _load("numpy"), None)
+
+
+# -- what is here ------------------------------------------------------------------------
+@dataclass(frozen=True)
+class BackendInfo:
+    """One line of ``backends()``."""
+
+    name: str
+    installed: bool
+    usable: bool
+    version: str | None
+    devices: tuple[str, ...]
+    install: str
+    reason: str | None
+
+
+def backends() -> dict[str, BackendInfo]:
+    """Which array libraries are usable here, on which devices, and what installs the others."""
+    return {name: _inspect(name) for name in LIBRARIES}
+
+
+def _inspect(name: str) -> BackendInfo:
+    library = LIBRARIES[name]
+    try:
+        xp = _load(name)
+        version = importlib.import_module(name).__version__
+    except BackendUnavailable as error:
+        return BackendInfo(name, False, False, None, (), library.install, str(error))
+    try:
+        library.device(None)
+        devices = tuple(library.device_name(d) for d in library.devices(xp))
+    except BackendUnavailable as error:
+        return BackendInfo(name, True, False, version, (), library.install, str(error))
+    return BackendInfo(name, True, True, version, devices, library.install, None)
+
+
+# -- memory ------------------------------------------------------------------------------
+def free_memory() -> int:
+    """Returns the memory that CuPy keeps for later arrays, of devices and pinned, to its owner.
+
+    CuPy's pools hold on to what arrays leave behind, and other programs cannot use it
+    (https://docs.cupy.dev/en/stable/user_guide/memory.html). Living arrays, nets among them, stay.
+    Does nothing where CuPy was not imported.
+
+    Returns
+    -------
+    int
+        Bytes that the devices got back. CuPy does not tell how much pinned host memory it freed.
+    """
+    cupy = sys.modules.get("cupy")
+    if cupy is None or not cupy.cuda.is_available():
+        return 0
+    gc.collect()  # arrays in reference cycles hold their blocks until then
+    pool, freed = cupy.get_default_memory_pool(), 0
+    for number in range(cupy.cuda.runtime.getDeviceCount()):
+        with cupy.cuda.Device(number):  # the pool has a part for each device
+            before = pool.total_bytes()
+            pool.free_all_blocks()
+            freed += before - pool.total_bytes()
+    cupy.get_default_pinned_memory_pool().free_all_blocks()
+    return freed

@@ -1,0 +1,135 @@
+"""Logs of training, a line an epoch: comma-separated values or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from xpnet.files.model import write_atomically
+from xpnet.training.history import Progress
+
+FIELDS = (
+    "epoch",
+    "step",
+    "seconds",
+    "learning_rate",
+    "cost",
+    "validation_cost",
+    "validation_accuracy",
+)
+
+
+class _Log:
+    """A file that grows by a line an epoch.
+
+    A fresh fit starts the file anew. A resumed one appends, and first drops the lines of epochs
+    after the one it goes on from: those that a crash came after, or a half line it left behind.
+    Every line is on its way to the disk when the epoch's callbacks are through. Writing one asks
+    for the costs, so it waits for the device once an epoch.
+
+    Raises
+    ------
+    ValueError
+        The file is there, and is no such log: it is not overwritten.
+    OSError
+        The file cannot be written.
+    """
+
+    head = ""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._seconds = 0.0  # of the fits before
+
+    def on_fit_begin(self, net: Any, progress: Progress) -> None:
+        kept = self._lines_up_to(progress.total_epoch)
+        self._seconds = self._entry(kept[-1])[1] if kept else 0.0
+        content = "".join([self.head, *kept]).encode()
+        if self.path.exists() and not self.path.is_file():  # a pipe, a terminal
+            self._append(content)
+        else:
+            write_atomically(self.path, content)
+
+    def on_epoch_end(self, net: Any, progress: Progress) -> None:
+        figures = {
+            "epoch": progress.total_epoch,
+            "step": progress.step,
+            "seconds": round(self._seconds + progress.seconds, 6),
+            "learning_rate": progress.learning_rate,
+            "cost": progress.cost,
+            "validation_cost": progress.validation_cost,
+            "validation_accuracy": progress.validation_accuracy,
+        }
+        self._append(self._line(figures).encode())
+
+    def _append(self, content: bytes) -> None:
+        # Opened anew each time: no handle to lose, and nothing that waits in a buffer.
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(content)
+
+    def _lines_up_to(self, epoch: int) -> list[str]:
+        """The lines of the file that stay."""
+        if not self.path.is_file():
+            return []
+        text = self.path.read_bytes().decode("utf-8", "replace")
+        if not text.startswith(self.head) and not self.head.startswith(text):
+            raise self._foreign()
+        lines = text[len(self.head) :].splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # the process died while it wrote this one
+            lines.pop()
+        try:
+            return [line for line in lines if self._entry(line)[0] <= epoch]
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise self._foreign() from None
+
+    def _foreign(self) -> ValueError:
+        return ValueError(f"{self.path} is there and is no log of this kind; choose another name")
+
+    def _line(self, figures: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+    def _entry(self, line: str) -> tuple[int, float]:
+        """Epoch and seconds of a line."""
+        raise NotImplementedError
+
+
+class CSVLog(_Log):
+    """Writes a .csv file with a header and a line an epoch: ``CSVLog("run.csv")``.
+
+    The columns are epoch, step, seconds, learning_rate, cost, validation_cost and
+    validation_accuracy; what a fit does not have stays empty. Epochs, updates and seconds are
+    counted over all fits that were resumed. Numbers are written so that they read back exactly.
+    """
+
+    __doc__ += _Log.__doc__.partition("\n")[2] if _Log.__doc__ else ""
+    head = ",".join(FIELDS) + "\n"
+
+    def _line(self, figures: dict[str, Any]) -> str:
+        return ",".join("" if v is None else repr(v) for v in figures.values()) + "\n"
+
+    def _entry(self, line: str) -> tuple[int, float]:
+        cells = line.rstrip("\n").split(",")
+        if len(cells) != len(FIELDS):
+            raise ValueError
+        return int(cells[0]), float(cells[2])
+
+
+class JSONLinesLog(_Log):
+    """Writes a JSON object an epoch, one a line: ``JSONLinesLog("run.jsonl")``.
+
+    The names are those of ``CSVLog``'s columns; what a fit does not have is null.
+    """
+
+    __doc__ += _Log.__doc__.partition("\n")[2] if _Log.__doc__ else ""
+
+    def _line(self, figures: dict[str, Any]) -> str:
+        # JSON has no NaN and no infinity, which the cost of a diverging epoch may be.
+        finite = {k: v if v is None or isfinite(v) else None for k, v in figures.items()}
+        return json.dumps(finite) + "\n"
+
+    def _entry(self, line: str) -> tuple[int, float]:
+        entry = json.loads(line)
+        return int(entry["epoch"]), float(entry["seconds"])

@@ -1,0 +1,1 @@
+"""The mathematics: activations, losses, optimisers, and the chain rule over leaf operations."""

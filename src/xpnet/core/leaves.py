@@ -1,0 +1,151 @@
+"""The leaf operations of a training step, in pure Array API functions.
+
+``network.py`` writes the chain rule over these. This version is the reference: no ``out=``, no
+in-place writes, no library names, nothing newer than the 2024.12 standard, so it runs on any
+namespace. Every engine's fast leaves are held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from array_api_compat import device
+
+from xpnet._typing import Array, Namespace
+from xpnet.core import masks as threefry
+from xpnet.core.activations import Activation
+from xpnet.core.losses import Loss
+from xpnet.core.optimizers import Moments, Optimizer
+from xpnet.core.parameters import Layer, Layout
+
+
+class Data(NamedTuple):
+    """Examples as contiguous *rows*: a minibatch is a row gather, and its transpose is a view."""
+
+    X: Array  # (m, n_x)
+    Y: Array  # (m, n_y)
+    w: Array | None  # (m,) sample weights, None: all one
+
+
+class Batch(NamedTuple):
+    """Which examples a step reads."""
+
+    data: Data
+    rows: Array | None  # (m_batch,) numbers of the examples, None: all of them
+
+
+class Leaves:
+    """Reference leaf operations on namespace ``xp`` for nets laid out as ``layout``."""
+
+    def __init__(self, xp: Namespace, layout: Layout) -> None:
+        self.xp = xp
+        self.layout = layout
+
+    # -- reading -------------------------------------------------------------------------
+    def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
+        """``X`` (n_x, m), ``Y`` (n_y, m) and the share ``s`` of each example, (1, m) or scalar.
+
+        Shares sum to one: ``1 / m``, or sample weights over their sum. In a batch whose weights
+        are all zero they are zero, and so are its cost and gradient.
+        """
+        (X, Y, w), rows = batch
+        if rows is not None:
+            X, Y = (self.xp.take(a, rows, axis=0) for a in (X, Y))
+            w = None if w is None else self.xp.take(w, rows, axis=0)
+        if w is None:
+            return X.T, Y.T, 1.0 / X.shape[0]
+        total = self.xp.maximum(self.xp.sum(w), float(self.xp.finfo(w.dtype).smallest_normal))
+        return X.T, Y.T, (w / total)[None, :]
+
+    def layers(self, theta: Array) -> list[Layer]:
+        return self.layout.layers(theta, xp=self.xp)
+
+    # -- forward -------------------------------------------------------------------------
+    def affine(self, W: Array, A: Array, b: Array) -> Array:
+        return W @ A + b  # (n_out, m)
+
+    def activate(self, activation: Activation, Z: Array) -> Array:
+        return activation.value(Z, xp=self.xp)  # (n, m)
+
+    def drop(
+        self, layer: int, rate: float, A: Array, key: Sequence[Array | float]
+    ) -> tuple[Array, Any]:
+        """``A * D`` (n, m) and ``D``, which only ``undrop`` reads: an engine chooses its form.
+
+        ``D`` is 0 for a share ``rate`` of the units of each example, and one over the share
+        that is left for the others (Srivastava et al. 2014, inverted). ``A`` is hidden layer
+        number ``layer``, from 0; ``slope`` will be given it as it was.
+        """
+        n, m = A.shape
+        fields = threefry.fields(layer, m, n, key, xp=self.xp, device=device(A))
+        kept = self.xp.astype(fields >= threefry.threshold(rate), A.dtype)
+        D = threefry.scale(rate) * kept.T  # (n, m)
+        return A * D, D
+
+    def predict(self, loss: Loss, Z: Array) -> Array:
+        return loss.predict(Z, xp=self.xp)  # (n_y, m)
+
+    def output(self, loss: Loss, Z: Array, Y: Array, s: Array | float) -> tuple[Array, Array]:
+        """The cost, 0-d, and ``dZ`` (n_y, m): with a canonical link ``s * (A - Y)``."""
+        cost = self.xp.sum(s * loss.value(Z, Y, xp=self.xp))
+        return cost, s * (loss.predict(Z, xp=self.xp) - Y)
+
+    # -- backward ------------------------------------------------------------------------
+    def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
+        return dZ @ A_prev.T  # (n_out, n_in)
+
+    def bias_gradient(self, layer: int, dZ: Array) -> Array:
+        return self.xp.sum(dZ, axis=1, keepdims=True)  # (n_out, 1)
+
+    def propagate(self, W: Array, dZ: Array) -> Array:
+        return W.T @ dZ  # (n_in, m)
+
+    def undrop(self, dA: Array, D: Any) -> Array:
+        return dA * D  # (n, m)
+
+    def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
+        """``dZ = dA * g'(A)``; an engine may overwrite ``dA`` and ``A``."""
+        return dA * activation.slope(A, xp=self.xp)  # (n, m)
+
+    def flatten(self, gradients: list[Layer]) -> Array:
+        return self.layout.flatten(gradients, xp=self.xp)  # (n_parameters,)
+
+    def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:
+        """The cost plus ``l2/2 * sum(W**2)``; biases are not penalised."""
+        weights = theta[: self.layout.n_weights]
+        return cost + 0.5 * l2 * self.xp.sum(weights * weights)
+
+    def penalize_gradient(self, l2: Array | float, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        return self.xp.concat([gradient[:n] + l2 * theta[:n], gradient[n:]])
+
+    def sparsify_cost(self, l1: Array | float, theta: Array, cost: Array) -> Array:
+        """The cost plus ``l1 * sum(abs(W))``; biases are not penalised."""
+        return cost + l1 * self.xp.sum(self.xp.abs(theta[: self.layout.n_weights]))
+
+    def sparsify_gradient(self, l1: Array | float, theta: Array, gradient: Array) -> Array:
+        n = self.layout.n_weights
+        return self.xp.concat([gradient[:n] + l1 * self.xp.sign(theta[:n]), gradient[n:]])
+
+    def clip(self, clip_norm: Array | float, gradient: Array) -> Array:
+        """The gradient times ``min(1, clip_norm / norm)`` (Pascanu et al. 2013, Algorithm 1)."""
+        norm = self.xp.sqrt(self.xp.sum(gradient * gradient))
+        bound = self.xp.zeros_like(norm) + clip_norm
+        # bound / max(norm, bound) is 1 where nothing is to do, also for a norm of 0. An infinite
+        # norm, be it that only the squares overflow, would make zeros of all finite entries;
+        # inf - inf says instead that the step is lost.
+        return gradient * (bound / self.xp.maximum(norm, bound) + (norm - norm))
+
+    # -- update --------------------------------------------------------------------------
+    def update(
+        self,
+        optimizer: Optimizer,
+        theta: Array,
+        moments: Moments,
+        gradient: Array,
+        scalars: tuple[Array, ...],
+    ) -> tuple[Array, Moments]:
+        return optimizer.update(
+            theta, moments, gradient, scalars, n_weights=self.layout.n_weights, xp=self.xp
+        )

@@ -1,0 +1,136 @@
+"""Minibatches that the user makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.data.checks import host_array
+from xpnet.data.sources import check_kind, float_type
+
+_AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
+
+
+class Batch(NamedTuple):
+    """One minibatch in rows, in memory of its own."""
+
+    number: int
+    X: np.ndarray
+    Y: np.ndarray
+    w: np.ndarray | None
+
+
+class Batches:
+    """Batches (X, Y) or (X, Y, w) of rows, of a function of the epoch or an iterable.
+
+    The first batch is fetched at once, for its width, and kept for the first epoch that is asked
+    for.
+
+    Raises
+    ------
+    TypeError
+        What came is no such batch.
+    ValueError
+        There is none, or its arrays do not fit together.
+    """
+
+    def __init__(self, source: Callable[[int], Iterator[Any]] | Iterable[Any]) -> None:
+        self._source = source
+        self._once = isinstance(source, Iterator)
+        self._used = False
+        iterator = self._iterator(0)
+        first = next(iterator, None)
+        if first is None:
+            raise ValueError("the stream of batches is empty")
+        self._begun: tuple[Any, Any] | None = first, iterator
+        X, _, w = _arrays(0, first)
+        self.n_features, self.weighted = X.shape[1], w is not None
+        self.dtype = float_type(X.dtype)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Raises
+        ------
+        ValueError
+            There is none, or one differs from the first in width or in having weights; its
+            number, from 0, is named.
+        """
+        begun, self._begun = self._begun, None
+        if begun is not None and (epoch == 0 or self._once):
+            found = self._joined(*begun)
+        else:
+            if begun is not None:
+                _close(begun[1])
+            found = self._iterator(epoch)
+        number = -1
+        try:
+            for number, batch in enumerate(found):
+                X, Y, w = _arrays(number, batch)
+                if X.shape[1] != self.n_features:
+                    raise ValueError(
+                        f"batch {number} (from 0) of epoch {epoch} has {X.shape[1]} features, "
+                        f"but the first batch had {self.n_features}"
+                    )
+                if (w is not None) != self.weighted:
+                    one, other = ("no", "some") if self.weighted else ("some", "none")
+                    raise ValueError(
+                        f"batch {number} (from 0) of epoch {epoch} has {one} sample weights, "
+                        f"but the first batch had {other}"
+                    )
+                yield Batch(number, X, Y, w)
+        finally:
+            _close(found)
+        if number < 0:
+            raise ValueError(f"epoch {epoch} (from 0) brought no batches: {_AGAIN}")
+
+    def close(self) -> None:
+        if self._begun is not None:
+            _close(self._begun[1])
+            self._begun = None
+
+    def _iterator(self, epoch: int) -> Iterator[Any]:
+        if callable(self._source):
+            return iter(self._source(epoch))
+        if self._once and self._used:
+            raise ValueError(f"the iterator of batches was used up by one epoch: {_AGAIN}")
+        self._used = True
+        return iter(self._source)
+
+    @staticmethod
+    def _joined(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+        try:
+            yield first
+            yield from rest
+        finally:
+            _close(rest)
+
+
+def _arrays(number: int, batch: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Copies: a generator may fill the same arrays again for its next batch."""
+    name = f"batch {number} (from 0)"
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise TypeError(
+            f"{name} is of type {type(batch).__name__}; expected a pair (X, Y) or (X, Y, w)"
+        )
+    X, Y = (np.array(host_array(x, name)) for x in batch[:2])
+    w = None if len(batch) < 3 or batch[2] is None else np.array(host_array(batch[2], name))
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"{name}: X has shape {X.shape}; expected (k, n), examples in rows")
+    check_kind(name, "X", X, "fiub", "numbers")
+    check_kind(name, "Y", Y, "fiubU", "numbers or text")
+    if Y.ndim not in (1, 2) or len(Y) != len(X):
+        raise ValueError(f"{name}: X has {len(X)} rows but Y has shape {Y.shape}")
+    if w is not None:
+        check_kind(name, "w", w, "fiub", "numbers")
+        if w.shape != (len(X),):
+            raise ValueError(f"{name}: X has {len(X)} rows but w has shape {w.shape}")
+    return X, Y, w
+
+
+def _close(iterator: Any) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,210 @@
+"""Checking what the user hands in, and laying it out for training.
+
+Examples arrive as columns and are kept in memory as contiguous rows: a minibatch is then one
+row gather whose transpose is a view that a matrix product takes as it is. A column slice
+``X[:, i:j]`` would be copied at every use.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from xpnet._typing import Array, Namespace
+from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.core.losses import Loss
+
+_FLOATS = ("float32", "float64")
+
+
+def admit(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
+    """``x`` as an array of ``backend``, not copied if it is one already.
+
+    Parameters
+    ----------
+    moves : bool
+        Whether host arrays may be moved to another library: yes if the user chose the
+        backend, no if the net follows the library of its first X.
+
+    Raises
+    ------
+    TypeError
+        ``x`` lives in another library or on another device, or holds no numbers.
+    """
+    if not is_array_api_obj(x):
+        x = host_array(x, what)
+        host = True
+    else:
+        host = moves and isinstance(x, np.ndarray)
+    check_numeric(x, what)
+    if backend.holds(x):
+        return x
+    if host:
+        return backend.asarray(x)
+    borrowed = backend.borrow(x) if moves else None
+    if borrowed is not None:
+        return borrowed
+    raise TypeError(
+        f"{what} lives in {place_of(x)} but this net lives in {backend}: move one of them, "
+        f"net.to({place_of(x).name!r}) or pass {what} as an array of {backend.name}"
+    )
+
+
+def host_array(x: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{what} cannot be made an array: {error}") from error
+
+
+def check_numeric(x: Array, what: str) -> None:
+    """Raises TypeError unless ``x`` holds float32, float64, integers or booleans."""
+    name = dtype_name(x.dtype)
+    if name in _FLOATS or name.startswith(("int", "uint", "bool")):
+        return
+    if isinstance(x, np.ndarray) and x.dtype.kind in "OSU":
+        raise TypeError(f"{what} holds {x.dtype} values, not numbers; encode or convert them first")
+    raise TypeError(
+        f"{what} has dtype {name}; xpnet computes in float32 and float64: "
+        f"convert {what} to one of them"
+    )
+
+
+def features(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
+    """Rows (m, n_x) of the checked ``X`` (n_x, m), in the dtype of ``backend``."""
+    check_columns(X, what, n_x)
+    rows = to_rows(X, backend)
+    check_finite(rows, what, backend)
+    return rows
+
+
+def to_rows(x: Array, backend: Backend) -> Array:
+    with backend.context():
+        if x.dtype != backend.dtype:
+            x = backend.xp.astype(x, backend.dtype)
+        return backend.contiguous(x.T)
+
+
+def check_columns(x: Array, what: str, n: int) -> None:
+    if x.ndim != 2:
+        raise ValueError(
+            f"{what} has shape {tuple(x.shape)}; expected ({n}, m), examples in columns"
+        )
+    rows, m = x.shape
+    if rows != n:
+        turned = f"; pass {what}.T if examples are its rows" if m == n else ""
+        raise ValueError(
+            f"{what} has shape {(rows, m)} but this net takes ({n}, m), examples in columns{turned}"
+        )
+    if m == 0:
+        raise ValueError(f"{what} has shape {(rows, m)}: no examples")
+
+
+def all_finite(*arrays: Array, xp: Namespace) -> bool:
+    """Whether no entry is NaN or infinite; reads one number from the device where that is so."""
+    # A finite sum has finite terms; one that is not may only have grown too large.
+    total = reduce(add, [xp.sum(x) for x in arrays])
+    return bool(np.isfinite(float(total))) or all(bool(xp.all(xp.isfinite(x))) for x in arrays)
+
+
+def check_finite(rows: Array, what: str, backend: Backend) -> None:
+    with backend.context():
+        if all_finite(rows, xp=backend.xp):
+            return
+    example, feature = np.argwhere(~np.isfinite(to_numpy(rows)))[0]
+    raise ValueError(
+        f"{what} holds NaN or infinity, first at row {feature}, example (column) {example}: "
+        "drop or impute such values"
+    )
+
+
+def targets(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
+    """Rows (m, n_y) of targets, in the dtype of ``backend``.
+
+    ``Y`` is (n_y, m), or 1-D: class numbers 0 ... n_y - 1 for softmax, 0/1 for sigmoid.
+
+    Raises
+    ------
+    ValueError
+        Wrong shape or number of examples, labels out of range, or not whole numbers.
+    """
+    if Y.ndim not in (1, 2):
+        raise ValueError(f"{what} has shape {tuple(Y.shape)}; expected ({n_y}, m) or labels (m,)")
+    labels = Y.ndim == 1 or (loss.output == "softmax" and n_y > 1 and Y.shape[0] == 1)
+    if labels and loss.output == "softmax":
+        return one_hot(Y if Y.ndim == 1 else Y[0, :], n_y, m, backend, what)
+    if Y.ndim == 1:
+        if n_y != 1:
+            raise ValueError(
+                f"{what} has shape {tuple(Y.shape)} but this net has {n_y} outputs: ({n_y}, m)"
+            )
+        Y = Y[None, :]
+    check_columns(Y, what, n_y)
+    _check_m(Y.shape[1], m, what)
+    rows = to_rows(Y, backend)
+    check_finite(rows, what, backend)
+    xp = backend.xp
+    with backend.context():
+        if loss.output == "sigmoid":
+            if bool(xp.any((rows < 0) | (rows > 1))):
+                raise ValueError(f"{what} of a sigmoid output must lie in [0, 1]: {_some(rows)}")
+            if labels and not bool(xp.all((rows == 0) | (rows == 1))):
+                raise ValueError(f"{what} holds labels other than 0 and 1: {_some(rows)}")
+        if loss.output == "softmax":
+            off = float(xp.max(xp.abs(xp.sum(rows, axis=1) - 1.0)))
+            if bool(xp.any(rows < 0)) or off > 1e-3:
+                raise ValueError(
+                    f"{what} of a softmax output needs class numbers, or columns of probabilities "
+                    f"that sum to 1 (here a sum is off by {off:.3g})"
+                )
+    return rows
+
+
+def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
+    """Rows (m, n_y) with a one in column ``y[i]``."""
+    _check_m(y.shape[0], m, what)
+    host = to_numpy(y)
+    classes = np.zeros(host.shape, dtype=np.int64)
+    if not np.all(np.isfinite(host)):
+        raise ValueError(f"{what} holds NaN or infinity; labels are whole numbers")
+    np.copyto(classes, host, casting="unsafe")
+    if np.any(classes != host):
+        raise ValueError(f"{what} holds {host[classes != host][0]}: labels are whole numbers")
+    if classes.min() < 0 or classes.max() >= n_y:
+        outside = classes.min() if classes.min() < 0 else classes.max()
+        raise ValueError(
+            f"{what} holds label {outside}, but a net with {n_y} outputs takes 0 ... {n_y - 1}"
+        )
+    rows = np.zeros((m, n_y), dtype=dtype_name(backend.dtype))
+    rows[np.arange(m), classes] = 1.0
+    return backend.asarray(rows)
+
+
+def weights(sample_weight: Array, m: int, backend: Backend) -> Array:
+    """Sample weights (m,). They must be finite, at least 0, and not all 0."""
+    if tuple(sample_weight.shape) not in ((m,), (1, m)):
+        raise ValueError(f"sample_weight has shape {tuple(sample_weight.shape)}; expected ({m},)")
+    w = to_rows(sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight, backend)
+    check_finite(w, "sample_weight", backend)
+    w = w[:, 0]
+    with backend.context():
+        if bool(backend.xp.any(w < 0)):
+            raise ValueError("sample_weight holds negative weights")
+        if not bool(backend.xp.any(w > 0)):
+            raise ValueError("sample_weight is zero for every example")
+    return w
+
+
+def _check_m(found: int, m: int, what: str) -> None:
+    if found != m:
+        raise ValueError(f"{what} has {found} examples but X has {m}")
+
+
+def _some(rows: Array) -> str:
+    """The first few values that are neither 0 nor 1, for a message."""
+    values = np.unique(to_numpy(rows))
+    return ", ".join(map(str, values[(values != 0) & (values != 1)][:5]))

@@ -1,0 +1,190 @@
+"""Rows of a data file for a trained net: its columns, by name, a block at a time.
+
+A ``.csv`` file with a header and a ``.parquet`` file have names, so their columns may be in any
+order, and further ones are ignored. Columns without names (``.npy``, ``.npz``, ``.csv`` without a
+header) are taken as they come if there are as many as the net takes; otherwise by their index, if
+the net was trained on such a file with the target in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.filekinds import TEXT, kind_of
+
+CELLS = 2**18  # in a block: enough to keep a processor busy, 2 MB of float64
+LISTED = 10  # names shown in a message
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to read: columns of numbers by name, and perhaps a target.
+
+    Attributes
+    ----------
+    features : sequence of str
+    target : str or None
+        None: rows alone.
+    encode : callable (label) -> float
+        The number of a label, given as text or as a value. What it does not know is a
+        ``ValueError``.
+    known : sequence of str
+        Names of further columns, by which a header can be told.
+    hint : str
+        What to do where there is no target, for the message.
+    """
+
+    features: Sequence[str]
+    target: str | None = None
+    encode: Callable[[Any], float] = float
+    known: Sequence[str] = ()
+    hint: str = ""
+
+    def places(self, path: Path, names: Sequence[str] | None, width: int) -> list[int]:
+        """Indices of the features, and last of the target, in a table of ``width`` columns.
+
+        ``names`` is None where columns have none. The message of the ``ValueError`` names the
+        column that is missing.
+        """
+        there = [str(i) for i in range(width)] if names is None else list(names)
+        nameless = names is None or all(name.isdecimal() for name in self.features)
+        if nameless and not set(self.features) <= set(there):
+            there = self._by_position(there)
+        wanted = [*self.features, *([] if self.target is None else [self._target(there)])]
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            has = f"{width} columns without names" if names is None else f"it has {listed(there)}"
+            if missing == [self.target]:
+                raise ValueError(
+                    f"{path}: no column {self.target!r} with the true answers{self.hint}; {has}"
+                )
+            raise ValueError(
+                f"{path}: no column {missing[0]!r}"
+                + (f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else "")
+                + f"; the model takes {listed(self.features)}; {has}"
+            )
+        twice = [name for name in wanted if there.count(name) > 1]
+        if twice:
+            raise ValueError(f"{path}: {there.count(twice[0])} columns are named {twice[0]!r}")
+        return [there.index(name) for name in wanted]
+
+    def _target(self, there: list[str]) -> str:
+        """Its name; an index, negative ones from the end, stands for one."""
+        target = str(self.target)
+        if target in there or not target.removeprefix("-").isdecimal():
+            return target
+        return there[int(target)] if -len(there) <= int(target) < len(there) else target
+
+    def _by_position(self, there: list[str]) -> list[str]:
+        """Names for columns that have none, if their number leaves no doubt."""
+        n = len(self.features)
+        if len(there) == n:
+            return list(self.features)
+        if self.target is not None and len(there) == n + 1:
+            target = self._target(there)
+            at = there.index(target) if target in there else n + 1
+            return [*self.features[:at], target, *self.features[at:]]
+        return there
+
+
+Block = tuple[np.ndarray, np.ndarray | None]  # rows (m, n) and encoded targets (m,)
+
+
+def blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
+    """Read the rows of a file.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and, where there is one, the row (or line) and the column.
+    OSError
+        The file cannot be read.
+    """
+    from xpnet.data.array_columns import npy_blocks, npz_blocks, parquet_blocks
+    from xpnet.data.csv_columns import csv_blocks
+
+    kind = kind_of(path)
+    per_block = max(1, CELLS // max(1, len(wanted.features)))
+    if kind in TEXT:
+        yield from csv_blocks(path, wanted, per_block)
+        return
+    read = {".npy": npy_blocks, ".npz": npz_blocks, ".parquet": parquet_blocks}
+    row = 0
+    for X, labels, names in read[kind](path, wanted, per_block):
+        _check_finite(path, X, row, names)
+        y = None if labels is None else encoded(labels, wanted, f"{path}, row {{}} (from 0)", row)
+        yield X, y
+        row += len(X)
+
+
+def together(path: Path, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    """All blocks at once: rows (m, n) and targets (m,), whole numbers if they are classes."""
+    pieces = list(blocks(path, wanted))
+    if not pieces:
+        raise ValueError(f"{path}: no rows of data")
+    y = np.concatenate([y for _, y in pieces if y is not None])
+    classes = wanted.encode is not float
+    return np.concatenate([X for X, _ in pieces]), y.astype(np.int64) if classes else y
+
+
+def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
+    """Labels, or their text, to class numbers; targets to floats."""
+    if classes is None:
+        return float
+    numbers = {label: i for i, label in enumerate(classes.tolist())}
+    kind = classes.dtype.kind
+    truths = {"true": True, "false": False}
+
+    def encode(label: Any) -> float:
+        key = label
+        if kind == "U":
+            key = str(label)
+        elif isinstance(label, str):
+            try:
+                key = truths[label.lower()] if kind == "b" else float(label)
+            except (KeyError, ValueError):
+                key = label
+        if key not in numbers:
+            known = listed(list(map(str, numbers)))
+            raise ValueError(f"{str(label)[:40]!r} is no class of the model's: {known}")
+        return float(numbers[key])
+
+    return encode
+
+
+def encoded(labels: Any, wanted: Wanted, where: str, first: int) -> np.ndarray:
+    """Labels (m,) as numbers; ``where`` has a place for the number of a row, from 0."""
+    codes = np.empty(len(labels))
+    known: dict[Any, float] = {}
+    for i, label in enumerate(labels):
+        if label not in known:
+            try:
+                known[label] = wanted.encode(label)
+            except ValueError as error:
+                raise ValueError(f"{where.format(first + i)}: {error}") from None
+            if not isfinite(known[label]):
+                what = f"{wanted.target} is {label}, not a finite number"
+                raise ValueError(f"{where.format(first + i)}: {what}")
+        codes[i] = known[label]
+    return codes
+
+
+def listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _check_finite(path: Path, X: np.ndarray, row: int, names: Sequence[str]) -> None:
+    wrong = ~np.isfinite(X)
+    if wrong.any():
+        i, j = (int(k) for k in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{path}, row {row + i:,} (from 0), column {names[j]!r}: {X[i, j]} is not a finite "
+            "number"
+        )

@@ -1,0 +1,126 @@
+"""What a stream can be made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.arrays import npy, npz
+from xpnet.data.batches import Batches
+from xpnet.data.checks import host_array
+from xpnet.data.csv_stream import CsvRows
+from xpnet.data.filekinds import TEXT, kind_of
+from xpnet.data.parquet import parquet_rows
+from xpnet.data.reading import Numbered
+from xpnet.data.sources import Rows, Sliced, check_kind
+from xpnet.data.stream import Stream
+
+
+def stream(
+    source: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    target: str | int | None = None,
+    memory: float = 256e6,
+    folder: str | os.PathLike[str] | None = None,
+) -> Stream:
+    """Examples that do not fit in memory, in rows.
+
+    Parameters
+    ----------
+    source
+        - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); ``.csv`` or ``.tsv``;
+          ``.parquet`` (needs pyarrow or polars);
+        - an object with ``shape`` (m, n) and slices of rows: an array, ``np.memmap``, a data set
+          of h5py or Zarr;
+        - batches: a function ``epoch -> iterator`` of (X, Y) or (X, Y, w), with X (k, n) and Y (k,)
+          or (k, n_y); or an iterable of such, a list for instance.
+    y : (m,) or (m, n_y), optional
+        Labels or targets beside a ``.npy`` file or an object with slices: the same kinds.
+    sample_weight : (m,), optional
+        For all but batches.
+    target : str or int, optional
+        The column of labels in a ``.csv``, ``.tsv``, ``.parquet`` or ``.npy`` file or an object
+        with slices. A name wins over an index; negative indices count from the end.
+    memory : float
+        Bytes for everything that is on its way: the chunk that is trained on, the engine's copy
+        of it, the chunk that is read meanwhile. Without batches, whose size is yours.
+    folder : path, optional
+        Where temporary files go that a compressed ``.npz`` or a ``.parquet`` file may need; the
+        system's folder for them if left out.
+
+    Raises
+    ------
+    ValueError
+        What is in the file cannot be trained on; it names the file, and where it can, row and
+        column.
+    TypeError
+        Arguments that do not go together, or a source of another kind.
+    OSError
+        A file cannot be read.
+    """
+    if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
+        raise ValueError(f"memory={memory!r}: expected a number of bytes")
+    place = None if folder is None else Path(folder)
+    if isinstance(source, str | os.PathLike):
+        rows = _file(Path(source), y, target, memory, place)
+    elif hasattr(source, "shape") and hasattr(source, "__getitem__"):
+        rows = Sliced(source, _beside(y, "y"), target=_index(source, target))
+    elif callable(source) or isinstance(source, Iterable):
+        if y is not None or sample_weight is not None or target is not None:
+            raise TypeError("batches bring their Y and weights: (X, Y) or (X, Y, w)")
+        return Stream(Batches(source), float(memory))
+    else:
+        raise TypeError(
+            f"a stream is made of a path, rows with shape and slices, or batches; got "
+            f"{type(source).__name__}"
+        )
+    w = _beside(sample_weight, "sample_weight")
+    if w is not None:
+        if tuple(w.shape) != (rows.n,):
+            raise ValueError(f"sample_weight has shape {tuple(w.shape)}; expected ({rows.n},)")
+        check_kind(rows.name, "sample_weight", np.asarray(w[:1]), "fiub", "numbers")
+    return Stream(Numbered(rows, w), float(memory))
+
+
+def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None) -> Rows:
+    kind = kind_of(path)
+    if y is not None and kind != ".npy":
+        raise TypeError(f"{path}: a {kind} file has its own labels: y is for .npy files and arrays")
+    if kind in TEXT:
+        return CsvRows(path, target)
+    if kind == ".parquet":
+        return parquet_rows(path, target, memory / 8, folder)
+    if kind == ".npy":
+        X = npy(path)
+        return Sliced(X, _beside(y, "y"), str(path), _index(X, target))
+    if target is not None:
+        raise ValueError(
+            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
+        )
+    arrays = npz(path, folder)
+    return Sliced(arrays["X"], arrays["y"], str(path))
+
+
+def _beside(x: Any, what: str) -> Any:
+    """Something with ``shape`` and slices."""
+    if isinstance(x, str | os.PathLike):
+        return npy(Path(x))
+    if x is None or (hasattr(x, "shape") and hasattr(x, "__getitem__")):
+        return x
+    return host_array(x, what)
+
+
+def _index(source: Any, target: str | int | None) -> int | None:
+    """The index of a column that has no name."""
+    if target is None:
+        return None
+    try:
+        return int(target)
+    except ValueError:
+        raise ValueError(f"no column {target!r}: columns go by their index, from 0") from None

@@ -1,0 +1,222 @@
+"""Rows of a ``.parquet`` file, by pyarrow or polars, whichever is there.
+
+A parquet file is read by groups of rows. Where one of them takes little memory, blocks are read
+straight from the file (pyarrow only); otherwise the rows are unpacked once to a temporary file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.arrays import FileArray, temporary
+from xpnet.data.csv import find_target
+from xpnet.data.shuffle import thinned
+from xpnet.data.sources import Decoded, Piece, Rows, Sliced, check_kind, float_type
+from xpnet.data.statistics import Statistics, check_number_of_texts
+
+
+def parquet_rows(path: Path, target: str | int | None, room: float, folder: Path | None) -> Rows:
+    """The rows of a file, read in groups that take less than ``room`` bytes.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the column; neither pyarrow nor polars is there.
+    OSError
+        The file cannot be read, or the temporary file not be written.
+    """
+    if find_spec("pyarrow"):
+        rows = _Groups(path, target)
+        if rows.largest * rows.row_bytes <= room:
+            return rows
+        per_block = max(1, int(room / 4 / rows.row_bytes))
+        pieces: Iterator[Piece] = rows.pieces(per_block)
+        names, label = rows.names, rows.target
+    elif find_spec("polars"):
+        pieces, names, label = _by_polars(path, target, room)
+    else:
+        install = 'python -m pip install "xpnet[parquet]"'
+        raise ValueError(f"{path}: reading .parquet needs pyarrow or polars: {install}")
+    X, y = _unpacked(path, pieces, folder)
+    return Sliced(X, y, str(path), names=names, target_name=label)
+
+
+class _Groups:
+    """See ``sources.Rows``. Keeps the group that was read last."""
+
+    measured: Statistics | None = None
+    grain = 0  # a group is kept
+
+    def __init__(self, path: Path, target: str | int | None) -> None:
+        self.name = str(path)
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        with path.open("rb"):  # an OSError of Python's, with the name of the file
+            pass
+        try:
+            self._file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**16)
+        except arrow.ArrowInvalid as error:
+            raise ValueError(f"{path}: not a .parquet file ({error})") from None
+        schema = self._file.schema_arrow
+        self.names, self.target = _columns(path, schema.names, target)
+        self.n_features = len(self.names)
+        self._chosen = [*self.names, self.target]
+        kinds = [_kind(path, name, schema.field(name).type) for name in self.names]
+        self.dtype = float_type(np.result_type(*kinds))
+        self.label_bytes = 8
+        meta = self._file.metadata
+        counts = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        self._bounds = np.append(0, np.cumsum(counts)).astype(np.int64)
+        self.n, self.largest = int(self._bounds[-1]), max(counts, default=0)
+        if self.n == 0:
+            raise ValueError(f"{path}: no rows of data")
+        # pyarrow's own columns, and the array that is made of them
+        self.row_bytes = 2 * self.n_features * self.dtype.itemsize + 64
+        self._lock = Lock()
+        self._kept: tuple[int, tuple[np.ndarray, np.ndarray]] | None = None
+
+    def read(self, start: int, stop: int) -> Piece:
+        i = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        found = []
+        while start < stop:
+            group, first = self._group(i), int(self._bounds[i])
+            end = min(stop, int(self._bounds[i + 1]))
+            here = slice(start - first, end - first)
+            found.append((group[0][here], group[1][here]))
+            start, i = end, i + 1
+        if len(found) == 1:
+            return Piece(*found[0])
+        X, Y = (np.concatenate(arrays) for arrays in zip(*found))
+        return Piece(X, Y)
+
+    def bounds(self, block: int) -> np.ndarray:
+        return thinned(self._bounds, block)
+
+    def pieces(self, per_block: int) -> Iterator[Piece]:
+        """All rows in their order."""
+        row = 0
+        for batch in self._file.iter_batches(per_block, columns=self._chosen):
+            yield Piece(*self._arrays(batch, row))
+            row += len(batch)
+
+    def close(self) -> None:
+        self._kept = None
+        self._file.close()
+
+    def _group(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        with self._lock:
+            if self._kept is None or self._kept[0] != i:
+                self._kept = None  # its memory goes first
+                table = self._file.read_row_group(i, columns=self._chosen, use_threads=False)
+                self._kept = i, self._arrays(table, int(self._bounds[i]))
+            return self._kept[1]
+
+    def _arrays(self, table: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
+        X = np.empty((table.num_rows, self.n_features), self.dtype)
+        for j, name in enumerate(self.names):
+            X[:, j] = _numbers(self.name, name, table.column(name), row)
+        labels = table.column(self.target)
+        _check_none_missing(self.name, self.target, labels.is_null().to_numpy(False), row)
+        y = labels.to_numpy(zero_copy_only=False)
+        if y.dtype.kind not in "fiub":
+            y = np.asarray(labels.to_pylist())
+            check_kind(self.name, self.target, y, "U", "numbers or text")
+        return X, y
+
+
+def _by_polars(
+    path: Path, target: str | int | None, room: float
+) -> tuple[Iterator[Piece], tuple[str, ...], str]:
+    polars = import_module("polars")
+    try:
+        schema = polars.read_parquet_schema(path)
+    except polars.exceptions.ComputeError as error:
+        raise ValueError(f"{path}: not a .parquet file ({error})") from None
+    names, label = _columns(path, list(schema), target)
+    for name in names:
+        kind = schema[name]
+        if not (kind.is_integer() or kind.is_float() or kind == polars.Boolean):
+            raise ValueError(f"{path}: column {name!r} holds {kind}, not numbers")
+
+    def pieces() -> Iterator[Piece]:
+        per_block = max(1, int(room / (32 * len(names) + 64)))
+        rows = polars.scan_parquet(path).select([*names, label])
+        total = rows.select(polars.len()).collect().item()
+        for row in range(0, total, per_block):
+            table = rows.slice(row, per_block).collect()
+            yield _polars_piece(str(path), names, label, table, row)
+
+    return pieces(), names, label
+
+
+def _polars_piece(path: str, names: tuple[str, ...], label: str, table: Any, row: int) -> Piece:
+    for name in (*names, label):
+        _check_none_missing(path, name, table.get_column(name).is_null().to_numpy(), row)
+    columns = [table.get_column(name).to_numpy() for name in names]
+    dtype = float_type(np.result_type(*columns))
+    X = np.stack([column.astype(dtype) for column in columns], axis=1)
+    y = np.asarray(table.get_column(label).to_list())
+    check_kind(path, label, y, "fiubU", "numbers or text")
+    return Piece(X, y)
+
+
+def _columns(path: Path, names: list[str], target: str | int | None) -> tuple[tuple[str, ...], str]:
+    """Names of the features, and of the target."""
+    if len(names) < 2:
+        raise ValueError(f"{path}: one column only; a table needs the target and one more")
+    at = find_target(path, target, tuple(names), True)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}")
+    return tuple(name for i, name in enumerate(names) if i != at), names[at]
+
+
+def _kind(path: Path, name: str, kind: Any) -> np.dtype:
+    """NumPy's name for a type of pyarrow's."""
+    try:
+        found = np.dtype(kind.to_pandas_dtype())
+    except (NotImplementedError, TypeError):
+        found = np.dtype(object)
+    if found.kind not in "fiub":
+        raise ValueError(f"{path}: column {name!r} holds {kind}, not numbers")
+    return found
+
+
+def _numbers(path: str, name: str, column: Any, row: int) -> np.ndarray:
+    if column.null_count:
+        _check_none_missing(path, name, column.is_null().to_numpy(False), row)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _check_none_missing(path: str, name: str, missing: np.ndarray, row: int) -> None:
+    if missing.any():
+        i = row + int(missing.argmax())
+        raise ValueError(f"{path}, row {i:,} (from 0), column {name!r}: a value is missing")
+
+
+# -- unpacking ---------------------------------------------------------------------------
+def _unpacked(path: Path, pieces: Iterator[Piece], folder: Path | None) -> tuple[FileArray, Any]:
+    """All rows in temporary files, texts as numbers."""
+    codes: dict[str, int] = {}
+    n, text, X, y = 0, False, None, None
+    with temporary(path, folder) as X_file, temporary(path, folder) as y_file:
+        for X, y in pieces:
+            assert y is not None
+            if y.dtype.kind == "U":
+                text = True
+                y = np.asarray([codes.setdefault(label, len(codes)) for label in y.tolist()])
+                check_number_of_texts(len(codes))
+            n += len(X)
+            X_file.write(np.ascontiguousarray(X).data)
+            y_file.write(np.ascontiguousarray(y).data)
+        if X is None or y is None:
+            raise ValueError(f"{path}: no rows of data")
+        values = FileArray(f"{path}, unpacked", X_file, 0, (n, X.shape[1]), X.dtype)
+        labels: Any = FileArray(f"{path}, unpacked", y_file, 0, (n,), y.dtype)
+    return values, Decoded(labels, np.asarray(list(codes))) if text else labels

@@ -1,0 +1,98 @@
+"""What happens to rows between the source and the net: checked, standardised, in one dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpnet.data.checks import all_finite
+from xpnet.data.table import Standardizer
+
+Where = Callable[[int], str]  # in words, where a row of a piece stands
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every row.
+
+    Attributes
+    ----------
+    names : tuple of str or None
+        Names of the columns of X, for messages.
+    target : str
+        Name of Y, for messages.
+    inputs, targets : Standardizer or None
+        Applied to X and Y.
+    classes : ndarray (k,) or None
+        Sorted labels; Y becomes their numbers 0 ... k - 1.
+    """
+
+    names: tuple[str, ...] | None = None
+    target: str = "Y"
+    inputs: Standardizer | None = None
+    targets: Standardizer | None = None
+    classes: np.ndarray | None = None
+
+    def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:
+        """X (k, n_x) in ``dtype``.
+
+        Raises
+        ------
+        ValueError
+            A number is not finite, or too large for ``dtype``: row and column are named.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not all_finite(X, xp=np):
+                raise self._refusal(X, ~np.isfinite(X), where, "not a finite number")
+            found = X if self.inputs is None else self.inputs.apply(X.astype(np.float64))
+            found = found.astype(dtype, copy=False)
+            if dtype.itemsize < X.dtype.itemsize and not all_finite(found, xp=np):
+                raise self._refusal(X, ~np.isfinite(found), where, f"too large for {dtype}")
+        return found
+
+    def labels(self, Y: np.ndarray, where: Where) -> np.ndarray:
+        """Y (k,) or (k, n_y), standardised or as class numbers where that is asked for.
+
+        Raises
+        ------
+        ValueError
+            A target is not finite, or a label is none of the classes: the row is named.
+        """
+        if Y.dtype.kind == "f" and not all_finite(Y, xp=np):
+            i = int(np.argwhere(~np.isfinite(Y))[0][0])
+            raise ValueError(f"{where(i)}: {self.target} is {Y[i]}, not a finite number")
+        if self.classes is not None:
+            return self._codes(Y, where)
+        if self.targets is not None:
+            rows = Y[:, None] if Y.ndim == 1 else Y
+            return self.targets.apply(rows, np.dtype(np.float64)).reshape(Y.shape)
+        return Y
+
+    def weights(self, w: np.ndarray, where: Where) -> np.ndarray:
+        bad = ~(np.isfinite(w) & (w >= 0))
+        if bad.any():
+            i = int(bad.argmax())
+            raise ValueError(f"{where(i)}: sample_weight is {w[i]}; it must be finite, at least 0")
+        return w
+
+    def _codes(self, Y: np.ndarray, where: Where) -> np.ndarray:
+        assert self.classes is not None
+        if Y.dtype.kind == "U" and self.classes.dtype.kind != "U":
+            raise ValueError(f"{where(0)}: {self.target} is text, but the classes are numbers")
+        if Y.dtype.kind != "U" and self.classes.dtype.kind == "U":
+            Y = Y.astype(str)
+        at = np.minimum(np.searchsorted(self.classes, Y), len(self.classes) - 1)
+        unknown = self.classes[at] != Y
+        if unknown.any():
+            i = int(unknown.argmax())
+            raise ValueError(
+                f"{where(i)}: {self.target} is {Y[i]!s}, none of the {len(self.classes)} classes"
+            )
+        return at
+
+    def _refusal(self, X: np.ndarray, wrong: np.ndarray, where: Where, what: str) -> ValueError:
+        i, j = (int(k) for k in np.argwhere(wrong)[0])
+        column = f"column {j} (from 0)" if self.names is None else f"column {self.names[j]!r}"
+        return ValueError(f"{where(i)}, {column}: {X[i, j]} is {what}")

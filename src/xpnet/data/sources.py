@@ -1,0 +1,189 @@
+"""Rows that can be read by number: what every file and array looks like to a stream."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from xpnet.data.arrays import FileArray
+from xpnet.data.shuffle import even_bounds
+from xpnet.data.statistics import Statistics
+
+
+class Piece(NamedTuple):
+    """Rows as they were read: X (k, n_x), Y (k,) or (k, n_y) or None."""
+
+    X: np.ndarray
+    Y: np.ndarray | None
+
+
+class Rows(Protocol):
+    """Numbered rows.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, for messages.
+    n, n_features : int
+    names : tuple of str or None
+        Names of the columns of X.
+    target : str
+        Name of the labels.
+    dtype : dtype
+        Of X: float32 if that loses nothing, else float64.
+    label_bytes : int
+        Of the labels of one row.
+    grain : int
+        So many rows cost hardly more to read than one.
+    measured : Statistics or None
+        Of all rows, where they are known.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def label_bytes(self) -> int: ...
+
+    @property
+    def grain(self) -> int: ...
+
+    @property
+    def measured(self) -> Statistics | None: ...
+
+    def read(self, start: int, stop: int) -> Piece: ...
+
+    def bounds(self, block: int) -> np.ndarray:
+        """Bounds of blocks of about ``block`` rows, each well read in one go."""
+
+    def close(self) -> None: ...
+
+
+class Sliced:
+    """Rows of objects with ``shape`` and slices: arrays, memory maps, ``FileArray``, HDF5, Zarr.
+
+    Parameters
+    ----------
+    X : (m, n)
+    y : (m,) or (m, n_y), optional
+    name : str
+        For messages.
+    target : int, optional
+        The column of X that holds the labels, in place of ``y``.
+    names : tuple of str, optional
+        Names of the columns of X but the target.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        name: str = "the stream",
+        target: int | None = None,
+        names: tuple[str, ...] | None = None,
+        target_name: str | None = None,
+    ) -> None:
+        self.name, self._X, self._y, self._column = name, X, y, None
+        shape = tuple(X.shape)
+        if len(shape) != 2:
+            raise ValueError(f"{name}: X has shape {shape}; expected (m, n), examples in rows")
+        if 0 in shape:
+            raise ValueError(f"{name}: X is empty, {shape}")
+        self.n, width = shape
+        self.names = names
+        if target is not None:
+            self._column = _column(name, target, width)
+            self.names = tuple(str(i) for i in range(width) if i != self._column)
+        self.target = target_name or ("y" if self._column is None else str(self._column))
+        self.n_features = width - (target is not None)
+        if y is not None and (len(y.shape) not in (1, 2) or y.shape[0] != self.n):
+            raise ValueError(f"{name}: X has {self.n} rows but y has shape {tuple(y.shape)}")
+        self.measured: Statistics | None = None
+        self._maps = [m for m in (_mapping(X), _mapping(y)) if m is not None]
+        X1, Y1 = self.read(0, 1)
+        check_kind(name, "X", X1, "fiub", "numbers")
+        if Y1 is not None:
+            check_kind(name, self.target, Y1, "fiubU", "numbers or text")
+        self.dtype = float_type(X1.dtype)
+        self.label_bytes = 0 if Y1 is None else Y1.nbytes
+        self.grain = 2**14 // max(X1.nbytes, 1)
+
+    def read(self, start: int, stop: int) -> Piece:
+        X = np.asarray(self._X[start:stop])
+        if X.shape != (stop - start, self.n_features + (self._column is not None)):
+            raise ValueError(f"{self.name}: asked for rows {start} to {stop} and got {X.shape}")
+        Y = None if self._y is None else np.asarray(self._y[start:stop])
+        if self._column is not None:
+            X, Y = np.delete(X, self._column, axis=1), X[:, self._column].copy()
+        if Y is not None and Y.dtype.kind in "OT":  # text in HDF5, in Zarr and of NumPy's new kind
+            Y = np.asarray([t.decode() if isinstance(t, bytes) else t for t in Y.tolist()])
+        if self._maps:
+            X, Y = X.copy(), None if Y is None else Y.copy()
+            for mapping in self._maps:  # the kernel keeps the pages, or drops them if it must
+                mapping.madvise(mmap.MADV_DONTNEED)
+        return Piece(X, Y)
+
+    def bounds(self, block: int) -> np.ndarray:
+        return even_bounds(self.n, block)
+
+    def close(self) -> None:
+        for array in (self._X, self._y):
+            if isinstance(array, FileArray):
+                array.close()
+
+
+class Decoded:
+    """Labels (m,) kept as numbers: ``codes`` stand for ``labels[codes]``."""
+
+    def __init__(self, codes: Any, labels: np.ndarray) -> None:
+        self._codes, self._labels, self.shape = codes, labels, codes.shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._labels[self._codes[rows]]
+
+
+def float_type(dtype: np.dtype) -> np.dtype:
+    """float32 if that loses nothing, else float64."""
+    small = dtype.newbyteorder("=") == np.float32 or dtype.itemsize <= 2
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def check_kind(name: str, what: str, x: np.ndarray, kinds: str, expected: str) -> None:
+    if x.dtype.kind not in kinds:
+        raise ValueError(f"{name}: {what} holds {x.dtype}, not {expected}")
+
+
+def _column(name: str, target: int, width: int) -> int:
+    if not -width <= target < width:
+        raise ValueError(f"{name}: no column {target}; there are {width}, counted from 0")
+    if width < 2:
+        raise ValueError(f"{name}: one column only; the target needs at least one more")
+    return target % width
+
+
+def _mapping(x: Any) -> mmap.mmap | None:
+    """The file behind a memory map or a view of one, where its pages may be given back."""
+    while isinstance(x, np.ndarray):
+        base: Any = x.base
+        if isinstance(x, np.memmap) and isinstance(base, mmap.mmap):
+            # "c" keeps what was written to it in these pages and nowhere else
+            return base if x.mode != "c" and hasattr(base, "madvise") else None
+        x = base
+    return None

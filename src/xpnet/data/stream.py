@@ -1,0 +1,306 @@
+"""Rows that are read while a net is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.batches import Batch, Batches
+from xpnet.data.chunk import Chunk, empty
+from xpnet.data.held_out import Share
+from xpnet.data.prepare import Preparation
+from xpnet.data.readahead import ReadAhead
+from xpnet.data.reading import Numbered
+from xpnet.data.shuffle import Plan, Run
+from xpnet.data.sources import Rows
+from xpnet.data.statistics import Measuring, Statistics
+from xpnet.data.table import Standardizer
+
+# Of the memory a chunk takes a fourth: there is the one that is trained on, the engine's copy of
+# it, and the one that is read ahead; the last fourth is for blocks and what else there is.
+_SHARE = 4
+_BLOCK = 2**20  # bytes of the source that are read in one go
+
+
+class Stream:
+    """Examples in rows that are read while a net is trained on them; made by ``stream``.
+
+    Attributes
+    ----------
+    n_features : int
+    n_examples : int or None
+        None for batches: nobody knows before the end.
+    weighted : bool
+        Whether chunks have sample weights.
+    names : tuple of str or None
+        Names of the features.
+    target : str
+        Name of the labels.
+    dtype : dtype
+        float32 if that holds the features without loss, else float64.
+    """
+
+    def __init__(
+        self, source: Numbered | Batches, memory: float, preparation: Preparation | None = None
+    ) -> None:
+        self._source, self._memory = source, memory
+        if isinstance(source, Batches):
+            self.n_examples: int | None = None
+            described: Rows | Batches = source
+            self.weighted, self.names, self.target = source.weighted, None, "Y"
+        else:
+            self.n_examples, described = source.n, source.rows
+            self.weighted = source.w is not None
+            self.names, self.target = source.rows.names, source.rows.target
+        self.n_features, self.dtype = described.n_features, described.dtype
+        self._preparation = preparation or Preparation(self.names, self.target)
+
+    def __repr__(self) -> str:
+        n = "batches" if self.n_examples is None else f"{self.n_examples:,} rows"
+        name = f" of {self._source.rows.name}" if isinstance(self._source, Numbered) else ""
+        return f"<Stream: {n}{name}, {self.n_features:,} features>"
+
+    # -- reading -------------------------------------------------------------------------
+    def chunks(
+        self,
+        epoch: int,
+        batch_size: int | None,
+        seed: int = 0,
+        shuffle: bool = True,
+        first: int = 0,
+        dtype: Any = None,
+        extra: int = 0,
+    ) -> AbstractContextManager[Iterator[Chunk]]:
+        """The chunks of one epoch, read ahead in a thread; to be used in a ``with`` statement.
+
+        Every chunk but the last holds a multiple of ``batch_size`` rows, every row comes once.
+        The order follows from ``(seed, epoch)``, and from what sizes chunks: the memory of this
+        stream, ``batch_size``, ``dtype``, ``extra``. Batches come as they are, one a chunk.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        batch_size : int or None
+            None for batches and for nothing else.
+        shuffle : bool
+            False: rows come in the order of the file.
+        first : int
+            Minibatches to leave out at the beginning: those of an epoch that was broken off.
+        dtype : dtype, optional
+            Of X: ``self.dtype`` if left out.
+        extra : int
+            Bytes that each row takes in memory besides what is in the chunk.
+
+        Raises
+        ------
+        ValueError
+            Not even one minibatch fits the memory; later, in the loop: data that cannot be
+            trained on, named by file, row and column.
+        """
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        if isinstance(self._source, Batches):
+            if batch_size is not None:
+                raise ValueError("this stream comes in batches: leave batch_size out")
+            return ReadAhead(lambda stopped: self._batches(epoch, first, dtype))
+        if batch_size is None:
+            raise ValueError("a stream of rows needs a batch_size")
+        plan, place = self._plan(batch_size, dtype, extra), first * batch_size
+        source = self._source
+
+        def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
+            number, skipped = divmod(place, plan.chunk)
+            if place >= plan.n:
+                return
+            for runs in plan.runs(seed, epoch, shuffle, number * plan.chunk):
+                chunk = self._chunk(source, sorted(runs), dtype, stopped)
+                if chunk is None:
+                    return
+                order = np.arange(len(chunk.X))
+                if shuffle:
+                    order = plan.order(seed, epoch, number, len(order))
+                yield replace(chunk, order=order[skipped:])
+                del chunk  # or it would stay in memory while the next one is read
+                number, skipped = number + 1, 0
+
+        return ReadAhead(produce)
+
+    def blocks(self, rows: int | None = None, dtype: Any = None) -> Iterator[Chunk]:
+        """All rows in their order, some at a time, read ahead; batches as those of epoch 0.
+
+        Parameters
+        ----------
+        rows : int, optional
+            How many at a time, the last time fewer; a part of the memory if left out.
+        """
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        source = self._source
+        if isinstance(source, Batches):
+            with ReadAhead(lambda stopped: self._batches(0, 0, dtype)) as chunks:
+                yield from chunks
+            return
+        plan = self._plan(1, dtype, 0)
+        rows = max(1, plan.chunk // 4) if rows is None else rows
+        block = max(1, int(np.diff(plan.bounds).max()))
+
+        def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
+            for start in range(0, source.n, rows):
+                stop = min(start + rows, source.n)
+                runs = [(a, min(a + block, stop)) for a in range(start, stop, block)]
+                chunk = self._chunk(source, runs, dtype, stopped)
+                if chunk is None:
+                    return
+                yield chunk
+                del chunk
+
+        with ReadAhead(produce) as chunks:
+            yield from chunks
+
+    def close(self) -> None:
+        """Lets go of temporary files and batches that were begun. Parts and copies go along."""
+        if isinstance(self._source, Batches):
+            self._source.close()
+        else:
+            self._source.rows.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- other streams of the same rows --------------------------------------------------
+    def statistics(self) -> Statistics:
+        """Means, standard deviations and labels of all rows, in one pass."""
+        source, plain = self._source, Preparation(self.names, self.target)
+        if isinstance(source, Numbered):
+            known = source.rows.measured
+            if known is not None and not source.shares and self._preparation == plain:
+                return known
+        measuring = Measuring()
+        for chunk in self.blocks():
+            measuring.add(chunk.X, chunk.Y)
+        return measuring.result()
+
+    def prepared(
+        self,
+        inputs: Standardizer | None = None,
+        targets: Standardizer | None = None,
+        classes: np.ndarray | None = None,
+    ) -> Stream:
+        """The same rows, each made ready as it is read.
+
+        Parameters
+        ----------
+        inputs : Standardizer, optional
+            For the features: ``statistics().inputs``, say.
+        targets : Standardizer, optional
+            For targets that are numbers: ``statistics().targets``.
+        classes : ndarray (k,), optional
+            Sorted labels; each becomes its number 0 ... k - 1: ``statistics().classes``.
+        """
+        if targets is not None and classes is not None:
+            raise ValueError("labels are numbered or standardised: pass targets or classes")
+        now = replace(self._preparation, inputs=inputs, targets=targets, classes=classes)
+        return Stream(self._source, self._memory, now)
+
+    def standardized(self, statistics: Statistics | None = None) -> Stream:
+        """The same rows with features of mean 0 and standard deviation 1.
+
+        ``statistics`` are those of this stream if left out: one pass. A constant column becomes 0.
+        """
+        found = self.statistics() if statistics is None else statistics
+        kept = self._preparation
+        return self.prepared(found.inputs, kept.targets, kept.classes)
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Stream, Stream]:
+        """Two streams of disjoint rows: to train on, and ``round(fraction * n)`` held out.
+
+        Every short stretch of the source (at most 1,024 rows, if the fraction is not tiny) gives
+        its share, at a place drawn from ``seed``.
+
+        Raises
+        ------
+        ValueError
+            The fraction does not lie between 0 and 1, or leaves no rows.
+        TypeError
+            This stream is one of batches.
+        """
+        source = self._source
+        if isinstance(source, Batches):
+            raise TypeError("a stream of batches cannot be split: make two streams")
+        share = Share.of(source.n, fraction, seed)
+        train, held = (source.part(share, which) for which in (False, True))
+        new = self._memory, self._preparation
+        return Stream(train, *new), Stream(held, *new)
+
+    # -- inside --------------------------------------------------------------------------
+    def _plan(self, batch_size: int, dtype: np.dtype, extra: int) -> Plan:
+        source = self._source
+        assert isinstance(source, Numbered)
+        n_x, rows = self.n_features, source.rows
+        row = n_x * dtype.itemsize + rows.label_bytes + 8 * self.weighted + 8 + extra
+        chunk = int(self._memory / _SHARE / row) // batch_size * batch_size
+        if chunk == 0:
+            raise ValueError(
+                f"memory={self._memory:,.0f} bytes are too few for minibatches of {batch_size:,} "
+                f"rows of {row:,} bytes: it takes {_SHARE * batch_size * row:,}"
+            )
+        chunk = min(chunk, -(-source.n // batch_size) * batch_size)
+        block = max(1, min(_BLOCK // (n_x * rows.dtype.itemsize), chunk // 32))
+        return Plan(source.bounds(block), chunk)
+
+    def _chunk(
+        self, source: Numbered, runs: list[Run], dtype: np.dtype, stopped: Callable[[], bool]
+    ) -> Chunk | None:
+        """The rows of ``runs``; None if told to stop."""
+        ready, name = self._preparation, source.rows.name
+        X = empty((sum(stop - start for start, stop in runs), self.n_features), dtype)
+        Y, w, found = [], [], []
+        at = 0
+        for run in runs:
+            if stopped():
+                return None
+            read = source.read(*run)
+            here = Chunk(read.X, None, rows=tuple(read.runs))
+
+            def where(i: int, here: Chunk = here) -> str:
+                return f"{name}, row {here.row(i):,} (from 0)"
+
+            X[at : at + len(read.X)] = ready.features(read.X, dtype, where)
+            at += len(read.X)
+            if read.Y is not None:
+                Y.append(ready.labels(read.Y, where))
+            if read.w is not None:
+                w.append(ready.weights(read.w, where))
+            found += read.runs
+        return Chunk(
+            X,
+            np.concatenate(Y) if Y else None,
+            np.concatenate(w) if w else None,
+            rows=tuple(found),
+        )
+
+    def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Iterator[Chunk]:
+        assert isinstance(self._source, Batches)
+        ready = self._preparation
+        for batch in self._source.epoch(epoch):
+            if batch.number < first:
+                continue
+
+            def where(i: int, batch: Batch = batch) -> str:
+                return f"batch {batch.number} (from 0) of epoch {epoch}, row {i:,} (from 0)"
+
+            X = ready.features(batch.X, dtype, where)
+            w = None if batch.w is None else ready.weights(batch.w, where)
+            yield Chunk(np.ascontiguousarray(X), ready.labels(batch.Y, where), w)

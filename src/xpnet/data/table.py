@@ -1,0 +1,241 @@
+"""Tables of examples for the command line: reading, splitting, standardising (host NumPy).
+
+Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). The command line hands
+the net ``X.T``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.data.csv import as_integers, read_csv
+from xpnet.data.filekinds import TEXT
+
+_BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
+                   NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Examples and what to predict from them.
+
+    Attributes
+    ----------
+    X : array (m, n)
+        float32 or float64, finite.
+    y : array (m,)
+        Labels: str, bool, integers or finite floats.
+    names : tuple of n str
+        Names of the columns of X.
+    target : str
+        Name of y.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    names: tuple[str, ...]
+    target: str
+
+
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The 1,797 handwritten digits that come with the package.
+
+    Returns X (1797, 64) float32, 8 x 8 pixels row by row with values 0 to 16, and y (1797,)
+    int64, the digits. Source (CC BY 4.0): Alpaydin & Kaynak 1998, UCI Machine Learning
+    Repository, https://doi.org/10.24432/C50P49; see ``datasets/digits.txt``.
+    """
+    digits = resources.files("xpnet.data") / "digits.npz"
+    with digits.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return archive["X"].astype(np.float32), archive["y"].astype(np.int64)
+
+
+def read_table(path: str | Path, target: str | int | None = None) -> Table:
+    """Read examples from a ``.npz``, a ``.csv`` or a ``.tsv`` file.
+
+    Parameters
+    ----------
+    path
+        A ``.npz`` file holds arrays ``X`` (m, n) and ``y`` (m,). The rules for a ``.csv`` file are
+        those of ``xpnet.data.csv``.
+    target
+        For text only, and needed there: name or index of the label column. A name wins over
+        an index; negative indices count from the end.
+
+    Raises
+    ------
+    ValueError
+        If the contents are not such a table. The message names the file and, for ``.csv``, the
+        line and the column.
+    OSError
+        If the file cannot be opened.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind != ".npz" and kind not in TEXT:
+        raise ValueError(f"{path}: none of {', '.join(TEXT)}, .npz, by its ending")
+    if kind in TEXT:
+        X, y, layout = read_csv(path, target)
+        names = tuple(name for i, name in enumerate(layout.names) if i != layout.target)
+        return Table(X, y, names, layout.names[layout.target])
+    if target is not None:
+        raise ValueError(
+            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
+        )
+    X, y = _read_npz(path)
+    return Table(X, y, tuple(str(i) for i in range(X.shape[1])), "y")
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path}: not a .npz archive, or a truncated one")
+        file.seek(0)
+        arrays = {}
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                held = sorted(archive.files)
+                for name in ("X", "y"):
+                    if name in held:
+                        arrays[name] = archive[name]
+        except _BROKEN_ARCHIVE as error:
+            if "allow_pickle" in str(error):
+                raise ValueError(f"{path}: an array holds Python objects; save numbers") from None
+            raise ValueError(f"{path}: damaged .npz archive ({error})") from None
+    if len(arrays) < 2:
+        raise ValueError(f"{path}: needs arrays X (m, n) and y (m,); it holds {', '.join(held)}")
+    X, y = arrays["X"], arrays["y"]
+    if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
+        raise ValueError(f"{path}: X must be (m, n) and y (m,), examples in rows;"
+                         f" X is {X.shape} and y is {y.shape}")  # fmt: skip
+    if 0 in X.shape:
+        raise ValueError(f"{path}: X is empty, {X.shape}")
+    if X.dtype.kind not in "fiub" or y.dtype.kind not in "fiubU":
+        raise ValueError(f"{path}: X must hold real numbers and y numbers or text;"
+                         f" X is {X.dtype} and y is {y.dtype}")  # fmt: skip
+    if X.dtype.newbyteorder("=") == np.float32 or X.dtype.itemsize <= 2:
+        X = X.astype(np.float32, copy=False)
+    else:
+        X = X.astype(np.float64, copy=False)
+    y = y.astype(y.dtype.newbyteorder("="), copy=False)
+    for name, array in (("X", X), ("y", y)):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            where = f"{path}, row {place[0]:,} (from 0)"
+            if name == "y":
+                raise ValueError(f"{where}: y is {array[place]}, not a finite number")
+            raise ValueError(f"{where}, column '{place[1]}': {array[place]} is not a finite number")
+    return X, y
+
+
+def detect_task(y: np.ndarray) -> str:
+    """Say whether labels y (m,) look like classes: "classification" or "regression".
+
+    The rule, where k is the number of distinct labels:
+
+    - text and bools are classes;
+    - integers are classes if k <= 2, or if k <= 100 and every class has 20 examples on average
+      (k <= m / 20);
+    - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
+    """
+    y = as_integers(y)
+    if y.dtype.kind in "Ubf":  # the number of labels does not count
+        return task_of(y.dtype.kind, 0, y.size)
+    return task_of(y.dtype.kind, np.unique(y).size, y.size)
+
+
+def task_of(kind: str, k: int, m: int) -> str:
+    """``detect_task`` of ``m`` labels of a NumPy ``kind``, ``k`` of them distinct."""
+    if kind in "Ub":
+        return "classification"
+    if kind == "f":
+        return "regression"
+    return "classification" if k <= 2 or (k <= 100 and 20 * k <= m) else "regression"
+
+
+def split(
+    X: np.ndarray, y: np.ndarray, test_fraction: float, seed: int = 0, stratify: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Divide examples X (m, n), y (m,) at random: X_train, y_train, X_test, y_test, copies.
+
+    ``round(test_fraction * m)`` examples go to the test part, at least one if test_fraction > 0.
+    With ``stratify`` each class of y has its share of them, but at least one example of every
+    class stays in the training part. The same seed gives the same parts.
+    """
+    m = y.shape[0]
+    if X.shape[0] != m:
+        raise ValueError(f"X has {X.shape[0]} examples and y has {m}")
+    if not 0.0 <= test_fraction < 1.0:
+        raise ValueError(f"the test fraction must be in [0, 1); got {test_fraction}")
+    n_test = max(1, round(test_fraction * m)) if test_fraction > 0 else 0
+    if n_test >= m:
+        raise ValueError(f"{m} examples are too few to keep {test_fraction:g} of them for testing")
+    order = np.random.default_rng(seed).permutation(m)
+    if not stratify:
+        test = np.zeros(m, dtype=bool)
+        test[:n_test] = True
+    else:
+        test = _stratified(y[order], n_test)
+        if n_test and not test.any():
+            raise ValueError("every class has one example only; there is none to test on")
+    train_rows, test_rows = order[~test], order[test]
+    return X[train_rows], y[train_rows], X[test_rows], y[test_rows]
+
+
+def _stratified(y: np.ndarray, n_test: int) -> np.ndarray:
+    """Mark n_test entries of y (m,), each class by its share (largest remainders)."""
+    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    share = counts * (n_test / y.size)
+    take = np.floor(share).astype(np.int64)
+    by_remainder = np.argsort(take - share, kind="stable")
+    take[by_remainder[: n_test - int(take.sum())]] += 1
+    take = np.minimum(take, counts - 1)
+    # The rank of every example among those of its class, counted from the end of y.
+    by_class = np.argsort(codes, kind="stable")
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    rank = np.empty(y.size, dtype=np.int64)
+    rank[by_class] = np.arange(y.size) - np.repeat(starts, counts)
+    return rank >= (counts - take)[codes]
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Columns shifted to mean 0 and divided by their standard deviation.
+
+    Attributes
+    ----------
+    mean, scale : float64 arrays (n,)
+        Mean and standard deviation (divisor m) of the columns. A scale of 0 marks a constant
+        column, which ``apply`` makes 0 whatever it holds later.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, X: np.ndarray) -> Standardizer:
+        """Measure X (m, n), or (m, 1) for a target."""
+        X = X.astype(np.float64)
+        low, high = X.min(axis=0), X.max(axis=0)
+        # Half each, so that neither the sum nor the range of huge values overflows.
+        centre, reach = low / 2 + high / 2, high / 2 - low / 2
+        unit = np.where(reach > 0, reach, 1.0)
+        shifted = (X - centre) / unit  # in [-1, 1]
+        scale = np.where(reach > 0, shifted.std(axis=0) * unit, 0.0)
+        return cls(centre + shifted.mean(axis=0) * unit, scale)
+
+    def apply(self, X: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
+        """Standardise X (m, n); constant columns become 0. ``dtype`` None keeps that of X."""
+        constant = self.scale == 0
+        Z = (X - self.mean) / np.where(constant, 1.0, self.scale)
+        Z[:, constant] = 0.0
+        return Z.astype(X.dtype if dtype is None else dtype)
+
+    def undo(self, Z: np.ndarray) -> np.ndarray:
+        """From standardised columns Z (m, n) back to the original units."""
+        return Z * self.scale + self.mean

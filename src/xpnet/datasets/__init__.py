@@ -1,1 +1,0 @@
-"""Data that comes with the package: ``digits.npz``, described in ``digits.txt``."""

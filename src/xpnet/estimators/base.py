@@ -1,0 +1,233 @@
+"""What every estimator of this package is: scikit-learn's manners at the door, any array inside.
+
+scikit-learn checks what lives on the host: NumPy arrays, lists, frames, SciPy matrices. Arrays of
+another library are checked here, with its messages, and never leave their device; its dispatch
+switch plays no part. Labels, targets and sample weights are read on the host once per fit.
+
+Everything follows X: fitted arrays live where X lived in ``fit``, and what a method returns is an
+array of the library of the X it was given.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.callback import CallbackSupportMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from xpnet._typing import Array
+from xpnet.backends.place import Backend, place_of, select, to_numpy
+from xpnet.estimators.arrays import (
+    check_foreign,
+    converted,
+    host,
+    is_foreign,
+    is_sparse,
+    values_of,
+)
+
+
+class Examples(NamedTuple):
+    """The data of a fit. Examples are rows, as scikit-learn has them."""
+
+    place: Backend  # where to compute, with its dtype
+    X: Array  # (m, n_x) in that place and dtype, or a CSR matrix to densify piece by piece
+    y: np.ndarray  # (m,) or (m, n_y), on the host, as scikit-learn's checks return it
+    w: np.ndarray | None  # (m,) sample weights on the host, None: all one
+
+
+class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators; a subclass names the fitted attribute that shows where it lives."""
+
+    _parameter_constraints: dict = {
+        "backend": [object],
+        "device": [object],
+        "dtype": [StrOptions({"float32", "float64"}), type(np.float32), np.dtype, None],
+    }
+    _home = "coef_"  # an array, or a list of arrays
+    backend: Any
+    device: Any
+    dtype: Any
+
+    def _keep(self, given: dict[str, Any]) -> None:
+        """Sets the parameters that ``__init__`` was given, its ``locals()``, untouched."""
+        self.__dict__ |= {name: value for name, value in given.items() if name != "self"}
+
+    # -- reading ---------------------------------------------------------------------------
+    def _read(
+        self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool = True, **checks: Any
+    ) -> Examples:
+        """The checked data of a fit; ``checks`` are ``multi_output`` and ``y_numeric``.
+
+        Raises
+        ------
+        ValueError
+            What scikit-learn's checks find; X of another library or device than asked for.
+        """
+        y = y if y is None else host(y)
+        if is_foreign(X):
+            check_foreign(X, self)
+            validate_data(self, X, y, skip_check_array=True, reset=reset)
+            y = validate_data(self, y=y, reset=reset, **checks)
+            check_consistent_length(X, y)
+        else:
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse=["csr", "csc"],
+                dtype=(np.float64, np.float32),
+                reset=reset,
+                **checks,
+            )
+        w = None if sample_weight is None else _check_sample_weight(host(sample_weight), y)
+        place = self._place(X)
+        if not reset:  # going on from fitted arrays: they and their dtype decide
+            self._unpack(X)
+            home = self._home_array()
+            place = place.with_dtype(home.dtype)
+            if not place.holds(home) and not self._moves:
+                raise ValueError(self._misplaced(place, place_of(home), "partial_fit"))
+        return Examples(place, self._moved(X, place, "fit"), y, w)
+
+    def _read_X(self, X: Any, method: str) -> tuple[Array, Backend]:
+        """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
+        check_is_fitted(self)
+        if is_foreign(X):
+            check_foreign(X, self)
+            validate_data(self, X, skip_check_array=True, reset=False)
+            self._unpack(X)
+        else:
+            X = validate_data(
+                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
+            )
+        home = self._home_array()
+        place = place_of(home).with_dtype(home.dtype)
+        return self._moved(X, place, method), place
+
+    def _place(self, X: Any) -> Backend:
+        """Where a fit on ``X`` computes, with the dtype: X's own place unless a parameter says."""
+        values = values_of(X)
+        if self.backend != "auto" if isinstance(self.backend, str) else True:
+            place = select(self.backend, self.device, self.dtype)
+        else:
+            place = select(values, self.device, self.dtype)
+        return place.following(values)
+
+    @property
+    def _moves(self) -> bool:
+        """Whether host data may be moved to a device: yes if the user chose the place."""
+        return not (isinstance(self.backend, str) and self.backend == "auto")
+
+    def _moved(self, X: Any, place: Backend, method: str) -> Array:
+        """``X`` in ``place`` and its dtype; a sparse X stays where it is, in rows."""
+        values = values_of(X)
+        if not place.holds(values) and not (self._moves and isinstance(values, np.ndarray)):
+            raise ValueError(self._misplaced(place_of(values), place, method))
+        if is_sparse(X):
+            X = X.tocsr()
+            name = place.dtype_name
+            return X if X.dtype == name else X.astype(name)
+        with place.context():
+            if not place.holds(X):
+                return place.asarray(np.ascontiguousarray(X), place.dtype)
+            return place.contiguous(
+                X if X.dtype == place.dtype else place.xp.astype(X, place.dtype)
+            )
+
+    def _misplaced(self, there: Backend, here: Backend, method: str) -> str:
+        name = type(self).__name__
+        if method == "fit":
+            return (
+                f"X lives in {there} but {name} was told to compute in {here}: move X there, or "
+                f"pass backend={there.name!r}, device={there.device_name!r} (or neither, and it "
+                "follows X)"
+            )
+        return (
+            f"Inputs passed to {name}.{method}() must use the same namespace and the same device "
+            f"as those passed to fit(): X lives in {there} but this net was fitted in {here}. "
+            f"Pass X as an array of {here.name}, or move the net with "
+            "sklearn.utils._array_api.move_estimator_to(estimator, xp, device)"
+        )
+
+    def _home_array(self) -> Array:
+        home = getattr(self, self._home)
+        return home[0] if isinstance(home, list) else home
+
+    # -- returning -------------------------------------------------------------------------
+    def _given_back(self, A: Array, X: Any) -> Array:
+        """``A`` as an array of the library of the ``X`` it was computed from."""
+        return A if is_foreign(X) else to_numpy(A)
+
+    # -- moving ----------------------------------------------------------------------------
+    def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Any:
+        """A copy whose fitted arrays are converted: scikit-learn's ``move_estimator_to``."""
+        twin = copy.copy(self)
+        twin.__dict__ |= self._converted_attributes(converter)
+        return twin
+
+    def _converted_attributes(self, converter: Callable[[Array], Array]) -> dict[str, Any]:
+        kept = {*self.get_params(deep=False), "classes_", "feature_names_in_"}
+        fitted = {name: value for name, value in self.__dict__.items() if name not in kept}
+        return {name: converted(value, converter) for name, value in fitted.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles hold host arrays only: what was fitted on a GPU predicts on a laptop.
+        state = super().__getstate__()
+        if hasattr(self, self._home) and is_foreign(self._home_array()):
+            state = {name: converted(value, to_numpy) for name, value in state.items()}
+            state["_packed"] = True
+        return state
+
+    def _unpack(self, X: Any) -> None:
+        """After a pickle, fitted arrays that had been on a device join the first X on one."""
+        if self.__dict__.pop("_packed", False):
+            place = place_of(values_of(X))
+            self.__dict__ |= self._converted_attributes(lambda x: place.asarray(x))
+
+    def __copy__(self) -> Any:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # Not through __getstate__: a copy stays on its device. Arrays are copied by their own
+        # library, as not all of them know deepcopy.
+        def remember(x: Array) -> Array:
+            memo[id(x)] = place_of(x).xp.asarray(x, copy=True)
+            return x
+
+        self._converted_attributes(remember)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+class ArrayClassifier(ClassifierMixin, ArrayEstimator):
+    """An estimator whose ``score`` is accuracy, for labels of any library."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of labels met (of whole label rows, where there are several each)."""
+        predicted = host(self.predict(X))
+        return float(accuracy_score(host(y), predicted, sample_weight=host(sample_weight)))
+
+
+class ArrayRegressor(RegressorMixin, ArrayEstimator):
+    """An estimator whose ``score`` is R^2, for targets of any library."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The coefficient of determination, averaged over outputs."""
+        return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))

@@ -1,0 +1,148 @@
+"""The examples of a full-batch fit: the mean loss over all of them, the moments of the features.
+
+A dense X is used as it is. A sparse X is multiplied as it is where its own library computes, and
+made dense a block of rows at a time elsewhere, or where a matrix of dense rows is asked for.
+
+Letters: m rows, n features, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backends.place import Backend
+from xpnet.core.leaves import Data
+from xpnet.core.losses import Loss
+from xpnet.core.network import Objective
+from xpnet.engines import engine_for
+
+BLOCK = 1 << 22  # elements of X made dense, or copied, at a time
+SAMPLE = 4096  # rows enough to know a variance
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of X, made dense, and their part of the sum of all weights."""
+
+    share: float
+    data: Data
+
+
+class Design:
+    """Examples in rows, and the loss of a linear model on them.
+
+    Parameters
+    ----------
+    X : array (m, n) of ``place``, or a SciPy or cupyx CSR matrix
+    Y : array (m, K) of ``place``
+    w : ndarray (m,) or None
+        Sample weights, on the host.
+
+    Raises
+    ------
+    ValueError
+        The weights do not add up to a positive number.
+    """
+
+    def __init__(self, place: Backend, X: Any, Y: Array, w: np.ndarray | None, loss: Loss) -> None:
+        self.place, self.X, self.Y, self.loss, self.host_w = place, X, Y, loss, w
+        self.w = None if w is None else place.asarray(w, place.dtype)
+        self.total = float(X.shape[0] if w is None else w.sum())
+        if not self.total > 0:
+            raise ValueError(f"sample_weight sums to {self.total}; it must be positive")
+        self.engine = engine_for(place, Objective((X.shape[1], Y.shape[1]), (), loss))
+        self.sparse = hasattr(X, "toarray")
+        self.multiplies = self.sparse and place.holds(X.data)
+
+    def blocks(self, elements: int = BLOCK) -> Iterator[Rows]:
+        """All rows in their order, dense, with at most ``elements`` elements of X at a time."""
+        m, n = self.X.shape
+        step = max(1, elements // n)
+        for start in range(0, m, step):
+            part = slice(start, min(start + step, m))
+            X = self.X[part, :]
+            if self.sparse:
+                X = X.toarray() if self.multiplies else self.place.asarray(X.toarray())
+            w = None if self.w is None else self.w[part]
+            weight = X.shape[0] if self.host_w is None else self.host_w[part].sum()
+            yield Rows(float(weight) / self.total, Data(X, self.Y[part, :], w))
+
+    def shares(self, rows: Rows) -> Array:
+        """The weight of each of these rows (m,) over the sum of all weights."""
+        X, _, w = rows.data
+        return self._equal_shares(X.shape[0]) if w is None else w / self.total
+
+    def _equal_shares(self, m: int) -> Array:
+        place = self.place
+        return place.xp.full((m,), 1.0 / self.total, dtype=place.dtype, device=place.device)
+
+    def value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
+        """The weighted mean loss, 0-d, and its gradient, at ``theta`` (K n + K,): W, then b."""
+        if self.multiplies:
+            return self._sparse_value_and_gradient(theta)
+        if not self.sparse:
+            return self.engine.value_and_gradient(theta, Data(self.X, self.Y, self.w))
+        value, gradient = 0.0, 0.0 * theta
+        for share, data in self.blocks():
+            part, slopes = self.engine.value_and_gradient(theta, data)
+            value, gradient = value + share * part, gradient + share * slopes
+        return value, gradient
+
+    def _sparse_value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
+        ops, xp = self.engine.ops, self.place.xp
+        (W, b), *_ = ops.layers(theta)
+        s = 1.0 / self.total if self.w is None else (self.w / self.total)[None, :]
+        Z = (self.X @ W.T).T + b  # (K, m)
+        value, dZ = ops.output(self.loss, Z, self.Y.T, s)  # dZ (K, m)
+        dW, db = self.X.T @ dZ.T, ops.bias_gradient(0, dZ)  # (n, K), (K, 1)
+        return value, xp.concat([xp.reshape(dW.T, (-1,)), db[:, 0]])
+
+    def predict(self, theta: Array, X: Array) -> Array:
+        """The mean response (K, rows) of dense rows of X."""
+        return self.engine.predict(theta, X.T)
+
+    @property
+    def _shares(self) -> Array:
+        return self._equal_shares(self.Y.shape[0]) if self.w is None else self.w / self.total
+
+    def moments(self, *, centred: bool) -> tuple[Array, Array]:
+        """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
+
+        A constant feature has a variance of 0, not of rounding. Where there are many equally
+        weighted rows the variance is that of a sample: a scale of the search need not be exact.
+        """
+        xp, eps = self.place.xp, float(self.place.xp.finfo(self.place.dtype).eps)
+        mean = self.feature_means()
+        mean = mean if centred else 0.0 * mean
+        if self.multiplies:
+            # The zeros of X, most of it, make the difference harmless.
+            square = self.X.power(2).T @ self._shares
+            variance, rounding = square - mean**2, 8.0 * eps * square
+        else:
+            variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
+            in_cache = BLOCK if self.place.is_accelerator else 1 << 16
+            some = self._sample()
+            for rows in some.blocks(in_cache):
+                variance = variance + some.shares(rows) @ (rows.data.X - mean) ** 2
+        return mean, xp.where(variance > rounding, variance, 0.0 * mean)
+
+    def _sample(self) -> Design:
+        step = self.X.shape[0] // SAMPLE
+        if self.sparse or self.w is not None or step < 2:
+            return self
+        return Design(self.place, self.X[::step, :], self.Y[::step, :], None, self.loss)
+
+    def feature_means(self) -> Array:
+        """The weighted mean (n,) of each feature."""
+        if self.multiplies:
+            return self.X.T @ self._shares
+        if not self.sparse:
+            return self._shares @ self.X
+        return sum(self.shares(rows) @ rows.data.X for rows in self.blocks())
+
+    def target_means(self) -> Array:
+        """The weighted mean (K,) of each target."""
+        return self._shares @ self.Y

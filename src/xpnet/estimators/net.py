@@ -1,0 +1,218 @@
+"""A net between scikit-learn's rows and the core's columns, over dense or sparse examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backends.place import Backend, to_numpy
+from xpnet.core.activations import Activation
+from xpnet.core.leaves import Data
+from xpnet.core.losses import Loss, as_reported
+from xpnet.core.network import Objective
+from xpnet.core.optimizers import Moments, Optimizer
+from xpnet.core.parameters import Layout
+from xpnet.engines import Engine, Program, engine_for
+
+TIDY = 128  # steps between two times that numbers too small to matter are set to zero
+BLOCK = 2**22  # numbers a sparse matrix is densified to at a time
+
+
+class Rows:
+    """Examples as rows, with targets and weights: dense in their place, or sparse.
+
+    Attributes
+    ----------
+    X : array (m, n_x) or CSR matrix
+    Y : ndarray (m, n_y)
+        On the host.
+    w : ndarray (m,) or None
+        On the host.
+    """
+
+    def __init__(self, place: Backend, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
+        self.place, self.X, self.Y, self.w = place, X, Y, w
+        self.sparse = hasattr(X, "tocsr")
+
+    def __len__(self) -> int:
+        return self.Y.shape[0]
+
+    @cached_property
+    def everything(self) -> Data:
+        return self.data()
+
+    def data(self, index: np.ndarray | None = None) -> Data:
+        """Those examples, or all, dense in their place."""
+        place, Y, w = self.place, self.Y, self.w
+        if index is not None:
+            Y, w = Y[index], None if w is None else w[index]
+        with place.context():
+            there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, w)]
+            return Data(dense(self.X, index, place), *there)
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Those examples, in rows of their own."""
+        w = None if self.w is None else self.w[index]
+        X = self.X[index] if self.sparse else dense(self.X, index, self.place)
+        return Rows(self.place, X, self.Y[index], w)
+
+    def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
+        """``index`` in pieces small enough to densify; one piece if X is dense."""
+        if not self.sparse:
+            return [index]
+        size = max(1, BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
+        return [index[i : i + size] for i in range(0, len(index), size)]
+
+
+def dense(X: Any, index: np.ndarray | None, place: Backend) -> Array:
+    """Rows of ``X``, or all of them, as a dense array in ``place``."""
+    if hasattr(X, "tocsr"):
+        piece = X if index is None else X[index]
+        return place.asarray(piece.toarray(), place.dtype)
+    if index is None:
+        return X
+    return place.xp.take(X, place.asarray(index), axis=0)
+
+
+@dataclass(frozen=True)
+class Net:
+    """What an estimator trains, without its parameters: those are one flat vector ``theta``."""
+
+    place: Backend
+    sizes: tuple[int, ...]
+    hidden: tuple[Activation, ...]
+    loss: Loss
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.sizes)
+
+    def engine(self, *, reported: bool = True, **features: Any) -> Engine:
+        """The engine of this net; ``features`` are further fields of ``Objective``."""
+        loss = as_reported(self.loss) if reported else self.loss
+        return engine_for(self.place, Objective(self.sizes, self.hidden, loss, **features))
+
+    # -- parameters as scikit-learn shows them -----------------------------------------------
+    def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
+        """One vector of ``coefs[l]`` (n_in, n_out) and ``intercepts[l]`` (n_out,)."""
+        place, xp = self.place, self.place.xp
+        with place.context():
+            layers = []
+            for pair in zip(coefs, intercepts, strict=True):
+                coef, intercept = (x if place.holds(x) else to_numpy(x) for x in pair)
+                coef, intercept = (place.asarray(x, place.dtype) for x in (coef, intercept))
+                layers.append((coef.T, intercept[:, None]))
+            return self.layout.flatten(layers, xp=xp)
+
+    def shown(self, theta: Array) -> dict[str, list[Array]]:
+        """``coefs_`` and ``intercepts_``: views of ``theta`` where the library has views."""
+        layers = self.layout.layers(theta, xp=self.place.xp)
+        return {"coefs_": [W.T for W, _ in layers], "intercepts_": [b[:, 0] for _, b in layers]}
+
+    # -- evaluation --------------------------------------------------------------------------
+    def predict(self, theta: Array, X: Any) -> Array:
+        """The output (m, n_y) for rows ``X`` (m, n_x)."""
+        engine, m = self.engine(), X.shape[0]
+        rows = Rows(self.place, X, np.empty((m, 0)))
+        with self.place.context():
+            if not rows.sparse:
+                return engine.predict(theta, X.T).T
+            pieces = [
+                engine.predict(theta, dense(X, index, self.place).T).T
+                for index in rows.blocks(np.arange(m))
+            ]
+            return self.place.xp.concat(pieces)
+
+    def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
+        """The loss that scikit-learn would report of ``rows``."""
+        engine, total = self.engine(penalized=l2 > 0, sparse=l1 > 0), 0.0
+        with self.place.context():
+            for share, data in self._parts(rows):
+                total += share * float(engine.value(theta, data, l2, l1))
+        return total
+
+    def value_and_gradient(self, theta: Array, rows: Rows, l2: float) -> tuple[Array, Array]:
+        """The exact penalised cost, 0-d, and its gradient (n_parameters,)."""
+        engine = self.engine(penalized=l2 > 0, reported=False)
+        value: Any = 0.0
+        gradient: Any = 0.0
+        with self.place.context():
+            for share, data in self._parts(rows):
+                part = engine.value_and_gradient(theta, data, l2)
+                if share == 1.0:
+                    return part
+                value, gradient = value + share * part[0], gradient + share * part[1]
+        return value, gradient
+
+    def _parts(self, rows: Rows) -> Iterator[tuple[float, Data]]:
+        """Pieces of the examples, each with its share of the whole mean."""
+        everything = rows.blocks(np.arange(len(rows)))
+        if len(everything) == 1:
+            yield 1.0, rows.everything
+            return
+        weights = np.ones(len(rows)) if rows.w is None else rows.w
+        for index in everything:
+            if np.any(weights[index]):
+                yield float(np.sum(weights[index]) / np.sum(weights)), rows.data(index)
+
+
+class Trainer:
+    """Steps over the minibatches of an epoch, however the rows are stored.
+
+    Attributes
+    ----------
+    theta, moments : array (n_parameters,), tuple of such arrays
+        The state; a later epoch may overwrite it in place.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        rule: Optimizer,
+        rows: Rows,
+        batch_size: int,
+        theta: Array,
+        moments: Moments,
+        **features: Any,
+    ) -> None:
+        self.rows, self.batch_size, self.rule = rows, batch_size, rule
+        self.engine = net.engine(**features)
+        self.theta, self.moments = theta, moments
+        self._untidy = 0  # steps since the last time
+        size = batch_size if batch_size < len(rows) else None
+        self.program = None if rows.sparse else self._program(rows.everything, size)
+
+    def _program(self, data: Data, size: int | None) -> Program:
+        return self.engine.program(self.rule, data, size, self.theta, self.moments)
+
+    def epochs(self, orders: list[np.ndarray], table: np.ndarray) -> np.ndarray:
+        """One step per minibatch of each order (m,); the costs before each step, (steps,)."""
+        if self.program is None:
+            pieces = zip(orders, np.split(table, len(orders)), strict=True)
+            return np.concatenate([self._in_blocks(*piece) for piece in pieces])
+        full = self.program.batch_size is None  # the order of a full batch changes nothing
+        found = self.program.run(None if full else np.stack(orders), table)
+        # before anything waits and can be interrupted: the old state may have been given away
+        self.theta, self.moments = self.program.theta, self.program.moments
+        costs = to_numpy(found).astype(np.float64)
+        self._untidy += len(table)
+        if self._untidy >= TIDY:
+            self.program.tidy()
+            self._untidy = 0
+        return costs
+
+    def _in_blocks(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
+        costs, step = [], 0
+        for index in self.rows.blocks(order, self.batch_size):
+            end = step - (-len(index) // self.batch_size)
+            size = min(self.batch_size, len(index))
+            program = self._program(self.rows.data(index), size)  # it belongs to its data
+            found = program.run(np.arange(len(index))[None, :], table[step:end])
+            self.theta, self.moments, step = program.theta, program.moments, end
+            costs.append(to_numpy(found))
+        return np.concatenate(costs).astype(np.float64)

@@ -1,0 +1,216 @@
+"""What ``MLPClassifier`` and ``MLPRegressor`` share: the fit, in scikit-learn's order of events.
+
+The same ``random_state`` gives the run that scikit-learn's nets would make: weights, split and
+shuffles are drawn from it in their order, the penalty of a minibatch is divided by the sum of its
+sample weights, and losses are reported as they report them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf, sqrt
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import _fit_context
+from sklearn.callback import with_callbacks
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from xpnet._typing import Array
+from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
+from xpnet.core.losses import bernoulli, categorical, poisson, squared
+from xpnet.core.optimizers import Optimizer
+from xpnet.estimators.base import ArrayEstimator, Examples
+from xpnet.estimators.callbacks import FitTasks, NoTasks
+from xpnet.estimators.descent import Descent
+from xpnet.estimators.net import Net, Rows
+from xpnet.estimators.solvers import descend, minimize
+from xpnet.estimators.validation import Validation, split
+
+_LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
+_NAMES = ("logistic", *ACTIVATIONS)  # "logistic" is scikit-learn's word for the sigmoid
+
+
+class Perceptron(ArrayEstimator):
+    """Base of the multi-layer perceptrons."""
+
+    _parameter_constraints: dict = {
+        **ArrayEstimator._parameter_constraints,
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(_NAMES)), Activation, list, tuple],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, None],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "optimizer": [Optimizer, None],
+    }
+    _home = "coefs_"
+
+    # -- fitting ---------------------------------------------------------------------------
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Any:
+        """Train the net.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Of any library; the fit runs where it lives. A sparse matrix is densified a few
+            minibatches at a time.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Class labels, numbers or strings; or targets. Of any library: read on the host.
+        sample_weight : array-like (n_samples,), optional
+        validation_data : (X_val, y_val), optional
+            Scored after each epoch; with ``early_stopping`` in place of a part of X and y.
+
+        Returns
+        -------
+        self
+        """
+        tasks = FitTasks(self, f"{self.solver}-iter", self.max_iter, X, y, sample_weight)
+        self._fit(X, y, sample_weight, validation_data, tasks=tasks)
+        tasks.close()
+        return self
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any = None,
+        *,
+        tasks: Any,
+        incremental: bool = False,
+    ) -> Any:
+        if validation_data is not None and self.solver == "lbfgs":
+            raise ValueError("validation_data is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        if isinstance(self.optimizer, type):
+            raise TypeError(f"optimizer={self.optimizer!r}: expected one such as xpnet.Adam(1e-3)")
+        given = (self.optimizer is not None, self.dropout != 0.0, self.clip_norm is not None)
+        if self.solver == "lbfgs" and any(given):
+            name = ("optimizer", "dropout", "clip_norm")[given.index(True)]
+            raise ValueError(f"{name} is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        sizes = self._hidden_sizes()
+        examples = self._read(X, y, sample_weight, reset=fresh, **self._checks)
+        Y, w = self._encoded(examples, incremental)
+        rows = Rows(examples.place, examples.X, Y, w)
+        self._random_state = check_random_state(self.random_state)
+        if fresh:
+            self._initialize((rows.X.shape[1], *sizes, Y.shape[1]))
+        net = self._net(examples.place)
+        self.n_outputs_ = Y.shape[1]
+        theta = net.flat(self.coefs_, self.intercepts_)
+        self.__dict__ |= net.shown(theta)  # now in their place
+        if self.solver == "lbfgs":
+            theta = minimize(self, net, theta, rows, tasks)
+        else:
+            rows, validation = self._held_out(net, rows, examples, validation_data, incremental)
+            if not incremental or not hasattr(self, "_optimizer"):
+                self._optimizer = Descent.of(self, lambda: examples.place.xp.zeros_like(theta))
+            best = theta if fresh else None
+            theta = descend(self, net, theta, best, rows, validation, tasks, incremental)
+        self.__dict__ |= net.shown(theta)
+        if not bool(examples.place.xp.all(examples.place.xp.isfinite(theta))):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed."
+            )
+        return self
+
+    def _initialize(self, sizes: tuple[int, ...]) -> None:
+        """Everything a first fit sets, weights drawn as Glorot & Bengio 2010, equation 16."""
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._out_activation()
+        activations = [a.name for a in self._activations(len(sizes) - 2)]
+        activations = (activations or [self.activation]) + activations[-1:]
+        coefs, intercepts = [], []
+        for (n_in, n_out), name in zip(pairwise(sizes), activations, strict=False):
+            bound = sqrt((2.0 if name in ("logistic", "sigmoid") else 6.0) / (n_in + n_out))
+            coefs.append(self._random_state.uniform(-bound, bound, (n_in, n_out)))
+            intercepts.append(self._random_state.uniform(-bound, bound, n_out))
+        self.coefs_, self.intercepts_ = coefs, intercepts
+        if self.solver == "lbfgs":
+            return
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        stops_early = self.early_stopping
+        self.best_loss_ = None if stops_early else inf
+        self.validation_scores_: list[float] | None = [] if stops_early else None
+        self.best_validation_score_ = -inf if stops_early else None
+        self.validation_loss_curve_: list[float] | None = None
+
+    def _held_out(
+        self, net: Net, rows: Rows, examples: Examples, given: Any, incremental: bool
+    ) -> tuple[Rows, Validation | None]:
+        """The examples to train on, and those to validate on."""
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if given is not None:
+            place, X, y, _ = self._read(*given, reset=False, **self._checks)
+            return rows, Validation(self, net, Rows(place, X, self._targets(y)), y)
+        if not self.early_stopping:
+            return rows, None
+        train, rest = split(
+            len(rows), self.validation_fraction, self._strata(rows.Y), self._random_state
+        )
+        return rows.take(train), Validation(self, net, rows.take(rest), examples.y[rest])
+
+    # -- what the net is -------------------------------------------------------------------
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(size) for size in sizes]
+
+    def _activations(self, n_hidden: int) -> tuple[Activation, ...]:
+        each = self.activation
+        each = list(each) if isinstance(each, (list, tuple)) else [each] * n_hidden
+        if len(each) != n_hidden:
+            raise ValueError(f"activation names {len(each)} activations, for {n_hidden} layers")
+        return tuple(get_activation("sigmoid" if a == "logistic" else a) for a in each)
+
+    def _net(self, place: Any) -> Net:
+        sizes = (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
+        return Net(place, sizes, self._activations(len(sizes) - 2), _LOSSES[self.out_activation_])
+
+    def _output(self, X: Any, method: str) -> tuple[Array, Any]:
+        """The output (n_samples, n_outputs) where the net lives, and that place."""
+        rows, place = self._read_X(X, method)
+        net = self._net(place)
+        return net.predict(net.flat(self.coefs_, self.intercepts_), rows), place
+
+    # -- partial_fit -----------------------------------------------------------------------
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        return True
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        return self._fit(X, y, sample_weight, tasks=NoTasks(), incremental=True)

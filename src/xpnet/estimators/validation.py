@@ -1,0 +1,57 @@
+"""Validation examples of a fit: split off as scikit-learn does, or the user's own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+
+from xpnet._typing import Array
+from xpnet.backends.place import to_numpy
+from xpnet.estimators.net import Net, Rows
+
+
+def split(
+    n: int, fraction: float, stratify: np.ndarray | None, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the validation examples; scikit-learn's own split."""
+    train, held_out = train_test_split(
+        np.arange(n), random_state=random_state, test_size=fraction, stratify=stratify
+    )
+    if len(held_out) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' "
+            "or the size of your dataset."
+        )
+    return train, held_out
+
+
+class Validation:
+    """Scores and losses of held-out examples, as training goes on."""
+
+    def __init__(self, estimator: Any, net: Net, rows: Rows, labels: np.ndarray) -> None:
+        self.net, self.rows, self.labels = net, rows, labels
+        self.metric = estimator._encoded_score
+        self.scorer, self.estimator = None, estimator
+        if estimator.scoring is not None:
+            self.scorer = check_scoring(estimator, estimator.scoring)
+            # The scorer sees host arrays only, which a net with a named backend moves by itself.
+            self.X = rows.X if rows.sparse else to_numpy(rows.X)
+
+    def loss(self, theta: Array) -> float:
+        return self.net.value(theta, self.rows)
+
+    def score(self, theta: Array) -> float:
+        """The estimator's own score, or ``scoring``'s; NaN if the output is not finite."""
+        if self.scorer is None:
+            output = to_numpy(self.net.predict(theta, self.rows.X))
+            return self.metric(self.rows.Y, output, self.rows.w)
+        twin = copy.copy(self.estimator)
+        twin.backend = self.net.place.name
+        twin.__dict__ |= self.net.shown(theta)
+        twin.__dict__.pop("feature_names_in_", None)
+        weights = {} if self.rows.w is None else {"sample_weight": self.rows.w}
+        return float(self.scorer(twin, self.X, self.labels, **weights))

@@ -1,0 +1,201 @@
+"""Checkpoints: model files that also hold the state of training.
+
+``pack`` turns a ``TrainingState`` into JSON and tensors that stand beside the net in its file, and
+``unpack`` turns them back. What must come back to the last bit (moments, costs) is a tensor. JSON
+holds the rest, whose floats Python writes so that they are read back exactly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.place import to_numpy
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, Optimizer, RMSProp
+from xpnet.exceptions import ModelFileError
+from xpnet.training.history import History
+from xpnet.training.state import TrainingState
+
+VERSION = 1
+OPTIMIZERS: dict[str, Any] = {
+    kind.__name__: kind for kind in (GradientDescent, Momentum, RMSProp, Adam, AdamW)
+}
+_PREFIX = "training."
+_ARRAY = "__tensor__"  # stands in JSON for an array: its name among the tensors
+_CURVES = ("cost", "validation_cost", "validation_accuracy")
+
+
+# -- the state of training ---------------------------------------------------------------
+def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The state as what JSON can hold, and tensors whose names begin with "training.".
+
+    Raises
+    ------
+    ValueError
+        The optimiser is a class of the user's: a file holds names, not code.
+    TypeError
+        A callback's ``state()`` holds something that is neither JSON nor an array.
+    """
+    optimizer = state.optimizer
+    name = type(optimizer).__name__
+    if OPTIMIZERS.get(name) is not type(optimizer):
+        raise ValueError(
+            f"optimizer {name} is a class of yours, which a checkpoint cannot hold: train without "
+            f"checkpoints, or with one of {', '.join(OPTIMIZERS)}"
+        )
+    tensors = {f"moment{i}": to_numpy(m) for i, m in enumerate(state.moments, 1)}
+    tensors |= {"costs": state.costs, "weights": state.weights}
+    tensors |= {f"history.{curve}": _curve(getattr(state.history, curve)) for curve in _CURVES}
+    callbacks = [
+        [name, _without_arrays(value, f"callback{i}", tensors, f"state() of callback {name}")]
+        for i, (name, value) in enumerate(state.callbacks, 1)
+    ]
+    config = {
+        "version": VERSION,
+        "optimizer": {"name": name}
+        | {f.name: getattr(optimizer, f.name) for f in fields(optimizer)},  # type: ignore[arg-type]
+        "epoch": state.epoch,
+        "step": state.step,
+        "position": state.position,
+        "steps_per_epoch": state.steps_per_epoch,
+        "schedule": _without_arrays(state.schedule, "schedule", tensors, "the schedule's state"),
+        "history": {
+            "seconds": state.history.seconds,
+            "data": state.history.data,
+            "penalized": state.history.penalized,
+        },
+        "callbacks": callbacks,
+    }
+    return config, {_PREFIX + name: tensor for name, tensor in tensors.items()}
+
+
+def unpack(
+    config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], n_parameters: int
+) -> tuple[TrainingState, dict[str, np.ndarray]]:
+    """What ``pack`` was given, its arrays on the host, and the tensors that are none of it.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        It is of a newer version, names an unknown optimiser, or does not fit together.
+    """
+    if not isinstance(config, Mapping) or type(config.get("version")) is not int:
+        raise ValueError("its training state is damaged")
+    if not isinstance(config.get("schedule"), dict):
+        raise ValueError("its training state is damaged")
+    if config["version"] > VERSION:
+        raise ValueError(
+            f"its training state is of version {config['version']}, newer than this xpnet, which "
+            f"reads up to {VERSION}: python -m pip install --upgrade xpnet"
+        )
+    own = {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
+    rest = {n: t for n, t in tensors.items() if not n.startswith(_PREFIX)}
+    optimizer = _optimizer(config["optimizer"])
+    moments = tuple(own[f"moment{i}"] for i in range(1, optimizer.n_moments + 1))
+    epoch, step, position = (_count(config, name) for name in ("epoch", "step", "position"))
+    per_epoch = None if config["steps_per_epoch"] is None else _count(config, "steps_per_epoch")
+    costs, weights = own["costs"], own["weights"]
+    if not costs.shape == weights.shape == (position,):
+        raise ValueError(f"its training state has costs {costs.shape} of {position} updates")
+    if any(m.shape != (n_parameters,) or m.dtype.kind != "f" for m in moments):
+        raise ValueError(f"its moments do not fit its {n_parameters} parameters")
+    curves = {curve: own[f"history.{curve}"].tolist() for curve in _CURVES}
+    said = config["history"]
+    history = History(
+        **curves,
+        seconds=float(said["seconds"]),
+        data=str(said["data"]),
+        penalized=bool(said.get("penalized", False)),  # older files do not say
+    )
+    callbacks = [(str(name), _with_arrays(value, own)) for name, value in config["callbacks"]]
+    state = TrainingState(
+        optimizer=optimizer,
+        moments=moments,
+        epoch=epoch,
+        step=step,
+        position=position,
+        steps_per_epoch=per_epoch,
+        costs=costs,
+        weights=weights,
+        history=history,
+        schedule=_with_arrays(config["schedule"], own),
+        callbacks=callbacks,
+    )
+    return state, rest
+
+
+def _optimizer(config: Mapping[str, Any]) -> Optimizer:
+    settings = dict(config)
+    name = settings.pop("name")
+    if name not in OPTIMIZERS:
+        raise ValueError(
+            f"it was trained with {name!r:.40}, no optimiser of this xpnet: {', '.join(OPTIMIZERS)}"
+        )
+    return OPTIMIZERS[name](**settings)
+
+
+def _count(config: Mapping[str, Any], name: str) -> int:
+    value = config[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"its training state has {name}={value!r:.40}")
+    return value
+
+
+def _curve(values: list[float]) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def _without_arrays(value: Any, at: str, tensors: dict[str, np.ndarray], what: str) -> Any:
+    """``value`` with every array put among ``tensors``, its name in the array's place."""
+    if isinstance(value, np.ndarray):
+        tensors[at] = value
+        return {_ARRAY: at}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {k: _without_arrays(v, f"{at}.{k}", tensors, what) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_arrays(v, f"{at}.{i}", tensors, what) for i, v in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        # JSON has no NaN and no infinity.
+        return value if np.isfinite(value) else {_ARRAY: None, "float": str(value)}
+    raise TypeError(
+        f"{what} holds {type(value).__name__}, which a checkpoint cannot: numbers, text, lists, "
+        "dicts by name and NumPy arrays only"
+    )
+
+
+def _with_arrays(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_with_arrays(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if _ARRAY in value:
+        return float(value["float"]) if value[_ARRAY] is None else tensors[value[_ARRAY]]
+    return {key: _with_arrays(v, tensors) for key, v in value.items()}
+
+
+# -- which net ---------------------------------------------------------------------------
+def check_architecture(path: str | os.PathLike[str], found: Any, wanted: Any) -> None:
+    """Raises ModelFileError, naming both, unless the nets have the same layers."""
+    if _architecture(found) != _architecture(wanted):
+        raise ModelFileError(
+            f"{os.fspath(path)} is a checkpoint of another net: {_described(found)}, but this run "
+            f"trains {_described(wanted)}"
+        )
+
+
+def _architecture(net: Any) -> tuple[Any, ...]:
+    return net.sizes, tuple(activation.name for activation in net.hidden), net.output
+
+
+def _described(net: Any) -> str:
+    sizes, hidden, output = _architecture(net)
+    names = " ".join(dict.fromkeys(hidden))
+    return f"{'-'.join(map(str, sizes))} {names + ' ' if names else ''}{output}"

@@ -1,0 +1,131 @@
+"""A folder of checkpoints: what they are called, which is the latest, which may go.
+
+A checkpoint is called ``epoch-000012.safetensors`` after 12 epochs, and
+``epoch-000012-step-000345.safetensors`` after 345 further updates. A file comes under its name in
+one step (``modelfile.write_atomically``), so whatever has such a name was whole when it was
+written, even if the process or the machine died.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from xpnet.exceptions import ModelFileError
+from xpnet.files.checkpoint import unpack
+from xpnet.files.model import load_model
+
+_NAME = re.compile(r"epoch-(\d{6,15})(?:-step-(\d{6,15}))?\.safetensors")
+_LEFTOVER = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]+\.tmp")
+
+
+class Found(NamedTuple):
+    """A file with the name of a checkpoint; the later one is the greater."""
+
+    epoch: int
+    position: int
+    path: Path
+
+
+def file_name(epoch: int, position: int = 0) -> str:
+    """The name of the checkpoint after ``epoch`` epochs and ``position`` further updates."""
+    return f"epoch-{epoch:06}{f'-step-{position:06}' if position else ''}.safetensors"
+
+
+def find(folder: str | os.PathLike[str]) -> list[Found]:
+    """The files of a folder that are called like checkpoints, the latest first.
+
+    Raises
+    ------
+    OSError
+        ``folder`` cannot be read, or is a file. One that does not exist is empty.
+    """
+    matches = [(_NAME.fullmatch(path.name), path) for path in _files(folder)]
+    return sorted(
+        (Found(int(m[1]), int(m[2] or 0), path) for m, path in matches if m), reverse=True
+    )
+
+
+def latest(folder: str | os.PathLike[str]) -> Path | None:
+    """The latest checkpoint of a folder that can be read; None if there is none at all.
+
+    Warns
+    -----
+    UserWarning
+        Naming the files it passed over: damaged, foreign, or left over from a write that was cut
+        off.
+
+    Raises
+    ------
+    ModelFileError
+        There are checkpoints, but not one of them can be read.
+    OSError
+        ``folder`` cannot be read, or is a file.
+    """
+    passed: list[str] = []
+    chosen = None
+    for found in find(folder):
+        problem = _problem(found.path)
+        if problem is None:
+            chosen = found.path
+            break
+        passed.append(problem)
+    if chosen is None and passed:
+        raise ModelFileError(f"no checkpoint in {os.fspath(folder)} can be read: {passed[0]}")
+    for path in _files(folder):
+        if _LEFTOVER.fullmatch(path.name):
+            passed.append(f"{path}: left over from a write that was cut off")
+        elif path.suffix == ".safetensors" and not _NAME.fullmatch(path.name):
+            passed.append(f"{path}: not called like a checkpoint")
+    for problem in passed:
+        warnings.warn(f"passed over {problem}", stacklevel=2)
+    return chosen
+
+
+def readable(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a checkpoint, whole and undamaged."""
+    return _problem(Path(path)) is None
+
+
+def prune(folder: str | os.PathLike[str], keep: int, written: Path) -> None:
+    """Deletes all but the latest ``keep`` checkpoints, and what cut off writes have left.
+
+    Call it when ``written`` is safely there: what is later than that came from a run that was
+    given up, and goes too.
+    """
+    there = find(folder)
+    (now,) = [found[:2] for found in there if found.path == written] or [(0, 0)]
+    older = [found for found in there if found[:2] <= now]
+    later = [found for found in there if found[:2] > now]
+    leftovers = [path for path in _files(folder) if _LEFTOVER.fullmatch(path.name)]
+    for path in [found.path for found in later + older[keep:]] + leftovers:
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: str | os.PathLike[str]) -> list[Path]:
+    try:
+        return sorted(Path(folder).iterdir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise NotADirectoryError(
+            error.errno, "is a file; checkpoints need a folder", os.fspath(folder)
+        ) from None
+
+
+def _problem(path: Path) -> str | None:
+    """Why a file is no checkpoint to go on from, in one line that names it."""
+    try:
+        model = load_model(path)
+        if "training" not in model.config:
+            return f"{path}: a model without the state of training"
+        n_parameters = sum(W.size + b.size for W, b in model.parameters)
+        unpack(model.config["training"], model.tensors, n_parameters)
+    except (ModelFileError, OSError) as error:
+        return str(error)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"{path}: {error}"
+    return None

@@ -1,0 +1,225 @@
+"""Nets to and from other libraries: PyTorch's ``nn.Sequential``, scikit-learn's ``MLP...``.
+
+Both take examples in rows, (m, n_x). Parameters are copied, never shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.place import dtype_name, to_numpy
+from xpnet.core.activations import ACTIVATIONS
+
+_LOGISTIC = {"logistic": "sigmoid"}  # scikit-learn's word for it
+_SKLEARN_HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+_OUTPUTS = {"logistic": "sigmoid", "softmax": "softmax", "identity": "identity"}
+
+
+def activation_names(net: Any, taker: str) -> list[str]:
+    """What the hidden activations are called, one per layer.
+
+    Raises
+    ------
+    ValueError
+        One is a function of the user's own; ``taker`` says what cannot hold it.
+    """
+    own = [a.name for a in net.hidden if ACTIVATIONS.get(a.name) != a]
+    if own:
+        raise ValueError(
+            f"activation {own[0]!r} is a function of yours, which {taker} cannot hold; "
+            "take net.parameters instead"
+        )
+    return [a.name for a in net.hidden]
+
+
+# -- PyTorch -----------------------------------------------------------------------------
+def to_torch(net: Any) -> Any:
+    """An ``nn.Sequential`` of equal outputs: (m, n_x) to (m, n_y), like ``predict_proba(X).T``.
+
+    It has the net's dtype, and lies on its device if that is PyTorch's, else on the CPU. The last
+    module is the output's ``Sigmoid`` or ``Softmax``; ``module[:-1]`` gives logits, which
+    PyTorch's losses want. Nothing is drawn: the global random state stays as it is.
+
+    Raises
+    ------
+    ImportError
+        PyTorch is not installed.
+    ValueError
+        A hidden layer has an activation of the user's own.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        install = 'python -m pip install "xpnet[torch]"'
+        raise ImportError(f"to_torch needs PyTorch: {install}") from error
+    from torch import nn
+
+    modules = {
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+        "leaky_relu": lambda: nn.LeakyReLU(0.01),
+        "elu": nn.ELU,
+        # Above its threshold PyTorch returns z: at 20, the default, that is off by 2e-9.
+        "softplus": lambda: nn.Softplus(threshold=40.0),
+        "softmax": lambda: nn.Softmax(dim=1),
+    }
+    device = net.backend.device if net.backend.name == "torch" else torch.device("cpu")
+    names = [*activation_names(net, "a torch module"), net.output]
+    layers: list[Any] = []
+    for (W, b), name in zip(net.parameters, names, strict=True):
+        n_out, n_in = W.shape
+        dtype = getattr(torch, dtype_name(W.dtype))
+        linear = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.copy_(_tensor(W, torch))
+            linear.bias.copy_(_tensor(b[:, 0], torch))
+        layers += [linear] if name == "identity" else [linear, modules[name]()]
+    return nn.Sequential(*layers)
+
+
+def _tensor(x: Any, torch: Any) -> Any:
+    return x if isinstance(x, torch.Tensor) else torch.tensor(to_numpy(x))
+
+
+# -- scikit-learn ------------------------------------------------------------------------
+def from_sklearn(
+    kind: Any, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
+) -> Any:
+    """A net of class ``kind``, ``DeepNet``, that computes what a fitted MLP does.
+
+    Its ``data`` hold the ``classes`` behind its class numbers (none for several labels per
+    example) and the ``features``, where the estimator knows their names.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        scikit-learn's or xpnet's, fitted.
+    backend, device, dtype
+        As for ``DeepNet``; the dtype is the estimator's if left out.
+
+    Raises
+    ------
+    TypeError
+        It is no such estimator.
+    ValueError
+        It is not fitted, or its output has no counterpart, as that of a Poisson loss.
+    """
+    if not all(hasattr(estimator, name) for name in ("activation", "hidden_layer_sizes")):
+        raise TypeError(
+            f"{type(estimator).__name__} is no MLPClassifier or MLPRegressor, of scikit-learn or "
+            "of xpnet"
+        )
+    if not hasattr(estimator, "coefs_"):
+        raise ValueError(f"this {type(estimator).__name__} is not fitted yet")
+    if estimator.out_activation_ not in _OUTPUTS:
+        raise ValueError(
+            f"its output is {estimator.out_activation_!r}; a DeepNet has {list(_OUTPUTS.values())}"
+        )
+    coefs = [to_numpy(coef) for coef in estimator.coefs_]  # (n_in, n_out)
+    intercepts = [to_numpy(intercept) for intercept in estimator.intercepts_]  # (n_out,)
+    sizes = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
+    hidden = estimator.activation
+    hidden = list(hidden) if isinstance(hidden, list | tuple) else [hidden] * (len(sizes) - 2)
+    net = kind(
+        sizes,
+        [_LOGISTIC.get(a, a) if isinstance(a, str) else a for a in hidden],
+        _OUTPUTS[estimator.out_activation_],
+        backend,
+        device,
+        coefs[0].dtype.name if dtype is None else dtype,
+    )
+    net.parameters = [(c.T, i[:, None]) for c, i in zip(coefs, intercepts, strict=True)]
+    if hasattr(estimator, "classes_") and (net.output == "softmax" or sizes[-1] == 1):
+        net.data["classes"] = np.asarray(estimator.classes_).tolist()
+    if hasattr(estimator, "feature_names_in_"):
+        net.data["features"] = estimator.feature_names_in_.tolist()
+    return net
+
+
+def to_sklearn(net: Any, classes: Any = None) -> Any:
+    """A fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn that predicts the same.
+
+    A sigmoid output becomes a binary classifier, or one of several labels if it has more than one
+    unit; softmax a classifier; identity a regressor. Two softmax units become one logistic unit,
+    which is how scikit-learn has two classes. ``partial_fit`` goes on from the parameters.
+
+    Parameters
+    ----------
+    classes : array-like (k,), optional
+        The labels of the outputs, in their order; 0 ... k-1 if left out. scikit-learn sorts
+        classes: the outputs are then sorted with them.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not installed.
+    ValueError
+        Its MLPs have no such activation, or not one per layer; classes that are not as many as
+        the outputs tell apart, or not distinct.
+    """
+    try:
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+        from sklearn.preprocessing import LabelBinarizer
+        from sklearn.utils import check_random_state
+    except ImportError as error:
+        install = 'python -m pip install "xpnet[sklearn]"'
+        raise ImportError(f"to_sklearn needs scikit-learn: {install}") from error
+
+    names = sorted(set(activation_names(net, "an MLP of scikit-learn")))
+    if len(names) > 1 or not set(names) <= set(_SKLEARN_HIDDEN):
+        raise ValueError(
+            f"hidden layers with {' and '.join(names)}: an MLP of scikit-learn has one of "
+            f"{list(_SKLEARN_HIDDEN)} in all of them"
+        )
+    activation = _SKLEARN_HIDDEN[names[0]] if names else "relu"
+    settings = {"hidden_layer_sizes": net.sizes[1:-1], "activation": activation}
+    layers = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
+    if net.output == "identity":
+        if classes is not None:
+            raise ValueError("classes are for classifiers; an identity output is a regression")
+        model, out = MLPRegressor(**settings), "identity"
+    else:
+        model = MLPClassifier(**settings)
+        n_y = net.sizes[-1]
+        if net.output == "sigmoid" and n_y > 1:
+            if classes is not None:
+                raise ValueError(
+                    f"{n_y} sigmoid outputs are {n_y} labels per example, which have no classes"
+                )
+            labels, out = np.eye(n_y, dtype=np.int64), "logistic"
+        else:
+            k = max(n_y, 2)
+            labels, out = _distinct(classes, k), "softmax" if k > 2 else "logistic"
+            layers[-1] = _reordered(*layers[-1], np.argsort(labels))
+        model._label_binarizer = LabelBinarizer().fit(labels)
+        model.classes_ = model._label_binarizer.classes_
+    # What a fit sets, before its first update.
+    model.coefs_ = [np.ascontiguousarray(W.T) for W, _ in layers]
+    model.intercepts_ = [b[:, 0].copy() for _, b in layers]
+    model.n_layers_, model.n_features_in_ = len(layers) + 1, net.sizes[0]
+    model.n_outputs_, model.out_activation_ = len(model.intercepts_[-1]), out
+    model.n_iter_ = model.t_ = model._no_improvement_count = 0
+    model.loss_curve_, model.best_loss_ = [], np.inf
+    model.validation_scores_ = model.best_validation_score_ = None
+    model._random_state = check_random_state(None)
+    return model
+
+
+def _distinct(classes: Any, k: int) -> np.ndarray:
+    labels = np.arange(k) if classes is None else np.asarray(classes)
+    if labels.shape != (k,) or len(np.unique(labels)) != k:
+        raise ValueError(f"classes={classes!r}: expected {k} distinct labels")
+    return labels
+
+
+def _reordered(W: np.ndarray, b: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The output layer (n_y, n_in), (n_y, 1) with its classes in this order, two as one unit."""
+    if len(order) > 2:
+        return W[order], b[order]
+    if len(W) == 1:  # sigmoid(z) is the second of softmax(0, z)
+        W, b = (np.concatenate([np.zeros_like(x), x]) for x in (W, b))
+    first, second = order[:1], order[1:]
+    return W[second] - W[first], b[second] - b[first]

@@ -1,0 +1,365 @@
+"""Model files: safetensors with the configuration and a checksum in the header, never pickle.
+
+A file holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ... and further ones by name. Its
+metadata (text to text) are
+
+- ``format``: "xpnet";
+- ``format_version``: a whole number, ``VERSION`` here;
+- ``config``: a JSON object. Under ``net``, ``DeepNet`` keeps what it was made with, which must fit
+  the layers; under ``data``, an object, what the user wants kept;
+- ``sha256``: over the version, the configuration and every tensor's name, dtype, shape and bytes.
+
+The checksum finds damage, not malice: whoever changes a file on purpose can recompute it. So every
+number of the header is held against the size of the file before anything is allocated.
+
+Format: https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.numpy import save as to_safetensors
+
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.losses import LOSSES
+from xpnet.exceptions import ModelFileError
+
+VERSION = 1
+_MAX_HEADER = 100_000_000  # bytes, the limit of the reference implementation of safetensors
+_MAX_DIMENSIONS = 64  # of a NumPy array
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file holds.
+
+    Attributes
+    ----------
+    parameters : list of (W, b)
+        NumPy arrays, W (n_out, n_in) and b (n_out, 1), float32 or float64.
+    config : dict
+        What was given to ``save_model``, after JSON (tuples are lists).
+    tensors : dict
+        The further tensors by name.
+    """
+
+    parameters: list[tuple[np.ndarray, np.ndarray]]
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    parameters: Sequence[tuple[np.ndarray, np.ndarray]],
+    config: Mapping[str, Any],
+    extra_tensors: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write a model file: to a temporary file beside it, flushed, then renamed.
+
+    No moment leaves a half-written file under ``path``; a file that was there is replaced. The
+    same arguments make the same bytes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the layers do not fit together, or the configuration is no JSON (NaN is none).
+    OSError
+        If the file cannot be written. A file that was there is unharmed.
+    """
+    tensors = {}
+    for number, (W, b) in enumerate(parameters, 1):
+        tensors[f"W{number}"], tensors[f"b{number}"] = W, b
+    for name in extra_tensors or {}:
+        if not isinstance(name, str):
+            raise TypeError(f"extra tensors are named by text, not by {name!r}")
+        if name in tensors:
+            raise ValueError(f"extra tensors may not be named {name!r}, the name of a parameter")
+        if name == "__metadata__":  # the header's own key
+            raise ValueError(f"extra tensors may not be named {name!r}")
+    tensors.update(extra_tensors or {})
+    # safetensors writes the memory as it lies there, so it must be in row-major order.
+    tensors = {name: _plain(array) for name, array in tensors.items()}
+    for name, array in tensors.items():
+        if array.dtype.newbyteorder("<").str not in _DTYPES.values():
+            raise TypeError(f"a model file cannot hold {name!r}, an array of {array.dtype}")
+    _layers(tensors)
+    text = json.dumps(config, sort_keys=True, allow_nan=False)
+    metadata = {
+        "format": "xpnet",
+        "format_version": str(VERSION),
+        "config": text,
+        "sha256": _checksum(text, tensors),
+    }
+    write_atomically(path, *_in_order(to_safetensors(tensors, metadata=metadata)))
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read and verify a model file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is truncated, damaged, foreign, or of a newer version.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read(file)
+    except _Problem as problem:
+        raise ModelFileError(f"{os.fspath(path)}: {problem}") from None
+    except RecursionError:  # from any use of a value that is nested a thousand deep
+        raise ModelFileError(f"{os.fspath(path)}: damaged: nested too deeply") from None
+
+
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file's beginning with sorted metadata, and the numbers behind it.
+
+    safetensors keeps metadata in a map whose order changes from call to call.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers stay aligned
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
+
+
+def write_atomically(path: str | os.PathLike[str], *content: bytes | memoryview) -> None:
+    """Replace a file by ``content`` in one step: temporary file, flush to the disk, rename."""
+    final = Path(os.path.realpath(path))  # a symbolic link stays one
+    if os.path.exists(final) and not os.path.isfile(final):  # these never raise
+        raise OSError(f"{os.fspath(path)} is not a regular file")
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for part in content:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):  # said of the file that was asked for
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+    _flush_folder(final.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where folders can be flushed (not on Windows)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class _Problem(Exception):
+    """What is wrong with a file, without its name."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where one tensor lies: bytes ``begin`` to ``end`` of what follows the header."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _read(file: BinaryIO) -> Model:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    if len(start) < 8:
+        raise _Problem(f"not a model file, or a truncated one ({size} bytes)")
+    length = int.from_bytes(start, "little")
+    if not 2 <= length <= _MAX_HEADER:
+        raise _Problem("not a safetensors file")
+    if length > size - 8:
+        raise _Problem(
+            f"truncated, or not a safetensors file: its header should have {length} bytes, "
+            f"and {size - 8} follow"
+        )
+    header = _header(file.read(length))
+    metadata = _metadata(header)
+    entries = _entries(header, size - 8 - length)
+    tensors = {}
+    for name, entry in entries.items():
+        file.seek(8 + length + entry.begin)
+        flat = np.frombuffer(bytearray(file.read(entry.end - entry.begin)), dtype=entry.dtype)
+        if flat.size != prod(entry.shape):
+            raise _Problem("truncated while it was read")
+        tensors[name] = flat.reshape(entry.shape)
+    if _checksum(metadata["config"], tensors) != metadata["sha256"]:
+        raise _Problem("damaged: the contents do not fit the checksum")
+    config = _json(metadata["config"].encode(), "the configuration")
+    try:
+        parameters = _layers(tensors)
+    except (ValueError, TypeError) as error:
+        raise _Problem(str(error)) from None
+    if "net" in config:
+        _check_net(config["net"], parameters)
+    if not isinstance(config.get("data", {}), dict):
+        raise _Problem("damaged: its data are not a JSON object")
+    used = {f"{kind}{i}" for i in range(1, len(parameters) + 1) for kind in "Wb"}
+    return Model(parameters, config, {n: t for n, t in tensors.items() if n not in used})
+
+
+def _header(text: bytes) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        raise _Problem("not a safetensors file")
+    return _json(text, "the header")
+
+
+def _json(text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object in UTF-8, strictly: no key twice, no NaN."""
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise _Problem(f"{what} is damaged, or this is no safetensors file") from None
+    if not isinstance(value, dict):
+        raise _Problem(f"{what} is not a JSON object")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, str]:
+    """Take the metadata out of the header and check that this version wrote them."""
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != "xpnet":
+        raise _Problem("a safetensors file, but not a model that xpnet saved")
+    try:
+        "".join(metadata.values()).encode()  # JSON can write half of a surrogate pair
+    except (TypeError, ValueError):
+        raise _Problem("damaged: the metadata are not all text") from None
+    version = metadata.get("format_version", "")
+    if not (version.isascii() and version.isdecimal()):
+        raise _Problem(f"damaged: format version {version!r:.40}")
+    if len(version) > 9 or int(version) > VERSION:
+        raise _Problem(
+            f"format version {version:.9} is newer than this xpnet, which reads up to "
+            f"{VERSION}: python -m pip install --upgrade xpnet"
+        )
+    if int(version) < 1 or not {"config", "sha256"} <= set(metadata):
+        raise _Problem("damaged: the metadata are incomplete")
+    return metadata
+
+
+def _entries(header: dict[str, Any], available: int) -> dict[str, _Entry]:
+    """Hold what the header says of every tensor against itself and the size of the file."""
+    entries = {}
+    for name, said in header.items():
+        try:
+            dtype = np.dtype(_DTYPES[said["dtype"]])
+            shape, (begin, end) = tuple(said["shape"]), said["data_offsets"]
+            # bool is an int to Python, but no size.
+            sizes_are_ints = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+            name.encode()
+        except (KeyError, TypeError, ValueError):
+            raise _Problem(f"damaged: the header of tensor {name!r:.40}") from None
+        if not sizes_are_ints or len(shape) > _MAX_DIMENSIONS:
+            raise _Problem(f"damaged: shape of tensor {name!r:.40}")
+        # NumPy takes sizes of no more than 2**63 bytes, also beside one that is 0.
+        if prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
+            raise _Problem(f"damaged: shape of tensor {name!r:.40}")
+        if prod(shape) * dtype.itemsize != end - begin:
+            raise _Problem(f"damaged: shape and size of tensor {name!r:.40} do not agree")
+        entries[name] = _Entry(dtype, shape, begin, end)
+    # The tensors tile the rest of the file: nothing overlaps, nothing is left over.
+    reached = 0
+    for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.end)):
+        if entry.begin != reached:
+            raise _Problem("damaged: the tensors overlap, or leave gaps")
+        reached = entry.end
+    if reached != available:
+        what = "truncated" if reached > available else "longer than its tensors"
+        raise _Problem(f"{what}: {reached} bytes of tensors expected, {available} found")
+    return entries
+
+
+def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Hold what a configuration says of its net against the layers, before one is made of it."""
+    widths = [parameters[0][0].shape[1], *(len(W) for W, _ in parameters)]
+    rules: dict[str, Callable[[Any], bool]] = {
+        "sizes": lambda sizes: sizes == widths and all(type(n) is int for n in sizes),
+        "hidden": lambda names: (
+            isinstance(names, list)
+            and len(names) == len(widths) - 2
+            and all(isinstance(name, str) and name in ACTIVATIONS for name in names)
+        ),
+        "output": lambda name: isinstance(name, str) and name in LOSSES,
+        "dtype": lambda name: name in (None, parameters[0][0].dtype.name),
+        "seed": lambda seed: type(seed) is int and seed >= 0,
+    }
+    if not isinstance(net, dict):
+        raise _Problem("damaged: of its net, the settings are not a JSON object")
+    for key, fits in rules.items():
+        if key not in net or not fits(net[key]):
+            raise _Problem(f"damaged: of its net, {key!r} is missing or does not fit the layers")
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array in row-major order and the machine's byte order."""
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _layers(tensors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """W1, b1, W2, b2, ... as layers that fit together, or a ValueError."""
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    while f"W{len(layers) + 1}" in tensors:
+        number = len(layers) + 1
+        W, b = tensors[f"W{number}"], tensors.get(f"b{number}")
+        if b is None or W.ndim != 2 or b.shape != (W.shape[0], 1):
+            found = "none" if b is None else str(b.shape)
+            raise ValueError(f"W{number} has shape {W.shape} and b{number} {found}; "
+                             "expected (n_out, n_in) and (n_out, 1)")  # fmt: skip
+        if layers and W.shape[1] != layers[-1][0].shape[0]:
+            raise ValueError(f"W{number} has shape {W.shape}, but layer {number - 1} "
+                             f"has {layers[-1][0].shape[0]} outputs")  # fmt: skip
+        dtypes = {tensors["W1"].dtype, W.dtype, b.dtype}
+        if len(dtypes) > 1 or W.dtype.name not in ("float32", "float64"):
+            raise ValueError(f"W{number} and b{number} must be float32 or float64 like W1; "
+                             f"they are {W.dtype} and {b.dtype}")  # fmt: skip
+        layers.append((W, b))
+    if not layers:
+        raise ValueError("there is no tensor W1: a model has at least one layer")
+    return layers
+
+
+def _checksum(config: str, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"xpnet {VERSION}\n{config}\n".encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {array.dtype.str} {np.shape(tensors[name])}\n".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()

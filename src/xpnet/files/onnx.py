@@ -1,0 +1,239 @@
+"""Nets as ONNX models, which run wherever ONNX Runtime or one of its relatives does.
+
+The file is one protocol buffer. Of the format's few hundred fields a dense net needs some thirty,
+so they are written here by number, and the package ``onnx`` is not needed.
+
+Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (field numbers),
+https://protobuf.dev/programming-guides/encoding (bytes). Operator set 13 with IR version 7, of
+ONNX 1.8 (2020): old enough for every runtime in use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.place import to_numpy
+from xpnet.files.exchange import activation_names
+from xpnet.files.model import write_atomically
+from xpnet.files.raw import classes, statistic
+
+_OPSET, _IR_VERSION = 13, 7
+_LIMIT = 2**31  # bytes of a protocol buffer
+# TensorProto.DataType
+_FLOAT, _INT64, _STRING, _BOOL, _DOUBLE = 1, 7, 8, 9, 11
+_OPERATORS: dict[str, tuple[str, dict[str, int | float]]] = {
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "relu": ("Relu", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
+    "elu": ("Elu", {"alpha": 1.0}),
+    "softplus": ("Softplus", {}),
+    "softmax": ("Softmax", {"axis": 1}),
+    "identity": ("Identity", {}),
+}
+
+
+def write(net: Any, path: str | os.PathLike[str], *, raw: bool = False) -> None:
+    """Writes ``net`` as an ONNX model, replacing a file that is there in one step.
+
+    Input: ``X`` (m, n_x) float32, examples in rows, any m. Outputs:
+
+    - identity: ``Y`` (m, n_y) float32;
+    - softmax: ``probabilities`` (m, n_y) float32, ``label`` (m,) int64, the class numbers;
+    - sigmoid: ``probabilities`` (m, n_y) float32, ``label`` (m,) int64 of 0 and 1, (m, n_y) for
+      more than one output.
+
+    A float64 net is rounded to float32. What ``net.data`` holds goes into the model's metadata,
+    each entry as JSON.
+
+    Parameters
+    ----------
+    raw : bool
+        For a net from ``xpnet train``: the model standardises its features itself, gives a
+        regression's ``Y`` in the target's units, and its ``label`` holds the classes (text or
+        numbers) in place of their numbers. It takes ``input_mean`` and ``input_scale`` (a scale
+        of 0 marks a constant column, which counts for nothing), ``target_mean`` and
+        ``target_scale`` from ``net.tensors``, and ``classes`` from ``net.data``.
+
+    Raises
+    ------
+    ValueError
+        A hidden layer has an activation of the user's own; ``raw`` without ``input_mean`` and
+        ``input_scale``; a number beyond float32; a model of 2 GiB or more.
+    OSError
+        The file cannot be written. One that was there is unharmed.
+    """
+    content = _model(net, raw)
+    if len(content) >= _LIMIT:
+        raise ValueError(f"the model has {len(content):,} bytes; ONNX files end at 2 GiB")
+    write_atomically(path, content)
+
+
+def _model(net: Any, raw: bool) -> bytes:
+    """A ModelProto."""
+    names = activation_names(net, "an ONNX model")
+    n_x, n_y = net.sizes[0], net.sizes[-1]
+    regression = net.output == "identity"
+    graph = _Graph()
+    A = _standardized(graph, net, "X") if raw else "X"
+    for l, (W, b) in enumerate(net.parameters, 1):
+        weights = graph.constant(f"W{l}", _float32(to_numpy(W), f"W of layer {l}"))
+        biases = graph.constant(f"b{l}", _float32(to_numpy(b)[:, 0], f"b of layer {l}"))
+        A = graph.node("Gemm", A, weights, biases, output=f"Z{l}", transB=1)  # A W^T + b
+        if l <= len(names) and names[l - 1] != "identity":
+            operator, settings = _OPERATORS[names[l - 1]]
+            A = graph.node(operator, A, output=f"A{l}", **settings)
+    if regression and raw and "target_scale" in net.tensors:
+        for operator, name in (("Mul", "target_scale"), ("Add", "target_mean")):
+            number = _float32(statistic(net, name, n_y), name)
+            A = graph.node(operator, A, graph.constant(name, number), output=f"Y_{name}")
+    operator, settings = _OPERATORS[net.output]
+    result = graph.node(operator, A, output="Y" if regression else "probabilities", **settings)
+    outputs = [_value(result, _FLOAT, "m", n_y)]
+    if not regression:
+        outputs.append(_label(graph, net, raw))
+    metadata = [_message((1, key), (2, json.dumps(said))) for key, said in net.data.items()]
+    return _message(
+        (1, _IR_VERSION),
+        (2, "xpnet"),
+        (7, graph.message([_value("X", _FLOAT, "m", n_x)], outputs)),
+        (8, _message((1, ""), (2, _OPSET))),
+        *((14, entry) for entry in metadata),
+    )
+
+
+# -- in front and behind -----------------------------------------------------------------
+def _standardized(graph: _Graph, net: Any, X: str) -> str:
+    """``(X - mean) / scale``, 0 in columns of scale 0."""
+    n_x = net.sizes[0]
+    mean, scale = (statistic(net, name, n_x) for name in ("input_mean", "input_scale"))
+    # A mean far from 0 has digits beyond float32. Subtracting what it is rounded to loses
+    # nothing for X near it, and then the rest counts.
+    high = _float32(mean, "input_mean")
+    X = graph.node("Sub", X, graph.constant("mean", high), output="X_near")
+    X = graph.node(
+        "Sub", X, graph.constant("mean_rest", _float32(mean - high, "")), output="X_centred"
+    )
+    factor = np.where(scale == 0, 0.0, 1.0 / np.where(scale == 0, 1.0, scale))
+    factor = _float32(factor, "1 / input_scale")
+    return graph.node("Mul", X, graph.constant("factor", factor), output="X_standardized")
+
+
+def _label(graph: _Graph, net: Any, raw: bool) -> bytes:
+    """The label of every example, by the rule of ``DeepNet.predict``; its ValueInfoProto."""
+    n_y = net.sizes[-1]
+    labels = classes(net) if raw and (net.output == "softmax" or n_y == 1) else None
+    name = "label" if labels is None else "class_number"
+    if net.output == "softmax":
+        number = graph.node("ArgMax", "probabilities", output=name, axis=1, keepdims=0)
+    else:
+        half = graph.constant("half", np.float32(0.5))
+        met = graph.node("Greater", "probabilities", half, output="met")
+        if n_y == 1:
+            met = graph.node(
+                "Squeeze", met, graph.constant("axes", np.array([1])), output="met_row"
+            )
+        number = graph.node("Cast", met, output=name, to=_INT64)
+    if labels is None:
+        shape = (n_y,) if net.output == "sigmoid" and n_y > 1 else ()
+        return _value(number, _INT64, "m", *shape)
+    graph.node("Gather", graph.constant("classes", labels), number, output="label")
+    return _value("label", _kind(labels)[0], "m")
+
+
+# -- parts of a model --------------------------------------------------------------------
+class _Graph:
+    """The nodes of a model in the order they run, and its constants."""
+
+    def __init__(self) -> None:
+        self._nodes: list[bytes] = []
+        self._constants: list[bytes] = []
+
+    def constant(self, name: str, array: Any) -> str:
+        """Adds a TensorProto."""
+        array = np.asarray(array)
+        kind, dtype = _kind(array)
+        dims = [(1, n) for n in array.shape]
+        if kind == _STRING:
+            content = [*((6, str(text)) for text in array.flat), (8, name)]
+        else:
+            content = [(8, name), (9, array.astype(dtype, copy=False).tobytes())]
+        self._constants.append(_message(*dims, (2, kind), *content))
+        return name
+
+    def node(self, operator: str, *inputs: str, output: str, **attributes: int | float) -> str:
+        """Adds a NodeProto with this one output."""
+        settings = [
+            _message((1, key), (2, x), (20, 1))
+            if isinstance(x, float)
+            else _message((1, key), (3, x), (20, 2))
+            for key, x in attributes.items()
+        ]
+        named = [(1, name) for name in inputs] + [(2, output), (3, output), (4, operator)]
+        self._nodes.append(_message(*named, *((5, setting) for setting in settings)))
+        return output
+
+    def message(self, inputs: list[bytes], outputs: list[bytes]) -> bytes:
+        """The GraphProto."""
+        parts = (
+            (1, self._nodes),
+            (2, ["xpnet"]),
+            (5, self._constants),
+            (11, inputs),
+            (12, outputs),
+        )
+        return _message(*((number, part) for number, those in parts for part in those))
+
+
+def _value(name: str, kind: int, *shape: int | str) -> bytes:
+    """A ValueInfoProto; a dimension with a name in place of a number is free."""
+    dims = [_message((1, n) if isinstance(n, int) else (2, n)) for n in shape]
+    tensor = _message((1, kind), (2, _message(*((1, dim) for dim in dims))))
+    return _message((1, name), (2, _message((1, tensor))))
+
+
+def _kind(array: np.ndarray) -> tuple[int, str]:
+    """Its TensorProto.DataType, and how NumPy calls the bytes it is stored as."""
+    if array.dtype.kind == "f":
+        return (_FLOAT, "<f4") if array.dtype.itemsize == 4 else (_DOUBLE, "<f8")
+    kinds = {"i": (_INT64, "<i8"), "b": (_BOOL, "|b1"), "U": (_STRING, "")}
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"an ONNX model cannot hold classes of {array.dtype}")
+    return kinds[array.dtype.kind]
+
+
+def _float32(x: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        rounded = x.astype(np.float32)
+    if not np.all(np.isfinite(rounded)):
+        raise ValueError(f"{what} holds a number beyond float32, the dtype of the ONNX model")
+    return rounded
+
+
+# -- protocol buffers --------------------------------------------------------------------
+def _message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
+    """Fields (number, value): whole numbers >= 0, float32, text, bytes or other messages."""
+    return b"".join(piece for number, value in fields for piece in _field(number, value))
+
+
+def _field(number: int, value: int | float | str | bytes) -> tuple[bytes, ...]:
+    if isinstance(value, int):
+        return _varint(number << 3), _varint(value)
+    if isinstance(value, float):
+        return _varint(number << 3 | 5), struct.pack("<f", value)
+    content = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2), _varint(len(content)), content
+
+
+def _varint(n: int) -> bytes:
+    """Seven bits a byte, the lowest first, with the high bit set on all but the last."""
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes(out + bytes([n]))

@@ -1,0 +1,1 @@
+"""The public model, ``DeepNet``, and the functions of the notes."""

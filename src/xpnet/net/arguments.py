@@ -1,0 +1,111 @@
+"""Checks of what ``DeepNet`` is told, each with a message that names the argument and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.place import to_numpy
+from xpnet.core.activations import Activation, get_activation
+from xpnet.training.history import EVENTS, Callback
+
+
+def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(index(n) for n in sizes)
+    except TypeError as error:
+        raise TypeError(f"sizes={sizes!r}: expected whole numbers [n_x, ..., n_y]") from error
+    if len(widths) < 2:
+        raise ValueError(f"sizes={list(widths)}: a net needs at least [n_x, n_y]")
+    if min(widths) < 1:
+        raise ValueError(f"sizes={list(widths)}: every width must be at least 1")
+    if output == "softmax" and widths[-1] == 1:
+        raise ValueError("output='softmax' with one output is always 1; use output='sigmoid'")
+    return widths
+
+
+def check_hidden(hidden: Any, n_hidden: int) -> tuple[Activation, ...]:
+    if isinstance(hidden, str | Activation):
+        hidden = repeat(hidden, n_hidden)
+    elif not isinstance(hidden, Iterable):
+        raise TypeError(f"hidden={hidden!r}: expected an activation, or one per hidden layer")
+    activations = tuple(get_activation(activation) for activation in hidden)
+    if len(activations) != n_hidden:
+        raise ValueError(
+            f"hidden names {len(activations)} activations for {n_hidden} hidden layers"
+        )
+    return activations
+
+
+def check_count(value: Any, name: str, least: int) -> int:
+    try:
+        count = index(value)
+    except TypeError as error:
+        raise TypeError(f"{name}={value!r}: expected a whole number") from error
+    if count < least:
+        raise ValueError(f"{name}={count}: must be at least {least}")
+    return count
+
+
+def check_number(value: Any, name: str, *, above: bool = False) -> float:
+    try:
+        number = float(value)  # a NumPy scalar would promote a float32 net
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}={value!r}: expected a number") from error
+    if not 0 <= number < float("inf") or (above and number == 0):
+        raise ValueError(
+            f"{name}={number}: must be finite and {'above' if above else 'at least'} 0"
+        )
+    return number
+
+
+def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
+    """One rate in [0, 1) per hidden layer; () where all of them are 0."""
+    one = isinstance(dropout, str) or not isinstance(dropout, Iterable)
+    given = [dropout] * n_hidden if one else list(dropout)
+    rates = tuple(check_number(rate, "dropout") for rate in given)
+    if len(rates) != n_hidden:
+        raise ValueError(f"dropout names {len(rates)} rates for {n_hidden} hidden layers")
+    if any(rate >= 1 for rate in rates):
+        raise ValueError(f"dropout={dropout!r}: rates must lie in [0, 1)")
+    return rates if any(rates) else ()
+
+
+def check_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks={callbacks!r}: expected a list of callbacks")
+    callbacks = tuple(callbacks)
+    for callback in callbacks:
+        if not any(hasattr(callback, event) for event in EVENTS):
+            raise TypeError(f"callback {callback!r} has none of the methods {', '.join(EVENTS)}")
+    return callbacks
+
+
+def orders(
+    shuffle: bool | Callable[[int], Any], seed: int, m: int
+) -> Callable[[int], np.ndarray | None]:
+    """The function ``epoch -> order of the m examples``; None stands for the order given."""
+    if not callable(shuffle):
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle={shuffle!r}: expected True, False or epoch -> permutation")
+        if not shuffle:
+            return lambda epoch: None
+        return lambda epoch: np.random.default_rng([seed, epoch]).permutation(m)
+
+    def checked(epoch: int) -> np.ndarray:
+        order = to_numpy(shuffle(epoch))
+        if order.shape != (m,) or order.dtype.kind not in "iu":
+            raise ValueError(
+                f"shuffle({epoch}) gave {order.dtype} of shape {order.shape}; "
+                f"expected a permutation of {m} example numbers"
+            )
+        outside = order.min() < 0 or order.max() >= m
+        if outside or np.any(np.bincount(order, minlength=m) != 1):
+            raise ValueError(f"shuffle({epoch}) is no permutation of 0 ... {m - 1}")
+        return order.astype(np.int64)  # a copy: the caller may use its array again
+
+    return checked

@@ -1,0 +1,158 @@
+"""The notes' models and functions by their own names, on arrays of any library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from xpnet._typing import Array
+from xpnet.backends.place import common_namespace
+from xpnet.core.activations import Activation, get_activation
+from xpnet.core.parameters import Layer
+from xpnet.net.deepnet import DeepNet
+
+_NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
+
+
+def affine(W: Array, A: Array, b: Array) -> Array:
+    """``Z = W @ A + b``: W (n_out, n_in), A (n_in, m), b (n_out, 1); Z (n_out, m).
+
+    Raises
+    ------
+    TypeError
+        Something else than arrays of one library.
+    """
+    common_namespace(W=W, A=A, b=b)
+    return W @ A + b
+
+
+def _value(activation: Activation) -> Callable[[Array], Array]:
+    def function(Z: Array) -> Array:
+        return activation.value(Z, xp=common_namespace(Z=Z))
+
+    function.__name__ = function.__qualname__ = activation.name
+    function.__doc__ = f"``{activation.name}(Z)``, elementwise, any shape and array library."
+    return function
+
+
+def _slope(activation: Activation) -> Callable[[Array], Array]:
+    def function(A: Array) -> Array:
+        return activation.slope(A, xp=common_namespace(A=A))
+
+    function.__name__ = function.__qualname__ = f"{activation.name}_slope"
+    function.__doc__ = (
+        f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
+    )
+    return function
+
+
+identity, sigmoid, tanh, relu = map(_value, map(get_activation, _NAMES[:4]))
+leaky_relu, elu, softplus = map(_value, map(get_activation, _NAMES[4:]))
+identity_slope, sigmoid_slope, tanh_slope, relu_slope = map(_slope, map(get_activation, _NAMES[:4]))
+leaky_relu_slope, elu_slope, softplus_slope = map(_slope, map(get_activation, _NAMES[4:]))
+
+
+class LayerCache(NamedTuple):
+    """What the backward pass of a layer reads."""
+
+    A_prev: Array  # (n_in, m)
+    W: Array  # (n_out, n_in)
+    b: Array  # (n_out, 1)
+    A: Array  # (n_out, m)
+
+
+def linear_activation_forward(
+    A_prev: Array, W: Array, b: Array, activation: str | Activation
+) -> tuple[Array, LayerCache]:
+    """One layer of the notes' deep net: ``A = g(W @ A_prev + b)`` (n_out, m), and its cache.
+
+    Raises
+    ------
+    ValueError
+        Unknown activation, or shapes that do not fit.
+    """
+    xp = common_namespace(A_prev=A_prev, W=W, b=b)
+    if W.shape[1] != A_prev.shape[0] or b.shape != (W.shape[0], 1):
+        raise ValueError(
+            f"W {tuple(W.shape)}, A_prev {tuple(A_prev.shape)} and b {tuple(b.shape)} do not fit: "
+            "expected (n_out, n_in), (n_in, m), (n_out, 1)"
+        )
+    A = get_activation(activation).value(W @ A_prev + b, xp=xp)
+    return A, LayerCache(A_prev, W, b, A)
+
+
+def linear_activation_backward(
+    dA: Array, cache: LayerCache, activation: str | Activation
+) -> tuple[Array, Array, Array]:
+    """Back through one layer: ``dA_prev`` (n_in, m), ``dW`` (n_out, n_in), ``db`` (n_out, 1).
+
+    As in the notes, ``dA`` (n_out, m) is the derivative of each example's own loss, for the
+    last layer ``-(Y/AL - (1-Y)/(1-AL))``; the mean over the m examples is taken here, in ``dW``
+    and ``db``.
+    """
+    A_prev, W, _, A = cache
+    xp, m = common_namespace(dA=dA, A_prev=A_prev, W=W), A_prev.shape[1]
+    dZ = dA * get_activation(activation).slope(A, xp=xp)  # (n_out, m)
+    dW = dZ @ A_prev.T / m  # (n_out, n_in)
+    db = xp.sum(dZ, axis=1, keepdims=True) / m  # (n_out, 1)
+    return W.T @ dZ, dW, db
+
+
+def least_squares(X: Array, Y: Array) -> Layer:
+    """OLS in closed form: the ``(W, b)`` that minimise ``sum((W @ X + b - Y)**2)``.
+
+    Of several minimisers, the one with the smallest weights: ``W = Yc pinv(Xc)`` on centred
+    data (Penrose 1956), ``b = mean(Y) - W mean(X)``.
+
+    Parameters
+    ----------
+    X : array (n_x, m)
+    Y : array (n_y, m) or (m,)
+
+    Returns
+    -------
+    Layer(W, b) : (n_y, n_x) and (n_y, 1), in the library of X.
+
+    Raises
+    ------
+    ValueError
+        X and Y have different numbers of examples, none, or ones that are not finite.
+    """
+    xp = common_namespace(X=X, Y=Y)
+    Y = Y[None, :] if Y.ndim == 1 else Y
+    if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            f"X {tuple(X.shape)} and Y {tuple(Y.shape)} do not fit: expected (n_x, m) and (n_y, m)"
+        )
+    if X.shape[1] == 0:
+        raise ValueError(f"X {tuple(X.shape)} holds no examples")
+    for name, a in (("X", X), ("Y", Y)):
+        if not bool(xp.all(xp.isfinite(a))):
+            raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
+    X_mean, Y_mean = (xp.mean(a, axis=1, keepdims=True) for a in (X, Y))
+    W = (Y - Y_mean) @ xp.linalg.pinv(X - X_mean)  # (n_y, n_x)
+    return Layer(W, Y_mean - W @ X_mean)
+
+
+# -- the models of the notes -------------------------------------------------------------
+def linear_regression(n_x: int, n_y: int = 1, **options: Any) -> DeepNet:
+    """OLS as a net: no hidden layer, identity output, half the mean squared error.
+
+    ``options`` of this and the next three: those of ``DeepNet`` besides what the model fixes.
+    """
+    return DeepNet([n_x, n_y], output="identity", **options)
+
+
+def logistic_regression(n_x: int, **options: Any) -> DeepNet:
+    """``A = sigmoid(w.T X + b)`` with cross-entropy."""
+    return DeepNet([n_x, 1], output="sigmoid", **options)
+
+
+def shallow_net(n_x: int, n_h: int, **options: Any) -> DeepNet:
+    """One hidden layer of ``n_h`` tanh units, sigmoid output."""
+    return DeepNet([n_x, n_h, 1], hidden="tanh", output="sigmoid", **options)
+
+
+def deep_net(sizes: Sequence[int], **options: Any) -> DeepNet:
+    """ReLU hidden layers of these widths, sigmoid output."""
+    return DeepNet(sizes, hidden="relu", output="sigmoid", **options)

@@ -1,0 +1,1 @@
+"""Optimisers of functions of one vector: L-BFGS and its line search."""

@@ -1,0 +1,1 @@
+"""The training loop, what it is asked, and what it records."""

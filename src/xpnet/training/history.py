@@ -1,0 +1,163 @@
+"""What a fit leaves behind, ``History``, and what a callback sees on the way, ``Progress``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, Protocol
+
+from xpnet.training.notebook import history_html
+
+
+@dataclass
+class History:
+    """What happened during ``fit``, one entry per epoch.
+
+    Attributes
+    ----------
+    cost : list of float
+        Mean cost of the forward passes before each update, minibatches weighted by size (by
+        their sum of sample weights where there are any). It includes the penalties ``l2`` and
+        ``l1``, so with one of them it is not to be compared with the validation cost.
+    validation_cost : list of float
+        Cost of the validation data after each epoch, without penalty; empty without such data.
+    validation_accuracy : list of float
+        Share of validation labels met, for sigmoid and softmax outputs.
+    seconds : float
+        Wall time of the fit.
+    data : {"device", "prefetched", "streamed"}
+        Whether the data lay where the net computes, was copied there batch by batch, or was read
+        in chunks while the net trained.
+    penalized : bool
+        Whether ``cost`` includes a penalty, ``l2`` or ``l1``.
+    """
+
+    cost: list[float] = field(default_factory=list)
+    validation_cost: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    data: str = "device"
+    penalized: bool = False
+
+    @property
+    def cost_name(self) -> str:
+        """What ``cost`` is called in pictures and tables."""
+        return "cost (with penalty)" if self.penalized else "cost"
+
+    def _repr_html_(self) -> str:
+        return history_html(self)
+
+    def __add__(self, later: History) -> History:
+        """This history and the one that went on from it.
+
+        Epochs without validation data, before others with, count as NaN.
+        """
+
+        def joined(name: str) -> list[float]:
+            before, after = getattr(self, name), getattr(later, name)
+            missing = len(self.cost) - len(before) if after else 0
+            return before + [nan] * missing + after
+
+        return History(
+            self.cost + later.cost,
+            joined("validation_cost"),
+            joined("validation_accuracy"),
+            self.seconds + later.seconds,
+            later.data,
+            self.penalized or later.penalized,
+        )
+
+
+class Callback(Protocol):
+    """An object with any of these methods; a true return from the first three ends the fit.
+
+    One that has ``on_steps_end`` is called in the middle of an epoch too, about twice a second.
+    ``on_fit_end`` is called in the opposite order, and not where the fit raises; ``close`` is
+    called in any case. One with a true attribute ``last`` is called after all others (and so first
+    at the fit's end).
+
+    One that raises ends the fit with its error: those after it are not told of that event, and the
+    net keeps the updates made up to then.
+
+    ``state`` and ``restore`` carry what a callback remembers to a fit that goes on: JSON values and
+    arrays by name. The loop also asks for ``state`` every 128 to 1024 updates, beside the
+    parameters it keeps to go back to: it should cost little. Lists and dicts in it are copied then,
+    arrays are not: replace them, do not write into them.
+    """
+
+    def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
+    def on_steps_end(self, net: Any, progress: Progress) -> bool | None: ...
+    def on_epoch_end(self, net: Any, progress: Progress) -> bool | None: ...
+    def on_fit_end(self, net: Any, progress: Progress) -> None: ...
+    def close(self) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+EVENTS = ("on_fit_begin", "on_steps_end", "on_epoch_end", "on_fit_end")
+
+
+class Progress:
+    """What a callback sees. Reading a cost or validation figure fetches it from the device."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished in this fit."""
+        return self._run.epoch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs this fit was asked for."""
+        return self._run.plan.epochs
+
+    @property
+    def total_epoch(self) -> int:
+        """Epochs finished in this fit and those it goes on from."""
+        return self._run.start.epoch + self._run.epoch
+
+    @property
+    def step(self) -> int:
+        """Updates made, in this fit and those it goes on from."""
+        return self._run.step
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Updates in an epoch; None for a stream that has not been read to its end."""
+        return self._run.source.steps_per_epoch
+
+    @property
+    def position(self) -> int:
+        """Updates made of the epoch that is on its way."""
+        return self._run.position
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the fit began."""
+        return self._run.seconds
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last update; before the first, of that one."""
+        return self._run.learning_rate
+
+    @property
+    def cost(self) -> float | None:
+        """The last epoch's cost, None before the first."""
+        return last(self._run.fetch().cost)
+
+    @property
+    def validation_cost(self) -> float | None:
+        """The validation data's cost after the last epoch, None without such data."""
+        return last(self._run.fetch().validation_cost)
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Their share of labels met, None without such data or for an identity output."""
+        return last(self._run.fetch().validation_accuracy)
+
+
+def last(values: list[float]) -> float | None:
+    return values[-1] if values else None

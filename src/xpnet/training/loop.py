@@ -1,0 +1,408 @@
+"""The training loop: epochs, what is recorded of them, callbacks, and the check for divergence.
+
+The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
+until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
+together with the sum of the parameters and moments, and the state is kept if all is finite. If it
+is not, the loop goes back to the state it kept, and replays epoch by epoch up to the one that
+broke.
+
+An epoch is one call of the engine, or several together where nobody looks in between. It is run
+in parts where the data is a stream, where it goes on from the middle, and where a callback wants
+to be asked in the middle (``on_steps_end``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from sys import maxsize
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backends.place import to_numpy
+from xpnet.core.optimizers import Moments
+from xpnet.core.schedules import factors
+from xpnet.data.checks import all_finite
+from xpnet.engines import Program
+from xpnet.exceptions import DivergedError
+from xpnet.training.history import Callback, History, Progress, last
+from xpnet.training.plan import WORK, Pace, Plan
+from xpnet.training.source import Part, Resident, Source
+from xpnet.training.state import TrainingState, callback_states, copied, on_host
+
+# Steps between two looks at whether everything is finite, least and most; WORK decides between.
+CHECK = 128, 1024
+AHEAD = 2**22  # numbers in the orders of epochs that are run together
+
+
+class _Kept(NamedTuple):
+    """A state to go back to."""
+
+    epoch: int
+    step: int
+    position: int
+    pieces: list[tuple[Any, np.ndarray]]
+    snapshot: tuple[Array, Moments] | None
+    remembered: list[tuple[str, Any]] | None = None  # by callbacks, once they were told of it
+
+
+class Run:
+    """One fit on its way."""
+
+    def __init__(
+        self,
+        net: Any,
+        program: Program,
+        plan: Plan,
+        source: Source,
+        callbacks: Iterable[Callback] = (),
+        evaluate: Callable[[Array], tuple[float | Array, float | Array | None]] | None = None,
+        start: TrainingState | None = None,
+    ) -> None:
+        self.net = net
+        self.program = program
+        self._xp = program.engine.backend.xp
+        self.plan = plan
+        self.source = source
+        self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
+        self.evaluate = evaluate
+        self.start = start or TrainingState(plan.optimizer, ())
+        self.history = History(penalized=bool(plan.l2 or plan.l1))
+        self.epoch = 0
+        self.step, self.position = self.start.step, self.start.position
+        before, now = self.start.steps_per_epoch, source.steps_per_epoch
+        if self.position and None not in (before, now) and before != now:
+            raise ValueError(
+                f"the last fit was broken off after update {self.position} of {before} in an "
+                f"epoch, which would have {now} now: resume with the same data and batch_size"
+            )
+        self._rate: float | None = None  # of the last update
+        if now is None:  # a stream's first epoch: as many as last time, for the schedule
+            source.steps_per_epoch = before
+        # what one schedule has found out says nothing to another kind
+        self.schedule_state = dict(self.start.schedule) if plan.schedule.adapts else {}
+        self._began = perf_counter()
+        self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
+        self._pieces: list[tuple[Any, np.ndarray]] = []  # the same of the epoch on its way
+        if self.position:
+            self._pieces.append((self.start.costs, self.start.weights))
+        self._validation: list[tuple[Any, Any]] = []
+        self._pace = Pace(any(hasattr(c, "on_steps_end") for c in self.callbacks))
+        self._stepping = False
+        examples = source.examples_per_step * max(1, program.theta.shape[0])
+        self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1])
+        self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
+        self._restore_callbacks()
+        self._kept: _Kept | None = None
+        self._keep()
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self._began
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last update in this fit, of the first before it."""
+        if self._rate is None:
+            return self.plan.optimizer.learning_rate * float(self._factors(1)[0])
+        return self._rate
+
+    # -- the loop ------------------------------------------------------------------------
+    def train(self) -> History:
+        """Runs the plan.
+
+        Raises
+        ------
+        DivergedError
+            A cost, parameter or moment became infinite or NaN. The program then holds the state at
+            the start of the epoch in which that happened.
+        """
+        try:
+            stop = self._tell("on_fit_begin")
+            while self.epoch < self.plan.epochs and not stop:
+                stop = self._advance()
+            self._check()
+            self._tell("on_fit_end")
+        except DivergedError:
+            raise
+        except BaseException:
+            if self._stepping and self._kept:  # the interrupted step may be half written
+                self._go_back(self._kept)
+                self.fetch()
+                self._forget_figures()
+            raise
+        finally:
+            with ExitStack() as stack:  # all of them, whatever one of them raises
+                for callback in self.callbacks:
+                    if hasattr(callback, "close"):
+                        stack.callback(callback.close)
+        self.history.seconds = self.seconds
+        return self.fetch()
+
+    def _advance(self) -> bool:
+        """The next epochs, as many as nobody needs to look in between; true if told to stop."""
+        begun = self.step - self.position
+        if self.source.streams or self._pace.measured or self.position:
+            if self._epoch_in_parts(self._between_parts):
+                return True
+        else:
+            n = self._epochs_together()
+            self._costs.append(self._whole_epochs(n))
+            self.epoch += n
+            self._stepping = False
+        adapts, every = self.plan.schedule.adapts, self._check_every
+        if self.source.streams or adapts or self.step // every > begun // every:
+            self._check()
+            self.program.tidy()
+            self._keep()
+        if self.evaluate is not None:
+            self._validation.append(self.evaluate(self.program.theta))
+        if adapts:
+            history = self.fetch()
+            cost = (history.validation_cost or history.cost)[-1]
+            self.schedule_state = self.plan.schedule.after_epoch(cost, self.schedule_state)
+        return self._tell("on_epoch_end")
+
+    def _epochs_together(self) -> int:
+        if self.callbacks or self.evaluate is not None or self.plan.schedule.adapts:
+            return 1
+        assert isinstance(self.source, Resident)
+        per_epoch, every = self.source.steps_per_epoch, self._check_every
+        until_check = -(-(every - self.step % every) // per_epoch)
+        orders = max(1, AHEAD // self.source.n_examples)
+        return min(until_check, orders, self.plan.epochs - self.epoch)
+
+    def _whole_epochs(self, n: int) -> tuple[Array, np.ndarray]:
+        assert isinstance(self.source, Resident)
+        part = self.source.whole(self.start.epoch + self.epoch, n)
+        return self._run(part), part.weights.reshape(n, -1)
+
+    def _epoch_in_parts(self, asks: Callable[[], bool] = lambda: False) -> bool:
+        """The rest of this epoch; true if told to stop before its end."""
+        began = perf_counter()
+        total = self.start.epoch + self.epoch
+        for part in self.source.parts(total, self.position, self._pace.steps):
+            if self._pieces:  # the part before: its costs are waited for, so that time is known
+                costs, weights = self._pieces[-1]
+                self._pieces[-1] = to_numpy(costs), weights
+                self._pace.took(len(weights), perf_counter() - began)
+                began = perf_counter()
+            if part.data is not None:
+                self.program.load(part.data)
+                part = part._replace(data=None)  # one chunk less in memory
+            costs = self._run(part)
+            self._pieces.append((costs, part.weights))
+            self.position += len(part.weights)
+            self._stepping = False
+            finished = self.position == self.source.steps_per_epoch
+            if not finished and asks():
+                return True
+        if len(self._pieces) == 1:  # in one part: nobody has asked for its costs yet
+            ((costs, weights),) = self._pieces
+        else:
+            costs, weights = self._fetched_pieces()
+        self._costs.append((costs, weights[None, :]))
+        self._pieces.clear()
+        self.epoch, self.position = self.epoch + 1, 0
+        return False
+
+    def _run(self, part: Part) -> Array:
+        """The costs (steps,) of the steps of a part."""
+        factor = self._factors(len(part.weights))
+        table = self.plan.table(self.step, factor)
+        self._stepping = True  # until what it did is written down, too
+        costs = self.program.run(part.orders, table)
+        self.net._theta = self.program.theta  # the last one's memory may have been given away
+        self.step += len(factor)
+        self._rate = self.plan.optimizer.learning_rate * float(factor[-1])
+        return costs
+
+    def _factors(self, n: int) -> np.ndarray:
+        """What the learning rate is multiplied by in the next ``n`` updates, (n,)."""
+        per_epoch = self.source.steps_per_epoch or maxsize
+        ahead, into = np.divmod(self.position + np.arange(n), per_epoch)
+        # whole epochs first: the sum then has the same rounding however many are run together
+        epochs = (self.start.epoch + self.epoch + ahead) + into / per_epoch
+        return factors(self.plan.schedule, epochs, self.schedule_state)
+
+    # -- callbacks -----------------------------------------------------------------------
+    def _tell(self, event: str) -> bool:
+        """Calls every callback, also after one has asked to stop; they see the net as it is."""
+        if not self.callbacks:
+            return False
+        self.net._theta = self.program.theta
+        at_end = event == "on_fit_end"  # then the other way round, like contexts
+        try:
+            answers = [
+                getattr(callback, event)(self.net, Progress(self))
+                for callback in (self.callbacks[::-1] if at_end else self.callbacks)
+                if hasattr(callback, event)
+            ]
+        finally:
+            if self.net._theta is not self.program.theta:  # one of them assigned parameters
+                self.program.restore((self.net._theta, self.program.moments))
+                self._keep()
+        if self._kept is not None and self._kept.step == self.step and not at_end:
+            # a state is kept before they are told that its epoch has ended
+            self._kept = self._kept._replace(remembered=self._callback_states())
+        return any(answers)
+
+    def _between_parts(self) -> bool:
+        """In the middle of an epoch: true if told to stop. Raises if it has diverged."""
+        if self._kept is not None and self.step - self._kept.step >= self._check_every:
+            self._check()
+        return self._pace.measured and self._tell("on_steps_end")
+
+    def _restore_callbacks(self) -> None:
+        states = list(self.start.callbacks)
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            mine = next((kept for kept in states if kept[0] == name), None)
+            if mine is not None and hasattr(callback, "restore"):
+                states.remove(mine)  # the next of its kind gets the next one
+                callback.restore(mine[1])
+
+    def _callback_states(self) -> list[tuple[str, Any]] | None:
+        """What callbacks remember now, safe from what they are told later; arrays stay where
+        they are. None if one cannot say: its error is for ``state()``, when the fit ends."""
+        try:
+            return callback_states(self.callbacks, lambda x: x)
+        except Exception:
+            return None
+
+    # -- state ---------------------------------------------------------------------------
+    def state(self, with_callbacks: bool = True) -> TrainingState:
+        """Where this fit stands: what another goes on from."""
+        costs, weights = self._fetched_pieces()
+        self.history.seconds = self.seconds
+        return TrainingState(
+            self.plan.optimizer,
+            self.program.moments,
+            self.start.epoch + self.epoch,
+            self.step,
+            self.position,
+            self.source.steps_per_epoch,
+            costs,
+            weights,
+            self.start.history + self.fetch(),
+            self.schedule_state,
+            self._remember() if with_callbacks else [],
+        )
+
+    def _remember(self) -> list[tuple[str, Any]]:
+        """What callbacks remember, on the host."""
+        if self._remembered is not None:  # they have been told of updates that no longer count
+            return copied(self._remembered, on_host)
+        return callback_states(self.callbacks, on_host)
+
+    def fetch(self) -> History:
+        """The history with every figure up to now on the host."""
+        if self._costs:
+            costs, weights = zip(*self._costs, strict=True)
+            arrays = [c for c in costs if not isinstance(c, np.ndarray)]
+            if len(arrays) == len(costs) > 1:  # one transfer
+                costs = (self._xp.concat(list(costs)),)
+            together = np.concatenate([to_numpy(c) for c in costs])
+            for pieces in weights:
+                size = pieces.size
+                self.history.cost += _epoch_costs(together[:size], pieces)
+                together = together[size:]
+        for cost, accuracy in self._validation:
+            self.history.validation_cost.append(float(cost))
+            if accuracy is not None:
+                self.history.validation_accuracy.append(float(accuracy))
+        self._costs.clear()
+        self._validation.clear()
+        return self.history
+
+    def _fetched_pieces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and weights (position,) of the steps of the epoch on its way, on the host."""
+        if not self._pieces:
+            return np.empty(0), np.empty(0)
+        self._pieces = [(to_numpy(costs), weights) for costs, weights in self._pieces]
+        costs, weights = (np.concatenate(x) for x in zip(*self._pieces, strict=True))
+        return costs.astype(np.float64), weights.astype(np.float64)
+
+    # -- divergence ----------------------------------------------------------------------
+    def _keep(self) -> None:
+        if self._kept is not None:  # its memory goes before new memory is taken
+            self._kept = self._kept._replace(snapshot=None)
+        self._kept = self._now()
+        self.source.forget()
+
+    def _now(self) -> _Kept:
+        return _Kept(
+            self.epoch, self.step, self.position, list(self._pieces), self.program.snapshot()
+        )
+
+    def _go_back(self, kept: _Kept) -> None:
+        self.epoch, self.step, self.position = kept[:3]
+        self._pieces = list(kept.pieces)
+        if kept.remembered is not None:
+            self._remembered = kept.remembered
+        if kept.snapshot is not None:
+            self.program.restore(kept.snapshot)
+
+    def _forget_figures(self) -> None:
+        """Those of epochs that no longer count."""
+        del self.history.cost[self.epoch :], self.history.validation_cost[self.epoch :]
+        del self.history.validation_accuracy[self.epoch :]
+
+    def finite(self) -> bool:
+        """Whether the last epoch's cost, the parameters and the moments are finite."""
+        cost = last(self.fetch().cost)
+        return (cost is None or bool(np.isfinite(cost))) and self._state_is_finite()
+
+    def _state_is_finite(self) -> bool:
+        # Moments too: one that has overflowed makes updates of 0, and all else stays finite.
+        return all_finite(*self.program.vectors(), xp=self._xp)
+
+    def _check(self) -> None:
+        """Raises DivergedError if what came since the state that was kept is not finite."""
+        kept = self._kept
+        assert kept is not None
+        if kept.step == self.step:
+            return
+        costs = self.fetch().cost[kept.epoch :]
+        if self._pieces:
+            costs = costs + _epoch_costs(*self._fetched_pieces())
+        if np.all(np.isfinite(costs)) and self._state_is_finite():
+            return
+        epochs = self.epoch + bool(self._pieces)
+        self._go_back(kept)
+        before, cost = kept, costs[0]
+        if epochs - kept.epoch > 1:  # which one was it?
+            for _ in range(kept.epoch, epochs):
+                before = self._now()
+                self._epoch_in_parts()
+                cost = _epoch_costs(*self._costs.pop())[0]
+                if not (np.isfinite(cost) and self._state_is_finite()):
+                    break
+            self._go_back(before)
+        epoch, start = before.epoch, self.start.history
+        self._forget_figures()
+        so_far = last(self.history.cost) if epoch else last(start.cost)
+        unseen = " (a parameter, or a moment of the optimiser, is not finite)"
+        raise DivergedError(
+            f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}"
+            f"{unseen if np.isfinite(cost) else ''}, "
+            f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
+            f"The net keeps the last finite parameters. Lower the learning rate "
+            f"({self.plan.optimizer.learning_rate:g}) or scale the features",
+            epoch=epoch + 1,
+            cost=cost,
+            last_cost=so_far,
+        )
+
+
+def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
+    """Weighted mean of the costs (steps,) of each epoch's steps; weights (epochs, n) or (n,)."""
+    weights = np.atleast_2d(weights).astype(np.float64)
+    costs = to_numpy(costs).astype(np.float64).reshape(weights.shape)
+    total = np.sum(weights, axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # a part of an epoch may have no weight yet
+        return (np.sum(costs * weights, axis=1) / np.where(total > 0, total, 1.0)).tolist()
