@@ -180,7 +180,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
     ours = ["--backends=cupy", "tests", "-k", "cupy or gpu_check", *COVERAGE]
     pytest(session, *(session.posargs or ours), under=under)
     if not session.posargs:
-        more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu", "tests/test_cupy.py")
+        more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu", "tests/engines/test_cupy.py")
         pytest(session, *more, under=under, FAKEHIP_PROTECT="1")
         pytest(session, *more, "-k", "stream or prefetch", under=under, FAKEHIP_LAZY="1")
         model = f"--out={session.create_tmp()}/model.safetensors"

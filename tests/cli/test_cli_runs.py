@@ -54,7 +54,7 @@ def same_model(a, b) -> bool:
     ],
 )
 def test_schedules(text, full):
-    bound = xpnet.schedules.prepared(_schedule(text), 40)
+    bound = xpnet.core.schedules.prepared(_schedule(text), 40)
     assert schedule_text(bound) == full
     assert _schedule(full) == bound
 

@@ -946,7 +946,7 @@ def test_a_full_file_of_two_gigabytes(kind, tmp_path):
 
 # -- the guide ---------------------------------------------------------------------------
 def test_the_examples_of_the_guide_run(tmp_path, monkeypatch):
-    guide = Path(__file__).parents[1] / "docs" / "data.md"
+    guide = Path(__file__).parents[2] / "docs" / "data.md"
     examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
     assert len(examples) == 4
     monkeypatch.chdir(tmp_path)

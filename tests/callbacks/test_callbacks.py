@@ -739,7 +739,7 @@ def test_keeping_what_callbacks_remember_reads_nothing(lib, monkeypatch):
 
 # -- the guide ---------------------------------------------------------------------------
 def test_the_examples_of_the_guide_run(tmp_path, monkeypatch, capsys):
-    guide = Path(__file__).parents[1] / "docs" / "training.md"
+    guide = Path(__file__).parents[2] / "docs" / "training.md"
     examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
     assert len(examples) == 6
     monkeypatch.chdir(tmp_path)
