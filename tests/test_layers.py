@@ -31,7 +31,7 @@ LAYERS = {
 }
 
 # Only these may name an array library other than NumPy, which is also the host's toolbox.
-MAY_NAME_LIBRARIES = {"backends", "engines", "files.exchange", "gpu_check", "bench"}
+MAY_NAME_LIBRARIES = {"backends", "engines", "files.torch", "files.sklearn", "gpu_check", "bench"}
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"}
 
 

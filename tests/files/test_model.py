@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_the_old_file(path, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(modelfile.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_model(path, layers(np.float64), {})
     assert path.read_bytes() == before

@@ -11,7 +11,7 @@ from typing import Any
 
 from xpnet.bench.pictures import share_picture, time_picture
 from xpnet.bench.results import Results, Series
-from xpnet.files.model import write_atomically
+from xpnet.files.atomic import write_atomically
 
 CSV_COLUMNS = (
     "backend",

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet.files.model import write_atomically
+from xpnet.files.atomic import write_atomically
 from xpnet.training.history import Progress
 
 FIELDS = (

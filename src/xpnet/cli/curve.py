@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xpnet.cli import outfile
+from xpnet.files.atomic import open_atomically
 from xpnet.training.history import History
 
 
@@ -28,5 +28,5 @@ def draw(history: History, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     # No date and no random names, so that the same run gives the same picture.
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with outfile.atomic(path) as file, rc_context({"svg.hashsalt": "xpnet"}):
+    with open_atomically(path) as file, rc_context({"svg.hashsalt": "xpnet"}):
         figure.savefig(file, format=kind, metadata=dateless.get(kind))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,8 @@ from xpnet.cli import outfile, output
 from xpnet.cli.shared import ModelFile
 from xpnet.cli.trained import Trained
 from xpnet.files import onnx
-from xpnet.files.exchange import to_torch
+from xpnet.files.atomic import open_atomically
+from xpnet.files.torch import save_torch
 
 EXAMPLES = """Examples:
 
@@ -47,11 +47,8 @@ def export(
     if out.suffix.lower() == ".onnx":
         onnx.write(trained.net, out, raw=raw)
     else:
-        module = to_torch(_with_raw_features(trained) if raw else trained.net)
-        # PyTorch, without its name: only exchange.py knows what it is called
-        library = import_module(type(module).__module__.partition(".")[0])
-        with outfile.atomic(out) as file:
-            library.save(module.eval(), file)
+        with open_atomically(out) as file:
+            save_torch(_with_raw_features(trained) if raw else trained.net, file)
     console = output.Narrator()
     takes = "features as they are" if raw or trained.inputs is None else "standardised features"
     console.line_of(f"{out} takes {len(trained.features):,} {takes}")

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 
 from xpnet.cli import output
 from xpnet.cli.problem import UsageProblem
+from xpnet.files.atomic import open_atomically
 
 _HEADER = 192  # bytes in front of a .npy file's numbers: a multiple of 64 with room to spare
 
@@ -34,7 +34,7 @@ def sink(path: Path | None, columns: Sequence[str]) -> Iterator[Sink]:
         yield chosen
         chosen.finish()
         return
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         npy = path.suffix.lower() == ".npy"
         chosen = _Npy(file) if npy else _Csv(lambda text: file.write(text.encode()), columns)
         yield chosen
@@ -60,25 +60,6 @@ def check(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:
         raise UsageProblem(option, f"there is no folder {parent}")
     if not os.access(parent, os.W_OK):
         raise UsageProblem(option, f"cannot write in the folder {parent}")
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that comes under its name in one step; one that was there is unharmed until then."""
-    final = Path(os.path.realpath(path))
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
 
 
 class _Csv:

@@ -10,8 +10,8 @@ from pathlib import Path
 from xpnet.cli import config, outfile
 from xpnet.cli.problem import UsageProblem, require
 from xpnet.cli.settings import Settings
+from xpnet.files.atomic import write_atomically
 from xpnet.files.checkpoint_folder import find
-from xpnet.files.model import write_atomically
 
 PICTURES = (".svg", ".png", ".pdf")
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'

@@ -2,7 +2,7 @@
 
 A checkpoint is called ``epoch-000012.safetensors`` after 12 epochs, and
 ``epoch-000012-step-000345.safetensors`` after 345 further updates. A file comes under its name in
-one step (``modelfile.write_atomically``), so whatever has such a name was whole when it was
+one step (``files.atomic``), so whatever has such a name was whole when it was
 written, even if the process or the machine died.
 """
 

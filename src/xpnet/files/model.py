@@ -17,15 +17,12 @@ Format: https://huggingface.co/docs/safetensors
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,6 +31,7 @@ from safetensors.numpy import save as to_safetensors
 from xpnet.core.activations import ACTIVATIONS
 from xpnet.core.losses import LOSSES
 from xpnet.exceptions import ModelFileError
+from xpnet.files.atomic import write_atomically
 
 VERSION = 1
 _MAX_HEADER = 100_000_000  # bytes, the limit of the reference implementation of safetensors
@@ -127,6 +125,23 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise ModelFileError(f"{os.fspath(path)}: damaged: nested too deeply") from None
 
 
+def activation_names(net: Any, taker: str) -> list[str]:
+    """The names of the hidden activations, one per layer.
+
+    Raises
+    ------
+    ValueError
+        One is a function of the user's own; ``taker`` says what cannot hold it.
+    """
+    own = [a.name for a in net.hidden if ACTIVATIONS.get(a.name) != a]
+    if own:
+        raise ValueError(
+            f"activation {own[0]!r} is a function of yours, which {taker} cannot hold; "
+            "take net.parameters instead"
+        )
+    return [a.name for a in net.hidden]
+
+
 def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     """A safetensors file's beginning with sorted metadata, and the numbers behind it.
 
@@ -138,38 +153,6 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the numbers stay aligned
     return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
-
-
-def write_atomically(path: str | os.PathLike[str], *content: bytes | memoryview) -> None:
-    """Replace a file by ``content`` in one step: temporary file, flush to the disk, rename."""
-    final = Path(os.path.realpath(path))  # a symbolic link stays one
-    if os.path.exists(final) and not os.path.isfile(final):  # these never raise
-        raise OSError(f"{os.fspath(path)} is not a regular file")
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for part in content:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):  # said of the file that was asked for
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
-    _flush_folder(final.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where folders can be flushed (not on Windows)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _Problem(Exception):

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.place import to_numpy
-from xpnet.files.exchange import activation_names
-from xpnet.files.model import write_atomically
+from xpnet.files.atomic import write_atomically
+from xpnet.files.model import activation_names
 from xpnet.files.raw import classes, statistic
 
 _OPSET, _IR_VERSION = 13, 7

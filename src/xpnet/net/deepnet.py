@@ -22,10 +22,12 @@ from xpnet.data import checks as data
 from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
 from xpnet.exceptions import ModelFileError
-from xpnet.files import exchange, onnx
+from xpnet.files import onnx
 from xpnet.files.checkpoint import pack, unpack
-from xpnet.files.model import load_model, save_model
+from xpnet.files.model import activation_names, load_model, save_model
 from xpnet.files.raw import predict_raw
+from xpnet.files.sklearn import from_sklearn, to_sklearn
+from xpnet.files.torch import to_torch
 from xpnet.net.arguments import (
     check_callbacks,
     check_count,
@@ -426,7 +428,7 @@ class DeepNet(Placed):
         config: dict[str, Any] = {
             "net": {
                 "sizes": list(self.sizes),
-                "hidden": exchange.activation_names(self, "a model file"),
+                "hidden": activation_names(self, "a model file"),
                 "output": self.output,
                 "dtype": None if self._place.dtype is None else self._place.dtype_name,
                 "seed": self.seed,
@@ -451,21 +453,21 @@ class DeepNet(Placed):
 
     def to_torch(self) -> Any:
         """A ``torch.nn.Sequential`` with a copy of the parameters; examples are its rows."""
-        return exchange.to_torch(self)
+        return to_torch(self)
 
     def to_sklearn(self, classes: Any = None) -> Any:
         """A fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn's that predicts the same.
 
         ``classes`` (k,) are the labels behind the class numbers, 0 ... k - 1 if left out.
         """
-        return exchange.to_sklearn(self, classes)
+        return to_sklearn(self, classes)
 
     @classmethod
     def from_sklearn(
         cls, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
     ) -> DeepNet:
         """The net inside a fitted MLP, scikit-learn's or xpnet's."""
-        return exchange.from_sklearn(cls, estimator, backend, device, dtype)
+        return from_sklearn(cls, estimator, backend, device, dtype)
 
 
 def load(

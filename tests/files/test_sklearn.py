@@ -1,4 +1,4 @@
-"""Nets to and from PyTorch and scikit-learn: they predict the same, and share nothing."""
+"""Nets to and from scikit-learn: they predict the same, and share nothing."""
 
 import pickle
 import subprocess
@@ -7,94 +7,10 @@ import warnings
 
 import numpy as np
 import pytest
+from exchange_helpers import OUTPUTS, OWN, examples, random_net
 
 from xpnet import Activation, DeepNet
-from xpnet.core.activations import ACTIVATIONS
-from xpnet.files import exchange
-
-OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("softmax", 2),
-           ("softmax", 4)]  # fmt: skip
-
-
-def random_net(sizes, hidden="tanh", output="identity", **options):
-    """A net with weights and biases that are not small."""
-    net = DeepNet(sizes, hidden, output, **{"backend": "numpy", "dtype": "float64", **options})
-    rng = np.random.default_rng(0)
-    net.parameters = [
-        (rng.normal(size=W.shape), rng.normal(size=b.shape)) for W, b in net.parameters
-    ]
-    return net
-
-
-def examples(m=200, n=5):
-    return 2 * np.random.default_rng(1).normal(size=(m, n))
-
-
-# -- PyTorch -----------------------------------------------------------------------------
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-14)])
-@pytest.mark.parametrize(("output", "n_y"), OUTPUTS)
-@pytest.mark.parametrize("hidden", ACTIVATIONS)
-def test_torch_computes_what_the_net_does(torch, hidden, output, n_y, dtype, tolerance):
-    net = random_net([5, 8, 6, n_y], hidden, output, dtype=dtype)
-    module, X = exchange.to_torch(net), examples().astype(dtype)
-    with torch.no_grad():
-        A = module(torch.tensor(X)).numpy()
-    expected = net.predict_proba(X.T).T
-    assert A.dtype == dtype
-    np.testing.assert_allclose(A, expected, rtol=10 * tolerance, atol=10 * tolerance)
-
-
-def test_torch_softplus_is_exact_where_it_is_large(torch):
-    """By default PyTorch's returns z from 20 on."""
-    net = random_net([1, 1, 1], "softplus")
-    net.parameters = [(np.ones((1, 1)), np.zeros((1, 1)))] * 2
-    X = np.linspace(-50.0, 50.0, 1001)[:, None]
-    A = exchange.to_torch(net)(torch.tensor(X)).detach().numpy()
-    np.testing.assert_allclose(A, net.predict(X.T).T, rtol=1e-15)
-
-
-def test_a_torch_module_is_a_copy_that_learns(torch):
-    net = random_net([5, 4, 1], "relu", "sigmoid", backend="torch", dtype="float32")
-    before = [(W.clone(), b.clone()) for W, b in net.parameters]
-    module = exchange.to_torch(net)
-    assert [type(part).__name__ for part in module] == ["Linear", "ReLU", "Linear", "Sigmoid"]
-    assert all(p.requires_grad and p.is_leaf for p in module.parameters())
-    storages = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    assert len(storages) == 4
-    module(torch.ones(3, 5)).sum().backward()
-    with torch.no_grad():
-        for p in module.parameters():
-            assert torch.any(p.grad != 0)
-            p.zero_()
-    for (W, b), (V, c) in zip(before, net.parameters, strict=True):
-        assert torch.equal(W, V)
-        assert torch.equal(b, c)
-
-
-def test_to_torch_draws_nothing(torch):
-    before = torch.get_rng_state()
-    exchange.to_torch(random_net([50, 40, 1]))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_a_torch_module_lies_where_the_net_does(torch):
-    net = random_net([3, 4, 1])
-    assert exchange.to_torch(net)[0].weight.device == torch.device("cpu")
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    assert exchange.to_torch(net.to("torch", device))[0].weight.device == torch.device(device)
-
-
-def test_to_torch_from_any_library(torch, lib):
-    net = random_net([5, 8, 2], "elu", "softmax", **lib.options)
-    X = examples()
-    A = exchange.to_torch(net)(torch.tensor(X)).detach().cpu().numpy()
-    expected = lib.to_numpy(net.predict_proba(lib.asarray(X.T))).T
-    np.testing.assert_allclose(A, expected, rtol=1e-12, atol=1e-12)
+from xpnet.files.sklearn import from_sklearn, to_sklearn
 
 
 # -- to scikit-learn ---------------------------------------------------------------------
@@ -108,7 +24,7 @@ def sklearn():
 def test_scikit_learn_predicts_what_the_net_does(sklearn, hidden, output, n_y):
     net = random_net([5, n_y] if hidden is None else [5, 8, 6, n_y], hidden or "tanh", output)
     X = examples()
-    model = pickle.loads(pickle.dumps(exchange.to_sklearn(net)))
+    model = pickle.loads(pickle.dumps(to_sklearn(net)))
     expected = net.predict_proba(X.T).T
     if output == "identity":
         predicted = model.predict(X)
@@ -140,7 +56,7 @@ def test_classes_of_the_outputs(sklearn, output, n_y, classes):
     """scikit-learn has classes sorted; the net's outputs may have another order."""
     net = random_net([5, 8, n_y], output=output)
     X = examples()
-    model = exchange.to_sklearn(net, classes)
+    model = to_sklearn(net, classes)
     numbers = net.predict(X.T).reshape(-1)
     assert model.predict(X).tolist() == np.asarray(classes)[numbers].tolist()
     assert model.classes_.tolist() == sorted(classes)
@@ -157,7 +73,7 @@ def test_a_scikit_learn_model_is_fitted_as_by_fit(sklearn, output, n_y):
     X = examples()
     y = net.predict(X.T)
     y = y.reshape(-1) if n_y == 1 or output == "softmax" else y.T
-    model = exchange.to_sklearn(net)
+    model = to_sklearn(net)
     unfitted = sklearn.base.clone(model)
     assert not hasattr(unfitted, "coefs_")
     with warnings.catch_warnings():
@@ -178,11 +94,11 @@ def test_a_scikit_learn_model_is_fitted_as_by_fit(sklearn, output, n_y):
 
 def test_a_scikit_learn_model_is_a_copy(sklearn):
     net = random_net([5, 8, 1])
-    model = exchange.to_sklearn(net)
+    model = to_sklearn(net)
     for array in model.coefs_ + model.intercepts_:
         array[...] = 0.0
     assert all(np.any(x != 0) for layer in net.parameters for x in layer)
-    assert exchange.to_sklearn(random_net([5, 8, 1], dtype="float32")).coefs_[0].dtype == "float32"
+    assert to_sklearn(random_net([5, 8, 1], dtype="float32")).coefs_[0].dtype == "float32"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +115,7 @@ def test_a_scikit_learn_model_is_a_copy(sklearn):
 )
 def test_what_scikit_learn_cannot_be(sklearn, net, classes, said):
     with pytest.raises(ValueError, match=said):
-        exchange.to_sklearn(net, classes)
+        to_sklearn(net, classes)
 
 
 # -- from scikit-learn -------------------------------------------------------------------
@@ -229,7 +145,7 @@ def test_a_net_predicts_what_the_estimator_does(sklearn, home, kind, activation)
     if name == "MLPRegressor":
         estimator.set_params(hidden_layer_sizes=(7, 4), loss="squared_error")
     estimator.fit(X, y)
-    net = exchange.from_sklearn(DeepNet, estimator)
+    net = from_sklearn(DeepNet, estimator)
     assert net.sizes == (5, 7, 4, 1 if y.ndim == 1 and kind != "multiclass" else 3)
     A = net.predict_proba(X.T).T
     if name == "MLPRegressor":
@@ -247,7 +163,7 @@ def test_a_net_predicts_what_the_estimator_does(sklearn, home, kind, activation)
         np.testing.assert_array_equal(named, estimator.predict(X))
     # And back.
     classes = net.data.get("classes")
-    again = exchange.to_sklearn(net, classes)
+    again = to_sklearn(net, classes)
     np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
 
 
@@ -258,14 +174,14 @@ def test_an_estimator_of_any_library(sklearn, lib):
     own = Activation("square", value=lambda z, *, xp: z * z, slope=lambda a, *, xp: a)
     estimator = xpnet.MLPClassifier((7, 4), activation=["elu", own], max_iter=2, **lib.options)
     estimator.fit(lib.asarray(X.astype("float32")), y)
-    net = exchange.from_sklearn(DeepNet, estimator)
+    net = from_sklearn(DeepNet, estimator)
     assert [a.name for a in net.hidden] == ["elu", "square"]
     seen = lib.asarray(X.T.astype("float32"))
     A = net.predict_proba(seen)
     assert lib.owns(A)
     expected = lib.to_numpy(estimator.predict_proba(lib.asarray(X.astype("float32"))))
     np.testing.assert_allclose(lib.to_numpy(A).T, expected, rtol=1e-5, atol=1e-6)
-    placed = exchange.from_sklearn(DeepNet, estimator, lib.name, lib.device, "float64")
+    placed = from_sklearn(DeepNet, estimator, lib.name, lib.device, "float64")
     assert (placed.backend.name, placed.backend.dtype_name) == (lib.name, "float64")
 
 
@@ -274,7 +190,7 @@ def test_a_net_from_an_estimator_is_a_copy(sklearn):
     from sklearn.neural_network import MLPRegressor
 
     estimator = MLPRegressor(max_iter=300, tol=1.0).fit(X.astype("float32"), y)
-    net = exchange.from_sklearn(DeepNet, estimator)
+    net = from_sklearn(DeepNet, estimator)
     before = net.predict(X.T.astype("float32"))
     assert before.dtype == "float32"
     for array in estimator.coefs_:
@@ -288,7 +204,7 @@ def test_features_have_their_names(sklearn):
 
     X, y = problem("binary")
     frame = pandas.DataFrame(X, columns=list("abcde"))
-    net = exchange.from_sklearn(DeepNet, MLPClassifier(max_iter=300, tol=1.0).fit(frame, y))
+    net = from_sklearn(DeepNet, MLPClassifier(max_iter=300, tol=1.0).fit(frame, y))
     assert net.data == {"classes": ["no", "yes"], "features": list("abcde")}
 
 
@@ -297,37 +213,30 @@ def test_what_is_no_fitted_perceptron(sklearn):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     with pytest.raises(TypeError, match="LogisticRegression is no MLPClassifier"):
-        exchange.from_sklearn(DeepNet, LogisticRegression())
+        from_sklearn(DeepNet, LogisticRegression())
     with pytest.raises(ValueError, match="not fitted yet"):
-        exchange.from_sklearn(DeepNet, MLPClassifier())
+        from_sklearn(DeepNet, MLPClassifier())
     X, y = problem("regression")
     poisson = MLPRegressor(loss="poisson", max_iter=300, tol=1e9).fit(X, y**2)
     with pytest.raises(ValueError, match="'exp'; a DeepNet has"):
-        exchange.from_sklearn(DeepNet, poisson)
+        from_sklearn(DeepNet, poisson)
 
 
-# -- both --------------------------------------------------------------------------------
-@pytest.mark.parametrize("to", ["to_torch", "to_sklearn"])
-def test_own_activations(to):
-    pytest.importorskip(to.removeprefix("to_"))
-    own = Activation("relu", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
+def test_own_activations(sklearn):
     with pytest.raises(ValueError, match="'relu' is a function of yours"):
-        getattr(exchange, to)(DeepNet([2, 3, 1], own))
+        to_sklearn(DeepNet([2, 3, 1], OWN))
 
 
-@pytest.mark.parametrize("to", ["to_torch", "to_sklearn"])
-def test_a_missing_library_is_named_with_its_extra(to):
+def test_a_missing_library_is_named_with_its_extra():
     """In a process of its own, where the import fails."""
-    name = to.removeprefix("to_")
-    code = f"""
+    code = """
 import sys
-sys.modules[{name!r}] = None
+sys.modules["sklearn"] = None
 from xpnet import DeepNet
-from xpnet.files import exchange
 try:
-    exchange.{to}(DeepNet([1, 1]))
+    DeepNet([1, 1]).to_sklearn()
 except ImportError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f'pip install "xpnet[{name}]"' in said.stdout
+    assert 'pip install "xpnet[sklearn]"' in said.stdout

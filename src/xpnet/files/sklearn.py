@@ -1,6 +1,6 @@
-"""Nets to and from other libraries: PyTorch's ``nn.Sequential``, scikit-learn's ``MLP...``.
+"""Nets to and from scikit-learn's ``MLPClassifier`` and ``MLPRegressor``.
 
-Both take examples in rows, (m, n_x). Parameters are copied, never shared.
+Examples are rows there, (m, n_x). Parameters are copied, never shared.
 """
 
 from __future__ import annotations
@@ -9,82 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.place import dtype_name, to_numpy
-from xpnet.core.activations import ACTIVATIONS
+from xpnet.backends.place import to_numpy
+from xpnet.files.model import activation_names
 
 _LOGISTIC = {"logistic": "sigmoid"}  # scikit-learn's word for it
 _SKLEARN_HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 _OUTPUTS = {"logistic": "sigmoid", "softmax": "softmax", "identity": "identity"}
 
 
-def activation_names(net: Any, taker: str) -> list[str]:
-    """What the hidden activations are called, one per layer.
-
-    Raises
-    ------
-    ValueError
-        One is a function of the user's own; ``taker`` says what cannot hold it.
-    """
-    own = [a.name for a in net.hidden if ACTIVATIONS.get(a.name) != a]
-    if own:
-        raise ValueError(
-            f"activation {own[0]!r} is a function of yours, which {taker} cannot hold; "
-            "take net.parameters instead"
-        )
-    return [a.name for a in net.hidden]
-
-
-# -- PyTorch -----------------------------------------------------------------------------
-def to_torch(net: Any) -> Any:
-    """An ``nn.Sequential`` of equal outputs: (m, n_x) to (m, n_y), like ``predict_proba(X).T``.
-
-    It has the net's dtype, and lies on its device if that is PyTorch's, else on the CPU. The last
-    module is the output's ``Sigmoid`` or ``Softmax``; ``module[:-1]`` gives logits, which
-    PyTorch's losses want. Nothing is drawn: the global random state stays as it is.
-
-    Raises
-    ------
-    ImportError
-        PyTorch is not installed.
-    ValueError
-        A hidden layer has an activation of the user's own.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        install = 'python -m pip install "xpnet[torch]"'
-        raise ImportError(f"to_torch needs PyTorch: {install}") from error
-    from torch import nn
-
-    modules = {
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "relu": nn.ReLU,
-        "leaky_relu": lambda: nn.LeakyReLU(0.01),
-        "elu": nn.ELU,
-        # Above its threshold PyTorch returns z: at 20, the default, that is off by 2e-9.
-        "softplus": lambda: nn.Softplus(threshold=40.0),
-        "softmax": lambda: nn.Softmax(dim=1),
-    }
-    device = net.backend.device if net.backend.name == "torch" else torch.device("cpu")
-    names = [*activation_names(net, "a torch module"), net.output]
-    layers: list[Any] = []
-    for (W, b), name in zip(net.parameters, names, strict=True):
-        n_out, n_in = W.shape
-        dtype = getattr(torch, dtype_name(W.dtype))
-        linear = nn.utils.skip_init(nn.Linear, n_in, n_out, device=device, dtype=dtype)
-        with torch.no_grad():
-            linear.weight.copy_(_tensor(W, torch))
-            linear.bias.copy_(_tensor(b[:, 0], torch))
-        layers += [linear] if name == "identity" else [linear, modules[name]()]
-    return nn.Sequential(*layers)
-
-
-def _tensor(x: Any, torch: Any) -> Any:
-    return x if isinstance(x, torch.Tensor) else torch.tensor(to_numpy(x))
-
-
-# -- scikit-learn ------------------------------------------------------------------------
 def from_sklearn(
     kind: Any, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
 ) -> Any:

@@ -1,0 +1,60 @@
+"""Files that are replaced in one step: a temporary file, a flush to the disk, a rename.
+
+No crash, full disk or power cut leaves half a file under the final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A temporary file beside ``path``, which takes its name when the block ends without an error.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written, or ``path`` is no regular file. A file that was there is
+        unharmed.
+    """
+    final = Path(os.path.realpath(path))  # a symbolic link stays one
+    if os.path.exists(final) and not os.path.isfile(final):  # these never raise
+        raise OSError(f"{os.fspath(path)} is not a regular file")
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            # The message names the file that the caller asked for.
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+    _flush_folder(final.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], *content: bytes | memoryview) -> None:
+    """Replaces a file by ``content`` in one step; raises as ``open_atomically``."""
+    with open_atomically(path) as file:
+        for part in content:
+            file.write(part)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes the rename survive a power cut, where folders can be flushed (not on Windows)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
