@@ -116,6 +116,7 @@ def test_the_examples_of_files(model):
 
 
 def test_the_examples_of_plotting(here):
+    pytest.importorskip("sklearn")
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -124,6 +125,8 @@ def test_the_examples_of_plotting(here):
     for _, code in blocks("plotting.md"):
         execute(code, names)
         plt.close("all")
+    right = names["net"].predict(names["X"][:, 1500:]) == names["y"][1500:]
+    assert np.trace(names["confusion"].confusion_matrix) == np.sum(right)
     assert (here / "net.svg").stat().st_size > 0
 
 

@@ -14,11 +14,9 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from xpnet.plotting import (
-    ConfusionMatrixDisplay,
     DecisionBoundaryDisplay,
     FirstLayerDisplay,
     GraphDisplay,
@@ -67,13 +65,12 @@ def draw_each(ax=None):
     yield lambda: LearningCurveDisplay.from_history(history(), ax=ax)
     yield lambda: WeightsDisplay.from_net(net, ax=ax)
     yield lambda: FirstLayerDisplay.from_net(net, (8, 8), ax=ax)
-    yield lambda: ConfusionMatrixDisplay.from_predictions(labels, labels[::-1], ax=ax)
     yield lambda: DecisionBoundaryDisplay.from_net(net_2d(), POINTS, labels % 2, ax=ax)
     yield lambda: GraphDisplay.from_net(net, ax=ax)
 
 
 def test_axes_that_are_given_are_used_and_pyplot_is_left_alone():
-    for i in range(6):
+    for i in range(5):
         ax = new_ax()
         display = list(draw_each(ax))[i]()
         assert display.ax_ is ax
@@ -92,7 +89,7 @@ def test_without_axes_there_is_a_new_figure():
 
 
 def test_a_display_is_drawn_again_elsewhere():
-    for i in range(6):
+    for i in range(5):
         display = list(draw_each(new_ax()))[i]()
         ax = new_ax()
         assert display.plot(ax) is display
@@ -101,13 +98,13 @@ def test_a_display_is_drawn_again_elsewhere():
 
 @pytest.mark.parametrize("size", [(2.4, 1.8), (1.5, 1.2), (16.0, 3.0)])
 def test_any_size_of_axes_is_drawn_without_a_warning(size):
-    for i in range(6):
+    for i in range(5):
         display = list(draw_each(new_ax(*size)))[i]()
         display.figure_.canvas.draw()
 
 
 def test_inside_a_subfigure():
-    for i in range(6):
+    for i in range(5):
         subfigure = Figure(layout="constrained").subfigures(1, 2)[0]
         display = list(draw_each(subfigure.subplots()))[i]()
         assert display.figure_ is subfigure
@@ -321,107 +318,6 @@ def test_mosaic_of_one():
     tiles = mosaic(np.ones((1, 2, 2)), 1)
     assert tiles.shape == (4, 4)
     assert tiles.count() == 4
-
-
-# -- confusion matrices ------------------------------------------------------------------
-def test_counts_of_a_confusion_matrix(lib):
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 4, (2, 200))
-    display = ConfusionMatrixDisplay.from_predictions(
-        lib.asarray(true), lib.asarray(predicted), ax=new_ax()
-    )
-    expected = np.zeros((4, 4), dtype=int)
-    for i, j in zip(true, predicted, strict=True):
-        expected[i, j] += 1
-    np.testing.assert_array_equal(display.confusion_matrix, expected)
-    np.testing.assert_array_equal(display.im_.get_array(), expected)
-    written = [[text.get_text() for text in row] for row in display.text_]
-    assert written == [[str(x) for x in row] for row in expected]
-    assert display.text_[1, 2].get_position() == (2, 1)  # row 1 is the true class
-    assert display.ax_.get_ylabel() == "true class"
-    assert display.ax_.get_xlabel() == "predicted class"
-
-
-def test_confusion_matrix_equals_sklearns():
-    metrics = pytest.importorskip("sklearn.metrics")
-    rng = np.random.default_rng(1)
-    true, predicted = (np.array(["c", "a", "b"])[rng.integers(0, 3, 50)] for _ in range(2))
-    for labels in (None, ["b", "c"], ["c", "z", "a", "b"]):
-        for normalize in (None, "true", "pred", "all"):
-            ours = ConfusionMatrixDisplay.from_predictions(
-                true, predicted, labels=labels, normalize=normalize, ax=new_ax()
-            )
-            theirs = metrics.confusion_matrix(true, predicted, labels=labels, normalize=normalize)
-            np.testing.assert_allclose(ours.confusion_matrix, theirs)
-            assert ours.display_labels == (labels or ["a", "b", "c"])
-
-
-def test_shares_are_written_with_two_digits():
-    display = ConfusionMatrixDisplay.from_predictions(
-        [0, 0, 0, 1], [0, 0, 1, 1], normalize="true", ax=new_ax()
-    )
-    assert [text.get_text() for text in display.text_.flat] == ["0.67", "0.33", "0.00", "1.00"]
-
-
-@pytest.mark.parametrize(("output", "n_y"), [("softmax", 3), ("sigmoid", 1)])
-def test_confusion_matrix_of_a_net(lib, output, n_y):
-    net = net_2d(output, n_y, **lib.options)
-    n = max(n_y, 2)
-    y = np.arange(30) % n
-    X = lib.asarray(POINTS)
-    predicted = lib.to_numpy(net.predict(X)).reshape(-1)
-    display = ConfusionMatrixDisplay.from_net(net, X, lib.asarray(y), ax=new_ax())
-    assert display.confusion_matrix.shape == (n, n)
-    assert display.confusion_matrix.sum() == 30
-    np.testing.assert_array_equal(np.diag(display.confusion_matrix),
-                                  np.bincount(y[y == predicted], minlength=n))  # fmt: skip
-    columns = np.eye(n)[:, y] if n_y > 1 else y[None]
-    again = ConfusionMatrixDisplay.from_net(net, X, lib.asarray(columns), ax=new_ax())
-    np.testing.assert_array_equal(again.confusion_matrix, display.confusion_matrix)
-
-
-def test_too_many_classes_for_numbers():
-    labels = np.arange(80)
-    display = ConfusionMatrixDisplay.from_predictions(labels, labels, ax=new_ax())
-    assert display.text_ is None
-    assert texts(display.ax_) == []
-    assert len(display.ax_.get_xticks()) < 80
-    few = ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], ax=new_ax(), include_values=False)
-    assert few.text_ is None
-
-
-def test_numbers_contrast_with_their_cells():
-    display = ConfusionMatrixDisplay.from_predictions([0] * 9 + [1], [0] * 9 + [0], ax=new_ax())
-    for (i, j), text in np.ndenumerate(display.text_):
-        cell = display.im_.cmap(display.im_.norm(display.confusion_matrix[i, j]))
-        assert np.abs(np.array(to_rgb(text.get_color())) - cell[:3]).max() > 0.5
-
-
-def test_long_names_stand_upright():
-    labels = np.arange(10)
-    names = ["a long name"] * 10
-    display = ConfusionMatrixDisplay.from_predictions(
-        labels, labels, display_labels=names, ax=new_ax()
-    )
-    assert {label.get_rotation() for label in display.ax_.get_xticklabels()} == {90.0}
-    assert [label.get_text() for label in display.ax_.get_yticklabels()] == names
-
-
-def test_what_has_no_confusion_matrix():
-    draw = ConfusionMatrixDisplay.from_predictions
-    for wrong, message in (
-        (lambda: draw([0, 1], [0]), "2 true labels but 1"),
-        (lambda: draw([], []), "no labels"),
-        (lambda: draw([0], [0], labels=[0, 0]), "twice"),
-        (lambda: draw([0], [0], normalize="rows"), "normalize='rows'"),
-        (lambda: draw([0], [0], display_labels=["a", "b"]), "2 names for 1 classes"),
-        (lambda: draw(np.zeros((2, 2)), [0]), r"shape \(2, 2\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            wrong()
-    for output, n_y in (("sigmoid", 3), ("identity", 1)):
-        with pytest.raises(ValueError, match="does not choose one class"):
-            ConfusionMatrixDisplay.from_net(net_2d(output, n_y), POINTS, np.zeros(30))
 
 
 # -- decision boundaries -----------------------------------------------------------------

@@ -8,7 +8,6 @@ was drawn is in ``ax_``, ``figure_`` and the other attributes that end in an und
 Nets and data may be of any array library. Without matplotlib, drawing is an ``ImportError``.
 """
 
-from xpnet.plotting.confusion_matrix import ConfusionMatrixDisplay
 from xpnet.plotting.decision_boundary import DecisionBoundaryDisplay
 from xpnet.plotting.first_layer import FirstLayerDisplay
 from xpnet.plotting.graph import GraphDisplay
@@ -16,7 +15,6 @@ from xpnet.plotting.learning_curve import LearningCurveDisplay
 from xpnet.plotting.weights import WeightsDisplay
 
 __all__ = [
-    "ConfusionMatrixDisplay",
     "DecisionBoundaryDisplay",
     "FirstLayerDisplay",
     "GraphDisplay",
