@@ -6,6 +6,7 @@ Every session prints its seconds; the last lines of a run count the tests per ar
 import atexit
 import functools
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,8 @@ GROUPS = functools.partial(nox.project.dependency_groups, nox.project.load_toml(
 # What only one session can cover: left out of the verdict when that session did not run.
 COVERED_BY = {"cupy_on_cpu": "*/engines/cupy*.py,*/gpu_check/*"}
 COVERAGE = ("--cov", "--cov-report=")
+# A process per core, whose libraries compute on one thread each.
+PARALLEL = ("-n=auto", "--maxprocesses=4", "--dist=worksteal")
 SECONDS: dict[str, float] = {}
 REPORTS: list[Path] = []
 
@@ -118,8 +121,16 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         pytest(session, *session.posargs)
     else:
-        pytest(session, *everything, "-k", "not dpnp")
+        pytest(session, *everything, *PARALLEL, "-k", "not dpnp", OMP_NUM_THREADS="1")
         on_dpnp(session, *everything, "--cov-append")
+
+
+@nox.session(default=False)
+@timed
+def quick(session: nox.Session) -> None:
+    """The tests on NumPy alone, without PyTorch, JAX or dpnp: for while you work."""
+    session.install(*GROUPS("test"), ".[cli]")
+    pytest(session, "--backends=numpy", *PARALLEL, *session.posargs, OMP_NUM_THREADS="1")
 
 
 def on_dpnp(session: nox.Session, *args: str) -> None:
@@ -204,6 +215,23 @@ def cuda_compile(session: nox.Session) -> None:
     """Every kernel that `cupy_on_cpu` ran compiles for NVIDIA's GPUs (NVRTC: no GPU, no driver)."""
     session.install(*GROUPS("cupy-on-cpu", "cuda-compile"))
     session.run("python", "tools/compile_kernels.py", "tools/cupy_on_cpu/build/kernels")
+
+
+@nox.session(default=False)
+@timed
+def package(session: nox.Session) -> None:
+    """Wheel and sdist, checked; the wheel trains a net outside the checkout."""
+    session.install(*GROUPS("package"))
+    dist = Path("dist")
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--quiet")
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    (wheel,) = dist.glob("*.whl")
+    if wheel.stat().st_size >= 1_000_000:
+        session.error(f"{wheel} has {wheel.stat().st_size:,} bytes, a million or more")
+    session.install(f"xpnet[cli] @ {wheel.resolve().as_uri()}")
+    session.chdir(session.create_tmp())
+    session.run("xpnet", "train", "--epochs=2")
 
 
 @nox.session

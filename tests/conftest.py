@@ -124,7 +124,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown:
         raise pytest.UsageError(f"--backends: no library {unknown}; choose of {LIBRARIES}")
     config.stash[_LIBS] = {}
-    config.stash[_RAN] = Counter()
+    config.stash[_RAN] = ran = _Ran()
+    config.pluginmanager.register(ran)
 
 
 def _wanted(config: pytest.Config) -> set[str]:
@@ -138,8 +139,19 @@ def _wanted(config: pytest.Config) -> set[str]:
     return names
 
 
+class _Ran:
+    """Counts the tests that ran, per library, in the process that reports them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and not report.skipped:
+            self.counts[dict(report.user_properties)["lib"]] += 1
+
+
 _LIBS = pytest.StashKey[dict]()
-_RAN = pytest.StashKey[Counter]()
+_RAN = pytest.StashKey[_Ran]()
 
 
 def _label(item: pytest.Item) -> str | None:
@@ -199,16 +211,13 @@ def lib(request: pytest.FixtureRequest) -> Lib:
     return found
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    report = yield
-    if report.when == "call" and not report.skipped:
-        item.config.stash[_RAN][_label(item) or "no library"] += 1
-    return report
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # A property of the report: with -n the test runs in another process than the count.
+    item.user_properties.append(("lib", _label(item) or "no library"))
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    ran = config.stash[_RAN]
+    ran = config.stash[_RAN].counts
     labels = [label for label in (*LIBRARIES, "no library") if ran[label]]
     if labels:
         counts = ", ".join(f"{label} {ran[label]}" for label in labels)

@@ -71,7 +71,7 @@ ALL = [
         (WarmUp(4, lambda epoch: 1.0 / (1.0 + epoch)), 7.0, 0.25),
         (Plateau(), 100.0, 1.0),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_values(schedule, epoch, expected):
     assert schedule(epoch) == pytest.approx(expected, rel=1e-14, abs=1e-16)
