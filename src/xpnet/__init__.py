@@ -18,7 +18,7 @@ from xpnet import callbacks, schedules
 from xpnet.backends.place import Backend, BackendInfo, backends, free_memory, select, to_numpy
 from xpnet.core.activations import Activation
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
-from xpnet.data.opening import stream
+from xpnet.data.open_stream import stream
 from xpnet.data.stream import Stream
 from xpnet.data.table import load_digits
 from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError

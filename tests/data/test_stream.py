@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.data import arrays as filearray
-from xpnet.data import parquet as parquet_module
+from xpnet.data import file_array
+from xpnet.data import parquet_rows as parquet_module
+from xpnet.data.epoch_order import Plan, even_bounds
 from xpnet.data.held_out import Share
-from xpnet.data.opening import stream
+from xpnet.data.open_stream import stream
 from xpnet.data.readahead import ReadAhead
-from xpnet.data.reading import _spans
-from xpnet.data.shuffle import Plan, even_bounds
+from xpnet.data.selection import _spans
 from xpnet.data.table import Standardizer, detect_task
 
 N = 1003
@@ -841,7 +841,7 @@ def test_a_full_disk_says_what_was_written_where(kind, tmp_path, monkeypatch):
         path = save_both(tmp_path / "a.npz", np.savez_compressed, X=ROWS, y=NUMBERS)
     else:
         path = write_parquet(tmp_path / "a.parquet")
-    monkeypatch.setattr(filearray, "TemporaryFile", lambda **_: open("/dev/full", "wb+"))  # noqa: SIM115
+    monkeypatch.setattr(file_array, "TemporaryFile", lambda **_: open("/dev/full", "wb+"))  # noqa: SIM115
     with pytest.raises(OSError, match=r"No space left on device, unpacking .*folder=") as raised:
         stream(path, target=None if kind == "npz" else "y", memory=MEMORY, folder=tmp_path)
     assert str(path) in str(raised.value)

@@ -11,8 +11,8 @@ from xpnet.cli.problem import Problem, prepare, require
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.cli.streamed import prepare_stream
-from xpnet.data.filekinds import kind_of
-from xpnet.data.opening import stream
+from xpnet.data.file_kind import kind_of
+from xpnet.data.open_stream import stream
 from xpnet.data.table import Table, load_digits, read_table
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.cli.scores import Tally
 from xpnet.data.columns import Wanted, encoder, together
-from xpnet.data.csv import as_integers
+from xpnet.data.csv_rules import as_integers
 from xpnet.data.table import Standardizer, Table, split, task_of
 
 NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")

@@ -22,8 +22,8 @@ from xpnet.cli.problem import (
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.data.columns import Wanted, encoder, listed, together
-from xpnet.data.csv import as_integers
-from xpnet.data.opening import stream
+from xpnet.data.csv_rules import as_integers
+from xpnet.data.open_stream import stream
 from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
 from xpnet.data.table import Standardizer, task_of

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.filekinds import TEXT, kind_of
+from xpnet.data.file_kind import TEXT, kind_of
 
 CELLS = 2**18  # in a block: enough to keep a processor busy, 2 MB of float64
 LISTED = 10  # names shown in a message

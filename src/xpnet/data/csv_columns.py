@@ -1,6 +1,6 @@
 """Blocks of rows out of a ``.csv`` file that may be larger than memory.
 
-The rules are those of ``xpnet.data.csv``, but columns that nobody asked for may hold anything.
+The rules are those of ``csv_rules``, but columns that nobody asked for may hold anything.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.columns import Block, Wanted
-from xpnet.data.csv import delimiter_of, open_text, problem_of
+from xpnet.data.csv_rules import delimiter_of, open_text, problem_of
 
 Record = tuple[int, str]  # the number of its last line in the file, and its text
 
 
 def csv_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Block]:
-    """See ``rows.blocks``; an error names the line and the column."""
+    """See ``columns.blocks``; an error names the line and the column."""
     with open_text(path) as file:
         records = _records(path, file)
         try:

@@ -14,7 +14,7 @@ from math import sqrt
 
 import numpy as np
 
-from xpnet.data.csv import as_integers
+from xpnet.data.csv_rules import as_integers
 from xpnet.data.table import Standardizer, task_of
 
 MOST_LABELS = 10_000  # more distinct numbers than this are no classes
@@ -58,7 +58,7 @@ class Statistics:
 
     @property
     def task(self) -> str:
-        """Whether the labels look like classes: see ``tables.detect_task``."""
+        """Whether the labels look like classes: see ``table.detect_task``."""
         if self.classes is None:
             return "regression"
         return task_of(as_integers(self.classes).dtype.kind, len(self.classes), self.n)
@@ -97,7 +97,7 @@ class Moments:
         self.n += k
 
     def result(self) -> Standardizer:
-        """As ``tables.Standardizer.fit`` of all rows at once would have it."""
+        """As ``table.Standardizer.fit`` of all rows at once would have it."""
         constant = self._low == self._high
         mean = self._centre + 2 * self._mean
         return Standardizer(

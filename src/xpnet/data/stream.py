@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.batches import Batch, Batches
 from xpnet.data.chunk import Chunk, empty
+from xpnet.data.epoch_order import Plan, Run
 from xpnet.data.held_out import Share
 from xpnet.data.prepare import Preparation
 from xpnet.data.readahead import ReadAhead
-from xpnet.data.reading import Numbered
-from xpnet.data.shuffle import Plan, Run
-from xpnet.data.sources import Rows
+from xpnet.data.row_source import Rows
+from xpnet.data.selection import Numbered
 from xpnet.data.statistics import Measuring, Statistics
 from xpnet.data.table import Standardizer
+from xpnet.data.user_batches import Batch, Batches
 
 # Of the memory a chunk takes a fourth: there is the one that is trained on, the engine's copy of
 # it, and the one that is read ahead; the last fourth is for blocks and what else there is.

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.csv import as_integers, read_csv
-from xpnet.data.filekinds import TEXT
+from xpnet.data.csv_rules import as_integers, read_csv
+from xpnet.data.file_kind import TEXT
 
 _BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
                    NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
@@ -62,7 +62,7 @@ def read_table(path: str | Path, target: str | int | None = None) -> Table:
     ----------
     path
         A ``.npz`` file holds arrays ``X`` (m, n) and ``y`` (m,). The rules for a ``.csv`` file are
-        those of ``xpnet.data.csv``.
+        those of ``xpnet.data.csv_rules``.
     target
         For text only, and needed there: name or index of the label column. A name wins over
         an index; negative indices count from the end.

@@ -14,7 +14,7 @@ from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
 from xpnet.data import checks as data
 from xpnet.data.chunk import Chunk
-from xpnet.data.opening import stream
+from xpnet.data.open_stream import stream
 from xpnet.data.stream import Stream
 from xpnet.net.arguments import orders
 from xpnet.net.placement import Placed

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.sources import check_kind, float_type
+from xpnet.data.row_source import check_kind, float_type
 
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
 

@@ -1,4 +1,4 @@
-"""Rows of a ``.csv`` file, by the rules of ``xpnet.data.csv``.
+"""Rows of a ``.csv`` file, by the rules of ``xpnet.data.csv_rules``.
 
 Opening reads the whole file once: every cell is checked, the statistics are taken, and it is noted
 where each stretch of lines begins. Rows are then read by going there. A file is parsed again in
@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.data.csv import as_integers, first_fault, layout_of, message_of, numbers, open_text
-from xpnet.data.shuffle import thinned
-from xpnet.data.sources import Piece
+from xpnet.data.csv_rules import as_integers, first_fault, layout_of, message_of, numbers, open_text
+from xpnet.data.epoch_order import thinned
+from xpnet.data.row_source import Piece
 from xpnet.data.statistics import Measuring, check_number_of_texts
 
 _STRETCH = 2**16  # characters that are parsed, and found again, together
@@ -39,7 +39,7 @@ class _TextTarget(Exception):
 
 
 class CsvRows:
-    """See ``sources.Rows``.
+    """See ``row_source.Rows``.
 
     Raises
     ------

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.arrays import FileArray, temporary
-from xpnet.data.csv import find_target
-from xpnet.data.shuffle import thinned
-from xpnet.data.sources import Decoded, Piece, Rows, Sliced, check_kind, float_type
+from xpnet.data.csv_rules import find_target
+from xpnet.data.epoch_order import thinned
+from xpnet.data.file_array import FileArray, temporary
+from xpnet.data.row_source import Decoded, Piece, Rows, Sliced, check_kind, float_type
 from xpnet.data.statistics import Statistics, check_number_of_texts
 
 
@@ -49,7 +49,7 @@ def parquet_rows(path: Path, target: str | int | None, room: float, folder: Path
 
 
 class _Groups:
-    """See ``sources.Rows``. Keeps the group that was read last."""
+    """See ``row_source.Rows``. Keeps the group that was read last."""
 
     measured: Statistics | None = None
     grain = 0  # a group is kept

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.data.epoch_order import Run
 from xpnet.data.held_out import Share
-from xpnet.data.shuffle import Run
-from xpnet.data.sources import Piece, Rows
+from xpnet.data.row_source import Piece, Rows
 
 
 class Read(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpnet.data.arrays import FileArray
-from xpnet.data.shuffle import even_bounds
+from xpnet.data.epoch_order import even_bounds
+from xpnet.data.file_array import FileArray
 from xpnet.data.statistics import Statistics
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.arrays import npy, npz
-from xpnet.data.batches import Batches
 from xpnet.data.checks import host_array
-from xpnet.data.csv_stream import CsvRows
-from xpnet.data.filekinds import TEXT, kind_of
-from xpnet.data.parquet import parquet_rows
-from xpnet.data.reading import Numbered
-from xpnet.data.sources import Rows, Sliced, check_kind
+from xpnet.data.csv_rows import CsvRows
+from xpnet.data.file_array import npy, npz
+from xpnet.data.file_kind import TEXT, kind_of
+from xpnet.data.parquet_rows import parquet_rows
+from xpnet.data.row_source import Rows, Sliced, check_kind
+from xpnet.data.selection import Numbered
 from xpnet.data.stream import Stream
+from xpnet.data.user_batches import Batches
 
 
 def stream(
