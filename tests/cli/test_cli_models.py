@@ -17,7 +17,7 @@ from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
 import xpnet
 from xpnet.cli.scores import Tally
 from xpnet.cli.show import sparkline
-from xpnet.data.columns import CELLS
+from xpnet.data.read_columns import CELLS
 from xpnet.data.table import load_digits
 
 
@@ -114,7 +114,7 @@ def test_files_of_answers(ok, here, sides):
 def test_more_rows_than_a_block(ok, here, numbers, monkeypatch):
     X, _ = numbers
     expected = ok("predict numbers.model plane.npz").splitlines()
-    monkeypatch.setattr("xpnet.data.columns.CELLS", 14)  # 7 rows
+    monkeypatch.setattr("xpnet.data.read_columns.CELLS", 14)  # 7 rows
     write_csv(here / "x.csv", X, ["?"] * 200, "0,1,y")
     np.save("x.npy", X)
     for name in ("x.csv", "x.npy", "plane.npz"):
@@ -404,7 +404,7 @@ def test_evaluation_of_classes(ok, here, sides):
 
 def test_evaluation_in_blocks_is_that_of_all_at_once(ok, here, numbers, monkeypatch):
     whole = json.loads(ok("evaluate numbers.model plane.npz --json"))
-    monkeypatch.setattr("xpnet.data.columns.CELLS", 14)
+    monkeypatch.setattr("xpnet.data.read_columns.CELLS", 14)
     parts = json.loads(ok("evaluate numbers.model plane.npz --json"))
     for name in ("loss", "r2", "rmse"):
         assert parts[name] == pytest.approx(whole[name], rel=1e-4)

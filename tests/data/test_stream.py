@@ -19,8 +19,8 @@ import pytest
 import xpnet
 from xpnet.data import file_array
 from xpnet.data import parquet_rows as parquet_module
-from xpnet.data.epoch_order import Plan, even_bounds
-from xpnet.data.held_out import Share
+from xpnet.data.epoch_order import EpochOrder, even_bounds
+from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.selection import _spans
@@ -315,7 +315,7 @@ def test_what_was_before_is_not_read():
     rows = Watched(ROWS)
     source = stream(rows, NUMBERS, memory=MEMORY)
     rows.count = 0
-    chunk = source._plan(16, source.dtype, 0).chunk
+    chunk = source._epoch_order(16, source.dtype, 0).chunk
     left = len(flat(epoch_of(source, first=50)))
     assert left == N - 50 * 16
     assert left <= rows.count < left + chunk
@@ -323,14 +323,14 @@ def test_what_was_before_is_not_read():
 
 def test_runs_of_a_plan_fill_every_chunk():
     bounds = np.array([0, 3, 10, 11, 40, 64])  # blocks of different sizes
-    plan = Plan(bounds, 16)
+    plan = EpochOrder(bounds, 16)
     for epoch in range(20):
-        chunks = list(plan.runs(0, epoch, True))
+        chunks = list(plan.ranges(0, epoch, True))
         sizes = [sum(b - a for a, b in runs) for runs in chunks]
         assert sizes == [16, 16, 16, 16]
         rows = [row for runs in chunks for run in runs for row in range(*run)]
         assert sorted(rows) == list(range(64))
-        assert list(plan.runs(0, epoch, True, start=32)) == chunks[2:]
+        assert list(plan.ranges(0, epoch, True, start=32)) == chunks[2:]
 
 
 def test_memory_sizes_chunks():
@@ -395,17 +395,17 @@ def test_split_of_every_kind_of_source(source):
 
 def test_shares_of_many_rows():
     """Positions of any row, without a list of them."""
-    share = Share.of(10**9 + 7, 0.15, 9)
+    share = HeldOut.of(10**9 + 7, 0.15, 9)
     for held in (True, False):
         size = share.size(held)
         for start in (0, size // 3, size - 5000):
-            runs = share.runs(start, start + 5000, held)
+            runs = share.ranges(start, start + 5000, held)
             assert sum(b - a for a, b in runs) == 5000
             assert [share.before(row, held) for row in (runs[0][0], runs[-1][1])] == [
                 start, start + 5000]  # fmt: skip
             rows = [row for run in runs for row in range(*run)]
             for i in (0, 100, 4999):
-                assert share.runs(start + i, start + i + 1, held) == [(rows[i], rows[i] + 1)]
+                assert share.ranges(start + i, start + i + 1, held) == [(rows[i], rows[i] + 1)]
 
 
 def test_short_runs_are_read_together_up_to_a_limit():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet.data import table as tables
-from xpnet.data.table import Standardizer, detect_task, load_digits, read_table, split
+from xpnet.data.table import Standardizer, detect_task, load_digits, read_table, train_test_split
 
 
 @pytest.fixture
@@ -292,20 +292,20 @@ def test_detect_task(y, task):
 
 def test_split_is_a_partition_and_repeatable():
     X, y = np.arange(20.0).reshape(10, 2), np.arange(10)
-    parts = split(X, y, 0.3, seed=1)
+    parts = train_test_split(X, y, 0.3, seed=1)
     assert [len(part) for part in parts] == [7, 7, 3, 3]
     assert sorted(np.concatenate([parts[1], parts[3]]).tolist()) == list(range(10))
     for rows, labels in (parts[:2], parts[2:]):
         np.testing.assert_array_equal(rows, X[labels])
-    for a, b in zip(parts, split(X, y, 0.3, seed=1), strict=True):
+    for a, b in zip(parts, train_test_split(X, y, 0.3, seed=1), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(parts[1], split(X, y, 0.3, seed=2)[1])
+    assert not np.array_equal(parts[1], train_test_split(X, y, 0.3, seed=2)[1])
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.25, 0.5])
 def test_stratified_split_keeps_shares(fraction):
     y = np.repeat([0, 1, 2], [100, 50, 13])
-    _, y_train, _, y_test = split(y[:, None], y, fraction, seed=3, stratify=True)
+    _, y_train, _, y_test = train_test_split(y[:, None], y, fraction, seed=3, stratify=True)
     assert len(y_test) == round(fraction * len(y))
     assert len(y_train) + len(y_test) == len(y)
     for k, count in enumerate([100, 50, 13]):
@@ -314,24 +314,24 @@ def test_stratified_split_keeps_shares(fraction):
 
 def test_every_class_stays_in_the_training_part():
     y = np.array([0, 1, 2, 3, 4, 4, 4, 4])
-    _, y_train, _, y_test = split(y[:, None], y, 0.5, seed=0, stratify=True)
+    _, y_train, _, y_test = train_test_split(y[:, None], y, 0.5, seed=0, stratify=True)
     assert set(y_train) == {0, 1, 2, 3, 4}
     assert set(y_test) == {4}
     with pytest.raises(ValueError, match="one example only"):
-        split(y[:4, None], y[:4], 0.5, stratify=True)
+        train_test_split(y[:4, None], y[:4], 0.5, stratify=True)
 
 
 def test_split_of_nothing_and_bad_fractions():
     X, y = np.ones((4, 1)), np.arange(4)
-    assert len(split(X, y, 0.0)[3]) == 0
-    assert len(split(X, y, 0.01)[3]) == 1
+    assert len(train_test_split(X, y, 0.0)[3]) == 0
+    assert len(train_test_split(X, y, 0.01)[3]) == 1
     for fraction in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="test fraction"):
-            split(X, y, fraction)
+            train_test_split(X, y, fraction)
     with pytest.raises(ValueError, match="too few"):
-        split(X, y, 0.99)
+        train_test_split(X, y, 0.99)
     with pytest.raises(ValueError, match="3 examples and y has 4"):
-        split(X[:3], y, 0.5)
+        train_test_split(X[:3], y, 0.5)
 
 
 def test_standardizer():

@@ -15,7 +15,8 @@ from xpnet.cli.problem import check_backend
 from xpnet.cli.scores import Tally, as_text
 from xpnet.cli.shared import Backend, DataFile, Device, Json, ModelFile
 from xpnet.cli.trained import Trained
-from xpnet.data.columns import Wanted, blocks, encoder
+from xpnet.data.columns import WantedColumns, encoder
+from xpnet.data.read_columns import read_blocks
 
 EXAMPLES = """Examples:
 
@@ -52,8 +53,8 @@ def evaluate(
     tally = Tally(trained.net, None if classes is None else len(classes), trained.targets)
     target = trained.target if target is None else target
     hint = ": name their column with --target"
-    wanted = Wanted(trained.features, target, encoder(classes), hint=hint)
-    for rows, y in blocks(data, wanted):
+    wanted = WantedColumns(trained.features, target, encoder(classes), hint=hint)
+    for rows, y in read_blocks(data, wanted):
         assert y is not None
         tally.add(trained.columns(rows), trained.targets_of(y), y)
     if tally.m == 0:

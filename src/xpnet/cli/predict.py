@@ -11,7 +11,8 @@ from xpnet.cli import outfile
 from xpnet.cli.problem import UsageProblem, check_backend
 from xpnet.cli.shared import Backend, DataFile, Device, ModelFile
 from xpnet.cli.trained import Trained
-from xpnet.data.columns import Wanted, blocks
+from xpnet.data.columns import WantedColumns
+from xpnet.data.read_columns import read_blocks
 
 EXAMPLES = """Examples:
 
@@ -54,5 +55,5 @@ def predict(
     columns = list(map(str, trained.classes)) if proba else [trained.target]  # type: ignore[arg-type]
     answer = trained.probabilities if proba else trained.predict
     with outfile.sink(out, columns) as sink:
-        for rows, _ in blocks(data, Wanted(trained.features, known=[trained.target])):
+        for rows, _ in read_blocks(data, WantedColumns(trained.features, known=[trained.target])):
             sink.put(answer(rows))

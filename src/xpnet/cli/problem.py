@@ -12,9 +12,10 @@ import numpy as np
 
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.cli.scores import Tally
-from xpnet.data.columns import Wanted, encoder, together
+from xpnet.data.columns import WantedColumns, encoder
 from xpnet.data.csv_rules import as_integers
-from xpnet.data.table import Standardizer, Table, split, task_of
+from xpnet.data.read_columns import read_all
+from xpnet.data.table import Standardizer, Table, task_of, train_test_split
 
 NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")
 _MANY = 100  # classes beyond which half as many classes as examples are taken for a mistake
@@ -170,12 +171,12 @@ def prepare(
         classes, y = distinct, np.searchsorted(distinct, y)
         check_classes(classes, m, table.target)
     share = 0.0 if isinstance(held_out, Path) else held_out
-    X_train, y_train, X_test, y_test = split(
+    X_train, y_train, X_test, y_test = train_test_split(
         table.X, y, share, seed, stratify=task == "classification"
     )
     if isinstance(held_out, Path):
-        wanted = Wanted(table.names, table.target, encoder(classes))
-        X_test, y_test = together(held_out, wanted)
+        wanted = WantedColumns(table.names, table.target, encoder(classes))
+        X_test, y_test = read_all(held_out, wanted)
     inputs = Standardizer.fit(X_train)
     if task == "regression":
         targets = Standardizer.fit(y_train[:, None])

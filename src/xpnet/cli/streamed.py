@@ -21,9 +21,10 @@ from xpnet.cli.problem import (
 )
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
-from xpnet.data.columns import Wanted, encoder, listed, together
+from xpnet.data.columns import WantedColumns, encoder, listed
 from xpnet.data.csv_rules import as_integers
 from xpnet.data.open_stream import stream
+from xpnet.data.read_columns import read_all
 from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
 from xpnet.data.table import Standardizer, task_of
@@ -157,7 +158,7 @@ def _other_file(
 ) -> Part | StreamedPart:
     """The validation part out of a file of its own, which may be large too."""
     if memory.fits(path):
-        X, y = together(path, Wanted(names, target, encoder(classes)))
+        X, y = read_all(path, WantedColumns(names, target, encoder(classes)))
         dtype = np.dtype(settings.dtype)
         Y = y if targets is None else targets.apply(y[:, None], dtype).T
         return Part(inputs.apply(X, dtype).T, Y, y)

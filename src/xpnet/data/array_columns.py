@@ -14,12 +14,12 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from xpnet.data.columns import Wanted
+from xpnet.data.columns import WantedColumns
 
 Raw = tuple[np.ndarray, Any, Sequence[str]]  # rows, labels or None, names of the columns
 
 
-def npy_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
+def npy_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
     with path.open("rb") as file:
         try:
             table = _Array(file, str(path))
@@ -37,7 +37,7 @@ def npy_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
             yield _floats(rows[:, :n]), labels, wanted.features
 
 
-def npz_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
+def npz_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
     """X (m, n), and y (m,) if there is a target, whatever it is called."""
     needed = ["X"] if wanted.target is None else ["X", "y"]
     with ExitStack() as stack:
@@ -56,7 +56,7 @@ def npz_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
             if len(X.shape) != 2 or any(labels.shape != X.shape[:1] for labels in y):
                 shapes = " and ".join(str(array.shape) for array in arrays)
                 raise ValueError(f"{path}: X must be (m, n) and y (m,); found {shapes}")
-            places = Wanted(wanted.features).places(path, None, X.shape[1])
+            places = WantedColumns(wanted.features).places(path, None, X.shape[1])
             for _ in range(0, X.shape[0], per_block):
                 labels = y[0].read(per_block).tolist() if y else None
                 yield _floats(X.read(per_block)[:, places]), labels, wanted.features
@@ -100,7 +100,7 @@ class _Array:
         return np.frombuffer(raw, self.dtype)
 
 
-def parquet_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
+def parquet_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
     """By pyarrow or polars, whichever is there."""
     with path.open("rb"):  # an OSError of Python's, with the name of the file
         pass
@@ -118,7 +118,7 @@ def parquet_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Raw]:
         yield np.stack(columns, axis=1), labels, names[:n]
 
 
-def _by_pyarrow(path: Path, wanted: Wanted, rows: int) -> Iterator[tuple[list[str], Any]]:
+def _by_pyarrow(path: Path, wanted: WantedColumns, rows: int) -> Iterator[tuple[list[str], Any]]:
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     try:
         file = parquet.ParquetFile(path)
@@ -133,7 +133,7 @@ def _by_pyarrow(path: Path, wanted: Wanted, rows: int) -> Iterator[tuple[list[st
         raise ValueError(f"{path}: {error}") from None
 
 
-def _by_polars(path: Path, wanted: Wanted, rows: int) -> Iterator[tuple[list[str], Any]]:
+def _by_polars(path: Path, wanted: WantedColumns, rows: int) -> Iterator[tuple[list[str], Any]]:
     polars = import_module("polars")
     try:
         names = list(polars.read_parquet_schema(path))

@@ -21,7 +21,7 @@ from xpnet.core.losses import Loss
 _FLOATS = ("float32", "float64")
 
 
-def admit(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
+def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
     """``x`` as an array of ``backend``, not copied if it is one already.
 
     Parameters
@@ -74,11 +74,11 @@ def check_numeric(x: Array, what: str) -> None:
     )
 
 
-def features(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
+def feature_rows(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
     """Rows (m, n_x) of the checked ``X`` (n_x, m), in the dtype of ``backend``."""
     check_columns(X, what, n_x)
     rows = to_rows(X, backend)
-    check_finite(rows, what, backend)
+    refuse_nan(rows, what, backend)
     return rows
 
 
@@ -111,7 +111,7 @@ def all_finite(*arrays: Array, xp: Namespace) -> bool:
     return bool(np.isfinite(float(total))) or all(bool(xp.all(xp.isfinite(x))) for x in arrays)
 
 
-def check_finite(rows: Array, what: str, backend: Backend) -> None:
+def refuse_nan(rows: Array, what: str, backend: Backend) -> None:
     with backend.context():
         if all_finite(rows, xp=backend.xp):
             return
@@ -122,7 +122,7 @@ def check_finite(rows: Array, what: str, backend: Backend) -> None:
     )
 
 
-def targets(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
+def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
     """Rows (m, n_y) of targets, in the dtype of ``backend``.
 
     ``Y`` is (n_y, m), or 1-D: class numbers 0 ... n_y - 1 for softmax, 0/1 for sigmoid.
@@ -146,7 +146,7 @@ def targets(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str 
     check_columns(Y, what, n_y)
     _check_m(Y.shape[1], m, what)
     rows = to_rows(Y, backend)
-    check_finite(rows, what, backend)
+    refuse_nan(rows, what, backend)
     xp = backend.xp
     with backend.context():
         if loss.output == "sigmoid":
@@ -184,12 +184,12 @@ def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Ar
     return backend.asarray(rows)
 
 
-def weights(sample_weight: Array, m: int, backend: Backend) -> Array:
+def weight_vector(sample_weight: Array, m: int, backend: Backend) -> Array:
     """Sample weights (m,). They must be finite, at least 0, and not all 0."""
     if tuple(sample_weight.shape) not in ((m,), (1, m)):
         raise ValueError(f"sample_weight has shape {tuple(sample_weight.shape)}; expected ({m},)")
     w = to_rows(sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight, backend)
-    check_finite(w, "sample_weight", backend)
+    refuse_nan(w, "sample_weight", backend)
     w = w[:, 0]
     with backend.context():
         if bool(backend.xp.any(w < 0)):

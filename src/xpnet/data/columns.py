@@ -1,4 +1,4 @@
-"""Rows of a data file for a trained net: its columns, by name, a block at a time.
+"""The columns of a data file that a trained net takes, found by their names.
 
 A ``.csv`` file with a header and a ``.parquet`` file have names, so their columns may be in any
 order, and further ones are ignored. Columns without names (``.npy``, ``.npz``, ``.csv`` without a
@@ -8,7 +8,7 @@ the net was trained on such a file with the target in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.file_kind import TEXT, kind_of
-
-CELLS = 2**18  # in a block: enough to keep a processor busy, 2 MB of float64
+Block = tuple[np.ndarray, np.ndarray | None]  # rows (m, n) and encoded targets (m,)
 LISTED = 10  # names shown in a message
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedColumns:
     """What to read: columns of numbers by name, and perhaps a target.
 
     Attributes
@@ -93,46 +91,6 @@ class Wanted:
         return there
 
 
-Block = tuple[np.ndarray, np.ndarray | None]  # rows (m, n) and encoded targets (m,)
-
-
-def blocks(path: Path, wanted: Wanted) -> Iterator[Block]:
-    """Read the rows of a file.
-
-    Raises
-    ------
-    ValueError
-        Naming the file and, where there is one, the row (or line) and the column.
-    OSError
-        The file cannot be read.
-    """
-    from xpnet.data.array_columns import npy_blocks, npz_blocks, parquet_blocks
-    from xpnet.data.csv_columns import csv_blocks
-
-    kind = kind_of(path)
-    per_block = max(1, CELLS // max(1, len(wanted.features)))
-    if kind in TEXT:
-        yield from csv_blocks(path, wanted, per_block)
-        return
-    read = {".npy": npy_blocks, ".npz": npz_blocks, ".parquet": parquet_blocks}
-    row = 0
-    for X, labels, names in read[kind](path, wanted, per_block):
-        _check_finite(path, X, row, names)
-        y = None if labels is None else encoded(labels, wanted, f"{path}, row {{}} (from 0)", row)
-        yield X, y
-        row += len(X)
-
-
-def together(path: Path, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
-    """All blocks at once: rows (m, n) and targets (m,), whole numbers if they are classes."""
-    pieces = list(blocks(path, wanted))
-    if not pieces:
-        raise ValueError(f"{path}: no rows of data")
-    y = np.concatenate([y for _, y in pieces if y is not None])
-    classes = wanted.encode is not float
-    return np.concatenate([X for X, _ in pieces]), y.astype(np.int64) if classes else y
-
-
 def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
     """Labels, or their text, to class numbers; targets to floats."""
     if classes is None:
@@ -158,7 +116,7 @@ def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
     return encode
 
 
-def encoded(labels: Any, wanted: Wanted, where: str, first: int) -> np.ndarray:
+def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.ndarray:
     """Labels (m,) as numbers; ``where`` has a place for the number of a row, from 0."""
     codes = np.empty(len(labels))
     known: dict[Any, float] = {}
@@ -178,13 +136,3 @@ def encoded(labels: Any, wanted: Wanted, where: str, first: int) -> np.ndarray:
 def listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
-
-
-def _check_finite(path: Path, X: np.ndarray, row: int, names: Sequence[str]) -> None:
-    wrong = ~np.isfinite(X)
-    if wrong.any():
-        i, j = (int(k) for k in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{path}, row {row + i:,} (from 0), column {names[j]!r}: {X[i, j]} is not a finite "
-            "number"
-        )

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.columns import Block, Wanted
+from xpnet.data.columns import Block, WantedColumns
 from xpnet.data.csv_rules import delimiter_of, open_text, problem_of
 
 Record = tuple[int, str]  # the number of its last line in the file, and its text
 
 
-def csv_blocks(path: Path, wanted: Wanted, per_block: int) -> Iterator[Block]:
-    """See ``columns.blocks``; an error names the line and the column."""
+def csv_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Block]:
+    """See ``read_columns.read_blocks``; an error names the line and the column."""
     with open_text(path) as file:
         records = _records(path, file)
         try:
@@ -49,7 +49,7 @@ class _Reader:
     """Turns the records of one file into arrays."""
 
     def __init__(
-        self, path: Path, wanted: Wanted, delimiter: str, width: int, places: list[int]
+        self, path: Path, wanted: WantedColumns, delimiter: str, width: int, places: list[int]
     ) -> None:
         self.path, self.wanted, self.delimiter, self.width = path, wanted, delimiter, width
         self.places = places

@@ -17,10 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.data.csv_rules import as_integers, first_fault, layout_of, message_of, numbers, open_text
+from xpnet.data.csv_rules import (
+    as_integers,
+    first_fault,
+    message_of,
+    numbers,
+    open_text,
+    read_format,
+)
 from xpnet.data.epoch_order import thinned
 from xpnet.data.row_source import Piece
-from xpnet.data.statistics import Measuring, check_number_of_texts
+from xpnet.data.statistics import RunningStatistics, check_number_of_texts
 
 _STRETCH = 2**16  # characters that are parsed, and found again, together
 
@@ -39,7 +46,7 @@ class _TextTarget(Exception):
 
 
 class CsvRows:
-    """See ``row_source.Rows``.
+    """See ``row_source.RowSource``.
 
     Raises
     ------
@@ -51,9 +58,9 @@ class CsvRows:
 
     def __init__(self, path: Path, target: str | int | None) -> None:
         self.name, self._path = str(path), path
-        self._layout = layout = layout_of(path, target)
-        self.names = tuple(name for i, name in enumerate(layout.names) if i != layout.target)
-        self.target = layout.names[layout.target]
+        self._form = form = read_format(path, target)
+        self.names = tuple(name for i, name in enumerate(form.names) if i != form.target)
+        self.target = form.names[form.target]
         self.n_features, self.dtype = len(self.names), np.dtype(np.float64)
         try:
             self._scan(None)
@@ -91,7 +98,7 @@ class CsvRows:
     def _scan(self, codes: dict[str, int] | None) -> None:
         """Reads everything; ``codes`` numbers the labels if they are text."""
         self._codes, self._labels, self._whole = codes, None, codes is None
-        measuring = Measuring()
+        measuring = RunningStatistics()
         offsets, before, first = array("q"), array("q"), array("q", [0])
         end = 0
         for stretch in self._stretches():
@@ -100,7 +107,7 @@ class CsvRows:
             values = self._values(stretch.lines, stretch.before, codes)
             if not len(values):
                 continue
-            target = values[:, self._layout.target]
+            target = values[:, self._form.target]
             if codes is not None:
                 if self._labels is None or len(codes) > len(self._labels):
                     check_number_of_texts(len(codes))
@@ -131,7 +138,7 @@ class CsvRows:
                     break
                 offset, before = offset + _bytes(first), before + 1
             rest: Iterator[str] = file
-            if self._layout.header:
+            if self._form.header:
                 offset, before = offset + _bytes(first), before + 1
             else:
                 rest = chain([first], file)
@@ -157,7 +164,7 @@ class CsvRows:
                 taken.append(line)
                 yield line
 
-        reader = csv.reader(fed(), delimiter=self._layout.delimiter)
+        reader = csv.reader(fed(), delimiter=self._form.delimiter)
         try:
             for _ in reader:
                 if reader.line_num >= len(lines):
@@ -176,19 +183,19 @@ class CsvRows:
             joined = "".join(lines)
             if not joined.isascii():
                 joined.encode()  # bytes that were no UTF-8 have no way back
-            values = numbers(self._layout, lines, codes)
+            values = numbers(self._form, lines, codes)
             if np.isfinite(values).all():
                 return values
         except ValueError as caught:
             error, refused = caught, True
-        fault = first_fault(self._layout, text=codes is not None, part=lines, before=before)
+        fault = first_fault(self._form, text=codes is not None, part=lines, before=before)
         if refused and codes is None and fault is not None and fault.in_target:
             raise _TextTarget
-        raise ValueError(message_of(self._layout, fault, error)) from None
+        raise ValueError(message_of(self._form, fault, error)) from None
 
     def _piece(self, values: np.ndarray) -> Piece:
-        X = np.delete(values, self._layout.target, axis=1)
-        y = values[:, self._layout.target]
+        X = np.delete(values, self._form.target, axis=1)
+        y = values[:, self._form.target]
         if self._labels is not None:
             return Piece(X, self._labels[y.astype(np.int64)])
         return Piece(X, y.astype(np.int64) if self._whole else y.copy())

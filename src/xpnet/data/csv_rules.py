@@ -32,7 +32,7 @@ _LISTED = 20  # column names shown in an error message
 
 
 @dataclass(frozen=True)
-class Layout:
+class CsvFormat:
     """What the first line of a file says: names of the columns, and which one is the target."""
 
     path: Path
@@ -54,7 +54,7 @@ class Fault:
     in_target: bool = False
 
 
-def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarray, Layout]:
+def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarray, CsvFormat]:
     """Read a CSV file by the rules of this module.
 
     Returns
@@ -63,7 +63,7 @@ def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarr
         All columns but the target.
     y : array (m,)
         The target: int64 if every value is a whole number, float64 for other numbers, str for text.
-    layout : Layout
+    form : CsvFormat
         Names of the columns.
 
     Raises
@@ -73,32 +73,32 @@ def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarr
     OSError
         If the file cannot be opened.
     """
-    layout = layout_of(path, target)
+    form = read_format(path, target)
     classes: list[str] | None = None
     try:
-        values = _parse(layout, None)
+        values = _parse(form, None)
     except ValueError as error:
-        fault = first_fault(layout, text=False)
+        fault = first_fault(form, text=False)
         if fault is None or not fault.in_target:
-            raise ValueError(message_of(layout, fault, error)) from None
+            raise ValueError(message_of(form, fault, error)) from None
         try:
             codes: dict[str, int] = {}
-            values = _parse(layout, codes)
+            values = _parse(form, codes)
             classes = list(codes)
         except ValueError as error_in_text:
-            text_fault = first_fault(layout, text=True)
-            raise ValueError(message_of(layout, text_fault, error_in_text)) from None
+            text_fault = first_fault(form, text=True)
+            raise ValueError(message_of(form, text_fault, error_in_text)) from None
     if values.shape[0] == 0:
         raise ValueError(f"{path}: no rows of data")
     if not np.isfinite(values).all():
-        fault = first_fault(layout, text=classes is not None)
-        raise ValueError(message_of(layout, fault, "a value is not finite"))
+        fault = first_fault(form, text=classes is not None)
+        raise ValueError(message_of(form, fault, "a value is not finite"))
 
-    column = values[:, layout.target]
-    X = np.delete(values, layout.target, axis=1)
+    column = values[:, form.target]
+    X = np.delete(values, form.target, axis=1)
     if classes is not None:
-        return X, np.asarray(classes)[column.astype(np.int64)], layout
-    return X, as_integers(column), layout
+        return X, np.asarray(classes)[column.astype(np.int64)], form
+    return X, as_integers(column), form
 
 
 def as_integers(y: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def as_integers(y: np.ndarray) -> np.ndarray:
     return y.astype(np.int64) if whole else y
 
 
-def layout_of(path: Path, target: str | int | None) -> Layout:
+def read_format(path: Path, target: str | int | None) -> CsvFormat:
     """Read the first line that is not empty and find the target in it."""
     with open_text(path) as lines:
         try:
@@ -131,7 +131,7 @@ def layout_of(path: Path, target: str | int | None) -> Layout:
     names = cells if header else tuple(str(i) for i in range(len(cells)))
     if len(names) < 2:
         raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
-    return Layout(path, delimiter, header, names, find_target(path, target, names, header))
+    return CsvFormat(path, delimiter, header, names, find_target(path, target, names, header))
 
 
 def delimiter_of(path: Path, line: str) -> str:
@@ -165,17 +165,17 @@ def find_target(path: Path, target: str | int | None, names: tuple[str, ...], he
     return index % len(names)
 
 
-def _parse(layout: Layout, codes: dict[str, int] | None) -> np.ndarray:
+def _parse(form: CsvFormat, codes: dict[str, int] | None) -> np.ndarray:
     """All cells as float64 (m, columns); see ``numbers`` for ``codes``."""
-    with open_text(layout.path) as lines:
+    with open_text(form.path) as lines:
         rows: Iterable[str] = lines
         first = next(line for line in lines if line.strip())
-        if not layout.header:
+        if not form.header:
             rows = chain([first], lines)
-        return numbers(layout, rows, codes)
+        return numbers(form, rows, codes)
 
 
-def numbers(layout: Layout, rows: Iterable[str], codes: dict[str, int] | None) -> np.ndarray:
+def numbers(form: CsvFormat, rows: Iterable[str], codes: dict[str, int] | None) -> np.ndarray:
     """The cells of ``rows``, lines of text without the header, as float64 (m, columns).
 
     With ``codes`` the target is text and becomes its number there; new texts are added.
@@ -190,42 +190,42 @@ def numbers(layout: Layout, rows: Iterable[str], codes: dict[str, int] | None) -
                 raise ValueError("a label is missing")
             return float(known.setdefault(cell, len(known)))
 
-        converters = {layout.target: encode}
+        converters = {form.target: encode}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "input contained no data": told by callers
         values = np.loadtxt(
             rows,
             dtype=np.float64,
-            delimiter=layout.delimiter,
+            delimiter=form.delimiter,
             comments=None,
             quotechar='"',
             converters=converters,
             ndmin=2,
         )
-    if values.size and values.shape[1] != len(layout.names):
+    if values.size and values.shape[1] != len(form.names):
         raise ValueError("the rows are not as wide as the header")
     return values
 
 
 def first_fault(
-    layout: Layout, *, text: bool, part: Iterable[str] | None = None, before: int = 0
+    form: CsvFormat, *, text: bool, part: Iterable[str] | None = None, before: int = 0
 ) -> Fault | None:
     """Read the file again cell by cell and say what is wrong first.
 
     ``part`` is lines from its middle, to read in its place, with ``before`` lines before them.
     """
-    width = len(layout.names)
+    width = len(form.names)
     with ExitStack() as stack:
         lines = part
         if lines is None:
-            lines = stack.enter_context(open_text(layout.path, errors="surrogateescape"))
-        reader = csv.reader(lines, delimiter=layout.delimiter)
-        waiting_for_header = layout.header and part is None
+            lines = stack.enter_context(open_text(form.path, errors="surrogateescape"))
+        reader = csv.reader(lines, delimiter=form.delimiter)
+        waiting_for_header = form.header and part is None
         try:
             for cells in reader:
-                if not waiting_for_header and _is_fine(cells, layout, text):
+                if not waiting_for_header and _is_fine(cells, form, text):
                     continue
-                where = f"{layout.path}, line {before + reader.line_num}"
+                where = f"{form.path}, line {before + reader.line_num}"
                 if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
                     return Fault(f"{where}: not UTF-8 text")
                 if not any(cell.strip() for cell in cells) and len(cells) <= 1:
@@ -236,26 +236,26 @@ def first_fault(
                     waiting_for_header = False
                     continue
                 if len(cells) != width:
-                    first = "the header has" if layout.header else "the first line has"
+                    first = "the header has" if form.header else "the first line has"
                     return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
                 for index, cell in enumerate(cells):
-                    in_target = index == layout.target
+                    in_target = index == form.target
                     problem = problem_of(cell, number=not (in_target and text))
                     if problem:
-                        return Fault(f"{where}, {layout.column(index)}: {problem}", in_target)
+                        return Fault(f"{where}, {form.column(index)}: {problem}", in_target)
         except csv.Error as error:
-            return Fault(f"{layout.path}, line {before + reader.line_num}: {error}")
+            return Fault(f"{form.path}, line {before + reader.line_num}: {error}")
     return None
 
 
-def _is_fine(cells: list[str], layout: Layout, text: bool) -> bool:
+def _is_fine(cells: list[str], form: CsvFormat, text: bool) -> bool:
     """Whether a row certainly has no fault; told in a tenth of the time of looking for one."""
-    if len(cells) != len(layout.names):
+    if len(cells) != len(form.names):
         return False
     if text:
-        if _is_missing(cells[layout.target].strip()):
+        if _is_missing(cells[form.target].strip()):
             return False
-        cells = cells[: layout.target] + cells[layout.target + 1 :]
+        cells = cells[: form.target] + cells[form.target + 1 :]
     together = "".join(cells)
     try:
         return together.isascii() and "_" not in together and all(map(isfinite, map(float, cells)))
@@ -290,8 +290,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def message_of(layout: Layout, fault: Fault | None, error: object) -> str:
-    return fault.message if fault is not None else f"{layout.path}: {error}"
+def message_of(form: CsvFormat, fault: Fault | None, error: object) -> str:
+    return fault.message if fault is not None else f"{form.path}: {error}"
 
 
 def _count(n: int, noun: str) -> str:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Run = tuple[int, int]  # rows that stand together: start, stop
+RowRange = tuple[int, int]  # rows that stand together: start, stop
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochOrder:
     """Sizes, in rows.
 
     Attributes
@@ -44,7 +44,9 @@ class Plan:
         blocks = len(self.bounds) - 1
         return _draw(seed, epoch).permutation(blocks) if shuffle else np.arange(blocks)
 
-    def runs(self, seed: int, epoch: int, shuffle: bool, start: int = 0) -> Iterator[list[Run]]:
+    def ranges(
+        self, seed: int, epoch: int, shuffle: bool, start: int = 0
+    ) -> Iterator[list[RowRange]]:
         """The rows of every chunk of an epoch, from the chunk that begins at place ``start``."""
         sequence = self.sequence(seed, epoch, shuffle)
         ends = np.cumsum(np.diff(self.bounds)[sequence])
@@ -52,9 +54,11 @@ class Plan:
             end = min(begin + self.chunk, self.n)
             first = int(np.searchsorted(ends, begin, side="right"))
             last = int(np.searchsorted(ends, end, side="left"))
-            yield [self._run(sequence, ends, i, begin, end) for i in range(first, last + 1)]
+            yield [self._range(sequence, ends, i, begin, end) for i in range(first, last + 1)]
 
-    def _run(self, sequence: np.ndarray, ends: np.ndarray, i: int, begin: int, end: int) -> Run:
+    def _range(
+        self, sequence: np.ndarray, ends: np.ndarray, i: int, begin: int, end: int
+    ) -> RowRange:
         """What of the ``i``-th block lies between the places ``begin`` and ``end``."""
         block = int(sequence[i])
         start, stop = int(self.bounds[block]), int(self.bounds[block + 1])

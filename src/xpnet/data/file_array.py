@@ -110,7 +110,7 @@ class FileArray:
         return os.fstat(self._file.fileno()).st_size
 
 
-def npy(path: Path) -> FileArray:
+def open_npy(path: Path) -> FileArray:
     """The array in a ``.npy`` file."""
     with path.open("rb") as file:
         try:
@@ -120,7 +120,7 @@ def npy(path: Path) -> FileArray:
         return FileArray(str(path), path, file.tell(), shape, dtype, by_columns)
 
 
-def npz(path: Path, folder: Path | None) -> dict[str, FileArray]:
+def open_npz(path: Path, folder: Path | None) -> dict[str, FileArray]:
     """The arrays X and y of a ``.npz`` file.
 
     What is compressed is unpacked to a nameless file in ``folder``, which goes with the array.

@@ -1,7 +1,7 @@
 """Rows set aside for validation.
 
 The source is cut into short stretches, and each gives its share: neighbours, at a place drawn by
-a hash of the seed and the stretch's number. So both parts are read as runs of rows, every region
+a hash of the seed and the stretch's number. So both parts are read as ranges of rows, every region
 of the file is in both, and nothing is kept per row. The share of rows is exact.
 """
 
@@ -14,7 +14,7 @@ _MASK = 2**64 - 1
 
 
 @dataclass(frozen=True)
-class Share:
+class HeldOut:
     """Which of ``n`` rows are held out, and where in either part a row stands.
 
     Attributes
@@ -31,7 +31,7 @@ class Share:
     seed: int
 
     @classmethod
-    def of(cls, n: int, fraction: float, seed: int) -> Share:
+    def of(cls, n: int, fraction: float, seed: int) -> HeldOut:
         """``round(fraction * n)`` rows, at least one.
 
         Raises
@@ -51,8 +51,8 @@ class Share:
     def size(self, held: bool) -> int:
         return self.held if held else self.n - self.held
 
-    def runs(self, start: int, stop: int, held: bool) -> list[tuple[int, int]]:
-        """The source's rows behind the rows ``start`` to ``stop`` of one part, as runs."""
+    def ranges(self, start: int, stop: int, held: bool) -> list[tuple[int, int]]:
+        """The source's rows behind the rows ``start`` to ``stop`` of one part, as ranges."""
         stretches = range(-(-self.n // self.length))
         j = bisect_right(stretches, start, key=lambda j: self._before(j, held)) - 1
         found: list[tuple[int, int]] = []
@@ -85,7 +85,7 @@ class Share:
         return share if held else begin - share
 
     def _stretch(self, j: int, held: bool) -> list[tuple[int, int]]:
-        """A part's runs in stretch ``j``."""
+        """A part's ranges in stretch ``j``."""
         begin, end = j * self.length, min((j + 1) * self.length, self.n)
         count = self._before(j + 1, True) - self._before(j, True)
         first = begin + _hash(self.seed, j) % (end - begin - count + 1)

@@ -11,13 +11,13 @@ import numpy as np
 
 from xpnet.data.checks import host_array
 from xpnet.data.csv_rows import CsvRows
-from xpnet.data.file_array import npy, npz
+from xpnet.data.file_array import open_npy, open_npz
 from xpnet.data.file_kind import TEXT, kind_of
 from xpnet.data.parquet_rows import parquet_rows
-from xpnet.data.row_source import Rows, Sliced, check_kind
-from xpnet.data.selection import Numbered
+from xpnet.data.row_source import RowSource, SlicedRows, check_kind
+from xpnet.data.selection import Selection
 from xpnet.data.stream import Stream
-from xpnet.data.user_batches import Batches
+from xpnet.data.user_batches import UserBatches
 
 
 def stream(
@@ -70,11 +70,11 @@ def stream(
     if isinstance(source, str | os.PathLike):
         rows = _file(Path(source), y, target, memory, place)
     elif hasattr(source, "shape") and hasattr(source, "__getitem__"):
-        rows = Sliced(source, _beside(y, "y"), target=_index(source, target))
+        rows = SlicedRows(source, _beside(y, "y"), target=_index(source, target))
     elif callable(source) or isinstance(source, Iterable):
         if y is not None or sample_weight is not None or target is not None:
             raise TypeError("batches bring their Y and weights: (X, Y) or (X, Y, w)")
-        return Stream(Batches(source), float(memory))
+        return Stream(UserBatches(source), float(memory))
     else:
         raise TypeError(
             f"a stream is made of a path, rows with shape and slices, or batches; got "
@@ -85,10 +85,12 @@ def stream(
         if tuple(w.shape) != (rows.n,):
             raise ValueError(f"sample_weight has shape {tuple(w.shape)}; expected ({rows.n},)")
         check_kind(rows.name, "sample_weight", np.asarray(w[:1]), "fiub", "numbers")
-    return Stream(Numbered(rows, w), float(memory))
+    return Stream(Selection(rows, w), float(memory))
 
 
-def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None) -> Rows:
+def _file(
+    path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None
+) -> RowSource:
     kind = kind_of(path)
     if y is not None and kind != ".npy":
         raise TypeError(f"{path}: a {kind} file has its own labels: y is for .npy files and arrays")
@@ -97,20 +99,20 @@ def _file(path: Path, y: Any, target: str | int | None, memory: float, folder: P
     if kind == ".parquet":
         return parquet_rows(path, target, memory / 8, folder)
     if kind == ".npy":
-        X = npy(path)
-        return Sliced(X, _beside(y, "y"), str(path), _index(X, target))
+        X = open_npy(path)
+        return SlicedRows(X, _beside(y, "y"), str(path), _index(X, target))
     if target is not None:
         raise ValueError(
             f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
         )
-    arrays = npz(path, folder)
-    return Sliced(arrays["X"], arrays["y"], str(path))
+    arrays = open_npz(path, folder)
+    return SlicedRows(arrays["X"], arrays["y"], str(path))
 
 
 def _beside(x: Any, what: str) -> Any:
     """Something with ``shape`` and slices."""
     if isinstance(x, str | os.PathLike):
-        return npy(Path(x))
+        return open_npy(Path(x))
     if x is None or (hasattr(x, "shape") and hasattr(x, "__getitem__")):
         return x
     return host_array(x, what)

@@ -18,11 +18,13 @@ import numpy as np
 from xpnet.data.csv_rules import find_target
 from xpnet.data.epoch_order import thinned
 from xpnet.data.file_array import FileArray, temporary
-from xpnet.data.row_source import Decoded, Piece, Rows, Sliced, check_kind, float_type
+from xpnet.data.row_source import Decoded, Piece, RowSource, SlicedRows, check_kind, float_type
 from xpnet.data.statistics import Statistics, check_number_of_texts
 
 
-def parquet_rows(path: Path, target: str | int | None, room: float, folder: Path | None) -> Rows:
+def parquet_rows(
+    path: Path, target: str | int | None, room: float, folder: Path | None
+) -> RowSource:
     """The rows of a file, read in groups that take less than ``room`` bytes.
 
     Raises
@@ -45,11 +47,11 @@ def parquet_rows(path: Path, target: str | int | None, room: float, folder: Path
         install = 'python -m pip install "xpnet[parquet]"'
         raise ValueError(f"{path}: reading .parquet needs pyarrow or polars: {install}")
     X, y = _unpacked(path, pieces, folder)
-    return Sliced(X, y, str(path), names=names, target_name=label)
+    return SlicedRows(X, y, str(path), names=names, target_name=label)
 
 
 class _Groups:
-    """See ``row_source.Rows``. Keeps the group that was read last."""
+    """See ``row_source.RowSource``. Keeps the group that was read last."""
 
     measured: Statistics | None = None
     grain = 0  # a group is kept

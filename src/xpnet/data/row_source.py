@@ -19,7 +19,7 @@ class Piece(NamedTuple):
     Y: np.ndarray | None
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """Numbered rows.
 
     Attributes
@@ -76,7 +76,7 @@ class Rows(Protocol):
     def close(self) -> None: ...
 
 
-class Sliced:
+class SlicedRows:
     """Rows of objects with ``shape`` and slices: arrays, memory maps, ``FileArray``, HDF5, Zarr.
 
     Parameters

@@ -7,60 +7,60 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.data.epoch_order import Run
-from xpnet.data.held_out import Share
-from xpnet.data.row_source import Piece, Rows
+from xpnet.data.epoch_order import RowRange
+from xpnet.data.held_out import HeldOut
+from xpnet.data.row_source import Piece, RowSource
 
 
-class Read(NamedTuple):
+class SelectedRows(NamedTuple):
     """Rows as they were read, and where they stand in the source."""
 
     X: np.ndarray
     Y: np.ndarray | None
     w: np.ndarray | None
-    runs: list[Run]
+    ranges: list[RowRange]
 
 
 @dataclass(frozen=True)
-class Numbered:
+class Selection:
     """Rows 0 ... n - 1.
 
     Attributes
     ----------
-    rows : Rows
+    rows : RowSource
     w : (m,) with slices, or None
         A weight for each of ``rows``.
-    shares : tuple of (Share, bool)
+    shares : tuple of (HeldOut, bool)
         Which part of the rows, and which part of that part.
     """
 
-    rows: Rows
+    rows: RowSource
     w: Any = None
-    shares: tuple[tuple[Share, bool], ...] = ()
+    shares: tuple[tuple[HeldOut, bool], ...] = ()
 
     @property
     def n(self) -> int:
         return self.shares[-1][0].size(self.shares[-1][1]) if self.shares else self.rows.n
 
-    def part(self, share: Share, held: bool) -> Numbered:
+    def part(self, share: HeldOut, held: bool) -> Selection:
         return replace(self, shares=(*self.shares, (share, held)))
 
-    def read(self, start: int, stop: int) -> Read:
-        runs = [(start, stop)]
+    def read(self, start: int, stop: int) -> SelectedRows:
+        ranges = [(start, stop)]
         for share, held in reversed(self.shares):
-            runs = [found for run in runs for found in share.runs(*run, held)]
-        pieces = [piece for span in _spans(runs, self.rows.grain) for piece in self._span(span)]
-        w = None if self.w is None else [np.asarray(self.w[a:b]) for a, b in runs]
+            ranges = [found for span in ranges for found in share.ranges(*span, held)]
+        pieces = [piece for span in _spans(ranges, self.rows.grain) for piece in self._span(span)]
+        w = None if self.w is None else [np.asarray(self.w[a:b]) for a, b in ranges]
         Y = None if pieces[0].Y is None else _joined([piece.Y for piece in pieces])
-        return Read(
-            _joined([piece.X for piece in pieces]), Y, None if w is None else _joined(w), runs
+        return SelectedRows(
+            _joined([piece.X for piece in pieces]), Y, None if w is None else _joined(w), ranges
         )
 
-    def _span(self, runs: list[Run]) -> list[Piece]:
-        """Runs that are read in one go, with what stands between them."""
-        start, stop = runs[0][0], runs[-1][1]
+    def _span(self, ranges: list[RowRange]) -> list[Piece]:
+        """Ranges that are read in one go, with what stands between them."""
+        start, stop = ranges[0][0], ranges[-1][1]
         X, Y = self.rows.read(start, stop)
-        inside = [slice(a - start, b - start) for a, b in runs]
+        inside = [slice(a - start, b - start) for a, b in ranges]
         return [Piece(X[rows], None if Y is None else Y[rows]) for rows in inside]
 
     def bounds(self, block: int) -> np.ndarray:
@@ -71,15 +71,15 @@ class Numbered:
         return np.unique(bounds)
 
 
-def _spans(runs: list[Run], grain: int) -> list[list[Run]]:
-    """Runs in groups: neighbours that are better read together."""
-    spans: list[list[Run]] = []
-    for run in runs:
+def _spans(ranges: list[RowRange], grain: int) -> list[list[RowRange]]:
+    """Ranges in groups: neighbours that are better read together."""
+    spans: list[list[RowRange]] = []
+    for span in ranges:
         last = spans[-1] if spans else None
-        if last and run[0] - last[-1][1] <= grain and run[1] - last[0][0] <= 4 * grain:
-            last.append(run)
+        if last and span[0] - last[-1][1] <= grain and span[1] - last[0][0] <= 4 * grain:
+            last.append(span)
         else:
-            spans.append([run])
+            spans.append([span])
     return spans
 
 

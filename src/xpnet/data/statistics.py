@@ -64,7 +64,7 @@ class Statistics:
         return task_of(as_integers(self.classes).dtype.kind, len(self.classes), self.n)
 
 
-class Moments:
+class RunningMoments:
     """Mean and standard deviation of columns, of all blocks that were added."""
 
     def __init__(self) -> None:
@@ -105,11 +105,11 @@ class Moments:
         )
 
 
-class Measuring:
+class RunningStatistics:
     """Statistics of the blocks that were added."""
 
     def __init__(self) -> None:
-        self._inputs, self._targets = Moments(), Moments()
+        self._inputs, self._targets = RunningMoments(), RunningMoments()
         self._labels: np.ndarray | None = None
         self._countable = True
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.chunk import Chunk, empty
-from xpnet.data.epoch_order import Plan, Run
-from xpnet.data.held_out import Share
+from xpnet.data.epoch_order import EpochOrder, RowRange
+from xpnet.data.held_out import HeldOut
 from xpnet.data.prepare import Preparation
 from xpnet.data.readahead import ReadAhead
-from xpnet.data.row_source import Rows
-from xpnet.data.selection import Numbered
-from xpnet.data.statistics import Measuring, Statistics
+from xpnet.data.row_source import RowSource
+from xpnet.data.selection import Selection
+from xpnet.data.statistics import RunningStatistics, Statistics
 from xpnet.data.table import Standardizer
-from xpnet.data.user_batches import Batch, Batches
+from xpnet.data.user_batches import UserBatch, UserBatches
 
 # Of the memory a chunk takes a fourth: there is the one that is trained on, the engine's copy of
 # it, and the one that is read ahead; the last fourth is for blocks and what else there is.
@@ -46,12 +46,12 @@ class Stream:
     """
 
     def __init__(
-        self, source: Numbered | Batches, memory: float, preparation: Preparation | None = None
+        self, source: Selection | UserBatches, memory: float, preparation: Preparation | None = None
     ) -> None:
         self._source, self._memory = source, memory
-        if isinstance(source, Batches):
+        if isinstance(source, UserBatches):
             self.n_examples: int | None = None
-            described: Rows | Batches = source
+            described: RowSource | UserBatches = source
             self.weighted, self.names, self.target = source.weighted, None, "Y"
         else:
             self.n_examples, described = source.n, source.rows
@@ -62,7 +62,7 @@ class Stream:
 
     def __repr__(self) -> str:
         n = "batches" if self.n_examples is None else f"{self.n_examples:,} rows"
-        name = f" of {self._source.rows.name}" if isinstance(self._source, Numbered) else ""
+        name = f" of {self._source.rows.name}" if isinstance(self._source, Selection) else ""
         return f"<Stream: {n}{name}, {self.n_features:,} features>"
 
     # -- reading -------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Stream:
 
         Every chunk but the last holds a multiple of ``batch_size`` rows, every row comes once.
         The order follows from ``(seed, epoch)``, and from what sizes chunks: the memory of this
-        stream, ``batch_size``, ``dtype``, ``extra``. Batches come as they are, one a chunk.
+        stream, ``batch_size``, ``dtype``, ``extra``. UserBatches come as they are, one a chunk.
 
         Parameters
         ----------
@@ -104,26 +104,26 @@ class Stream:
             trained on, named by file, row and column.
         """
         dtype = self.dtype if dtype is None else np.dtype(dtype)
-        if isinstance(self._source, Batches):
+        if isinstance(self._source, UserBatches):
             if batch_size is not None:
                 raise ValueError("this stream comes in batches: leave batch_size out")
             return ReadAhead(lambda stopped: self._batches(epoch, first, dtype))
         if batch_size is None:
             raise ValueError("a stream of rows needs a batch_size")
-        plan, place = self._plan(batch_size, dtype, extra), first * batch_size
+        epochs, place = self._epoch_order(batch_size, dtype, extra), first * batch_size
         source = self._source
 
         def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
-            number, skipped = divmod(place, plan.chunk)
-            if place >= plan.n:
+            number, skipped = divmod(place, epochs.chunk)
+            if place >= epochs.n:
                 return
-            for runs in plan.runs(seed, epoch, shuffle, number * plan.chunk):
-                chunk = self._chunk(source, sorted(runs), dtype, stopped)
+            for ranges in epochs.ranges(seed, epoch, shuffle, number * epochs.chunk):
+                chunk = self._chunk(source, sorted(ranges), dtype, stopped)
                 if chunk is None:
                     return
                 order = np.arange(len(chunk.X))
                 if shuffle:
-                    order = plan.order(seed, epoch, number, len(order))
+                    order = epochs.order(seed, epoch, number, len(order))
                 yield replace(chunk, order=order[skipped:])
                 del chunk  # or it would stay in memory while the next one is read
                 number, skipped = number + 1, 0
@@ -140,19 +140,19 @@ class Stream:
         """
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         source = self._source
-        if isinstance(source, Batches):
+        if isinstance(source, UserBatches):
             with ReadAhead(lambda stopped: self._batches(0, 0, dtype)) as chunks:
                 yield from chunks
             return
-        plan = self._plan(1, dtype, 0)
-        rows = max(1, plan.chunk // 4) if rows is None else rows
-        block = max(1, int(np.diff(plan.bounds).max()))
+        epochs = self._epoch_order(1, dtype, 0)
+        rows = max(1, epochs.chunk // 4) if rows is None else rows
+        block = max(1, int(np.diff(epochs.bounds).max()))
 
         def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
             for start in range(0, source.n, rows):
                 stop = min(start + rows, source.n)
-                runs = [(a, min(a + block, stop)) for a in range(start, stop, block)]
-                chunk = self._chunk(source, runs, dtype, stopped)
+                ranges = [(a, min(a + block, stop)) for a in range(start, stop, block)]
+                chunk = self._chunk(source, ranges, dtype, stopped)
                 if chunk is None:
                     return
                 yield chunk
@@ -163,7 +163,7 @@ class Stream:
 
     def close(self) -> None:
         """Lets go of temporary files and batches that were begun. Parts and copies go along."""
-        if isinstance(self._source, Batches):
+        if isinstance(self._source, UserBatches):
             self._source.close()
         else:
             self._source.rows.close()
@@ -183,11 +183,11 @@ class Stream:
     def statistics(self) -> Statistics:
         """Means, standard deviations and labels of all rows, in one pass."""
         source, plain = self._source, Preparation(self.names, self.target)
-        if isinstance(source, Numbered):
+        if isinstance(source, Selection):
             known = source.rows.measured
             if known is not None and not source.shares and self._preparation == plain:
                 return known
-        measuring = Measuring()
+        measuring = RunningStatistics()
         for chunk in self.blocks():
             measuring.add(chunk.X, chunk.Y)
         return measuring.result()
@@ -237,17 +237,17 @@ class Stream:
             This stream is one of batches.
         """
         source = self._source
-        if isinstance(source, Batches):
+        if isinstance(source, UserBatches):
             raise TypeError("a stream of batches cannot be split: make two streams")
-        share = Share.of(source.n, fraction, seed)
+        share = HeldOut.of(source.n, fraction, seed)
         train, held = (source.part(share, which) for which in (False, True))
         new = self._memory, self._preparation
         return Stream(train, *new), Stream(held, *new)
 
     # -- inside --------------------------------------------------------------------------
-    def _plan(self, batch_size: int, dtype: np.dtype, extra: int) -> Plan:
+    def _epoch_order(self, batch_size: int, dtype: np.dtype, extra: int) -> EpochOrder:
         source = self._source
-        assert isinstance(source, Numbered)
+        assert isinstance(source, Selection)
         n_x, rows = self.n_features, source.rows
         row = n_x * dtype.itemsize + rows.label_bytes + 8 * self.weighted + 8 + extra
         chunk = int(self._memory / _SHARE / row) // batch_size * batch_size
@@ -258,21 +258,25 @@ class Stream:
             )
         chunk = min(chunk, -(-source.n // batch_size) * batch_size)
         block = max(1, min(_BLOCK // (n_x * rows.dtype.itemsize), chunk // 32))
-        return Plan(source.bounds(block), chunk)
+        return EpochOrder(source.bounds(block), chunk)
 
     def _chunk(
-        self, source: Numbered, runs: list[Run], dtype: np.dtype, stopped: Callable[[], bool]
+        self,
+        source: Selection,
+        ranges: list[RowRange],
+        dtype: np.dtype,
+        stopped: Callable[[], bool],
     ) -> Chunk | None:
-        """The rows of ``runs``; None if told to stop."""
+        """The rows of ``ranges``; None if told to stop."""
         ready, name = self._preparation, source.rows.name
-        X = empty((sum(stop - start for start, stop in runs), self.n_features), dtype)
+        X = empty((sum(stop - start for start, stop in ranges), self.n_features), dtype)
         Y, w, found = [], [], []
         at = 0
-        for run in runs:
+        for span in ranges:
             if stopped():
                 return None
-            read = source.read(*run)
-            here = Chunk(read.X, None, rows=tuple(read.runs))
+            read = source.read(*span)
+            here = Chunk(read.X, None, rows=tuple(read.ranges))
 
             def where(i: int, here: Chunk = here) -> str:
                 return f"{name}, row {here.row(i):,} (from 0)"
@@ -283,7 +287,7 @@ class Stream:
                 Y.append(ready.labels(read.Y, where))
             if read.w is not None:
                 w.append(ready.weights(read.w, where))
-            found += read.runs
+            found += read.ranges
         return Chunk(
             X,
             np.concatenate(Y) if Y else None,
@@ -292,13 +296,13 @@ class Stream:
         )
 
     def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Iterator[Chunk]:
-        assert isinstance(self._source, Batches)
+        assert isinstance(self._source, UserBatches)
         ready = self._preparation
         for batch in self._source.epoch(epoch):
             if batch.number < first:
                 continue
 
-            def where(i: int, batch: Batch = batch) -> str:
+            def where(i: int, batch: UserBatch = batch) -> str:
                 return f"batch {batch.number} (from 0) of epoch {epoch}, row {i:,} (from 0)"
 
             X = ready.features(batch.X, dtype, where)

@@ -80,9 +80,9 @@ def read_table(path: str | Path, target: str | int | None = None) -> Table:
     if kind != ".npz" and kind not in TEXT:
         raise ValueError(f"{path}: none of {', '.join(TEXT)}, .npz, by its ending")
     if kind in TEXT:
-        X, y, layout = read_csv(path, target)
-        names = tuple(name for i, name in enumerate(layout.names) if i != layout.target)
-        return Table(X, y, names, layout.names[layout.target])
+        X, y, form = read_csv(path, target)
+        names = tuple(name for i, name in enumerate(form.names) if i != form.target)
+        return Table(X, y, names, form.names[form.target])
     if target is not None:
         raise ValueError(
             f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
@@ -158,7 +158,7 @@ def task_of(kind: str, k: int, m: int) -> str:
     return "classification" if k <= 2 or (k <= 100 and 20 * k <= m) else "regression"
 
 
-def split(
+def train_test_split(
     X: np.ndarray, y: np.ndarray, test_fraction: float, seed: int = 0, stratify: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Divide examples X (m, n), y (m,) at random: X_train, y_train, X_test, y_test, copies.

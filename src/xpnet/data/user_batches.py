@@ -13,7 +13,7 @@ from xpnet.data.row_source import check_kind, float_type
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
 
 
-class Batch(NamedTuple):
+class UserBatch(NamedTuple):
     """One minibatch in rows, in memory of its own."""
 
     number: int
@@ -22,8 +22,8 @@ class Batch(NamedTuple):
     w: np.ndarray | None
 
 
-class Batches:
-    """Batches (X, Y) or (X, Y, w) of rows, of a function of the epoch or an iterable.
+class UserBatches:
+    """UserBatches (X, Y) or (X, Y, w) of rows, of a function of the epoch or an iterable.
 
     The first batch is fetched at once, for its width, and kept for the first epoch that is asked
     for.
@@ -49,7 +49,7 @@ class Batches:
         self.n_features, self.weighted = X.shape[1], w is not None
         self.dtype = float_type(X.dtype)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Iterator[UserBatch]:
         """The batches of one epoch.
 
         Raises
@@ -80,7 +80,7 @@ class Batches:
                         f"batch {number} (from 0) of epoch {epoch} has {one} sample weights, "
                         f"but the first batch had {other}"
                     )
-                yield Batch(number, X, Y, w)
+                yield UserBatch(number, X, Y, w)
         finally:
             _close(found)
         if number < 0:

@@ -18,7 +18,7 @@ from xpnet.core.network import Objective
 from xpnet.core.optimizers import Adam, Optimizer
 from xpnet.core.parameters import Layer
 from xpnet.core.schedules import Constant, prepared
-from xpnet.data import checks as data
+from xpnet.data import checks
 from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
 from xpnet.exceptions import ModelFileError
@@ -156,13 +156,13 @@ class DeepNet(Placed):
         if not self._bound:  # an unbound net waits on the host
             layers = [(to_numpy(W), to_numpy(b)) for W, b in layers]
         admitted = [
-            tuple(data.admit(x, "a parameter", place, moves=True) for x in layer)
+            tuple(checks.to_backend(x, "a parameter", place, moves=True) for x in layer)
             for layer in layers
         ]
         with place.context():
             theta = layout.flatten(admitted, xp=place.xp)
             theta = place.xp.astype(theta, self._theta.dtype)
-        data.check_finite(theta[None, :], "parameters", place)
+        checks.refuse_nan(theta[None, :], "parameters", place)
         self._theta = theta
 
     def __repr__(self) -> str:

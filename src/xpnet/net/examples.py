@@ -12,7 +12,7 @@ from array_api_compat import is_array_api_obj
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
-from xpnet.data import checks as data
+from xpnet.data import checks
 from xpnet.data.chunk import Chunk
 from xpnet.data.open_stream import stream
 from xpnet.data.stream import Stream
@@ -92,7 +92,7 @@ def _streamed(net: Placed, X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
     if Y is None:
         raise TypeError("fit needs the targets Y beside X (a Stream alone has its own)")
     net._bind_to(X)  # as X says, if nothing has been said; other streams mean float32
-    Y = to_numpy(Y) if is_array_api_obj(Y) else data.host_array(Y, "Y")
+    Y = to_numpy(Y) if is_array_api_obj(Y) else checks.host_array(Y, "Y")
     w = None if sample_weight is None else to_numpy(sample_weight)
     if w is not None and w.ndim == 2 and len(w) == 1:  # a row, as beside arrays in memory
         w = w[0]
@@ -155,10 +155,10 @@ def _host_rows(net: Placed, chunk: Chunk) -> Data:
             f"the labels of the stream are text, such as {str(Y.flat[0])!r}: a net learns numbers. "
             "Fit stream.prepared(classes=stream.statistics().classes), which numbers them"
         )
-    data.check_numeric(Y, "Y")
+    checks.check_numeric(Y, "Y")
     columns = Y if Y.ndim == 1 else Y.T
     with host.context():
-        rows = data.targets(columns, net._objective.loss, n_y, m, host, "Y")
+        rows = checks.target_rows(columns, net._objective.loss, n_y, m, host, "Y")
         w = None if chunk.w is None else np.ascontiguousarray(chunk.w, host.dtype)
     return Data(X, rows, w)
 

@@ -18,7 +18,7 @@ from xpnet.backends.place import Backend, place_of, select, to_numpy
 from xpnet.core.leaves import Data
 from xpnet.core.network import Objective
 from xpnet.core.parameters import Layer
-from xpnet.data import checks as data
+from xpnet.data import checks
 from xpnet.engines import Engine, engine_for
 from xpnet.training.loop import Run
 from xpnet.training.state import TrainingState
@@ -162,15 +162,15 @@ class Placed:
 
     def _bind_to(self, X: Any, what: str = "X") -> None:
         """Settles, at the first X, what was left to it: the place, or only the dtype."""
-        X = X if is_array_api_obj(X) else data.host_array(X, what)
-        data.check_columns(X, what, self.sizes[0])
+        X = X if is_array_api_obj(X) else checks.host_array(X, what)
+        checks.check_columns(X, what, self.sizes[0])
         if self._bound and self._place.dtype is not None:
             return
         place = self._place
         if not self._bound:
             place = replace(place_of(X), dtype=None)
             place = place if self._place.dtype is None else place.with_dtype(self._place.dtype_name)
-        data.check_numeric(X, what)
+        checks.check_numeric(X, what)
         self._move(place.following(X))
         self._bound = True
 
@@ -180,10 +180,10 @@ class Placed:
         # A GPU's engine moves host data itself, as much at a time as fits.
         on_host = self._room() is not None and self._may_move(X)
         place = self._host() if on_host else self._place
-        X = data.admit(X, "X", place, moves=not self._follows)
+        X = checks.to_backend(X, "X", place, moves=not self._follows)
         with place.context():
             X = X if X.dtype == place.dtype else place.xp.astype(X, place.dtype)
-        data.check_finite(X.T, "X", place)
+        checks.refuse_nan(X.T, "X", place)
         return X
 
     def _examples(
@@ -194,15 +194,17 @@ class Placed:
         self._bind_to(X, X_name)
         n_x, *_, n_y = self.sizes
         loss = self._objective.loss
-        rows = self._prepared(X, X_name, lambda x, at: data.features(x, n_x, at, X_name), on_host)
+        rows = self._prepared(
+            X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name), on_host
+        )
         m = rows.shape[0]
         targets = self._prepared(
-            Y, Y_name, lambda y, at: data.targets(y, loss, n_y, m, at, Y_name), on_host
+            Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name), on_host
         )
         if sample_weight is None:
             return Data(rows, targets, None)
         weights = self._prepared(
-            sample_weight, "sample_weight", lambda w, at: data.weights(w, m, at), on_host
+            sample_weight, "sample_weight", lambda w, at: checks.weight_vector(w, m, at), on_host
         )
         return Data(rows, targets, weights)
 
@@ -214,7 +216,7 @@ class Placed:
         if on_host and not host:
             raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
         at = self._host() if host else self._place
-        ready = check(data.admit(x, what, at, moves=not self._follows), at)
+        ready = check(checks.to_backend(x, what, at, moves=not self._follows), at)
         if on_host or not host:
             return ready
         try:
