@@ -7,9 +7,11 @@ the library cannot hide behind the same mistake in its tests.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -25,28 +27,47 @@ LIBRARIES = (
     "dpnp",
     "cupy",
 )
-HIDDEN = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
 OUTPUTS = ("sigmoid", "softmax", "identity")
-KINKED = ("relu", "leaky_relu", "elu")  # a derivative of low order jumps at z = 0
 
-VALUE = {
-    "identity": lambda z: z,
-    "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
-    "tanh": np.tanh,
-    "relu": lambda z: np.where(z > 0, z, 0.0),
-    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
-    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0.0))),
-    "softplus": lambda z: np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0.0),
+
+class Formula(NamedTuple):
+    """An activation as the notes have it, its slope in terms of z: not the library's form."""
+
+    value: Callable
+    slope: Callable
+    ends: tuple[float, float]  # the values at z = -1e4 and 1e4
+    kink: int = 0  # order of the first derivative that jumps at z = 0; 0: all are continuous
+    jax: str | None = None  # its name in jax.nn, where that is another one
+
+
+FORMULAS = {
+    "identity": Formula(lambda z: z, np.ones_like, (-1e4, 1e4)),
+    "sigmoid": Formula(
+        lambda z: 1.0 / (1.0 + np.exp(-z)), lambda z: np.exp(-z) / (1.0 + np.exp(-z)) ** 2, (0, 1)
+    ),
+    "tanh": Formula(np.tanh, lambda z: 1.0 / np.cosh(z) ** 2, (-1, 1)),
+    "relu": Formula(
+        lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0), (0, 1e4), kink=1
+    ),
+    "leaky_relu": Formula(
+        lambda z: np.where(z > 0, z, 0.01 * z),
+        lambda z: np.where(z > 0, 1.0, 0.01),
+        (-1e2, 1e4),
+        kink=1,
+    ),
+    "elu": Formula(
+        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0.0))),
+        lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0.0))),
+        (-1, 1e4),
+        kink=2,
+    ),
+    "softplus": Formula(
+        lambda z: np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0.0),
+        lambda z: 1.0 / (1.0 + np.exp(-z)),
+        (0, 1e4),
+    ),
 }
-SLOPE = {  # in terms of z, not of the output: not the library's form
-    "identity": np.ones_like,
-    "sigmoid": lambda z: np.exp(-z) / (1.0 + np.exp(-z)) ** 2,
-    "tanh": lambda z: 1.0 / np.cosh(z) ** 2,
-    "relu": lambda z: np.where(z > 0, 1.0, 0.0),
-    "leaky_relu": lambda z: np.where(z > 0, 1.0, 0.01),
-    "elu": lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0.0))),
-    "softplus": lambda z: 1.0 / (1.0 + np.exp(-z)),
-}
+HIDDEN = tuple(FORMULAS)
 
 
 def per_layer(hidden, n_hidden):
@@ -79,7 +100,7 @@ def hidden_inputs(parameters, X, hidden):
         Z = W @ A + b
         found.append(Z)
         if layer < len(names):
-            A = VALUE[names[layer]](Z)
+            A = FORMULAS[names[layer]].value(Z)
     return found[:-1], found[-1]
 
 
@@ -92,7 +113,7 @@ def problem(sizes, hidden, output, m, seed):
         names = per_layer(hidden, len(sizes) - 2)
         inputs, _ = hidden_inputs(parameters, X, hidden)
         pairs = zip(names, inputs, strict=True)
-        if all(np.min(np.abs(Z)) > 1e-3 for name, Z in pairs if name in KINKED):
+        if all(np.min(np.abs(Z)) > 1e-3 for name, Z in pairs if FORMULAS[name].kink):
             return parameters, X, draw_targets(output, sizes[-1], m, rng)
 
 
@@ -118,7 +139,7 @@ def reference_gradients(parameters, X, Y, hidden, output, sample_weight=None, l2
     """Back-propagation in plain NumPy, with slopes written in terms of Z."""
     names = per_layer(hidden, len(parameters) - 1)
     inputs, Z = hidden_inputs(parameters, X, hidden)
-    A = [X] + [VALUE[name](z) for name, z in zip(names, inputs, strict=True)]
+    A = [X] + [FORMULAS[name].value(z) for name, z in zip(names, inputs, strict=True)]
     s = np.ones(X.shape[1]) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     if output == "sigmoid":
         P = 1.0 / (1.0 + np.exp(-Z))
@@ -133,7 +154,7 @@ def reference_gradients(parameters, X, Y, hidden, output, sample_weight=None, l2
         W, _ = parameters[layer]
         gradients.insert(0, (dZ @ A[layer].T + l2 * W, np.sum(dZ, axis=1, keepdims=True)))
         if layer:
-            dZ = (W.T @ dZ) * SLOPE[names[layer - 1]](inputs[layer - 1])
+            dZ = (W.T @ dZ) * FORMULAS[names[layer - 1]].slope(inputs[layer - 1])
     return gradients
 
 

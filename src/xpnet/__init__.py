@@ -24,28 +24,15 @@ from xpnet.data.table import load_digits
 from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError
 from xpnet.net.deepnet import DeepNet, load
 from xpnet.net.functions import (
+    ACTIVATION_FUNCTIONS,
     affine,
     deep_net,
-    elu,
-    elu_slope,
-    identity,
-    identity_slope,
-    leaky_relu,
-    leaky_relu_slope,
     least_squares,
     linear_activation_backward,
     linear_activation_forward,
     linear_regression,
     logistic_regression,
-    relu,
-    relu_slope,
     shallow_net,
-    sigmoid,
-    sigmoid_slope,
-    softplus,
-    softplus_slope,
-    tanh,
-    tanh_slope,
 )
 from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import History
@@ -55,6 +42,10 @@ if TYPE_CHECKING:
     from xpnet.estimators.logistic import LogisticRegression as LogisticRegression
     from xpnet.estimators.mlp import MLPClassifier as MLPClassifier
     from xpnet.estimators.mlp import MLPRegressor as MLPRegressor
+
+    identity = sigmoid = tanh = relu = leaky_relu = elu = softplus = ACTIVATION_FUNCTIONS[""]
+    identity_slope = sigmoid_slope = tanh_slope = relu_slope = leaky_relu_slope = identity
+    elu_slope = softplus_slope = identity
 
 __version__ = "0.1.0"
 
@@ -80,14 +71,8 @@ __all__ = [
     "backends",
     "callbacks",
     "deep_net",
-    "elu",
-    "elu_slope",
     "free_memory",
-    "identity",
-    "identity_slope",
     "lbfgs",
-    "leaky_relu",
-    "leaky_relu_slope",
     "least_squares",
     "linear_activation_backward",
     "linear_activation_forward",
@@ -95,21 +80,18 @@ __all__ = [
     "load",
     "load_digits",
     "logistic_regression",
-    "relu",
-    "relu_slope",
     "schedules",
     "select",
     "shallow_net",
-    "sigmoid",
-    "sigmoid_slope",
-    "softplus",
-    "softplus_slope",
     "stream",
-    "tanh",
-    "tanh_slope",
     "to_numpy",
 ]
 
+
+# An activation has two functions here, such as ``relu`` and ``relu_slope``: all are made from the
+# activations of ``xpnet.core.activations``. Type checkers and editors see those named below.
+globals().update(ACTIVATION_FUNCTIONS)
+__all__ += ACTIVATION_FUNCTIONS
 
 if find_spec("sklearn"):
     __all__ += _ESTIMATORS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
-from helpers import HIDDEN, SLOPE, VALUE
+from helpers import FORMULAS, HIDDEN
 
 import xpnet
 from xpnet.core.activations import ACTIVATIONS
@@ -27,12 +28,12 @@ def test_value_and_slope_on_every_library(lib, name, dtype):
         assert tuple(found.shape) == z.shape
     tolerance = 1e-14 if dtype == "float64" else 1e-6
     np.testing.assert_allclose(
-        lib.to_numpy(A), VALUE[name](z.astype(float)), rtol=10 * tolerance, atol=tolerance
+        lib.to_numpy(A), FORMULAS[name].value(z.astype(float)), rtol=10 * tolerance, atol=tolerance
     )
-    smooth = (np.abs(z) > 1e-6) | (name not in ("relu", "leaky_relu"))  # no derivative at a kink
+    smooth = (np.abs(z) > 1e-6) | (FORMULAS[name].kink != 1)  # no derivative at a kink
     np.testing.assert_allclose(
         lib.to_numpy(slope)[smooth],
-        SLOPE[name](z.astype(float))[smooth],
+        FORMULAS[name].slope(z.astype(float))[smooth],
         rtol=10 * tolerance,
         atol=tolerance,
     )
@@ -56,17 +57,8 @@ def test_extremes_neither_overflow_nor_warn(lib, name, dtype):
     slope = getattr(xpnet, f"{name}_slope")(A)
     assert np.all(np.isfinite(lib.to_numpy(A)))
     assert np.all(np.isfinite(lib.to_numpy(slope)))
-    ends = {
-        "identity": (-1e4, 1e4),
-        "sigmoid": (0.0, 1.0),
-        "tanh": (-1.0, 1.0),
-        "relu": (0.0, 1e4),
-        "leaky_relu": (-1e2, 1e4),
-        "elu": (-1.0, 1e4),
-        "softplus": (0.0, 1e4),
-    }[name]
     found = lib.to_numpy(A)[0, [0, -1]]
-    np.testing.assert_allclose(found, ends, rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(found, FORMULAS[name].ends, rtol=1e-6, atol=1e-30)
 
 
 def test_affine_on_every_library(lib):
@@ -92,11 +84,12 @@ def test_affine_is_the_loop_over_units_and_examples():
 
 
 def test_the_table_names_every_activation():
-    assert set(HIDDEN) <= set(ACTIVATIONS)
+    assert set(HIDDEN) == set(ACTIVATIONS)
     for name, activation in ACTIVATIONS.items():
         assert activation.name == name
         assert callable(activation.value)
         assert callable(activation.slope)
+        assert {name, f"{name}_slope"} <= set(xpnet.__all__)
 
 
 def test_the_pair_in_the_table_is_the_public_function():
@@ -106,6 +99,13 @@ def test_the_pair_in_the_table_is_the_public_function():
         a = pair.value(z, xp=np)
         np.testing.assert_array_equal(a, getattr(xpnet, name)(z))
         np.testing.assert_array_equal(pair.slope(a, xp=np), getattr(xpnet, f"{name}_slope")(a))
+
+
+def test_a_public_function_has_its_own_name():
+    for name in ("relu", "relu_slope"):
+        function = getattr(xpnet, name)
+        assert (function.__module__, function.__name__) == ("xpnet", name)
+        assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_an_activation_is_frozen():

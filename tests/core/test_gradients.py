@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import (
+    FORMULAS,
     HIDDEN,
     OUTPUTS,
     assert_pairs_close,
@@ -130,15 +131,7 @@ def test_gradients_of_every_library_equal_plain_numpy(lib, hidden, output):
 def torch_gradients(parameters, X, Y, hidden, output, weights, l2, l1=0.0, masks=None):
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
-    activate = {
-        "identity": lambda z: z,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "relu": F.relu,
-        "leaky_relu": F.leaky_relu,
-        "elu": F.elu,
-        "softplus": F.softplus,
-    }[hidden]
+    activate = torch.nn.Identity() if hidden == "identity" else getattr(F, hidden)
     pairs = [[torch.tensor(array, requires_grad=True) for array in pair] for pair in parameters]
     A, y, w = torch.tensor(X), torch.tensor(Y), torch.tensor(weights)
     for layer, (W, b) in enumerate(pairs[:-1]):
@@ -161,15 +154,7 @@ def jax_gradients(parameters, X, Y, hidden, output, weights, l2, l1=0.0, masks=N
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
     jnp, nn = jax.numpy, jax.nn
-    activate = {
-        "identity": lambda z: z,
-        "sigmoid": nn.sigmoid,
-        "tanh": jnp.tanh,
-        "relu": nn.relu,
-        "leaky_relu": nn.leaky_relu,
-        "elu": nn.elu,
-        "softplus": nn.softplus,
-    }[hidden]
+    activate = getattr(nn, FORMULAS[hidden].jax or hidden)
 
     def cost(pairs):
         A = jnp.asarray(X)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from exchange_helpers import OUTPUTS, OWN, examples, random_net
 
-from xpnet import DeepNet
+from xpnet import Activation, DeepNet
 from xpnet.core.activations import ACTIVATIONS
 from xpnet.files.torch import to_torch
 
@@ -81,6 +81,13 @@ def test_to_torch_from_any_library(torch, lib):
 def test_own_activations(torch):
     with pytest.raises(ValueError, match="'relu' is a function of yours"):
         to_torch(DeepNet([2, 3, 1], OWN))
+
+
+def test_an_activation_that_torch_does_not_have(torch, monkeypatch):
+    square = Activation("square", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
+    monkeypatch.setitem(ACTIVATIONS, "square", square)
+    with pytest.raises(ValueError, match="'square' has no counterpart in a torch module"):
+        to_torch(DeepNet([2, 3, 1], "square", "identity"))
 
 
 def test_a_missing_library_is_named_with_its_extra():

@@ -8,9 +8,21 @@ SiLU are not here: their slope needs ``Z``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from xpnet._typing import Array, Namespace
+
+
+class Operator(NamedTuple):
+    """How another format writes an activation: its name there, and its settings there."""
+
+    name: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+
+def operator(name: str, **settings: float) -> Operator:
+    return Operator(name, tuple(settings.items()))
 
 
 @dataclass(frozen=True)
@@ -28,18 +40,23 @@ class Activation:
     gain : float
         Variance that the initialiser of a layer with this activation should restore:
         2 for ReLU (He et al. 2015), 1 for functions that look like the identity near zero.
+    onnx_operator, torch_module : Operator, optional
+        The ONNX operator and the class of ``torch.nn`` that compute it. Files are written with
+        the activations in ``ACTIVATIONS`` only.
     """
 
     name: str
     value: Callable[..., Array] = field(repr=False)
     slope: Callable[..., Array] = field(repr=False)
     gain: float = field(default=1.0, repr=False)
+    onnx_operator: Operator | None = field(default=None, repr=False)
+    torch_module: Operator | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Callable[..., Activation], tuple]:
-        # The library's own travel by name: their functions are lambdas, which pickle refuses.
+        # The library's own are pickled by name: their functions are lambdas, which pickle refuses.
         if ACTIVATIONS.get(self.name) == self:
             return get_activation, (self.name,)
-        return Activation, (self.name, self.value, self.slope, self.gain)
+        return Activation, tuple(getattr(self, f.name) for f in fields(self))
 
 
 def _positive(a: Array, xp: Namespace) -> Array:
@@ -58,28 +75,57 @@ def _softplus(z: Array, *, xp: Namespace) -> Array:
     return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
-identity = Activation("identity", value=lambda z, *, xp: z, slope=lambda a, *, xp: xp.ones_like(a))
-sigmoid = Activation("sigmoid", value=_sigmoid, slope=lambda a, *, xp: a * (1.0 - a))
-tanh = Activation("tanh", value=lambda z, *, xp: xp.tanh(z), slope=lambda a, *, xp: 1.0 - a * a)
+identity = Activation(
+    "identity",
+    value=lambda z, *, xp: z,
+    slope=lambda a, *, xp: xp.ones_like(a),
+    onnx_operator=operator("Identity"),
+    torch_module=operator("Identity"),
+)
+sigmoid = Activation(
+    "sigmoid",
+    value=_sigmoid,
+    slope=lambda a, *, xp: a * (1.0 - a),
+    onnx_operator=operator("Sigmoid"),
+    torch_module=operator("Sigmoid"),
+)
+tanh = Activation(
+    "tanh",
+    value=lambda z, *, xp: xp.tanh(z),
+    slope=lambda a, *, xp: 1.0 - a * a,
+    onnx_operator=operator("Tanh"),
+    torch_module=operator("Tanh"),
+)
 relu = Activation(
     "relu",
     value=lambda z, *, xp: xp.maximum(z, 0.0),
     slope=lambda a, *, xp: _positive(a, xp),
     gain=2.0,
+    onnx_operator=operator("Relu"),
+    torch_module=operator("ReLU"),
 )
 leaky_relu = Activation(
     "leaky_relu",
     value=lambda z, *, xp: xp.maximum(z, 0.01 * z),
     slope=lambda a, *, xp: 0.01 + 0.99 * _positive(a, xp),
     gain=2.0,
+    onnx_operator=operator("LeakyRelu", alpha=0.01),
+    torch_module=operator("LeakyReLU", negative_slope=0.01),
 )
 elu = Activation(  # Clevert et al. 2016, equation 15 with alpha = 1: g' = g + 1 for z <= 0
     "elu",
     value=lambda z, *, xp: xp.maximum(z, 0.0) + xp.expm1(xp.minimum(z, 0.0)),
     slope=lambda a, *, xp: 1.0 + xp.minimum(a, 0.0),
+    onnx_operator=operator("Elu", alpha=1.0),
+    torch_module=operator("ELU"),
 )
 softplus = Activation(  # g' = sigmoid(z) = 1 - e^-a
-    "softplus", value=_softplus, slope=lambda a, *, xp: -xp.expm1(-a)
+    "softplus",
+    value=_softplus,
+    slope=lambda a, *, xp: -xp.expm1(-a),
+    onnx_operator=operator("Softplus"),
+    # Above its threshold PyTorch returns z: at 20, the default, that is off by 2e-9.
+    torch_module=operator("Softplus", threshold=40.0),
 )
 
 ACTIVATIONS = {a.name: a for a in (identity, sigmoid, tanh, relu, leaky_relu, elu, softplus)}

@@ -30,16 +30,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core import masks as threefry
-from xpnet.core.activations import (
-    Activation,
-    elu,
-    identity,
-    leaky_relu,
-    relu,
-    sigmoid,
-    softplus,
-    tanh,
-)
+from xpnet.core.activations import ACTIVATIONS, Activation, identity
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
 from xpnet.core.network import PREFIX, Key, forward, step
@@ -56,10 +47,9 @@ STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
 MOST_STEPS = 1024  # the same where one epoch has more
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
-# Numbers as in kernels.cu.
-_ACTIVATIONS = {
-    a: i for i, a in enumerate((identity, sigmoid, tanh, relu, leaky_relu, elu, softplus))
-}
+# What kernels.cu computes, by its numbers.
+_NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
+_ACTIVATIONS = {ACTIVATIONS[name]: i for i, name in enumerate(_NAMES)}
 _LOSSES = {loss: i for i, loss in enumerate((squared, bernoulli, categorical, poisson))}
 
 

@@ -35,8 +35,8 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     Parameters
     ----------
     activation : str, Activation, or one of these per hidden layer
-        "relu", "logistic", "tanh", "identity" as in scikit-learn; also "sigmoid" (the same as
-        "logistic"), "leaky_relu", "elu", "softplus", and your own ``xpnet.Activation``.
+        "relu", "logistic", "tanh", "identity" as in scikit-learn; also any other name that
+        ``DeepNet`` takes ("sigmoid" is "logistic"), and your own ``xpnet.Activation``.
     class_weight : dict, list of dict or "balanced", optional
         Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
     scoring : str or callable, optional

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 
-from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.activations import ACTIVATIONS, Operator
 from xpnet.core.losses import LOSSES
 from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import write_atomically
@@ -140,6 +140,16 @@ def activation_names(net: Any, taker: str) -> list[str]:
             "take net.parameters instead"
         )
     return [a.name for a in net.hidden]
+
+
+def written_as(name: str, form: str, taker: str) -> Operator:
+    """The field ``form`` of the activation called ``name``; ValueError where it has none."""
+    found: Operator | None = getattr(ACTIVATIONS[name], form)
+    if found is None:
+        raise ValueError(
+            f"activation {name!r} has no counterpart in {taker}; take net.parameters instead"
+        )
+    return found
 
 
 def _in_order(content: bytes) -> tuple[bytes, memoryview]:

@@ -18,24 +18,16 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.place import to_numpy
+from xpnet.core.activations import Operator, operator
 from xpnet.files.atomic import write_atomically
-from xpnet.files.model import activation_names
+from xpnet.files.model import activation_names, written_as
 from xpnet.files.raw import classes, statistic
 
 _OPSET, _IR_VERSION = 13, 7
 _LIMIT = 2**31  # bytes of a protocol buffer
 # TensorProto.DataType
 _FLOAT, _INT64, _STRING, _BOOL, _DOUBLE = 1, 7, 8, 9, 11
-_OPERATORS: dict[str, tuple[str, dict[str, int | float]]] = {
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "relu": ("Relu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
-    "elu": ("Elu", {"alpha": 1.0}),
-    "softplus": ("Softplus", {}),
-    "softmax": ("Softmax", {"axis": 1}),
-    "identity": ("Identity", {}),
-}
+_SOFTMAX = operator("Softmax", axis=1)
 
 
 def write(net: Any, path: str | os.PathLike[str], *, raw: bool = False) -> None:
@@ -86,14 +78,14 @@ def _model(net: Any, raw: bool) -> bytes:
         biases = graph.constant(f"b{l}", _float32(to_numpy(b)[:, 0], f"b of layer {l}"))
         A = graph.node("Gemm", A, weights, biases, output=f"Z{l}", transB=1)  # A W^T + b
         if l <= len(names) and names[l - 1] != "identity":
-            operator, settings = _OPERATORS[names[l - 1]]
-            A = graph.node(operator, A, output=f"A{l}", **settings)
+            kind, settings = _operator(names[l - 1])
+            A = graph.node(kind, A, output=f"A{l}", **dict(settings))
     if regression and raw and "target_scale" in net.tensors:
-        for operator, name in (("Mul", "target_scale"), ("Add", "target_mean")):
+        for kind, name in (("Mul", "target_scale"), ("Add", "target_mean")):
             number = _float32(statistic(net, name, n_y), name)
-            A = graph.node(operator, A, graph.constant(name, number), output=f"Y_{name}")
-    operator, settings = _OPERATORS[net.output]
-    result = graph.node(operator, A, output="Y" if regression else "probabilities", **settings)
+            A = graph.node(kind, A, graph.constant(name, number), output=f"Y_{name}")
+    kind, settings = _operator(net.output)
+    result = graph.node(kind, A, output="Y" if regression else "probabilities", **dict(settings))
     outputs = [_value(result, _FLOAT, "m", n_y)]
     if not regression:
         outputs.append(_label(graph, net, raw))
@@ -105,6 +97,10 @@ def _model(net: Any, raw: bool) -> bytes:
         (8, _message((1, ""), (2, _OPSET))),
         *((14, entry) for entry in metadata),
     )
+
+
+def _operator(name: str) -> Operator:
+    return _SOFTMAX if name == "softmax" else written_as(name, "onnx_operator", "an ONNX model")
 
 
 # -- in front and behind -----------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from xpnet.backends.place import dtype_name, to_numpy
-from xpnet.files.model import activation_names
+from xpnet.files.model import activation_names, written_as
 
 
 def to_torch(net: Any) -> Any:
@@ -32,16 +32,6 @@ def to_torch(net: Any) -> Any:
         raise ImportError(f"to_torch needs PyTorch: {install}") from error
     from torch import nn
 
-    modules = {
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "relu": nn.ReLU,
-        "leaky_relu": lambda: nn.LeakyReLU(0.01),
-        "elu": nn.ELU,
-        # Above its threshold PyTorch returns z: at 20, the default, that is off by 2e-9.
-        "softplus": lambda: nn.Softplus(threshold=40.0),
-        "softmax": lambda: nn.Softmax(dim=1),
-    }
     device = net.backend.device if net.backend.name == "torch" else torch.device("cpu")
     names = [*activation_names(net, "a torch module"), net.output]
     layers: list[Any] = []
@@ -52,7 +42,12 @@ def to_torch(net: Any) -> Any:
         with torch.no_grad():
             linear.weight.copy_(_tensor(W, torch))
             linear.bias.copy_(_tensor(b[:, 0], torch))
-        layers += [linear] if name == "identity" else [linear, modules[name]()]
+        layers.append(linear)
+        if name == "softmax":
+            layers.append(nn.Softmax(dim=1))
+        elif name != "identity":
+            kind, settings = written_as(name, "torch_module", "a torch module")
+            layers.append(getattr(nn, kind)(**dict(settings)))
     return nn.Sequential(*layers)
 
 

@@ -57,7 +57,7 @@ class DeepNet(Placed):
         Widths ``[n_x, ..., n_y]``: inputs, hidden layers, outputs. Two of them make OLS,
         logistic or softmax regression; three a shallow net.
     hidden : str or Activation, or one per hidden layer
-        "relu", "tanh", "sigmoid", "leaky_relu", "elu", "softplus", "identity", or your own pair.
+        A name in ``xpnet.core.activations.ACTIVATIONS``, such as "relu" or "tanh", or your own.
     output : {"sigmoid", "softmax", "identity"}
         With its loss: cross-entropy for the first two, half the squared error for the last.
     backend : str, module or array

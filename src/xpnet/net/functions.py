@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 from xpnet._typing import Array
 from xpnet.backends.place import common_namespace
-from xpnet.core.activations import Activation, get_activation
+from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
 from xpnet.net.deepnet import DeepNet
-
-_NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
 
 
 def affine(W: Array, A: Array, b: Array) -> Array:
@@ -30,26 +28,27 @@ def _value(activation: Activation) -> Callable[[Array], Array]:
     def function(Z: Array) -> Array:
         return activation.value(Z, xp=common_namespace(Z=Z))
 
-    function.__name__ = function.__qualname__ = activation.name
-    function.__doc__ = f"``{activation.name}(Z)``, elementwise, any shape and array library."
-    return function
+    doc = f"``{activation.name}(Z)``, elementwise, any shape and array library."
+    return _as_public(function, activation.name, doc)
 
 
 def _slope(activation: Activation) -> Callable[[Array], Array]:
     def function(A: Array) -> Array:
         return activation.slope(A, xp=common_namespace(A=A))
 
-    function.__name__ = function.__qualname__ = f"{activation.name}_slope"
-    function.__doc__ = (
-        f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
-    )
+    doc = f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
+    return _as_public(function, f"{activation.name}_slope", doc)
+
+
+def _as_public(function: Callable[[Array], Array], name: str, doc: str) -> Callable[[Array], Array]:
+    """The function under the name that ``xpnet`` gives it, where pickle finds it."""
+    function.__name__ = function.__qualname__ = name
+    function.__module__, function.__doc__ = "xpnet", doc
     return function
 
 
-identity, sigmoid, tanh, relu = map(_value, map(get_activation, _NAMES[:4]))
-leaky_relu, elu, softplus = map(_value, map(get_activation, _NAMES[4:]))
-identity_slope, sigmoid_slope, tanh_slope, relu_slope = map(_slope, map(get_activation, _NAMES[:4]))
-leaky_relu_slope, elu_slope, softplus_slope = map(_slope, map(get_activation, _NAMES[4:]))
+# The public ``xpnet.relu``, ``xpnet.relu_slope`` and so on: two for every activation.
+ACTIVATION_FUNCTIONS = {f.__name__: f for a in ACTIVATIONS.values() for f in (_value(a), _slope(a))}
 
 
 class LayerCache(NamedTuple):
