@@ -10,8 +10,7 @@ from scipy import sparse
 from sklearn.linear_model import LinearRegression as Original
 
 import xpnet
-from xpnet.estimators import design as _design
-from xpnet.estimators import least_squares as _least_squares
+from xpnet.estimators import arrays, design, least_squares
 
 RNG = np.random.default_rng(0)
 SHAPES = {"tall": (200, 6), "square": (12, 10), "wide": (8, 20)}
@@ -66,8 +65,7 @@ def test_any_library(lib, n_y):
 def test_blocks_of_rows_change_nothing(elements, monkeypatch):
     X, y, w = problem("tall", 2)
     expected = xpnet.LinearRegression().fit(X, y, w)
-    monkeypatch.setattr(_design, "BLOCK", elements)
-    monkeypatch.setattr(_design.Design.blocks, "__defaults__", (elements,))
+    monkeypatch.setattr(arrays, "BLOCK", elements)
     # Collinear features: products alone would lose too many digits, reflections take over.
     for data in (X, np.hstack([X, X[:, :1] + 1e-7 * X[:, 1:2]])):
         for kind in (np.asarray, sparse.csr_array):
@@ -125,9 +123,9 @@ def test_a_wide_sparse_matrix_is_never_dense():
 def test_two_products_are_as_good_as_reflections():
     X, y, w = problem("tall", 2)
     place = xpnet.select("numpy", dtype="float64")
-    design = _design.Design(place, X, y, w, xpnet.core.losses.squared)
-    means = design.feature_means(), design.target_means()
-    R_x, R_y = _least_squares._two_grams(design, *means)
+    examples = design.Design(place, X, y, w, xpnet.core.losses.squared)
+    means = examples.feature_means(), examples.target_means()
+    R_x, R_y = least_squares._two_grams(examples, *means)
     centred = np.sqrt(w)[:, None] * (X - means[0])
     np.testing.assert_allclose(R_x.T @ R_x, centred.T @ centred, rtol=1e-10)
     Q = np.linalg.solve(R_x.T, centred.T).T

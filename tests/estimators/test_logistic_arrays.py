@@ -76,9 +76,7 @@ def test_sparse_is_the_same_as_dense(solver):
 def test_a_sparse_matrix_is_moved_by_blocks(lib, monkeypatch):
     if lib.name == "numpy":
         pytest.skip("NumPy multiplies SciPy's matrices as they are")
-    from xpnet.estimators import design as _design
-
-    monkeypatch.setattr(_design, "BLOCK", 80)  # 20 rows
+    monkeypatch.setattr("xpnet.estimators.arrays.BLOCK", 80)  # 20 rows
     found = xpnet.LogisticRegression(**lib.options, dtype="float64", C=0.1, **EXACT)
     found.fit(sparse.csr_array(X), Y)
     dense = xpnet.LogisticRegression(C=0.1, **EXACT).fit(X, Y)

@@ -108,7 +108,7 @@ def test_a_named_backend_moves_host_data(lib):
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_sparse_rows_train_like_dense_ones(lib, solver, monkeypatch):
-    monkeypatch.setattr("xpnet.estimators.net.BLOCK", 250)  # two minibatches at a time
+    monkeypatch.setattr("xpnet.estimators.arrays.BLOCK", 250)  # two minibatches at a time
     rows = sparse.random_array((60, 5), density=0.4, format="csr", random_state=1)
     whole = type(rows).toarray
     shapes = []  # of what is densified; labels are 3 wide

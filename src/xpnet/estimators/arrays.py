@@ -1,8 +1,8 @@
-"""Arrays that scikit-learn's own checks cannot read: the same checks, and moving them."""
+"""Arrays that scikit-learn's checks cannot read: the same checks, moving, and dense blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -11,7 +11,9 @@ from array_api_compat import is_array_api_obj
 from scipy import sparse
 
 from xpnet._typing import Array
-from xpnet.backends.place import dtype_name, place_of, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+
+BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
 
 
 def is_foreign(x: Any) -> bool:
@@ -22,7 +24,7 @@ def is_foreign(x: Any) -> bool:
 
 
 def is_device_sparse(x: Any) -> bool:
-    """Whether ``x`` is a sparse matrix whose values are no NumPy array."""
+    """Whether ``x`` is a sparse matrix of another library than SciPy, such as cupyx."""
     return (
         hasattr(x, "tocsr")
         and not sparse.issparse(x)
@@ -31,12 +33,12 @@ def is_device_sparse(x: Any) -> bool:
 
 
 def check_foreign(X: Any, estimator: Any) -> None:
-    """scikit-learn's checks of a dense X, on its own device.
+    """Checks X as scikit-learn would, on X's own device.
 
     Raises
     ------
     ValueError
-        No numbers, not 2-D, no examples, no features, NaN or infinity.
+        X is complex, not 2-D, without examples or features, or holds NaN or infinity.
     """
     if X.ndim != 2:
         what = f"{X.ndim}D array" if X.ndim else "scalar array"
@@ -59,7 +61,7 @@ def check_foreign(X: Any, estimator: Any) -> None:
         return
     place = place_of(values)
     with place.context():
-        # A finite sum has finite terms; only a sum that is not finite needs the full look.
+        # A finite sum has finite terms, so most data is read once.
         xp = place.xp
         if bool(xp.isfinite(xp.sum(values))) or bool(xp.all(xp.isfinite(values))):
             return
@@ -82,14 +84,36 @@ def converted(value: Any, converter: Callable[[Array], Array]) -> Any:
 
 
 def host(y: Any) -> Any:
-    """Arrays of another library as NumPy's; everything else as it is."""
+    """``y`` as a NumPy array if it is another library's array, otherwise ``y`` itself."""
     return to_numpy(y) if is_foreign(y) else y
 
 
 def values_of(X: Any) -> Any:
-    """The array in which the numbers of ``X`` lie."""
+    """The array that holds the numbers of ``X``: ``X`` itself, or the values of a sparse matrix."""
     return X.data if is_sparse(X) else X
 
 
 def is_sparse(X: Any) -> bool:
     return sparse.issparse(X) or is_device_sparse(X)
+
+
+def dense(X: Any, rows: slice | np.ndarray | None, place: Backend) -> Array:
+    """These rows of ``X`` (None: all) as a dense array in ``place`` and its dtype."""
+    if is_sparse(X):
+        return place.asarray((X if rows is None else X[rows]).toarray(), place.dtype)
+    if rows is None:
+        return X
+    if isinstance(rows, slice):
+        return X[rows, :]
+    return place.xp.take(X, place.asarray(rows), axis=0)
+
+
+def dense_blocks(
+    X: Any, place: Backend, elements: int | None = None
+) -> Iterator[tuple[slice, Array]]:
+    """All rows of ``X`` in their order, at most ``elements`` (``BLOCK``) elements at a time."""
+    m, n = X.shape
+    size = max(1, (elements or BLOCK) // n)
+    for start in range(0, m, size):
+        rows = slice(start, min(start + size, m))
+        yield rows, dense(X, rows, place)

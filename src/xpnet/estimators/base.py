@@ -1,18 +1,21 @@
-"""What every estimator of this package is: scikit-learn's manners at the door, any array inside.
+"""The base of the estimators: scikit-learn's checks, and arrays kept in the caller's library.
 
 scikit-learn checks what lives on the host: NumPy arrays, lists, frames, SciPy matrices. Arrays of
 another library are checked here, with its messages, and never leave their device; its dispatch
 switch plays no part. Labels, targets and sample weights are read on the host once per fit.
 
-Everything follows X: fitted arrays live where X lived in ``fit``, and what a method returns is an
-array of the library of the X it was given.
+Everything follows X: fitted arrays live where X lived in ``fit``, and a method returns an array of
+the library of its X.
+
+An estimator's parameters are the fields of a dataclass: the generated ``__init__`` has the explicit
+signature that scikit-learn reads, and does nothing but set them.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -33,20 +36,22 @@ from xpnet.estimators.arrays import (
     values_of,
 )
 
+_HOST_CHECKS = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}
+
 
 class Examples(NamedTuple):
-    """The data of a fit. Examples are rows, as scikit-learn has them."""
+    """The checked data of a fit, with one example per row."""
 
     place: Backend  # where to compute, with its dtype
-    X: Array  # (m, n_x) in that place and dtype, or a CSR matrix to densify piece by piece
+    X: Array  # (m, n_x) in that place and dtype, or a CSR matrix
     y: np.ndarray  # (m,) or (m, n_y), on the host, as scikit-learn's checks return it
-    w: np.ndarray | None  # (m,) sample weights on the host, None: all one
+    w: np.ndarray | None  # (m,) sample weights on the host; None: all are 1
 
 
 class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
-    """Base of the estimators; a subclass names the fitted attribute that shows where it lives."""
+    """Base of the estimators; ``_home`` names the fitted attribute that shows where one lives."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "backend": [object],
         "device": [object],
         "dtype": [StrOptions({"float32", "float64"}), type(np.float32), np.dtype, None],
@@ -55,10 +60,6 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
     backend: Any
     device: Any
     dtype: Any
-
-    def _keep(self, given: dict[str, Any]) -> None:
-        """Sets the parameters that ``__init__`` was given, its ``locals()``, untouched."""
-        self.__dict__ |= {name: value for name, value in given.items() if name != "self"}
 
     # -- reading ---------------------------------------------------------------------------
     def _read(
@@ -78,18 +79,10 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             y = validate_data(self, y=y, reset=reset, **checks)
             check_consistent_length(X, y)
         else:
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse=["csr", "csc"],
-                dtype=(np.float64, np.float32),
-                reset=reset,
-                **checks,
-            )
+            X, y = validate_data(self, X, y, reset=reset, **_HOST_CHECKS, **checks)
         w = None if sample_weight is None else _check_sample_weight(host(sample_weight), y)
         place = self._place(X)
-        if not reset:  # going on from fitted arrays: they and their dtype decide
+        if not reset:  # the fitted arrays and their dtype decide
             self._unpack(X)
             home = self._home_array()
             place = place.with_dtype(home.dtype)
@@ -105,9 +98,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             validate_data(self, X, skip_check_array=True, reset=False)
             self._unpack(X)
         else:
-            X = validate_data(
-                self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
-            )
+            X = validate_data(self, X, reset=False, **_HOST_CHECKS)
         home = self._home_array()
         place = place_of(home).with_dtype(home.dtype)
         return self._moved(X, place, method), place
@@ -115,10 +106,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
     def _place(self, X: Any) -> Backend:
         """Where a fit on ``X`` computes, with the dtype: X's own place unless a parameter says."""
         values = values_of(X)
-        if self.backend != "auto" if isinstance(self.backend, str) else True:
-            place = select(self.backend, self.device, self.dtype)
-        else:
-            place = select(values, self.device, self.dtype)
+        place = select(self.backend if self._moves else values, self.device, self.dtype)
         return place.following(values)
 
     @property
@@ -132,8 +120,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         if not place.holds(values) and not (self._moves and isinstance(values, np.ndarray)):
             raise ValueError(self._misplaced(place_of(values), place, method))
         if is_sparse(X):
-            X = X.tocsr()
-            name = place.dtype_name
+            X, name = X.tocsr(), place.dtype_name
             return X if X.dtype == name else X.astype(name)
         with place.context():
             if not place.holds(X):
@@ -152,8 +139,8 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             )
         return (
             f"Inputs passed to {name}.{method}() must use the same namespace and the same device "
-            f"as those passed to fit(): X lives in {there} but this net was fitted in {here}. "
-            f"Pass X as an array of {here.name}, or move the net with "
+            f"as those passed to fit(): X lives in {there} but {name} was fitted in {here}. "
+            f"Pass X as an array of {here.name}, or move the estimator with "
             "sklearn.utils._array_api.move_estimator_to(estimator, xp, device)"
         )
 
@@ -179,7 +166,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         return {name: converted(value, converter) for name, value in fitted.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Pickles hold host arrays only: what was fitted on a GPU predicts on a laptop.
+        # Pickles hold host arrays only: an estimator fitted on a GPU predicts on a laptop.
         state = super().__getstate__()
         if hasattr(self, self._home) and is_foreign(self._home_array()):
             state = {name: converted(value, to_numpy) for name, value in state.items()}
@@ -187,7 +174,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         return state
 
     def _unpack(self, X: Any) -> None:
-        """After a pickle, fitted arrays that had been on a device join the first X on one."""
+        """Moves arrays that were pickled from a device to the device of the first X."""
         if self.__dict__.pop("_packed", False):
             place = place_of(values_of(X))
             self.__dict__ |= self._converted_attributes(lambda x: place.asarray(x))
@@ -198,8 +185,8 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        # Not through __getstate__: a copy stays on its device. Arrays are copied by their own
-        # library, as not all of them know deepcopy.
+        # Without __getstate__, so that a copy stays on its device. Arrays are copied by their own
+        # library, since some do not support deepcopy.
         def remember(x: Array) -> Array:
             memo[id(x)] = place_of(x).xp.asarray(x, copy=True)
             return x
@@ -217,16 +204,16 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
 
 
 class ArrayClassifier(ClassifierMixin, ArrayEstimator):
-    """An estimator whose ``score`` is accuracy, for labels of any library."""
+    """A classifier: its ``score`` is the accuracy, for labels of any library."""
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of labels met (of whole label rows, where there are several each)."""
+        """The accuracy; of several labels per example, all must be right."""
         predicted = host(self.predict(X))
         return float(accuracy_score(host(y), predicted, sample_weight=host(sample_weight)))
 
 
 class ArrayRegressor(RegressorMixin, ArrayEstimator):
-    """An estimator whose ``score`` is R^2, for targets of any library."""
+    """A regressor: its ``score`` is R^2, for targets of any library."""
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination, averaged over outputs."""

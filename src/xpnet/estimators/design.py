@@ -1,7 +1,7 @@
-"""The examples of a full-batch fit: the mean loss over all of them, the moments of the features.
+"""The examples of a full-batch fit: their mean loss, and the moments of their features.
 
-A dense X is used as it is. A sparse X is multiplied as it is where its own library computes, and
-made dense a block of rows at a time elsewhere, or where a matrix of dense rows is asked for.
+A dense X is used as it is. A sparse X is multiplied as it is where its own library computes; it is
+made dense, a block of rows at a time, elsewhere and for computations that need dense rows.
 
 Letters: m rows, n features, K outputs.
 """
@@ -19,13 +19,22 @@ from xpnet.core.leaves import Data
 from xpnet.core.losses import Loss
 from xpnet.core.network import Objective
 from xpnet.engines import engine_for
+from xpnet.estimators.arrays import dense_blocks, is_sparse
 
-BLOCK = 1 << 22  # elements of X made dense, or copied, at a time
-SAMPLE = 4096  # rows enough to know a variance
+SAMPLE = 4096  # examples that are enough to estimate a variance
+
+
+def linear_response(place: Backend, X: Any, W: Any, b: Array) -> Array:
+    """``X @ W.T + b`` (m, K) in ``place``: X (m, n) there or CSR, W (K, n), b (K,)."""
+    with place.context():
+        if is_sparse(X) and not place.holds(X.data):
+            return place.xp.concat([part @ W.T + b for _, part in dense_blocks(X, place)], axis=0)
+        Z = X @ W.T
+        return (Z.toarray() if is_sparse(Z) else Z) + b
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of X, made dense, and their part of the sum of all weights."""
+    """Consecutive examples, with dense X, and their share of the sum of all weights."""
 
     share: float
     data: Data
@@ -54,24 +63,18 @@ class Design:
         if not self.total > 0:
             raise ValueError(f"sample_weight sums to {self.total}; it must be positive")
         self.engine = engine_for(place, Objective((X.shape[1], Y.shape[1]), (), loss))
-        self.sparse = hasattr(X, "toarray")
+        self.sparse = is_sparse(X)
         self.multiplies = self.sparse and place.holds(X.data)
 
-    def blocks(self, elements: int = BLOCK) -> Iterator[Rows]:
-        """All rows in their order, dense, with at most ``elements`` elements of X at a time."""
-        m, n = self.X.shape
-        step = max(1, elements // n)
-        for start in range(0, m, step):
-            part = slice(start, min(start + step, m))
-            X = self.X[part, :]
-            if self.sparse:
-                X = X.toarray() if self.multiplies else self.place.asarray(X.toarray())
+    def blocks(self, elements: int | None = None) -> Iterator[Rows]:
+        """All examples in their order; see ``dense_blocks``."""
+        for part, X in dense_blocks(self.X, self.place, elements):
             w = None if self.w is None else self.w[part]
             weight = X.shape[0] if self.host_w is None else self.host_w[part].sum()
             yield Rows(float(weight) / self.total, Data(X, self.Y[part, :], w))
 
     def shares(self, rows: Rows) -> Array:
-        """The weight of each of these rows (m,) over the sum of all weights."""
+        """The share (m,) of each of these examples in the sum of all weights."""
         X, _, w = rows.data
         return self._equal_shares(X.shape[0]) if w is None else w / self.total
 
@@ -112,20 +115,19 @@ class Design:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
 
         A constant feature has a variance of 0, not of rounding. Where there are many equally
-        weighted rows the variance is that of a sample: a scale of the search need not be exact.
+        weighted examples the variance is that of a sample: a scale need not be exact.
         """
         xp, eps = self.place.xp, float(self.place.xp.finfo(self.place.dtype).eps)
         mean = self.feature_means()
         mean = mean if centred else 0.0 * mean
         if self.multiplies:
-            # The zeros of X, most of it, make the difference harmless.
+            # Most of X is 0, so the difference of squares loses few digits.
             square = self.X.power(2).T @ self._shares
             variance, rounding = square - mean**2, 8.0 * eps * square
         else:
             variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
-            in_cache = BLOCK if self.place.is_accelerator else 1 << 16
             some = self._sample()
-            for rows in some.blocks(in_cache):
+            for rows in some.blocks(None if self.place.is_accelerator else 1 << 16):  # in cache
                 variance = variance + some.shares(rows) @ (rows.data.X - mean) ** 2
         return mean, xp.where(variance > rounding, variance, 0.0 * mean)
 

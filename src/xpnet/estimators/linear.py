@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import nnls
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.linear_model import LinearRegression as Original
-from sklearn.metrics import r2_score
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.losses import squared
-from xpnet.estimators.arrays import is_foreign, is_sparse
-from xpnet.estimators.base import ArrayEstimator
-from xpnet.estimators.design import Design
+from xpnet.estimators.arrays import is_sparse
+from xpnet.estimators.base import ArrayRegressor
+from xpnet.estimators.design import Design, linear_response
 from xpnet.estimators.least_squares import iterated, on_host, reduced
-from xpnet.estimators.linear_base import linear_response
 
-WIDE = 2048  # features of a host's sparse X from which on its R factor would be too large
+WIDE = 2048  # more features of a SciPy matrix would make its R factor too large
 
 
-class LinearRegression(RegressorMixin, ArrayEstimator):
+@dataclass(kw_only=True, repr=False, eq=False)
+class LinearRegression(ArrayRegressor):
     """Ordinary least squares with scikit-learn's parameters and attributes.
 
     The examples are reduced to an R factor, a block of rows at a time, and R is solved by its
@@ -52,31 +52,19 @@ class LinearRegression(RegressorMixin, ArrayEstimator):
         SciPy matrix with more than 2048 features: its coefficients come from ``lsqr``, up to tol.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **Original._parameter_constraints,
-        **ArrayEstimator._parameter_constraints,
+        **ArrayRegressor._parameter_constraints,
     }
 
-    def __init__(
-        self,
-        *,
-        fit_intercept: bool = True,
-        copy_X: bool = True,
-        tol: float = 1e-6,
-        n_jobs: int | None = None,
-        positive: bool = False,
-        backend: Any = "auto",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self.fit_intercept = fit_intercept
-        self.copy_X = copy_X
-        self.tol = tol
-        self.n_jobs = n_jobs
-        self.positive = positive
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
+    fit_intercept: bool = True
+    copy_X: bool = True
+    tol: float = 1e-6
+    n_jobs: int | None = None
+    positive: bool = False
+    backend: Any = "auto"
+    device: Any = None
+    dtype: Any = None
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegression:
@@ -118,15 +106,10 @@ class LinearRegression(RegressorMixin, ArrayEstimator):
     def predict(self, X: Any) -> Array:
         """Predictions (m,) or (m, n_targets), in the library of X."""
         rows, place = self._read_X(X, "predict")
-        one = self.coef_.ndim == 1
-        W = self.coef_[None, :] if one else self.coef_
+        single = self.coef_.ndim == 1
+        W = self.coef_[None, :] if single else self.coef_
         Y = linear_response(place, rows, W, self.intercept_)
-        return self._given_back(Y[:, 0] if one else Y, X)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R squared, weighted if asked for."""
-        y, w = (to_numpy(a) if is_foreign(a) else a for a in (y, sample_weight))
-        return float(r2_score(y, to_numpy(self.predict(X)), sample_weight=w))
+        return self._given_back(Y[:, 0] if single else Y, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

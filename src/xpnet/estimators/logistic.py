@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -16,10 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.losses import bernoulli, categorical
-from xpnet.estimators.base import ArrayEstimator, Examples
+from xpnet.estimators.base import Examples
 from xpnet.estimators.callbacks import FitTasks
 from xpnet.estimators.design import Design
-from xpnet.estimators.linear_base import LinearClassifier
+from xpnet.estimators.linear_classifier import LinearClassifier
 from xpnet.estimators.logistic_problem import Penalty, Problem
 from xpnet.estimators.logistic_settings import (
     COEFFICIENT_TOL,
@@ -32,6 +33,7 @@ from xpnet.estimators.logistic_settings import (
 from xpnet.estimators.logistic_solve import Solution, minimise
 
 
+@dataclass(repr=False, eq=False)
 class LogisticRegression(LinearClassifier):
     """Logistic regression with scikit-learn's parameters, attributes and objective.
 
@@ -69,49 +71,29 @@ class LogisticRegression(LinearClassifier):
     n_iter_ : array (1,) of int32
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **Original._parameter_constraints,
-        **ArrayEstimator._parameter_constraints,
+        **LinearClassifier._parameter_constraints,
     }
 
-    def __init__(
-        self,
-        penalty: Any = "deprecated",
-        *,
-        C: float = 1.0,
-        l1_ratio: float | None = 0.0,
-        dual: bool = False,
-        tol: float = 1e-4,
-        fit_intercept: bool = True,
-        intercept_scaling: float = 1,
-        class_weight: Any = None,
-        random_state: Any = None,
-        solver: str = "lbfgs",
-        max_iter: int = 100,
-        verbose: int = 0,
-        warm_start: bool = False,
-        n_jobs: int | None = None,
-        backend: Any = "auto",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self.penalty = penalty
-        self.C = C
-        self.l1_ratio = l1_ratio
-        self.dual = dual
-        self.tol = tol
-        self.fit_intercept = fit_intercept
-        self.intercept_scaling = intercept_scaling
-        self.class_weight = class_weight
-        self.random_state = random_state
-        self.solver = solver
-        self.max_iter = max_iter
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.n_jobs = n_jobs
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
+    penalty: Any = "deprecated"
+    _: KW_ONLY
+    C: float = 1.0
+    l1_ratio: float | None = 0.0
+    dual: bool = False
+    tol: float = 1e-4
+    fit_intercept: bool = True
+    intercept_scaling: float = 1
+    class_weight: Any = None
+    random_state: Any = None
+    solver: str = "lbfgs"
+    max_iter: int = 100
+    verbose: int = 0
+    warm_start: bool = False
+    n_jobs: int | None = None
+    backend: Any = "auto"
+    device: Any = None
+    dtype: Any = None
 
     def set_callbacks(self, *callbacks: Any) -> LogisticRegression:
         """Callbacks of scikit-learn's protocol; as there, only "lbfgs" tells them of iterations."""

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xpnet._typing import Array
-from xpnet.estimators.design import BLOCK, Design
+from xpnet.estimators.arrays import BLOCK
+from xpnet.estimators.design import Design
 
 
 @dataclass(frozen=True)

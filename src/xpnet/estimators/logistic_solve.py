@@ -24,7 +24,7 @@ from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.estimators.logistic_problem import Problem
 from xpnet.estimators.quadratic_l1 import minimise as minimise_l1
-from xpnet.optimize.lbfgs import lbfgs
+from xpnet.optimize.lbfgs import lbfgs, pseudo_gradient
 
 FTOL = 64 * 2.0**-52  # scikit-learn's: stop where the value has not moved by more
 LARGEST_HESSIAN = 2048  # variables: 32 MB
@@ -122,11 +122,8 @@ def _evaluate(problem: Problem, u: Array) -> _Point:
     with problem.place.context():
         p, strengths = gradient, problem.strengths
         if strengths is not None:
-            # Andrew & Gao 2007, eq. 4: the steepest one-sided slope.
             value = value + xp.sum(strengths * xp.abs(u))
-            right, left = gradient + strengths, gradient - strengths
-            at_zero = xp.minimum(right, 0.0 * u) + xp.maximum(left, 0.0 * u)
-            p = xp.where(u > 0, right, xp.where(u < 0, left, at_zero))
+            p = pseudo_gradient(u, gradient, strengths, xp=xp)
         numbers = to_numpy(xp.stack([value, xp.max(xp.abs(p))]))
     return _Point(u, float(numbers[0]), gradient, float(numbers[1]))
 

@@ -6,7 +6,8 @@ signatures, and is by keyword only.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -24,6 +25,7 @@ from xpnet.estimators.labels import Labels
 from xpnet.estimators.perceptron import Perceptron
 
 
+@dataclass(repr=False, eq=False)
 class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     """Multi-layer perceptron classifier: log-loss, softmax or logistic outputs.
 
@@ -64,49 +66,16 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
         Loss of the validation data after each epoch, where there are any.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **Perceptron._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
     _checks = {"multi_output": True}
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        class_weight: Any = None,
-        scoring: Any = None,
-        l1_ratio: float = 0.0,
-        dropout: Any = 0.0,
-        clip_norm: float | None = None,
-        optimizer: Any = None,
-        backend: Any = "auto",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self._keep(locals())
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+    _: KW_ONLY
+    class_weight: Any = None
 
     @available_if(lambda self: self._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -160,6 +129,7 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
         return tags
 
 
+@dataclass(repr=False, eq=False)
 class MLPRegressor(ArrayRegressor, Perceptron):
     """Multi-layer perceptron regressor: half the squared error, or half the Poisson deviance.
 
@@ -173,49 +143,15 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     ``MLPClassifier``.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **Perceptron._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],
     }
     _checks = {"multi_output": True, "y_numeric": True}
 
-    def __init__(
-        self,
-        loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        scoring: Any = None,
-        l1_ratio: float = 0.0,
-        dropout: Any = 0.0,
-        clip_norm: float | None = None,
-        optimizer: Any = None,
-        backend: Any = "auto",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self._keep(locals())
+    loss: str = "squared_error"
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
 
     @available_if(lambda self: self._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)

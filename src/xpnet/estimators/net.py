@@ -18,9 +18,10 @@ from xpnet.core.network import Objective
 from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.core.parameters import Layout
 from xpnet.engines import Engine, Program, engine_for
+from xpnet.estimators import arrays
+from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
 
 TIDY = 128  # steps between two times that numbers too small to matter are set to zero
-BLOCK = 2**22  # numbers a sparse matrix is densified to at a time
 
 
 class Rows:
@@ -37,7 +38,7 @@ class Rows:
 
     def __init__(self, place: Backend, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
         self.place, self.X, self.Y, self.w = place, X, Y, w
-        self.sparse = hasattr(X, "tocsr")
+        self.sparse = is_sparse(X)
 
     def __len__(self) -> int:
         return self.Y.shape[0]
@@ -65,18 +66,8 @@ class Rows:
         """``index`` in pieces small enough to densify; one piece if X is dense."""
         if not self.sparse:
             return [index]
-        size = max(1, BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
+        size = max(1, arrays.BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
         return [index[i : i + size] for i in range(0, len(index), size)]
-
-
-def dense(X: Any, index: np.ndarray | None, place: Backend) -> Array:
-    """Rows of ``X``, or all of them, as a dense array in ``place``."""
-    if hasattr(X, "tocsr"):
-        piece = X if index is None else X[index]
-        return place.asarray(piece.toarray(), place.dtype)
-    if index is None:
-        return X
-    return place.xp.take(X, place.asarray(index), axis=0)
 
 
 @dataclass(frozen=True)
@@ -117,16 +108,12 @@ class Net:
     # -- evaluation --------------------------------------------------------------------------
     def predict(self, theta: Array, X: Any) -> Array:
         """The output (m, n_y) for rows ``X`` (m, n_x)."""
-        engine, m = self.engine(), X.shape[0]
-        rows = Rows(self.place, X, np.empty((m, 0)))
+        engine = self.engine()
         with self.place.context():
-            if not rows.sparse:
+            if not is_sparse(X):
                 return engine.predict(theta, X.T).T
-            pieces = [
-                engine.predict(theta, dense(X, index, self.place).T).T
-                for index in rows.blocks(np.arange(m))
-            ]
-            return self.place.xp.concat(pieces)
+            pieces = (rows for _, rows in dense_blocks(X, self.place))
+            return self.place.xp.concat([engine.predict(theta, rows.T).T for rows in pieces])
 
     def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
         """The loss that scikit-learn would report of ``rows``."""

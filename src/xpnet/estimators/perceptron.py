@@ -9,63 +9,31 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import inf, sqrt
-from numbers import Integral, Real
 from typing import Any
 
 from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from xpnet._typing import Array
-from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
+from xpnet.core.activations import Activation, get_activation
 from xpnet.core.losses import bernoulli, categorical, poisson, squared
-from xpnet.core.optimizers import Optimizer
 from xpnet.estimators.base import ArrayEstimator, Examples
 from xpnet.estimators.callbacks import FitTasks, NoTasks
 from xpnet.estimators.descent import Descent
 from xpnet.estimators.net import Net, Rows
+from xpnet.estimators.parameters import PerceptronParameters
 from xpnet.estimators.solvers import descend, minimize
 from xpnet.estimators.validation import Validation, split
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
-_NAMES = ("logistic", *ACTIVATIONS)  # "logistic" is scikit-learn's word for the sigmoid
 
 
-class Perceptron(ArrayEstimator):
+class Perceptron(PerceptronParameters, ArrayEstimator):
     """Base of the multi-layer perceptrons."""
 
-    _parameter_constraints: dict = {
-        **ArrayEstimator._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(_NAMES)), Activation, list, tuple],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "scoring": [str, callable, None],
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
-        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "optimizer": [Optimizer, None],
-    }
+    hidden_layer_sizes: Any
+    activation: Any
     _home = "coefs_"
 
     # -- fitting ---------------------------------------------------------------------------

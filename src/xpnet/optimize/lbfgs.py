@@ -206,7 +206,9 @@ class _Problem:
         xp, self.evaluations = self.xp, self.evaluations + 1
         value, gradient = _checked(self.fun(x), x, self.place)
         with self.place.context():
-            p = gradient if self.strengths is None else self.pseudo_gradient(x, gradient)
+            p = gradient
+            if self.strengths is not None:
+                p = pseudo_gradient(x, gradient, self.strengths, xp=xp)
             rows = [p, p, p] if start is None else [x - start.x, gradient - start.gradient, p]
             before = p if start is None else start.p
             rows = xp.stack(rows)  # (3, n)
@@ -226,13 +228,6 @@ class _Problem:
         value += fetched[end:].sum()
         products = fetched[11:end].reshape(-1, 3)
         return _Point(x, gradient, rows, float(value), float(norm), float(before), inner, products)
-
-    def pseudo_gradient(self, x: Array, gradient: Array) -> Array:
-        """The slope of the penalised function, componentwise (Andrew & Gao 2007, eq. 4)."""
-        xp = self.xp
-        right, left = gradient + self.strengths, gradient - self.strengths
-        at_zero = xp.where(right < 0, right, xp.where(left > 0, left, xp.zeros_like(x)))
-        return xp.where(x > 0, right, xp.where(x < 0, left, at_zero))
 
     def move(self, start: _Point, direction: Array, pairs: Array | None, step: float) -> _Point:
         """The point ``step`` times the direction away; with l1, in the orthant of start."""
@@ -259,6 +254,16 @@ class _Problem:
                 smooth = (point.x != 0) | (self.strengths == 0)
                 d = xp.where(smooth | _same_sign(d, -p), d, xp.zeros_like(d))
             return d
+
+
+def pseudo_gradient(x: Array, gradient: Array, strengths: Array, *, xp: Namespace) -> Array:
+    """The steepest one-sided slope of ``fun(x) + sum(strengths * |x|)``, componentwise.
+
+    ``gradient`` is that of ``fun`` (Andrew & Gao 2007, eq. 4).
+    """
+    right, left = gradient + strengths, gradient - strengths
+    at_zero = xp.where(right < 0, right, xp.where(left > 0, left, xp.zeros_like(x)))
+    return xp.where(x > 0, right, xp.where(x < 0, left, at_zero))
 
 
 def _same_sign(a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What linear estimators predict: ``X @ coef_.T + intercept_`` for dense and sparse X and coef_."""
+"""The predictions of a linear classifier, for dense and sparse ``X`` and ``coef_``."""
 
 from __future__ import annotations
 
@@ -7,33 +7,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, to_numpy
 from xpnet.core.losses import bernoulli, categorical
 from xpnet.estimators.arrays import is_foreign
-from xpnet.estimators.base import ArrayEstimator
-
-BLOCK = 1 << 22  # elements of a sparse X made dense at a time
-
-
-def linear_response(place: Backend, X: Any, W: Any, b: Array) -> Array:
-    """``X @ W.T + b`` (m, K) in ``place``: X (m, n) there or CSR, W (K, n), b (K,).
-
-    A sparse X that the library of ``place`` cannot multiply is made dense a block at a time.
-    """
-    with place.context():
-        if hasattr(X, "toarray") and not place.holds(X.data):
-            step = max(1, BLOCK // X.shape[1])
-            parts = [X[i : i + step, :].toarray() for i in range(0, X.shape[0], step)]
-            return place.xp.concat([place.asarray(part) @ W.T + b for part in parts], axis=0)
-        Z = X @ W.T
-        return (Z.toarray() if hasattr(Z, "toarray") else Z) + b
+from xpnet.estimators.base import ArrayClassifier
+from xpnet.estimators.design import linear_response
 
 
-class LinearClassifier(LinearClassifierMixin, ArrayEstimator):
+class LinearClassifier(ArrayClassifier, LinearClassifierMixin):
     """The methods of a fitted linear classifier; ``classes_`` is a host array."""
 
     classes_: np.ndarray
@@ -84,13 +68,8 @@ class LinearClassifier(LinearClassifierMixin, ArrayEstimator):
             total = xp.sum(xp.exp(shifted), axis=0, keepdims=True)
             return self._given_back((shifted - xp.log(total)).T, X)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy, weighted if asked for."""
-        y, w = (to_numpy(a) if is_foreign(a) else a for a in (y, sample_weight))
-        return float(accuracy_score(y, to_numpy(self.predict(X)), sample_weight=w))
-
     def sparsify(self) -> Any:
-        """``coef_`` as a SciPy CSR array, which pays where l1 leaves many zeros.
+        """Turns ``coef_`` into a SciPy CSR array, which is smaller where l1 leaves many zeros.
 
         Raises
         ------
@@ -107,7 +86,7 @@ class LinearClassifier(LinearClassifierMixin, ArrayEstimator):
         return self
 
     def densify(self) -> Any:
-        """``coef_`` as a dense array again."""
+        """Turns ``coef_`` into a dense array again."""
         check_is_fitted(self, msg="Estimator, %(name)s, must be fitted before densifying.")
         if sparse.issparse(self.coef_):
             self.coef_ = self.coef_.toarray()
