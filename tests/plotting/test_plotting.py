@@ -24,6 +24,7 @@ from xpnet.plotting import (
     WeightsDisplay,
 )
 from xpnet.plotting.first_layer import mosaic
+from xpnet.plotting.learning_curve import spans_decades
 from xpnet.plotting.shared import COLOURS
 
 
@@ -174,6 +175,14 @@ def test_accuracy_is_left_out():
 def test_logarithmic_axis(factor, log, scale):
     display = LearningCurveDisplay.from_history(history(3, factor), ax=new_ax(), log=log)
     assert display.ax_.get_yscale() == scale
+
+
+def test_when_a_logarithm_helps():
+    assert spans_decades([1.0, 11.0, float("nan")])
+    assert not spans_decades([1.0, 9.0])
+    assert not spans_decades([0.0, 9.0])
+    assert not spans_decades([-1.0, 100.0])
+    assert not spans_decades([])
 
 
 def test_several_histories_by_name_or_number():

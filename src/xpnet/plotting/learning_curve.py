@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from xpnet.plotting.shared import BLUE, COLOURS, ORANGE, PURPLE, add_legend, axes_for
 from xpnet.training.history import History
-from xpnet.training.notebook import spans_decades
 
 
 @dataclass(eq=False)
@@ -170,3 +170,9 @@ class LearningCurveDisplay:
                 for label, line in what.items()
             ]
         add_legend(self.ax_, handles)
+
+
+def spans_decades(values: Iterable[float]) -> bool:
+    """Whether a logarithmic axis suits: all positive, the largest over ten times the smallest."""
+    finite = [x for x in values if isfinite(x)]
+    return bool(finite) and 0 < 10 * min(finite) < max(finite)
