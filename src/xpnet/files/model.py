@@ -9,8 +9,8 @@ metadata (text to text) are
   the layers; under ``data``, an object, what the user wants kept;
 - ``sha256``: over the version, the configuration and every tensor's name, dtype, shape and bytes.
 
-The checksum finds damage, not malice: whoever changes a file on purpose can recompute it. So every
-number of the header is held against the size of the file before anything is allocated.
+The checksum finds damage, not malice: whoever changes a file on purpose can recompute it. So the
+metadata are checked before any tensor is read, and the configuration before a net is made of it.
 
 Format: https://huggingface.co/docs/safetensors
 """
@@ -20,12 +20,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from xpnet.core.activations import ACTIVATIONS, Operator
@@ -34,12 +35,11 @@ from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import write_atomically
 
 VERSION = 1
-_MAX_HEADER = 100_000_000  # bytes, the limit of the reference implementation of safetensors
-_MAX_DIMENSIONS = 64  # of a NumPy array
-_DTYPES = {
-    "F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
-}  # fmt: skip
+# Of tensors, as NumPy writes them.
+_DTYPES = ["<f8", "<f4", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"]
+# What safetensors and NumPy raise for a damaged file.
+_UNREADABLE = (SafetensorError, OSError, ArithmeticError, AttributeError, LookupError, TypeError,
+               ValueError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def save_model(
     # safetensors writes the memory as it lies there, so it must be in row-major order.
     tensors = {name: _plain(array) for name, array in tensors.items()}
     for name, array in tensors.items():
-        if array.dtype.newbyteorder("<").str not in _DTYPES.values():
+        if array.dtype.newbyteorder("<").str not in _DTYPES:
             raise TypeError(f"a model file cannot hold {name!r}, an array of {array.dtype}")
     _layers(tensors)
     text = json.dumps(config, sort_keys=True, allow_nan=False)
@@ -116,13 +116,16 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     OSError
         If it cannot be opened.
     """
+    name = os.fspath(path)
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer
+        raise ModelFileError(f"{name}: a pipe, not a model file")
+    open(path, "rb").close()  # raises the system's error, which names the file
     try:
-        with open(path, "rb") as file:
-            return _read(file)
-    except _Problem as problem:
-        raise ModelFileError(f"{os.fspath(path)}: {problem}") from None
+        return _verified(*_contents(os.fsdecode(path)))
+    except ValueError as error:
+        raise ModelFileError(f"{name}: {error}") from None
     except RecursionError:  # from any use of a value that is nested a thousand deep
-        raise ModelFileError(f"{os.fspath(path)}: damaged: nested too deeply") from None
+        raise ModelFileError(f"{name}: damaged: nested too deeply") from None
 
 
 def activation_names(net: Any, taker: str) -> list[str]:
@@ -165,138 +168,55 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
 
 
-class _Problem(Exception):
-    """What is wrong with a file, without its name."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """Where one tensor lies: bytes ``begin`` to ``end`` of what follows the header."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-def _read(file: BinaryIO) -> Model:
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    if len(start) < 8:
-        raise _Problem(f"not a model file, or a truncated one ({size} bytes)")
-    length = int.from_bytes(start, "little")
-    if not 2 <= length <= _MAX_HEADER:
-        raise _Problem("not a safetensors file")
-    if length > size - 8:
-        raise _Problem(
-            f"truncated, or not a safetensors file: its header should have {length} bytes, "
-            f"and {size - 8} follow"
-        )
-    header = _header(file.read(length))
-    metadata = _metadata(header)
-    entries = _entries(header, size - 8 - length)
-    tensors = {}
-    for name, entry in entries.items():
-        file.seek(8 + length + entry.begin)
-        flat = np.frombuffer(bytearray(file.read(entry.end - entry.begin)), dtype=entry.dtype)
-        if flat.size != prod(entry.shape):
-            raise _Problem("truncated while it was read")
-        tensors[name] = flat.reshape(entry.shape)
-    if _checksum(metadata["config"], tensors) != metadata["sha256"]:
-        raise _Problem("damaged: the contents do not fit the checksum")
-    config = _json(metadata["config"].encode(), "the configuration")
+# -- reading: load_model puts the file's name in front of what these raise ------------------
+def _contents(path: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata and the tensors of a safetensors file that xpnet saved."""
     try:
-        parameters = _layers(tensors)
-    except (ValueError, TypeError) as error:
-        raise _Problem(str(error)) from None
-    if "net" in config:
-        _check_net(config["net"], parameters)
-    if not isinstance(config.get("data", {}), dict):
-        raise _Problem("damaged: its data are not a JSON object")
-    used = {f"{kind}{i}" for i in range(1, len(parameters) + 1) for kind in "Wb"}
-    return Model(parameters, config, {n: t for n, t in tensors.items() if n not in used})
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != "xpnet":
+                raise ModelFileError("a safetensors file, but not a model that xpnet saved")
+            _check_metadata(metadata)
+            names = file.keys()
+            return metadata, {name: file.get_tensor(name) for name in names}
+    except ModelFileError:
+        raise
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())
+        what = f"not a safetensors file, or a truncated or damaged one ({reason:.100})"
+        raise ModelFileError(what) from None
 
 
-def _header(text: bytes) -> dict[str, Any]:
-    if not text.startswith(b"{"):
-        raise _Problem("not a safetensors file")
-    return _json(text, "the header")
-
-
-def _json(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object in UTF-8, strictly: no key twice, no NaN."""
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        raise _Problem(f"{what} is damaged, or this is no safetensors file") from None
-    if not isinstance(value, dict):
-        raise _Problem(f"{what} is not a JSON object")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _metadata(header: dict[str, Any]) -> dict[str, str]:
-    """Take the metadata out of the header and check that this version wrote them."""
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or metadata.get("format") != "xpnet":
-        raise _Problem("a safetensors file, but not a model that xpnet saved")
-    try:
-        "".join(metadata.values()).encode()  # JSON can write half of a surrogate pair
-    except (TypeError, ValueError):
-        raise _Problem("damaged: the metadata are not all text") from None
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    """Checks that the metadata are complete and of a version that can be read."""
     version = metadata.get("format_version", "")
     if not (version.isascii() and version.isdecimal()):
-        raise _Problem(f"damaged: format version {version!r:.40}")
+        raise ModelFileError(f"damaged: format version {version!r:.40}")
     if len(version) > 9 or int(version) > VERSION:
-        raise _Problem(
+        raise ModelFileError(
             f"format version {version:.9} is newer than this xpnet, which reads up to "
             f"{VERSION}: python -m pip install --upgrade xpnet"
         )
     if int(version) < 1 or not {"config", "sha256"} <= set(metadata):
-        raise _Problem("damaged: the metadata are incomplete")
-    return metadata
+        raise ModelFileError("damaged: the metadata are incomplete")
 
 
-def _entries(header: dict[str, Any], available: int) -> dict[str, _Entry]:
-    """Hold what the header says of every tensor against itself and the size of the file."""
-    entries = {}
-    for name, said in header.items():
-        try:
-            dtype = np.dtype(_DTYPES[said["dtype"]])
-            shape, (begin, end) = tuple(said["shape"]), said["data_offsets"]
-            # bool is an int to Python, but no size.
-            sizes_are_ints = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
-            name.encode()
-        except (KeyError, TypeError, ValueError):
-            raise _Problem(f"damaged: the header of tensor {name!r:.40}") from None
-        if not sizes_are_ints or len(shape) > _MAX_DIMENSIONS:
-            raise _Problem(f"damaged: shape of tensor {name!r:.40}")
-        # NumPy takes sizes of no more than 2**63 bytes, also beside one that is 0.
-        if prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
-            raise _Problem(f"damaged: shape of tensor {name!r:.40}")
-        if prod(shape) * dtype.itemsize != end - begin:
-            raise _Problem(f"damaged: shape and size of tensor {name!r:.40} do not agree")
-        entries[name] = _Entry(dtype, shape, begin, end)
-    # The tensors tile the rest of the file: nothing overlaps, nothing is left over.
-    reached = 0
-    for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.end)):
-        if entry.begin != reached:
-            raise _Problem("damaged: the tensors overlap, or leave gaps")
-        reached = entry.end
-    if reached != available:
-        what = "truncated" if reached > available else "longer than its tensors"
-        raise _Problem(f"{what}: {reached} bytes of tensors expected, {available} found")
-    return entries
+def _verified(metadata: Mapping[str, str], tensors: dict[str, np.ndarray]) -> Model:
+    if _checksum(metadata["config"], tensors) != metadata["sha256"]:
+        raise ModelFileError("damaged: the contents do not match the checksum")
+    try:
+        config = json.loads(metadata["config"])
+    except ValueError:
+        raise ModelFileError("damaged: the configuration is not JSON") from None
+    if not isinstance(config, dict):
+        raise ModelFileError("damaged: the configuration is not a JSON object")
+    parameters = _layers(tensors)
+    if "net" in config:
+        _check_net(config["net"], parameters)
+    if not isinstance(config.get("data", {}), dict):
+        raise ModelFileError("damaged: its data are not a JSON object")
+    used = {f"{kind}{i}" for i in range(1, len(parameters) + 1) for kind in "Wb"}
+    return Model(parameters, config, {n: t for n, t in tensors.items() if n not in used})
 
 
 def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -314,10 +234,10 @@ def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> Non
         "seed": lambda seed: type(seed) is int and seed >= 0,
     }
     if not isinstance(net, dict):
-        raise _Problem("damaged: of its net, the settings are not a JSON object")
+        raise ModelFileError("damaged: the settings of its net are not a JSON object")
     for key, fits in rules.items():
         if key not in net or not fits(net[key]):
-            raise _Problem(f"damaged: of its net, {key!r} is missing or does not fit the layers")
+            raise ModelFileError(f"damaged: net setting {key!r} is missing or inconsistent")
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
