@@ -86,17 +86,22 @@ def test_every_kind_of_file_has_the_same_answers(ok, here, numbers):
         assert ok(f"predict numbers.model {name}") == expected
 
 
-@pytest.mark.parametrize("reader", ["pyarrow", "polars"])
-def test_parquet(ok, here, sides, monkeypatch, reader):
-    library = pytest.importorskip("pyarrow" if reader == "pyarrow" else "polars")
+def test_a_header_of_months_is_a_header_to_every_command(ok, here):
+    """Python reads 2020_01 as a number, NumPy's reader does not."""
+    rows = [f"{i},{i * i % 7}" for i in range(40)]
+    table = "2020_01,2020_02,price\n" + "".join(f"{row},{i}\n" for i, row in enumerate(rows))
+    (here / "prices.csv").write_text(table)
+    (here / "new.csv").write_text("\n".join(["2020_01,2020_02", *rows]))
+    ok("train prices.csv --target price --epochs 3 --out prices.model")
+    answers = ok("predict prices.model new.csv")
+    assert len(answers.splitlines()) == 41
+    assert answers == ok("predict prices.model prices.csv")
+
+
+def test_parquet(ok, here, sides):
+    arrow = pytest.importorskip("pyarrow")
     columns = {"c": sides[:, 2], "side": ["?"] * 120, "a": sides[:, 0], "b": sides[:, 1]}
-    if reader == "pyarrow":
-        pytest.importorskip("pyarrow.parquet").write_table(library.table(columns), "x.parquet")
-    else:
-        library.DataFrame(columns).write_parquet("x.parquet")
-        monkeypatch.setattr(
-            "xpnet.data.array_columns.find_spec", lambda name: None if name == "pyarrow" else True
-        )
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), "x.parquet")
     assert ok("predict sides.model x.parquet") == ok("predict sides.model blobs.csv")
 
 
@@ -273,11 +278,8 @@ def test_parquet_that_cannot_be_used(run, here, sides, monkeypatch):
         ("none", "none.parquet: No such file"),
     ):
         assert said in error(run(f"predict sides.model {name}.parquet"), 1)
-    pytest.importorskip("polars")
-    monkeypatch.setattr("xpnet.data.array_columns.find_spec", lambda name: name == "polars" or None)
-    assert "no.parquet: not a .parquet file" in error(run("predict sides.model no.parquet"), 1)
-    monkeypatch.setattr("xpnet.data.array_columns.find_spec", lambda name: None)
-    assert "needs pyarrow or polars" in error(run("predict sides.model gap.parquet"), 1)
+    monkeypatch.setattr("xpnet.data.parquet_rows.find_spec", lambda name: None)
+    assert "needs pyarrow" in error(run("predict sides.model gap.parquet"), 1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ import pytest
 
 import xpnet
 from xpnet.data import file_array
-from xpnet.data import parquet_rows as parquet_module
 from xpnet.data.epoch_order import EpochOrder, even_bounds
 from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
@@ -210,20 +208,10 @@ def test_csv_with_empty_lines_a_mark_and_long_quotes(tmp_path):
         assert X[:, 0].tolist() == list(range(6000))
 
 
-@pytest.mark.parametrize("y", [NUMBERS, TEXTS, NUMBERS / 7], ids=["whole", "text", "floats"])
-def test_parquet_by_polars(tmp_path, monkeypatch, y):
-    pytest.importorskip("polars")
-    path = write_parquet(tmp_path / "a.parquet", y=y)
-    monkeypatch.setattr(
-        parquet_module, "find_spec", lambda name: None if name == "pyarrow" else find_spec(name)
-    )
-    with stream(path, target="y", memory=MEMORY) as rows:
-        assert (rows.names, rows.target) == (NAMES, "y")
-        blocks = list(rows.blocks(50))
-        np.testing.assert_array_equal(np.concatenate([b.X for b in blocks]), ROWS)
-        np.testing.assert_array_equal(np.concatenate([b.Y for b in blocks]), y)
-    monkeypatch.setattr(parquet_module, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs pyarrow"):
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path / "a.parquet")
+    monkeypatch.setattr("xpnet.data.parquet_rows.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs pyarrow: .*xpnet\[parquet\]"):
         stream(path, target="y")
 
 

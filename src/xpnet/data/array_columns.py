@@ -6,8 +6,6 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -15,6 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from xpnet.data.columns import WantedColumns
+from xpnet.data.parquet_rows import pyarrow_of
 
 Raw = tuple[np.ndarray, Any, Sequence[str]]  # rows, labels or None, names of the columns
 
@@ -101,62 +100,27 @@ class _Array:
 
 
 def parquet_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
-    """By pyarrow or polars, whichever is there."""
     with path.open("rb"):  # an OSError of Python's, with the name of the file
         pass
-    if find_spec("pyarrow"):
-        read: Any = _by_pyarrow
-    elif find_spec("polars"):
-        read = _by_polars
-    else:
-        install = 'python -m pip install "xpnet[parquet]"'
-        raise ValueError(f"{path}: reading .parquet needs pyarrow or polars: {install}")
-    n = len(wanted.features)
-    for names, table in read(path, wanted, per_block):
-        columns = [_column(path, table, name) for name in names[:n]]
-        labels = None if wanted.target is None else _values(table, names[n])
-        yield np.stack(columns, axis=1), labels, names[:n]
-
-
-def _by_pyarrow(path: Path, wanted: WantedColumns, rows: int) -> Iterator[tuple[list[str], Any]]:
-    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    arrow, parquet = pyarrow_of(path)
     try:
         file = parquet.ParquetFile(path)
     except arrow.ArrowInvalid as error:
         raise ValueError(f"{path}: not a .parquet file ({error})") from None
     names = file.schema_arrow.names
     chosen = [names[i] for i in wanted.places(path, names, len(names))]
+    n = len(wanted.features)
     try:
-        for table in file.iter_batches(rows, columns=chosen):
-            yield chosen, table
+        for table in file.iter_batches(per_block, columns=chosen):
+            columns = [_column(path, table, name) for name in chosen[:n]]
+            labels = None if wanted.target is None else table.column(chosen[n]).to_pylist()
+            yield np.stack(columns, axis=1), labels, chosen[:n]
     except (arrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _by_polars(path: Path, wanted: WantedColumns, rows: int) -> Iterator[tuple[list[str], Any]]:
-    polars = import_module("polars")
-    try:
-        names = list(polars.read_parquet_schema(path))
-        chosen = [names[i] for i in wanted.places(path, names, len(names))]
-        lazy = polars.scan_parquet(path).select(chosen)
-        total = lazy.select(polars.len()).collect().item()
-        for start in range(0, total, rows):
-            yield chosen, lazy.slice(start, rows).collect()
-    except polars.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: not a .parquet file ({error})") from None
-
-
-def _values(table: Any, name: str) -> list[Any]:
-    column = table.column(name) if hasattr(table, "column") else table.get_column(name)
-    return column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
-
-
 def _column(path: Path, table: Any, name: str) -> np.ndarray:
-    column = table.column(name) if hasattr(table, "column") else table.get_column(name)
-    if hasattr(column, "to_pylist"):
-        values = column.to_numpy(zero_copy_only=False)
-    else:
-        values = column.to_numpy()
+    values = table.column(name).to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{path}: column {name!r} holds {values.dtype}, not numbers")
     return values.astype(np.float64)

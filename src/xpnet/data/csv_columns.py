@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.columns import Block, WantedColumns
-from xpnet.data.csv_rules import delimiter_of, open_text, problem_of
+from xpnet.data.csv_rules import delimiter_of, is_header, open_text, problem_of
 
 Record = tuple[int, str]  # the number of its last line in the file, and its text
 
@@ -31,10 +31,7 @@ def csv_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Bl
             delimiter = delimiter_of(path, first[1])
             cells = next(csv.reader([first[1]], delimiter=delimiter))
             names = tuple(cell.strip() for cell in cells)
-            known = {*wanted.features, *wanted.known, wanted.target}
-            header = not any(map(_is_number, names)) or any(
-                name in known and not _is_number(name) for name in names
-            )
+            header = is_header(names, {*wanted.features, *wanted.known, wanted.target})
             places = wanted.places(path, names if header else None, len(names))
             read = _Reader(path, wanted, delimiter, len(names), places)
             block = [] if header else [first]
@@ -118,11 +115,3 @@ def _records(path: Path, lines: Any) -> Iterator[Record]:
             yield number, line
     if held:
         raise ValueError(f"{path}, line {number}: a quotation mark is never closed")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -126,12 +126,17 @@ def read_format(path: Path, target: str | int | None) -> CsvFormat:
         raise ValueError(f"{path}: the file is empty")
     delimiter = delimiter_of(path, line)
     cells = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)))
-    named = target is not None and str(target) in cells and not _is_number(str(target))
-    header = named or not any(_is_number(cell) for cell in cells)
+    header = is_header(cells, () if target is None else (str(target),))
     names = cells if header else tuple(str(i) for i in range(len(cells)))
     if len(names) < 2:
         raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
     return CsvFormat(path, delimiter, header, names, find_target(path, target, names, header))
+
+
+def is_header(cells: Sequence[str], known: Collection[str | None]) -> bool:
+    """Whether the first line holds names: no cell is a number, or one is a ``known`` name."""
+    words = [cell for cell in cells if not is_number(cell)]
+    return len(words) == len(cells) or any(word in known for word in words)
 
 
 def delimiter_of(path: Path, line: str) -> str:
@@ -269,7 +274,7 @@ def problem_of(cell: str, *, number: bool) -> str | None:
         return f"{cell.strip()!r} is a missing value" if cell.strip() else "the cell is empty"
     if not number:
         return None
-    if not _is_number(cell):
+    if not is_number(cell):
         shown = cell if len(cell) <= 40 else cell[:37] + "..."
         return f"{shown!r} is not a number"
     return None if isfinite(float(cell)) else f"{cell.strip()} is not finite"
@@ -279,8 +284,8 @@ def _is_missing(cell: str) -> bool:
     return cell == "" or cell.lower() == "nan"
 
 
-def _is_number(cell: str) -> bool:
-    # Python reads "1_000" and digits of other scripts as numbers, NumPy's reader does not.
+def is_number(cell: str) -> bool:
+    """Whether NumPy's reader takes it; Python also reads "1_000" and digits of other scripts."""
     if "_" in cell or not cell.isascii():
         return False
     try:

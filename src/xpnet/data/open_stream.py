@@ -35,7 +35,7 @@ def stream(
     ----------
     source
         - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); ``.csv`` or ``.tsv``;
-          ``.parquet`` (needs pyarrow or polars);
+          ``.parquet`` (needs pyarrow);
         - an object with ``shape`` (m, n) and slices of rows: an array, ``np.memmap``, a data set
           of h5py or Zarr;
         - batches: a function ``epoch -> iterator`` of (X, Y) or (X, Y, w), with X (k, n) and Y (k,)

@@ -1,7 +1,7 @@
-"""Rows of a ``.parquet`` file, by pyarrow or polars, whichever is there.
+"""Rows of a ``.parquet`` file, read by pyarrow.
 
 A parquet file is read by groups of rows. Where one of them takes little memory, blocks are read
-straight from the file (pyarrow only); otherwise the rows are unpacked once to a temporary file.
+straight from the file; otherwise the rows are unpacked once to a temporary file.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ def parquet_rows(
     Raises
     ------
     ValueError
-        Naming the file and the column; neither pyarrow nor polars is there.
+        Naming the file and the column; pyarrow is missing.
     OSError
         The file cannot be read, or the temporary file not be written.
     """
-    if find_spec("pyarrow"):
-        rows = _Groups(path, target)
-        if rows.largest * rows.row_bytes <= room:
-            return rows
-        per_block = max(1, int(room / 4 / rows.row_bytes))
-        pieces: Iterator[Piece] = rows.pieces(per_block)
-        names, label = rows.names, rows.target
-    elif find_spec("polars"):
-        pieces, names, label = _by_polars(path, target, room)
-    else:
+    rows = _Groups(path, target)
+    if rows.largest * rows.row_bytes <= room:
+        return rows
+    X, y = _unpacked(path, rows.pieces(max(1, int(room / 4 / rows.row_bytes))), folder)
+    return SlicedRows(X, y, str(path), names=rows.names, target_name=rows.target)
+
+
+def pyarrow_of(path: Path) -> tuple[Any, Any]:
+    """pyarrow and its module ``parquet``; a ValueError that names ``path`` where it is missing."""
+    if not find_spec("pyarrow"):
         install = 'python -m pip install "xpnet[parquet]"'
-        raise ValueError(f"{path}: reading .parquet needs pyarrow or polars: {install}")
-    X, y = _unpacked(path, pieces, folder)
-    return SlicedRows(X, y, str(path), names=names, target_name=label)
+        raise ValueError(f"{path}: reading .parquet needs pyarrow: {install}")
+    return import_module("pyarrow"), import_module("pyarrow.parquet")
 
 
 class _Groups:
@@ -58,7 +57,7 @@ class _Groups:
 
     def __init__(self, path: Path, target: str | int | None) -> None:
         self.name = str(path)
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        arrow, parquet = pyarrow_of(path)
         with path.open("rb"):  # an OSError of Python's, with the name of the file
             pass
         try:
@@ -130,42 +129,6 @@ class _Groups:
             y = np.asarray(labels.to_pylist())
             check_kind(self.name, self.target, y, "U", "numbers or text")
         return X, y
-
-
-def _by_polars(
-    path: Path, target: str | int | None, room: float
-) -> tuple[Iterator[Piece], tuple[str, ...], str]:
-    polars = import_module("polars")
-    try:
-        schema = polars.read_parquet_schema(path)
-    except polars.exceptions.ComputeError as error:
-        raise ValueError(f"{path}: not a .parquet file ({error})") from None
-    names, label = _columns(path, list(schema), target)
-    for name in names:
-        kind = schema[name]
-        if not (kind.is_integer() or kind.is_float() or kind == polars.Boolean):
-            raise ValueError(f"{path}: column {name!r} holds {kind}, not numbers")
-
-    def pieces() -> Iterator[Piece]:
-        per_block = max(1, int(room / (32 * len(names) + 64)))
-        rows = polars.scan_parquet(path).select([*names, label])
-        total = rows.select(polars.len()).collect().item()
-        for row in range(0, total, per_block):
-            table = rows.slice(row, per_block).collect()
-            yield _polars_piece(str(path), names, label, table, row)
-
-    return pieces(), names, label
-
-
-def _polars_piece(path: str, names: tuple[str, ...], label: str, table: Any, row: int) -> Piece:
-    for name in (*names, label):
-        _check_none_missing(path, name, table.get_column(name).is_null().to_numpy(), row)
-    columns = [table.get_column(name).to_numpy() for name in names]
-    dtype = float_type(np.result_type(*columns))
-    X = np.stack([column.astype(dtype) for column in columns], axis=1)
-    y = np.asarray(table.get_column(label).to_list())
-    check_kind(path, label, y, "fiubU", "numbers or text")
-    return Piece(X, y)
 
 
 def _columns(path: Path, names: list[str], target: str | int | None) -> tuple[tuple[str, ...], str]:
