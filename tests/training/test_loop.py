@@ -11,8 +11,16 @@ from helpers import assert_pairs_equal
 
 import xpnet
 from xpnet.callbacks import Checkpoints, EarlyStopping, latest_checkpoint
+from xpnet.core.leaves import Data
+from xpnet.core.losses import get_loss
+from xpnet.core.network import Objective
 from xpnet.data.checks import all_finite
+from xpnet.engines import engine_for
+from xpnet.net.arguments import orders
 from xpnet.schedules import Cosine, Plateau, Step
+from xpnet.training.loop import Run
+from xpnet.training.plan import NetPlan
+from xpnet.training.source import Resident
 
 RNG = np.random.default_rng(29)
 X = RNG.normal(size=(3, 203))
@@ -625,3 +633,78 @@ def test_nor_do_those_of_a_perceptron(lib):
     W = xpnet.to_numpy(model.coefs_[0])
     assert W[0, 0] == 0
     assert W[1, 0] > 0.1
+
+
+# -- the loop by itself --------------------------------------------------------------------
+def run_of(net, rate=0.01, epochs=6, shuffle=True, **options):
+    """The run that ``net.fit(X, Y, Adam(rate), epochs=6, batch_size=5)`` makes, without the net."""
+    rule = xpnet.Adam(rate)
+    objective = Objective(net.sizes, net.hidden, get_loss(net.output))
+    rows = Data(np.ascontiguousarray(X.T), np.ascontiguousarray(Y.T), None)
+    theta = objective.layout.flatten(net.parameters, xp=np)
+    zeros = (np.zeros_like(theta), np.zeros_like(theta))
+    program = engine_for(net.backend, objective).program(rule, rows, 5, theta, zeros)
+    source = Resident(203, 5, orders(shuffle, net.seed, 203))
+    return Run(program, NetPlan(rule, epochs), source, **options)
+
+
+def test_the_loop_needs_neither_a_net_nor_callbacks():
+    net = make_net()
+    run = run_of(net)
+    history = run.train()
+    assert history.cost == net.fit(X, Y, epochs=6, **MINI).cost
+    assert np.array_equal(run.theta, net.theta)
+    state = run.state()
+    assert (state.epoch, state.step) == (6, 6 * 41)
+    assert all(map(np.array_equal, state.moments, net.training_state.moments))
+
+
+class InGroups:
+    """Is told of two epochs at once, and ends the fit at one."""
+
+    def __init__(self, end):
+        self.end, self.told = end, []
+
+    def epochs_together(self, progress):
+        return 2
+
+    def on_epoch_end(self, net, progress):
+        self.told.append((progress.epoch, len(progress.history.cost)))
+        return progress.epoch >= self.end
+
+
+def test_epochs_run_together_where_a_callback_decides_nothing_in_between():
+    drawn = []
+
+    def order(epoch):
+        drawn.append(epoch)
+        return np.arange(203)
+
+    callback = InGroups(end=4)
+    run = run_of(make_net(), epochs=7, shuffle=order, callbacks=[callback], checked=False)
+    run.train()
+    assert callback.told == [(2, 2), (4, 4)]
+    assert drawn == [0, 1, 2, 3]  # no more are drawn than are run
+
+
+def test_a_loop_that_checks_nothing_goes_on_with_nan():
+    with np.errstate(all="ignore"):
+        with pytest.raises(xpnet.DivergedError):
+            run_of(make_net(), rate=1e308).train()
+        history = run_of(make_net(), rate=1e308, checked=False).train()
+    assert len(history.cost) == 6
+    assert not np.isfinite(history.cost[-1])
+
+
+def test_a_net_in_training_shows_the_parameters_of_its_run():
+    net, seen = make_net(), []
+
+    class Reads:
+        def on_epoch_end(self, net, progress):
+            seen.append((net.theta.copy(), copy.copy(net), pickle.loads(pickle.dumps(net))))
+
+    net.fit(X, Y, epochs=1, callbacks=[Reads()], **MINI)
+    ((theta, twin, pickled),) = seen
+    assert np.array_equal(theta, net.theta)
+    assert np.array_equal(twin.theta, net.theta)
+    assert np.array_equal(pickled.theta, net.theta)

@@ -221,7 +221,7 @@ class Checkpoints:
         return self.folder / file_name(progress.total_epoch, progress.position)
 
     def _save(self, net: Any, progress: Progress) -> None:
-        if not progress._run.finite():
+        if not progress.finite():
             return  # diverged: the fit is about to find out, and good checkpoints must stay
         path = self._path(progress)
         data = net.data if self.data is None else self.data

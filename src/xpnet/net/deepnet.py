@@ -41,7 +41,7 @@ from xpnet.net.placement import Placed, is_auto
 from xpnet.training.history import History
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
-from xpnet.training.plan import Plan
+from xpnet.training.plan import NetPlan
 from xpnet.training.state import TrainingState
 
 _ADAM = Adam(1e-3)
@@ -135,7 +135,7 @@ class DeepNet(Placed):
 
         Reading gives copies; assigning copies in, from the host or from the net's own library.
         """
-        return self._layers(self._theta)
+        return self._layers(self.theta)
 
     @parameters.setter
     def parameters(self, layers: Iterable[tuple[Any, Any]]) -> None:
@@ -161,9 +161,12 @@ class DeepNet(Placed):
         ]
         with place.context():
             theta = layout.flatten(admitted, xp=place.xp)
-            theta = place.xp.astype(theta, self._theta.dtype)
+            theta = place.xp.astype(theta, self.theta.dtype)
         checks.refuse_nan(theta[None, :], "parameters", place)
-        self._theta = theta
+        if self._run is None:
+            self._theta = theta
+        else:
+            self._run.assign(theta)
 
     def __repr__(self) -> str:
         names = [activation.name for activation in self.hidden]
@@ -276,35 +279,39 @@ class DeepNet(Placed):
         )
         given = (X, Y, batch_size, shuffle, sample_weight, prefetch)
         examples, source, how = fit_source(self, *given)
-        state = self._starting_state(optimizer, resume)
-        plan = Plan(
+        start = self._starting_state(optimizer, resume)
+        plan = NetPlan(
             optimizer,
             epochs,
             l2,
             l1,
             clip_norm,
             self.seed if dropout else None,
-            prepared(schedule or Constant(), state.epoch + epochs),
+            prepared(schedule or Constant(), start.epoch + epochs),
         )
         with self._place.context():
             evaluate = None if validation is None else evaluator(self, validation)
             program = engine_for(self._place, objective).program(
-                optimizer, examples, source.batch_size, self._theta, state.moments
+                optimizer, examples, source.batch_size, self._theta, start.moments
             )
+            run = Run(
+                program,
+                plan,
+                source,
+                net=self,
+                callbacks=callbacks,
+                evaluate=evaluate,
+                start=start,
+            )
+            run.history.data = how
             # the program has its own: no second copy of a large net stays in memory
-            self._theta, self._state, state = program.theta, None, replace(state, moments=())
-            try:
-                run = Run(self, program, plan, source, callbacks, evaluate, state)
-            except BaseException:
-                self._state = replace(state, moments=program.moments)
-                raise
-            self._run, run.history.data = run, how
+            self._run, self._theta, self._state, start = run, None, None, run.start
             try:
                 return run.train()
             finally:
-                self._run, self._theta = None, program.theta
+                self._run, self._theta = None, run.theta
                 self._state = run.state(with_callbacks=False)
-                self._state = run.state()  # may raise: what a callback says is the user's
+                self._state = run.state()  # may raise: a callback's state() is user code
 
     def _starting_state(self, optimizer: Optimizer, resume: bool) -> TrainingState:
         state = self._state
@@ -328,13 +335,13 @@ class DeepNet(Placed):
         """The output ``A[L]`` (n_y, m) for ``X`` (n_x, m), as an array of X's library."""
         columns = self._columns(X)
         with self._place.context():
-            return self._returned(self._engine().predict(self._theta, columns), X)
+            return self._returned(self._engine().predict(self.theta, columns), X)
 
     def predict(self, X: Array) -> Array:
         """sigmoid: (1, m) of 0 and 1; softmax: class numbers (m,); identity: (n_y, m)."""
         columns, xp = self._columns(X), self._place.xp
         with self._place.context():
-            A = self._engine().predict(self._theta, columns)
+            A = self._engine().predict(self.theta, columns)
             if self.output == "softmax":
                 A = xp.argmax(A, axis=0)
             elif self.output == "sigmoid":
@@ -369,7 +376,7 @@ class DeepNet(Placed):
         on_host = prefetches(self, X, 1, None)
         examples = self._examples(X, Y, sample_weight, on_host=on_host)
         with self._place.context():
-            return float(self._engine(*penalties).value(self._theta, examples, *penalties))
+            return float(self._engine(*penalties).value(self.theta, examples, *penalties))
 
     def gradients(
         self,
@@ -387,7 +394,7 @@ class DeepNet(Placed):
         examples = self._examples(X, Y, sample_weight)
         with self._place.context():
             engine = self._engine(*penalties)
-            gradient = engine.value_and_gradient(self._theta, examples, *penalties)[1]
+            gradient = engine.value_and_gradient(self.theta, examples, *penalties)[1]
             return self._layers(gradient)
 
     @property

@@ -51,7 +51,8 @@ class Placed:
         self._follows = is_auto(backend) and device is None
         self._place = select("numpy" if is_auto(backend) else backend, device, dtype)
         self._bound = not self._follows
-        self._theta = self._place.asarray(theta, self._place.dtype)
+        # None while a fit is on its way: the run has them
+        self._theta: Array = self._place.asarray(theta, self._place.dtype)
         self._state: TrainingState | None = None
         self._run: Run | None = None  # the fit on its way
         self.data: dict[str, Any] = {}
@@ -65,6 +66,11 @@ class Placed:
     def backend(self) -> Backend:
         """Where this net computes."""
         return self._place
+
+    @property
+    def theta(self) -> Array:
+        """All weights, then all biases (n_parameters,), as they are now; not a copy."""
+        return self._theta if self._run is None else self._run.theta
 
     @property
     def training_state(self) -> TrainingState | None:
@@ -106,7 +112,7 @@ class Placed:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = copy.copy(self)
         with self._place.context():
-            twin._theta = self._place.xp.asarray(self._theta, copy=True)
+            twin._theta = self._place.xp.asarray(self.theta, copy=True)
             if twin._state is not None:
                 twins = tuple(self._place.xp.asarray(m, copy=True) for m in twin._state.moments)
                 twin._state = copy.deepcopy(replace(twin._state, moments=()), memo)
@@ -117,13 +123,13 @@ class Placed:
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin._state, twin._run = self.training_state, None
+        twin._theta, twin._state, twin._run = self.theta, self.training_state, None
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickles hold host arrays only: a net trained on a GPU loads on a laptop, where it
         # follows the first X again.
-        state = self.__dict__ | {"_theta": to_numpy(self._theta), "_place": None, "_run": None}
+        state = self.__dict__ | {"_theta": to_numpy(self.theta), "_place": None, "_run": None}
         state |= {"_dtype": self._place.dtype_name if self._place.dtype is not None else None}
         training = self.training_state
         if training is not None:

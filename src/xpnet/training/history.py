@@ -72,6 +72,7 @@ class Callback(Protocol):
     """An object with any of these methods; a true return from the first three ends the fit.
 
     One that has ``on_steps_end`` is called in the middle of an epoch too, about twice a second.
+    One that has ``epochs_together`` may be told of so many epochs at once; others of each.
     ``on_fit_end`` is called in the opposite order, and not where the fit raises; ``close`` is
     called in any case. One with a true attribute ``last`` is called after all others (and so first
     at the fit's end).
@@ -89,6 +90,7 @@ class Callback(Protocol):
     def on_steps_end(self, net: Any, progress: Progress) -> bool | None: ...
     def on_epoch_end(self, net: Any, progress: Progress) -> bool | None: ...
     def on_fit_end(self, net: Any, progress: Progress) -> None: ...
+    def epochs_together(self, progress: Progress) -> int: ...
     def close(self) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
@@ -142,6 +144,15 @@ class Progress:
     def learning_rate(self) -> float:
         """The rate of the last update; before the first, of that one."""
         return self._run.learning_rate
+
+    @property
+    def history(self) -> History:
+        """The epochs of this fit up to now."""
+        return self._run.fetch()
+
+    def finite(self) -> bool:
+        """Whether the last epoch's cost, the parameters and the moments are finite."""
+        return self._run.finite()
 
     @property
     def cost(self) -> float | None:

@@ -1,5 +1,23 @@
 """The training loop: epochs, what is recorded of them, callbacks, and the check for divergence.
 
+``Run`` needs a program of an engine, a plan and a source of minibatches::
+
+    run = Run(program, plan, source, callbacks=[...])
+    history = run.train()   # the program moves theta and the moments
+    run.theta, run.state()  # the result, also after an exception
+
+It knows no net. The one that callbacks are shown reads its parameters from ``run.theta`` while it
+trains, and hands those that a callback assigns to ``run.assign``. What a caller can replace:
+
+- The *plan* answers ``table(step, factor, part)``: the scalars of a part's steps, one row each
+  (``network.step_table``), and has ``optimizer``, ``epochs``, ``schedule`` and ``penalized``.
+- The *source* answers ``whole(epoch, n)``: the orders of ``n`` epochs from number ``epoch`` on, in
+  sequence and, where nothing is checked, once each; see ``source.Source``.
+- A *callback* decides after an epoch (``on_epoch_end``, true to stop). With ``epochs_together`` it
+  says how many epochs may run before it must be asked; ``progress.history`` then has their costs.
+- ``checked=False`` leaves divergence to the caller: costs and parameters that are not finite end
+  nothing, and no state is kept to go back to. ``program.tidy`` is called all the same.
+
 The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
 until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
 together with the sum of the parameters and moments, and the state is kept if all is finite. If it
@@ -14,7 +32,7 @@ to be asked in the middle (``on_steps_end``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from dataclasses import replace
 from sys import maxsize
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -29,9 +47,10 @@ from xpnet.data.checks import all_finite
 from xpnet.engines import Program
 from xpnet.exceptions import DivergedError
 from xpnet.training.history import Callback, History, Progress, last
+from xpnet.training.listeners import Listeners, copied, on_host
 from xpnet.training.plan import WORK, Pace, Plan
-from xpnet.training.source import Part, Resident, Source
-from xpnet.training.state import TrainingState, callback_states, copied, on_host
+from xpnet.training.source import Part, Source
+from xpnet.training.state import TrainingState
 
 # Steps between two looks at whether everything is finite, least and most; WORK decides between.
 CHECK = 128, 1024
@@ -50,27 +69,52 @@ class _Kept(NamedTuple):
 
 
 class Run:
-    """One fit on its way."""
+    """One fit on its way.
+
+    Parameters
+    ----------
+    program : Program
+        The steps, and the parameters and moments that they move.
+    plan : Plan
+    source : Source
+    net : object, optional
+        What callbacks are shown.
+    callbacks : iterable of Callback
+    evaluate : callable (theta) -> (cost, accuracy or None), optional
+        Called after each epoch: the figures of the validation data.
+    start : TrainingState, optional
+        What this fit goes on from; its moments are the program's already.
+    checked : bool
+        Whether figures that are not finite end the fit.
+
+    Raises
+    ------
+    ValueError
+        ``start`` is in the middle of an epoch that has another number of steps now.
+    """
 
     def __init__(
         self,
-        net: Any,
         program: Program,
         plan: Plan,
         source: Source,
+        *,
+        net: Any = None,
         callbacks: Iterable[Callback] = (),
         evaluate: Callable[[Array], tuple[float | Array, float | Array | None]] | None = None,
         start: TrainingState | None = None,
+        checked: bool = True,
     ) -> None:
-        self.net = net
         self.program = program
         self._xp = program.engine.backend.xp
         self.plan = plan
         self.source = source
-        self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
+        self.listeners = Listeners(net, callbacks)
         self.evaluate = evaluate
-        self.start = start or TrainingState(plan.optimizer, ())
-        self.history = History(penalized=bool(plan.l2 or plan.l1))
+        self.checked = checked
+        # the program has the moments: no second copy of a large net stays in memory
+        self.start = replace(start or TrainingState(plan.optimizer, ()), moments=())
+        self.history = History(penalized=plan.penalized)
         self.epoch = 0
         self.step, self.position = self.start.step, self.start.position
         before, now = self.start.steps_per_epoch, source.steps_per_epoch
@@ -90,13 +134,22 @@ class Run:
         if self.position:
             self._pieces.append((self.start.costs, self.start.weights))
         self._validation: list[tuple[Any, Any]] = []
-        self._pace = Pace(any(hasattr(c, "on_steps_end") for c in self.callbacks))
+        self._pace = Pace(self.listeners.look_into_epochs)
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
         self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1])
         self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
-        self._restore_callbacks()
+        self.listeners.restore(self.start.callbacks)
         self._kept: _Kept | None = None
+
+    @property
+    def theta(self) -> Array:
+        """The parameters (n_parameters,) as they are now."""
+        return self.program.theta
+
+    def assign(self, theta: Array) -> None:
+        """Goes on from other parameters."""
+        self.program.restore((theta, self.program.moments))
         self._keep()
 
     @property
@@ -121,6 +174,7 @@ class Run:
             the start of the epoch in which that happened.
         """
         try:
+            self._keep()
             stop = self._tell("on_fit_begin")
             while self.epoch < self.plan.epochs and not stop:
                 stop = self._advance()
@@ -135,10 +189,7 @@ class Run:
                 self._forget_figures()
             raise
         finally:
-            with ExitStack() as stack:  # all of them, whatever one of them raises
-                for callback in self.callbacks:
-                    if hasattr(callback, "close"):
-                        stack.callback(callback.close)
+            self.listeners.close()
         self.history.seconds = self.seconds
         return self.fetch()
 
@@ -167,16 +218,18 @@ class Run:
         return self._tell("on_epoch_end")
 
     def _epochs_together(self) -> int:
-        if self.callbacks or self.evaluate is not None or self.plan.schedule.adapts:
+        if self.evaluate is not None or self.plan.schedule.adapts:
             return 1
-        assert isinstance(self.source, Resident)
+        asked = self.listeners.epochs_together(Progress(self))
+        if asked == 1:
+            return 1
         per_epoch, every = self.source.steps_per_epoch, self._check_every
+        assert per_epoch is not None
         until_check = -(-(every - self.step % every) // per_epoch)
         orders = max(1, AHEAD // self.source.n_examples)
-        return min(until_check, orders, self.plan.epochs - self.epoch)
+        return min(until_check, orders, asked, self.plan.epochs - self.epoch)
 
     def _whole_epochs(self, n: int) -> tuple[Array, np.ndarray]:
-        assert isinstance(self.source, Resident)
         part = self.source.whole(self.start.epoch + self.epoch, n)
         return self._run(part), part.weights.reshape(n, -1)
 
@@ -212,10 +265,9 @@ class Run:
     def _run(self, part: Part) -> Array:
         """The costs (steps,) of the steps of a part."""
         factor = self._factors(len(part.weights))
-        table = self.plan.table(self.step, factor)
+        table = self.plan.table(self.step, factor, part)
         self._stepping = True  # until what it did is written down, too
         costs = self.program.run(part.orders, table)
-        self.net._theta = self.program.theta  # the last one's memory may have been given away
         self.step += len(factor)
         self._rate = self.plan.optimizer.learning_rate * float(factor[-1])
         return costs
@@ -231,24 +283,13 @@ class Run:
     # -- callbacks -----------------------------------------------------------------------
     def _tell(self, event: str) -> bool:
         """Calls every callback, also after one has asked to stop; they see the net as it is."""
-        if not self.callbacks:
+        if not self.listeners:
             return False
-        self.net._theta = self.program.theta
-        at_end = event == "on_fit_end"  # then the other way round, like contexts
-        try:
-            answers = [
-                getattr(callback, event)(self.net, Progress(self))
-                for callback in (self.callbacks[::-1] if at_end else self.callbacks)
-                if hasattr(callback, event)
-            ]
-        finally:
-            if self.net._theta is not self.program.theta:  # one of them assigned parameters
-                self.program.restore((self.net._theta, self.program.moments))
-                self._keep()
-        if self._kept is not None and self._kept.step == self.step and not at_end:
+        stop = self.listeners.tell(event, Progress(self))
+        if self._kept is not None and self._kept.step == self.step and event != "on_fit_end":
             # a state is kept before they are told that its epoch has ended
-            self._kept = self._kept._replace(remembered=self._callback_states())
-        return any(answers)
+            self._kept = self._kept._replace(remembered=self.listeners.states_here())
+        return stop
 
     def _between_parts(self) -> bool:
         """In the middle of an epoch: true if told to stop. Raises if it has diverged."""
@@ -256,47 +297,30 @@ class Run:
             self._check()
         return self._pace.measured and self._tell("on_steps_end")
 
-    def _restore_callbacks(self) -> None:
-        states = list(self.start.callbacks)
-        for callback in self.callbacks:
-            name = type(callback).__name__
-            mine = next((kept for kept in states if kept[0] == name), None)
-            if mine is not None and hasattr(callback, "restore"):
-                states.remove(mine)  # the next of its kind gets the next one
-                callback.restore(mine[1])
-
-    def _callback_states(self) -> list[tuple[str, Any]] | None:
-        """What callbacks remember now, safe from what they are told later; arrays stay where
-        they are. None if one cannot say: its error is for ``state()``, when the fit ends."""
-        try:
-            return callback_states(self.callbacks, lambda x: x)
-        except Exception:
-            return None
-
     # -- state ---------------------------------------------------------------------------
     def state(self, with_callbacks: bool = True) -> TrainingState:
         """Where this fit stands: what another goes on from."""
         costs, weights = self._fetched_pieces()
         self.history.seconds = self.seconds
         return TrainingState(
-            self.plan.optimizer,
-            self.program.moments,
-            self.start.epoch + self.epoch,
-            self.step,
-            self.position,
-            self.source.steps_per_epoch,
-            costs,
-            weights,
-            self.start.history + self.fetch(),
-            self.schedule_state,
-            self._remember() if with_callbacks else [],
+            optimizer=self.plan.optimizer,
+            moments=self.program.moments,
+            epoch=self.start.epoch + self.epoch,
+            step=self.step,
+            position=self.position,
+            steps_per_epoch=self.source.steps_per_epoch,
+            costs=costs,
+            weights=weights,
+            history=self.start.history + self.fetch(),
+            schedule=self.schedule_state,
+            callbacks=self._remember() if with_callbacks else [],
         )
 
     def _remember(self) -> list[tuple[str, Any]]:
         """What callbacks remember, on the host."""
         if self._remembered is not None:  # they have been told of updates that no longer count
             return copied(self._remembered, on_host)
-        return callback_states(self.callbacks, on_host)
+        return self.listeners.states(on_host)
 
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
@@ -328,10 +352,12 @@ class Run:
 
     # -- divergence ----------------------------------------------------------------------
     def _keep(self) -> None:
+        self.source.forget()
+        if not self.checked:
+            return
         if self._kept is not None:  # its memory goes before new memory is taken
             self._kept = self._kept._replace(snapshot=None)
         self._kept = self._now()
-        self.source.forget()
 
     def _now(self) -> _Kept:
         return _Kept(
@@ -363,8 +389,7 @@ class Run:
     def _check(self) -> None:
         """Raises DivergedError if what came since the state that was kept is not finite."""
         kept = self._kept
-        assert kept is not None
-        if kept.step == self.step:
+        if kept is None or kept.step == self.step:
             return
         costs = self.fetch().cost[kept.epoch :]
         if self._pieces:

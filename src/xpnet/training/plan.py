@@ -4,19 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from sys import maxsize
+from typing import Protocol
 
 import numpy as np
 
 from xpnet.core.network import step_table
 from xpnet.core.optimizers import Optimizer
 from xpnet.core.schedules import Constant, Schedule
+from xpnet.training.source import Part
 
 WORK = 2**28  # parameters times examples: training steps that take a CPU some 20 ms
 
 
+class Plan(Protocol):
+    """What the loop asks about a fit."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def penalized(self) -> bool:
+        """Whether costs include a penalty."""
+
+    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
+        """The scalars of the steps of ``part``, (steps, n_scalars): see ``network.step_table``.
+
+        ``step`` updates were made before them; ``factor`` (steps,) multiplies each one's learning
+        rate.
+        """
+
+
 @dataclass(frozen=True)
-class Plan:
-    """What a fit was asked to do."""
+class NetPlan:
+    """What ``DeepNet.fit`` was asked to do: the same penalties in every step."""
 
     optimizer: Optimizer
     epochs: int
@@ -26,11 +49,11 @@ class Plan:
     dropout_seed: int | None = None
     schedule: Schedule = field(default_factory=Constant)
 
-    def table(self, step: int, factor: np.ndarray) -> np.ndarray:
-        """Scalars of the steps after the first ``step``: see ``network.step_table``.
+    @property
+    def penalized(self) -> bool:
+        return bool(self.l2 or self.l1)
 
-        ``factor`` (steps,) is what each step's learning rate is multiplied by.
-        """
+    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
         t = step + np.arange(1.0, len(factor) + 1.0)
         rate = self.optimizer.learning_rate * factor
         return step_table(

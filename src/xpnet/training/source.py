@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from sys import maxsize
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,40 @@ class Part(NamedTuple):
     data: Data | None = None
 
 
-class Resident:
+class Source:
+    """Where minibatches come from.
+
+    Attributes
+    ----------
+    streams : bool
+        Whether parts bring their data; all of them are then run one by one.
+    n_examples, examples_per_step : int
+        ``sys.maxsize`` where they are unknown.
+    batch_size : int or None
+        None: all examples, or all of a part, make one minibatch.
+    steps_per_epoch : int or None
+        None for a stream that has not been read to its end.
+    """
+
+    streams: bool
+    n_examples: int
+    batch_size: int | None
+    examples_per_step: int
+    steps_per_epoch: int | None
+
+    def whole(self, epoch: int, n: int) -> Part:
+        """``n`` epochs from number ``epoch`` on, at once; never asked of a stream."""
+        raise NotImplementedError
+
+    def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
+        """The rest of an epoch after ``position`` steps, in parts of at most ``steps()``."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """The epochs up to now will not be asked for again."""
+
+
+class Resident(Source):
     """Examples that lie where the net computes, or on the host beside it.
 
     Parameters
@@ -59,7 +92,8 @@ class Resident:
         repeatable: bool = False,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
-        self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
+        self._n_steps = 1 if batch_size is None else -(-n_examples // batch_size)
+        self.steps_per_epoch = self._n_steps
         self.examples_per_step = batch_size or n_examples
         self._order = order
         self._sample_weight = sample_weight
@@ -67,7 +101,6 @@ class Resident:
         self._orders: dict[int, np.ndarray] = {}
 
     def whole(self, epoch: int, n: int) -> Part:
-        """``n`` epochs at once."""
         if self.batch_size is None:
             return Part(None, np.ones(n))
         orders = np.stack([self._kept_order(e) for e in range(epoch, epoch + n)])
@@ -79,10 +112,9 @@ class Resident:
         return Part(orders, weights.reshape(-1))
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
-        """The rest of an epoch after ``position`` steps, in parts of at most ``steps()``."""
         orders, weights, _ = self.whole(epoch, 1)
-        while position < self.steps_per_epoch:
-            end = min(position + steps(), self.steps_per_epoch)
+        while position < self._n_steps:
+            end = min(position + steps(), self._n_steps)
             piece = None
             if orders is not None:
                 assert self.batch_size is not None
@@ -101,12 +133,13 @@ class Resident:
         return order
 
     def forget(self) -> None:
-        """The epochs up to now will not be asked for again."""
         self._orders.clear()
 
 
-class Streamed:
-    """Examples that are read in chunks, see ``streams.Stream``.
+class Streamed(Source):
+    """Examples that are read in chunks, see ``data.stream.Stream``.
+
+    The first part of each chunk brings its data.
 
     Parameters
     ----------
@@ -131,13 +164,13 @@ class Streamed:
         self.stream, self.batch_size = stream, batch_size
         self._chunks = {"batch_size": batch_size, **settings}
         self._prepared = prepared
-        self.examples_per_step = batch_size or stream.n_examples or maxsize
-        self.steps_per_epoch: int | None = None  # unknown before the first epoch's end
+        self.n_examples = stream.n_examples or maxsize
+        self.examples_per_step = batch_size or self.n_examples
+        self.steps_per_epoch = None  # unknown before the first epoch's end
         if batch_size is not None:
             self.steps_per_epoch = -(-stream.n_examples // batch_size)
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
-        """As for ``Resident``; the first part of each chunk brings its data."""
         with self.stream.chunks(epoch, first=position, **self._chunks) as chunks:
             for chunk in chunks:
                 data = self._prepared(chunk)
@@ -157,9 +190,3 @@ class Streamed:
                     yield Part(piece, weights[first:end], fresh.pop() if fresh else None)
                     first = end
         self.steps_per_epoch = position
-
-    def forget(self) -> None:
-        pass
-
-
-Source: TypeAlias = Resident | Streamed

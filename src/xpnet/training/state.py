@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
-from xpnet.backends.place import to_numpy
 from xpnet.core.optimizers import Moments, Optimizer
-from xpnet.training.history import Callback, History
+from xpnet.training.history import History
 
 
 @dataclass
@@ -47,23 +44,3 @@ class TrainingState:
     history: History = field(default_factory=History)
     schedule: dict[str, Any] = field(default_factory=dict)
     callbacks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-
-def callback_states(
-    callbacks: Iterable[Callback], leaf: Callable[[Any], Any]
-) -> list[tuple[str, Any]]:
-    """Names and states of those that have one; see ``copied``."""
-    return [(type(c).__name__, copied(c.state(), leaf)) for c in callbacks if hasattr(c, "state")]
-
-
-def copied(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """``value`` with dicts and lists of its own (tuples become lists), and ``leaf`` of the rest."""
-    if isinstance(value, Mapping):
-        return {key: copied(v, leaf) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [copied(v, leaf) for v in value]
-    return leaf(value)
-
-
-def on_host(x: Any) -> Any:
-    return to_numpy(x) if is_array_api_obj(x) and not isinstance(x, np.generic) else x

@@ -1,0 +1,93 @@
+"""The callbacks of one fit: whom the loop tells of its events, and what they remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from sys import maxsize
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from xpnet.backends.place import to_numpy
+from xpnet.training.history import Callback, Progress
+
+
+class Listeners:
+    """Callbacks in the order in which they are told, and the net that they are shown."""
+
+    def __init__(self, net: Any, callbacks: Iterable[Callback]) -> None:
+        self.net = net
+        self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
+        self.look_into_epochs = any(hasattr(c, "on_steps_end") for c in self.callbacks)
+
+    def __bool__(self) -> bool:
+        return bool(self.callbacks)
+
+    def tell(self, event: str, progress: Progress) -> bool:
+        """Calls each of them that has this method; true if one answers so."""
+        # at the end the other way round, like contexts
+        in_turn = self.callbacks[::-1] if event == "on_fit_end" else self.callbacks
+        answers = [
+            getattr(callback, event)(self.net, progress)
+            for callback in in_turn
+            if hasattr(callback, event)
+        ]
+        return any(answers)
+
+    def epochs_together(self, progress: Progress) -> int:
+        """How many epochs may run before one of them has to be told."""
+        asked = (
+            c.epochs_together(progress) if hasattr(c, "epochs_together") else 1
+            for c in self.callbacks
+        )
+        return max(1, min(asked, default=maxsize))
+
+    def close(self) -> None:
+        """Closes all of them, whatever one of them raises."""
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                if hasattr(callback, "close"):
+                    stack.callback(callback.close)
+
+    def restore(self, states: Iterable[tuple[str, Any]]) -> None:
+        """Gives each callback the first state of its kind that no other has taken."""
+        states = list(states)
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            mine = next((kept for kept in states if kept[0] == name), None)
+            if mine is not None and hasattr(callback, "restore"):
+                states.remove(mine)
+                callback.restore(mine[1])
+
+    def states(self, leaf: Callable[[Any], Any]) -> list[tuple[str, Any]]:
+        """Names and states of those that have one; see ``copied``."""
+        return [
+            (type(c).__name__, copied(c.state(), leaf))
+            for c in self.callbacks
+            if hasattr(c, "state")
+        ]
+
+    def states_here(self) -> list[tuple[str, Any]] | None:
+        """Their states now, safe from what they are told later; arrays stay where they are.
+
+        None if one raises: the fit's end asks again, and raises that error.
+        """
+        try:
+            return self.states(lambda x: x)
+        except Exception:
+            return None
+
+
+def copied(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """``value`` with dicts and lists of its own (tuples become lists), and ``leaf`` of the rest."""
+    if isinstance(value, Mapping):
+        return {key: copied(v, leaf) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [copied(v, leaf) for v in value]
+    return leaf(value)
+
+
+def on_host(x: Any) -> Any:
+    return to_numpy(x) if is_array_api_obj(x) and not isinstance(x, np.generic) else x
