@@ -91,7 +91,7 @@ def test_wrong_options(run, here, option, said):
 
 
 def test_drawing_without_matplotlib_is_refused_first(run, here, monkeypatch):
-    monkeypatch.setattr("xpnet.cli.places.find_spec", lambda name: None)
+    monkeypatch.setattr("xpnet.cli.run_folder.find_spec", lambda name: None)
     said = error(run("train --plot curve.svg"), 2)
     assert "'--plot': drawing needs matplotlib: python -m pip install \"xpnet[plot]\"" in said
     assert run("train --epochs 1 --hidden 4 --run-dir r").exit_code == 0

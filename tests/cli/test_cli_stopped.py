@@ -97,7 +97,7 @@ def test_a_second_signal_when_the_model_is_written(run, here, signals, monkeypat
     def results(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpnet.cli.report.results", results)
+    monkeypatch.setattr("xpnet.cli.train_report.results", results)
     result = run("train --epochs 50 --hidden 4")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[1:3] == [
@@ -114,7 +114,7 @@ def test_ctrl_c_between_the_last_epoch_and_the_results(run, here, monkeypatch, o
 
     words = f"train --epochs 2 --hidden 4{option}"
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.cli.report.results", results)
+        patch.setattr("xpnet.cli.train_report.results", results)
         result = run(words)
     assert result.exit_code == 130
     again = f"; its results, or more epochs with --epochs N: xpnet {words} --resume" * bool(option)
@@ -158,7 +158,7 @@ def test_ctrl_c_before_training(run, monkeypatch):
     def read(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpnet.cli.load.load_digits", read)
+    monkeypatch.setattr("xpnet.cli.training_data.load_digits", read)
     assert error(run("train"), 130) == "interrupted"
 
 

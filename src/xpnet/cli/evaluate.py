@@ -11,9 +11,9 @@ from rich.table import Table
 
 from xpnet.cli import output
 from xpnet.cli.display import Console, results_table
+from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile
 from xpnet.cli.problem import check_backend
 from xpnet.cli.scores import Tally, as_text
-from xpnet.cli.shared import Backend, DataFile, Device, Json, ModelFile
 from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns, encoder
 from xpnet.data.read_columns import read_blocks

@@ -11,7 +11,7 @@ import typer
 import xpnet
 from xpnet.backends.place import to_numpy
 from xpnet.cli import outfile, output
-from xpnet.cli.shared import ModelFile
+from xpnet.cli.options import ModelFile
 from xpnet.cli.trained import Trained
 from xpnet.files import onnx
 from xpnet.files.atomic import open_atomically

@@ -10,7 +10,7 @@ from rich.text import Text
 
 import xpnet
 from xpnet.cli import output
-from xpnet.cli.shared import Json
+from xpnet.cli.options import Json
 
 EXAMPLES = """Examples:
 

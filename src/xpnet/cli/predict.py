@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from xpnet.cli import outfile
+from xpnet.cli.options import Backend, DataFile, Device, ModelFile
 from xpnet.cli.problem import UsageProblem, check_backend
-from xpnet.cli.shared import Backend, DataFile, Device, ModelFile
 from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks

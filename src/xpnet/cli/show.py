@@ -11,7 +11,7 @@ from rich.table import Table
 import xpnet
 from xpnet.cli import output
 from xpnet.cli.display import Console, results_table
-from xpnet.cli.shared import Json, ModelFile
+from xpnet.cli.options import Json, ModelFile
 from xpnet.data.columns import listed
 
 EXAMPLES = """Examples:

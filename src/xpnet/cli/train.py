@@ -13,14 +13,14 @@ import typer
 
 from xpnet import DeepNet, DivergedError
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
-from xpnet.cli import config, curve, output, report, resume
+from xpnet.cli import config, curve, output, resume, train_report
 from xpnet.cli.display import results_table
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
-from xpnet.cli.load import load
-from xpnet.cli.places import Places
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
+from xpnet.cli.run_folder import Places
 from xpnet.cli.settings import Settings
+from xpnet.cli.training_data import load
 
 
 def train(settings: Settings, words: Sequence[str] = ()) -> None:
@@ -48,7 +48,7 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     begins = None
     if settings.resume and places.checkpoints is not None:
         net, begins = resume.begin(places.checkpoints, net, made, settings)
-    report.announce(console, settings, recipe, problem, net)
+    train_report.announce(console, settings, recipe, problem, net)
     if begins is not None:
         console.line_of(begins)
     about = [resume.described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]
@@ -78,12 +78,12 @@ class Run:
 
     def __post_init__(self) -> None:
         self.view = ProgressBar(
-            lambda progress: report.figures(
+            lambda progress: train_report.figures(
                 self.problem, progress, self.cost_name, self.settings.early_stopping is not None
             ),
             console=self.console,
         )
-        self.cost_name = report.cost_name(self.recipe)
+        self.cost_name = train_report.cost_name(self.recipe)
         self.interrupt = Interrupt(self._stopping)
         self.stopper: EarlyStopping | None = None
         self.checkpoints: Checkpoints | None = None
@@ -129,7 +129,7 @@ class Run:
 
     def finish(self) -> None:
         """Tell the results, draw the curve, and tell how to go on if a signal came."""
-        found = report.results(self.net, self.problem)
+        found = train_report.results(self.net, self.problem)
         stopped = self.interrupt.signal is not None
         if self.settings.as_json:
             more = {
@@ -140,11 +140,13 @@ class Run:
             }
             if self.replaces:
                 output.tell(f"model written to {self.places.model}{self._replaced()}")
-            output.put_json(report.as_json(found, self.net, self.problem, self.places.model, more))
+            output.put_json(
+                train_report.as_json(found, self.net, self.problem, self.places.model, more)
+            )
         else:
             if self.net.training_state.step == self.begun and not stopped:
                 self.console.line_of(self._nothing_left())
-            self.console.print(results_table(report.as_rows(found, self.cost_name)))
+            self.console.print(results_table(train_report.as_rows(found, self.cost_name)))
             self._tell_of_early_stopping()
             self.console.line_of(f"model written to {self.places.model}{self._replaced()}")
         if self.places.plot is not None:
