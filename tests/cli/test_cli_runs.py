@@ -20,7 +20,7 @@ from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
 
 import xpnet
 from xpnet.cli.interrupt import Interrupt
-from xpnet.cli.problem import UsageProblem
+from xpnet.cli.options import UsageProblem
 from xpnet.cli.recipe import _schedule, schedule_text
 from xpnet.data.table import load_digits
 from xpnet.files.model import load_model

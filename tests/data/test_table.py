@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet.data import table as tables
-from xpnet.data.table import Standardizer, detect_task, load_digits, read_table, train_test_split
+from xpnet.data.table import Standardizer, load_digits, read_table, train_test_split
 
 
 @pytest.fixture
@@ -267,27 +267,6 @@ def test_npz_that_is_none(tmp_path, npz):
     whole.write_bytes(content.replace(b"NUMPY", b"NOMPY"))
     with pytest.raises(ValueError, match="damaged"):
         read_table(whole)
-
-
-# -- task, split, standardisation --------------------------------------------------------
-@pytest.mark.parametrize(
-    ("y", "task"),
-    [
-        (np.array(["a", "b"]), "classification"),
-        (np.array([True, False]), "classification"),
-        (np.array([0, 1, 5, 9] * 20), "classification"),
-        (np.array([0, 1, 5, 9] * 20)[:-1], "regression"),  # 79 examples for 4 values
-        (np.array([3, 7]), "classification"),
-        (np.arange(101).repeat(50), "regression"),
-        (np.arange(100).repeat(50), "classification"),
-        (np.array([0.0, 1.0]), "classification"),  # as in a .csv file
-        (np.arange(101.0).repeat(50), "regression"),
-        (np.array([0, 2.0**60]), "regression"),  # no longer exact
-        (np.array([0.5, 1.0]), "regression"),
-    ],
-)
-def test_detect_task(y, task):
-    assert detect_task(y) == task
 
 
 def test_split_is_a_partition_and_repeatable():

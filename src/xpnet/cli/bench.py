@@ -21,8 +21,8 @@ from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.report import json_text, rows, save
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
-from xpnet.cli.display import Console
 from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.cli.output import Console
 
 _WIDE = 72  # columns from which there is room for all figures
 _BUSY = 0.4  # load of a core from which other programs disturb the clock

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -15,18 +14,17 @@ import xpnet
 from xpnet.cli import bench, evaluate, export, info, predict, show
 from xpnet.cli.config import ConfiguredCommand
 from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.cli.options import UsageProblem
 from xpnet.cli.output import tell
-from xpnet.cli.problem import UsageProblem
 from xpnet.cli.settings import EXAMPLES, Settings
 from xpnet.cli.train import train
 
-# ClickException, the base of all that Typer tells a user: click's in older versions of Typer, a
-# private one in newer versions.
-TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
+# Typer does not export the base of its errors of usage.
+UsageError: Any = typer.BadParameter.__base__
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then the end."""
+    """Write one line to stderr and exit."""
     tell(f"error: {message}")
     sys.exit(code)
 
@@ -50,7 +48,7 @@ class Commands(TyperGroup):
         # can be told in one line here.
         try:
             code = super().main(args, "xpnet", complete_var, False, windows_expand_args, **extra)
-        except TYPER_ERROR as error:
+        except UsageError as error:
             context = getattr(error, "ctx", None)
             see = f" (see {context.command_path} --help)" if context is not None else ""
             # "Value error" is how newer versions of Typer begin a message about a choice.
@@ -85,23 +83,11 @@ def _origin(error: Any) -> str:
     return f", in {context.obj['config']}" if in_file and "config" in context.obj else ""
 
 
-def _train_command() -> Any:
-    """``train`` as Typer wants it: a function with an option for every field of ``Settings``."""
+class TrainCommand(ConfiguredCommand):
+    """``train``: an option for every field of ``Settings``, which Typer makes from the options."""
 
-    def command(context: typer.Context, **values: Any) -> None:
-        train(Settings(**values), (context.obj or {}).get("words", ()))
-
-    hints = get_type_hints(Settings, include_extras=True)
-    fields = inspect.signature(Settings).parameters.values()
-    parameters = [field.replace(annotation=hints[field.name], kind=field.KEYWORD_ONLY)
-                  for field in fields]  # fmt: skip
-    first = inspect.Parameter(
-        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-    )
-    command.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
-    command.__annotations__ = {"context": typer.Context, **hints}
-    command.__doc__ = train.__doc__
-    return command
+    def invoke(self, ctx: Any) -> None:
+        train(super().invoke(ctx), (ctx.obj or {}).get("words", ()))
 
 
 app = typer.Typer(
@@ -110,7 +96,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train", cls=ConfiguredCommand, epilog=EXAMPLES)(_train_command())
+app.command("train", cls=TrainCommand, help=train.__doc__, epilog=EXAMPLES)(Settings)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=export.EXAMPLES)(export.export)

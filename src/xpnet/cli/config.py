@@ -14,7 +14,8 @@ import numpy as np
 from typer.core import TyperCommand
 
 import xpnet
-from xpnet.cli.problem import Problem, UsageProblem
+from xpnet.cli.options import UsageProblem
+from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
 

@@ -10,9 +10,8 @@ from rich import box
 from rich.table import Table
 
 from xpnet.cli import output
-from xpnet.cli.display import Console, results_table
-from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile
-from xpnet.cli.problem import check_backend
+from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend
+from xpnet.cli.output import Console, results_table
 from xpnet.cli.scores import Tally, as_text
 from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns, encoder
@@ -67,7 +66,7 @@ def evaluate(
             result |= {"classes": classes.tolist(), "confusion": tally.confusion.tolist()}
         output.put_json(result)
         return
-    console = output.Narrator()
+    console = Console()
     console.print(results_table({"examples": f"{tally.m:,}", **as_text(figures)}))
     if classes is not None and tally.confusion is not None:
         _print_confusion(console, list(map(str, classes)), tally.confusion)

@@ -10,8 +10,8 @@ import typer
 
 import xpnet
 from xpnet.backends.place import to_numpy
-from xpnet.cli import outfile, output
-from xpnet.cli.options import ModelFile
+from xpnet.cli import output
+from xpnet.cli.options import ModelFile, check_output_file
 from xpnet.cli.trained import Trained
 from xpnet.files import onnx
 from xpnet.files.atomic import open_atomically
@@ -41,7 +41,7 @@ def export(
     ] = False,
 ) -> None:
     """Write a model for ONNX Runtime or PyTorch."""
-    outfile.check("OUT", out, (".onnx", ".pt"))
+    check_output_file("OUT", out, (".onnx", ".pt"))
     trained = Trained.load(model)
     raw = trained.inputs is not None and not standardized
     if out.suffix.lower() == ".onnx":
@@ -49,7 +49,7 @@ def export(
     else:
         with open_atomically(out) as file:
             save_torch(_with_raw_features(trained) if raw else trained.net, file)
-    console = output.Narrator()
+    console = output.Console()
     takes = "features as they are" if raw or trained.inputs is None else "standardised features"
     console.line_of(f"{out} takes {len(trained.features):,} {takes}")
     console.check()

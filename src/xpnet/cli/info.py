@@ -33,7 +33,7 @@ def info(
         versions = {"xpnet": xpnet.__version__, "python": platform.python_version()}
         output.put_json(versions | {"backends": {n: asdict(b) for n, b in found.items()}})
         return
-    console = output.Narrator()
+    console = output.Console()
     console.line_of(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend", no_wrap=True)

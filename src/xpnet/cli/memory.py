@@ -1,89 +1,67 @@
-"""Whether a file of examples fits in memory."""
+"""Estimates whether a file of examples fits in memory."""
 
 from __future__ import annotations
 
 import os
-import sys
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-# The table, the training part cut out of it, float64 copies while it is measured and
-# standardised, and what the net is given.
+# The table, the training part cut out of it, float64 copies while it is standardised, and what the
+# net is given.
 _COPIES = 5
-_UNPACKED = 5  # a guess of what .parquet saves
 
 
 def fits(path: Path) -> bool:
     """Whether training on all of ``path`` at once leaves the machine room; true if unknown."""
-    room = available()
-    return room is None or _COPIES * size_of(path) <= room
+    return _COPIES * size_of(path) <= available()
 
 
 def size_of(path: Path) -> int:
-    """Bytes that the numbers of a file take in memory, about."""
+    """Bytes that the numbers of a file take in memory, about; those of a damaged one, its size."""
     size = path.stat().st_size
     kind = path.suffix.lower()
-    if kind == ".npz":
-        try:
+    with suppress(BadZipFile, ImportError, OSError, ValueError):
+        if kind == ".npz":
             with ZipFile(path) as archive:
                 return sum(member.file_size for member in archive.infolist())
-        except BadZipFile:
-            return size  # an error to come
-    if kind == ".parquet":
-        if not find_spec("pyarrow"):
-            return _UNPACKED * size
-        try:
-            meta = import_module("pyarrow.parquet").read_metadata(path)
-        except (OSError, ValueError):  # ArrowInvalid is one
-            return size
-        return 8 * meta.num_rows * meta.num_columns
+        if kind == ".parquet":
+            found = import_module("pyarrow.parquet").read_metadata(path)
+            return int(8 * found.num_rows * found.num_columns)
     return size  # in a .csv a number and its comma take about 8 characters too
 
 
-def available() -> int | None:
-    """Bytes that this process may still take; None where nobody says."""
-    rooms = [room for room in (_of_machine(), _of_group(), _of_process()) if room is not None]
-    return min(rooms, default=None)
+def available() -> float:
+    """Bytes that this process may still take; infinite where nobody says."""
+    room = inf
+    for left in (_left_on_machine, _left_in_container, _left_to_process):
+        with suppress(ImportError, AttributeError, OSError, StopIteration, ValueError):
+            room = min(room, left())
+    return max(0, room)
 
 
-def _of_machine() -> int | None:
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    try:  # a part of all there is, elsewhere
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return None
+def _left_on_machine() -> int:
+    if Path("/proc/meminfo").exists():  # lines such as "MemAvailable:  123456 kB"
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(s.split()[1]) for s in lines if s.startswith("MemAvailable:"))
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # half of all there is
 
 
-def _of_group() -> int | None:
-    """What a container has left (cgroup v2)."""
-    try:
-        folder = Path("/sys/fs/cgroup")
-        most = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return None if most == "max" else max(0, int(most) - used)
+def _left_in_container() -> int:
+    """What the limit of cgroup v2 leaves; a ValueError for "max", no limit."""
+    folder = Path("/sys/fs/cgroup")
+    most, used = (folder / f"memory.{name}" for name in ("max", "current"))
+    return int(most.read_text()) - int(used.read_text())
 
 
-def _of_process() -> int | None:
+def _left_to_process() -> float:
     """What ``ulimit -v`` leaves."""
-    if sys.platform == "win32":
-        return None
-    import resource
+    import resource  # not on Windows
 
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     if most == resource.RLIM_INFINITY:
-        return None
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except (OSError, ValueError):
-        return most // 2
-    return max(0, most - pages * resource.getpagesize())
+        return inf
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return most - pages * resource.getpagesize()

@@ -1,11 +1,15 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share, and the checks of their values."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from xpnet.backends.libraries import LIBRARIES
 
 ModelFile = Annotated[
     Path,
@@ -21,3 +25,41 @@ Device = Annotated[
     typer.Option(metavar="NAME", help="For example cpu or cuda:1."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+class UsageProblem(ValueError):
+    """Options that contradict each other or the data: which option, and why."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+def require(condition: bool, option: str, message: str) -> None:
+    """Raise a UsageProblem unless ``condition``."""
+    if not condition:
+        raise UsageProblem(option, message)
+
+
+def check_backend(name: str) -> None:
+    """Raise a UsageProblem unless ``name`` is a library, "auto" or "best"."""
+    names = ["auto", "best", *LIBRARIES]
+    require(name in names, "--backend", f"{name!r} is not one of {', '.join(names)}")
+
+
+def check_output_file(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:
+    """Refuse at once a file that could not be written after an hour of work.
+
+    Raises
+    ------
+    UsageProblem
+        It is no regular file, its folder is missing or closed to us, or it has another ending.
+    """
+    if path is None:
+        return
+    parent = path.parent
+    require(path.is_file() or not path.exists(), option, f"{path} is not a regular file")
+    fits = not endings or path.suffix.lower() in endings
+    require(fits, option, f"{path} ends in none of {', '.join(endings)}")
+    require(parent.is_dir(), option, f"there is no folder {parent}")
+    require(os.access(parent, os.W_OK), option, f"cannot write in the folder {parent}")

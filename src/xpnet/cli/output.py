@@ -1,79 +1,78 @@
-"""What goes to stdout: text for people, JSON for scripts; and what if nobody takes it."""
+"""Writes to stdout and stderr: text for people, JSON for scripts.
+
+A closed pipe (``| head``) is no error. A full disk is one, but a training goes on to its end.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+import rich.console
 import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-from xpnet.cli.display import Console
 
+class Console(rich.console.Console):
+    """stdout, or stderr where stdout is kept for JSON: plain text unless it is a terminal.
 
-class Narrator(Console):
-    """stdout; or stderr where stdout is kept for JSON.
-
-    A long training is not lost because its story cannot be written (a full disk behind stdout):
-    the rest of it is dropped, and ``check`` raises what went wrong when the work is done.
+    What cannot be written is dropped, so that no long training is lost by it; ``check`` raises the
+    error when the work is done.
     """
 
     def __init__(self, on_stderr: bool = False) -> None:
-        super().__init__()
+        super().__init__(highlight=False, markup=False, stderr=on_stderr)
         self._name = "stderr" if on_stderr else "stdout"
         stream = sys.stderr if on_stderr else sys.stdout
-        self._patient = None if stream is None else _Patient(stream)
-        self.stderr = on_stderr
-        if self._patient is not None:
-            self.file = self._patient  # type: ignore[assignment]
+        self._stream = None if stream is None else _Lossy(stream)
+        if self._stream is not None:
+            self.file = self._stream  # type: ignore[assignment]
 
-    def on_broken_pipe(self) -> None:
-        """The reader of a pipe has gone (``| head``): train on and save, without a word."""
-        self.quiet = True
-        if self._patient is not None:
-            _to_nowhere(self._patient)
+    def line_of(self, text: str, style: str = "", wrap: bool = True) -> None:
+        """Print one line; on a terminal ``wrap`` breaks it between words."""
+        self.print(Text(text, style=style), soft_wrap=not (wrap and self.is_terminal))
 
     def check(self) -> None:
-        """Raises the OSError that was met, if any."""
-        error = None if self._patient is None else self._patient.error
+        """Raise the OSError that was met while writing, if any; a closed pipe is none."""
+        error = None if self._stream is None else self._stream.error
         if error is not None:
             raise OSError(error.errno, error.strerror, self._name)
 
 
-class _Patient:
-    """A text file that keeps its error for later; a reader that has gone is another matter."""
+class _Lossy:
+    """A text file that keeps the first error of writing, and drops everything from there on."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        self._guarded(lambda: self._file.write(text))
+        self._try(lambda: self._file.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._guarded(self._file.flush)
+        self._try(self._file.flush)
 
-    def _guarded(self, action: Callable[[], Any]) -> None:
-        if self.error is not None:
-            return
+    def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        except BrokenPipeError:
-            raise
         except OSError as error:
-            self.error = error
-            _to_nowhere(self._file)
+            _discard(self._file)
+            if not isinstance(error, BrokenPipeError):
+                self.error = error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
-def _to_nowhere(file: Any) -> None:
-    """What waits in a file's buffer would be tried again, and complained about, at the exit."""
+def _discard(file: Any) -> None:
+    """Send a file to nowhere: what waits in its buffer would fail again, at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
@@ -92,27 +91,26 @@ def put(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _to_nowhere(sys.stdout)
-        raise typer.Exit(0) from None
     except OSError as error:
-        _to_nowhere(sys.stdout)
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0) from None
         raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 def put_json(value: Any) -> None:
-    """One JSON object on stdout; NaN and infinities, which JSON has not, become null."""
+    """Write one JSON object to stdout; NaN and infinities, which JSON has not, become null."""
     put(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def tell(text: str) -> None:
-    """One line on stderr, if there is one: it may be closed, or its terminal be gone."""
+    """Write one line to stderr, if there is one: it may be closed, or its terminal be gone."""
     if sys.stderr is None:
         return
     try:
         print(f"xpnet: {' '.join(text.split())}", file=sys.stderr, flush=True)
     except OSError:
-        _to_nowhere(sys.stderr)
+        _discard(sys.stderr)
 
 
 def _plain(value: Any) -> Any:
@@ -125,3 +123,13 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     return str(value)
+
+
+def results_table(rows: Mapping[str, str]) -> Table:
+    """A table of names and values, a pair a row."""
+    table = Table(box=box.ROUNDED, show_header=False)
+    table.add_column(style="cyan")
+    table.add_column(justify="right", overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

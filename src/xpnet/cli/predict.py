@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from xpnet.cli import outfile
-from xpnet.cli.options import Backend, DataFile, Device, ModelFile
-from xpnet.cli.problem import UsageProblem, check_backend
+from xpnet.cli import predictions
+from xpnet.cli.options import (
+    Backend,
+    DataFile,
+    Device,
+    ModelFile,
+    UsageProblem,
+    check_backend,
+    check_output_file,
+)
 from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks
@@ -48,12 +55,11 @@ def predict(
 ) -> None:
     """Apply a model to a file of examples."""
     check_backend(backend)
-    outfile.check("--out", out, (".csv", ".npy"))
+    check_output_file("--out", out, (".csv", ".npy"))
     trained = Trained.load(model, backend, device)
     if proba and trained.classes is None:
         raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
     columns = list(map(str, trained.classes)) if proba else [trained.target]  # type: ignore[arg-type]
     answer = trained.probabilities if proba else trained.predict
-    with outfile.sink(out, columns) as sink:
-        for rows, _ in read_blocks(data, WantedColumns(trained.features, known=[trained.target])):
-            sink.put(answer(rows))
+    found = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
+    predictions.write(out, columns, (answer(rows) for rows, _ in found))

@@ -1,51 +1,46 @@
-"""From a table to what a net is trained on: task, layers, parts of the data, standardised."""
+"""What a net is trained on: a table whose task is decided, in parts, standardised."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backends.libraries import LIBRARIES
+from xpnet.cli.options import UsageProblem
 from xpnet.cli.scores import Tally
-from xpnet.data.columns import WantedColumns, encoder
-from xpnet.data.csv_rules import as_integers
-from xpnet.data.read_columns import read_all
-from xpnet.data.table import Standardizer, Table, task_of, train_test_split
+from xpnet.data.stream import Stream
+from xpnet.data.table import Standardizer
+from xpnet.data.task import Labels
 
-NO_CHOICE = ("text", "true and false", "too many distinct numbers to be classes")
-_MANY = 100  # classes beyond which half as many classes as examples are taken for a mistake
+_MANY = 100  # refused: more classes than this that are more than half of the examples
 
-
-class UsageProblem(ValueError):
-    """Options that contradict each other or the data: which option, and why."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(message)
-        self.option = option
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def require(condition: bool, option: str, message: str) -> None:
-    """A UsageProblem unless ``condition``."""
-    if not condition:
-        raise UsageProblem(option, message)
+class Part(Protocol):
+    """Examples for training or validation, in memory or in a file."""
 
+    def __len__(self) -> int: ...
 
-def check_backend(name: str) -> None:
-    names = ["auto", "best", *LIBRARIES]
-    require(name in names, "--backend", f"{name!r} is not one of {', '.join(names)}")
+    @property
+    def for_fit(self) -> Stream | tuple[np.ndarray, np.ndarray]:
+        """A Stream, or X and Y as ``DeepNet.fit`` takes them."""
+
+    @property
+    def variance(self) -> float:
+        """The variance of the standardised target of a regression."""
+
+    def blocks(self) -> Iterator[Block]:
+        """X (n, m) and Y as the net takes them; y (m,) class numbers or targets as they were."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Examples in columns, as the net takes them.
+class PartInMemory:
+    """X is (n, m), standardised. For classes Y and y are their numbers (m,).
 
-    X is (n, m), standardised. For classes Y and y are their numbers (m,); otherwise Y (1, m) is
-    the target standardised and y (m,) the target as it was.
+    Otherwise Y (1, m) is the target standardised and y (m,) the target as it was.
     """
 
     X: np.ndarray
@@ -56,62 +51,116 @@ class Part:
         return self.X.shape[1]
 
     @property
-    def for_fit(self) -> tuple[Any, ...]:
-        """What ``DeepNet.fit`` takes."""
+    def for_fit(self) -> tuple[np.ndarray, np.ndarray]:
         return self.X, self.Y
 
     @property
     def variance(self) -> float:
-        """Of the standardised target."""
         return float(np.var(self.Y.astype(np.float64)))
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def blocks(self) -> Iterator[Block]:
         yield self.X, self.Y, self.y
 
 
 @dataclass(frozen=True)
+class PartInFile:
+    """A stream of standardised rows, with labels as class numbers.
+
+    ``targets`` is None for classes; ``spread`` is the standard deviation of a regression's targets
+    here, in their own units.
+    """
+
+    stream: Stream
+    targets: Standardizer | None
+    spread: float = 0.0
+
+    def __len__(self) -> int:
+        return self.stream.n_examples or 0
+
+    @property
+    def for_fit(self) -> Stream:
+        return self.stream
+
+    @property
+    def variance(self) -> float:
+        assert self.targets is not None
+        return float((self.spread / self.targets.scale[0]) ** 2)
+
+    def blocks(self) -> Iterator[Block]:
+        for chunk in self.stream.blocks():
+            assert chunk.Y is not None
+            if self.targets is None:
+                yield chunk.X.T, chunk.Y, chunk.Y
+            else:
+                yield chunk.X.T, chunk.Y[None, :], self.targets.undo(chunk.Y[:, None])[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """A table made ready for a net.
 
     Attributes
     ----------
-    task : "classification" or "regression"
-    output : "sigmoid", "softmax" or "identity"
+    name : str
+        What the data is called.
     names : tuple of str
         Of the features.
     target : str
+    labels : Labels
     classes : array (k,) or None
-        The labels behind the class numbers 0, 1, ....
+        The labels behind the class numbers 0, 1, ...; None for a regression.
     inputs, targets : Standardizer
         Statistics of the training part; ``targets`` is None for classes.
     train, validation : Part
         ``validation`` is None if nothing was set aside.
-    fingerprint : dict
-        Which data this is: name, rows, features, and a checksum.
-    labels : str
-        What the target holds, in words: by it the task is decided if nobody tells it.
+    checksum : str
+        Of the data.
     streamed : bool
         Whether the parts are read from the file again for every epoch.
     """
 
-    task: str
-    output: str
+    name: str
     names: tuple[str, ...]
     target: str
+    labels: Labels
     classes: np.ndarray | None
     inputs: Standardizer
     targets: Standardizer | None
-    train: Any
-    validation: Any
-    fingerprint: dict[str, Any]
-    labels: str
+    train: Part
+    validation: Part | None
+    checksum: str
     streamed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.targets is not None and self.targets.scale[0] == 0:
+            raise ValueError(f"the target {self.target!r} is constant in the training part")
+
+    @property
+    def task(self) -> str:
+        return "regression" if self.classes is None else "classification"
+
+    @property
+    def output(self) -> str:
+        """The output of the net."""
+        if self.classes is None:
+            return "identity"
+        return "sigmoid" if len(self.classes) == 2 else "softmax"
 
     @property
     def n_outputs(self) -> int:
         return len(self.classes) if self.classes is not None and len(self.classes) > 2 else 1
 
-    def scores(self, net: Any, part: Any) -> dict[str, float]:
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Which data this is."""
+        return {
+            "name": self.name,
+            "rows": self.labels.m,
+            "features": len(self.names),
+            "checksum": self.checksum,
+        }
+
+    def scores(self, net: Any, part: Part) -> dict[str, float]:
         """Accuracy, or R^2 and the root mean squared error in units of y, on one part."""
         n_classes = None if self.classes is None else len(self.classes)
         tally = Tally(net, n_classes, self.targets)
@@ -129,10 +178,10 @@ class Problem:
         variance = self.validation.variance
         return {"R²": 1.0 - 2 * cost / variance if variance > 0 else float("nan")}
 
-    def beside(self, model: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What turns a row of a table into the net's input and its output into an answer.
+    def saved(self, model: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The data and the tensors that a model file holds beside the net.
 
-        The data and the tensors that stand beside the net in a file.
+        They turn a row of a table into the net's input, and its output into an answer.
         """
         tensors = {"input_mean": self.inputs.mean, "input_scale": self.inputs.scale}
         if self.targets is not None:
@@ -147,110 +196,44 @@ class Problem:
         return data, tensors
 
 
-def prepare(
-    name: str,
-    table: Table,
-    task: str,
-    model: str,
-    held_out: float | Path,
-    seed: int,
-    dtype: str,
-) -> Problem:
-    """Decide the task, set the validation part aside, standardise by the training part.
+def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray | None:
+    """The classes (k,), or None where the task is a regression.
 
     With ``task="auto"`` the model decides where it can: linear means regression, logistic means
-    classification. Otherwise ``data.table.detect_task`` does. ``held_out`` is the share of the
-    validation part, or a file with others; ``name`` is what the data is called.
+    classification. Otherwise the labels do.
+
+    Raises
+    ------
+    UsageProblem
+        Task and model contradict each other.
+    ValueError
+        The labels do not fit the task.
     """
-    y = as_integers(table.y)
-    distinct, kind, m = np.unique(y), y.dtype.kind, len(y)
-    task = check_task(kind, task_of(kind, len(distinct), m), table.target, task, model)
-    classes = targets = None
-    labels = labels_described(kind, len(distinct), m)
-    if task == "classification":
-        classes, y = distinct, np.searchsorted(distinct, y)
-        check_classes(classes, m, table.target)
-    share = 0.0 if isinstance(held_out, Path) else held_out
-    X_train, y_train, X_test, y_test = train_test_split(
-        table.X, y, share, seed, stratify=task == "classification"
-    )
-    if isinstance(held_out, Path):
-        wanted = WantedColumns(table.names, table.target, encoder(classes))
-        X_test, y_test = read_all(held_out, wanted)
-    inputs = Standardizer.fit(X_train)
-    if task == "regression":
-        targets = Standardizer.fit(y_train[:, None])
-        if targets.scale[0] == 0:
-            raise ValueError(f"the target {table.target!r} is constant in the training part")
-
-    def part(X: np.ndarray, y: np.ndarray) -> Part:
-        Y = y if targets is None else targets.apply(y[:, None], np.dtype(dtype)).T
-        return Part(inputs.apply(X, np.dtype(dtype)).T, Y, y)
-
-    arrays = (table.X, table.y, *((X_test, y_test) if isinstance(held_out, Path) else ()))
-    return Problem(
-        task,
-        output_of(classes),
-        table.names,
-        table.target,
-        classes,
-        inputs,
-        targets,
-        part(X_train, y_train),
-        part(X_test, y_test) if len(y_test) else None,
-        {"name": name, "rows": m, "features": table.X.shape[1], "checksum": checksum(arrays)},
-        labels,
-    )
-
-
-def output_of(classes: np.ndarray | None) -> str:
-    return "identity" if classes is None else "sigmoid" if len(classes) == 2 else "softmax"
-
-
-def checksum(arrays: Iterable[np.ndarray]) -> str:
-    """The beginning of their SHA-256."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data if array.size else b"")
-    return digest.hexdigest()[:16]
-
-
-def check_task(kind: str, looks_like: str, target: str, task: str, model: str) -> str:
-    """The task, held against the model and the labels, whose dtype is of this ``kind``."""
     wanted = {"linear": "regression", "logistic": "classification"}.get(model)
     if task == "auto":
-        task = wanted or looks_like
+        task = wanted or labels.task
     elif wanted not in (None, task):
         raise UsageProblem("--model", f"{model} is for {wanted}, not for {task}")
-    if task == "regression" and kind not in "fiu":
-        what = "text" if kind == "U" else "true and false"
-        instead = "; for classes use --model logistic" if wanted else ""
-        raise ValueError(f"the target {target!r} holds {what}, not numbers{instead}")
-    return task
-
-
-def labels_described(kind: str, k: int, m: int) -> str:
-    """``m`` labels of a NumPy ``kind``, ``k`` of them distinct (0: too many), in words."""
-    text, truths, too_many = NO_CHOICE
-    if kind in "Ub":
-        return text if kind == "U" else truths
-    if k == 0:
-        return too_many
-    if kind == "f":
-        return "numbers with fractions"
-    return f"{k:,} distinct whole numbers in {m:,} rows"
-
-
-def check_classes(classes: np.ndarray, m: int, target: str) -> None:
-    """ValueError if there is one class only, or so many that they must be something else."""
+    if task == "regression":
+        if labels.kind in "Ub":
+            instead = "; for classes use --model logistic" if wanted else ""
+            raise ValueError(
+                f"the target {target!r} holds {labels.described}, not numbers{instead}"
+            )
+        return None
+    classes, instead = labels.distinct, ", for numbers use --task regression"
+    if classes is None:
+        raise ValueError(
+            f"the target {target!r} holds numbers with too many distinct values to be classes"
+            f"{instead}"
+        )
     k = len(classes)
     if k == 1:
         raise ValueError(f"the target {target!r} holds one class only, {classes[0]!s}")
-    if k > _MANY and 2 * k > m:
-        kind = "text" if classes.dtype.kind == "U" else "numbers"
+    if k > _MANY and 2 * k > labels.m:
+        text = labels.kind == "U"
         raise ValueError(
-            f"the target {target!r} holds {kind} with {k:,} distinct values in {m:,} rows: "
-            "too many to be classes"
-            + (", for numbers use --task regression" if kind == "numbers" else "")
+            f"the target {target!r} holds {'text' if text else 'numbers'} with {k:,} distinct "
+            f"values in {labels.m:,} rows: too many to be classes{'' if text else instead}"
         )
+    return classes

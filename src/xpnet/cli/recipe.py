@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet.cli.problem import UsageProblem, check_backend, require
+from xpnet.cli.options import UsageProblem, check_backend, require
 from xpnet.cli.settings import Settings
 from xpnet.core import optimizers, schedules
 

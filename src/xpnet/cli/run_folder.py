@@ -1,34 +1,38 @@
-"""Where a run of ``xpnet train`` puts its files: named one by one, or a folder for all."""
+"""Where a run of ``xpnet train`` puts its files, and how a run goes on from a checkpoint there.
+
+Each checkpoint records, beside the net, its provenance: the data and every option that the
+parameters depend on. Only the device, the library and the number of epochs may change.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from xpnet.cli import config, outfile
-from xpnet.cli.problem import UsageProblem, require
+import xpnet
+from xpnet.cli import config, output
+from xpnet.cli.options import UsageProblem, check_output_file, require
+from xpnet.cli.problem import Problem
+from xpnet.cli.recipe import Recipe, schedule_text
 from xpnet.cli.settings import Settings
+from xpnet.core import schedules
 from xpnet.files.atomic import write_atomically
-from xpnet.files.checkpoint_folder import find
+from xpnet.files.checkpoint import check_architecture
+from xpnet.files.checkpoint_folder import find, latest
 
-PICTURES = (".svg", ".png", ".pdf")
+PROVENANCE = "run"  # its key in the data of a checkpoint
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
 
 
 @dataclass(frozen=True)
-class Places:
-    """None: not wanted.
+class RunFiles:
+    """Output paths of a run; None where that output was not asked for.
 
-    Attributes
-    ----------
-    model : Path
-    log, plot : Path or None
-    checkpoints : Path or None
-        A folder.
-    folder : Path or None
-        The run folder.
+    ``checkpoints`` and ``folder``, the run folder, are folders.
     """
 
     model: Path
@@ -38,82 +42,160 @@ class Places:
     folder: Path | None
 
     @classmethod
-    def of(cls, settings: Settings) -> Places:
+    def of(cls, settings: Settings) -> RunFiles:
         """Raises UsageProblem for what cannot be written, or would be overwritten."""
-        folder = settings.run_dir
+        folder, drawable = settings.run_dir, find_spec("matplotlib") is not None
 
         def inside(chosen: Path | None, name: str) -> Path | None:
             return folder / name if chosen is None and folder is not None else chosen
 
-        drawable = find_spec("matplotlib") is not None
         require(settings.plot is None or drawable, "--plot",
                 f"drawing needs matplotlib: {INSTALL_PLOT}")  # fmt: skip
-        places = cls(
-            inside(settings.out, "model.safetensors") or Path("model.safetensors"),
-            inside(settings.log, "log.csv"),
-            inside(settings.plot, "curve.svg") if drawable else None,
-            inside(settings.checkpoint_dir, "checkpoints"),
-            folder,
+        files = cls(
+            model=inside(settings.out, "model.safetensors") or Path("model.safetensors"),
+            log=inside(settings.log, "log.csv"),
+            plot=inside(settings.plot, "curve.svg") if drawable else None,
+            checkpoints=inside(settings.checkpoint_dir, "checkpoints"),
+            folder=folder,
         )
-        places._check(settings)
-        return places
+        check_output_file("--out", files.model if folder is None else settings.out)
+        check_output_file("--log", settings.log, (".csv", ".jsonl"))
+        check_output_file("--plot", settings.plot, (".svg", ".png", ".pdf"))
+        files._check_folders(settings.resume)
+        if settings.resume:
+            files._check_there_is_a_run(settings)
+        return files
 
-    def _check(self, settings: Settings) -> None:
-        outfile.check("--out", settings.out)
-        outfile.check("--log", settings.log, (".csv", ".jsonl"))
-        outfile.check("--plot", settings.plot, PICTURES)
-        if settings.out is None and self.folder is None:
-            outfile.check("--out", self.model)
-        require(not settings.resume or self.checkpoints is not None, "--resume",
-                "goes on in a --run-dir or a --checkpoint-dir; name one")  # fmt: skip
+    def _check_folders(self, resume: bool) -> None:
         for option, path in (("--run-dir", self.folder), ("--checkpoint-dir", self.checkpoints)):
             if path is not None:
-                _check_folder(option, path)
-        if settings.resume:
-            self._check_run(settings)
+                there = next(p for p in (path, *path.absolute().parents) if p.exists())
+                require(there.is_dir(), option, f"{there} is not a folder")
+                require(os.access(there, os.W_OK), option, f"cannot write in the folder {there}")
+        if resume:
             return
         if self.folder is not None and self.folder.is_dir() and any(self.folder.iterdir()):
             raise UsageProblem(
-                "--run-dir", f"{self.folder} is not empty; go on there with --resume, or choose "
-                "another folder"
-            )  # fmt: skip
-        found = find(self.checkpoints) if self.checkpoints is not None else []
-        if found:
+                "--run-dir",
+                f"{self.folder} is not empty; go on there with --resume, or choose another folder",
+            )
+        if self.checkpoints is not None and (found := find(self.checkpoints)):
             raise UsageProblem(
-                "--checkpoint-dir", f"{self.checkpoints} holds checkpoints, the latest "
-                f"{found[0].path.name}; go on from there with --resume, or choose another folder"
-            )  # fmt: skip
+                "--checkpoint-dir",
+                f"{self.checkpoints} holds checkpoints, the latest {found[0].path.name}; go on "
+                "from there with --resume, or choose another folder",
+            )
 
-    def _check_run(self, settings: Settings) -> None:
+    def _check_there_is_a_run(self, settings: Settings) -> None:
         """A folder misspelt must not begin a run on the digits, which need no DATA."""
+        if self.checkpoints is None:
+            raise UsageProblem("--resume", "goes on in a --run-dir or a --checkpoint-dir; name one")
         begins = settings.data is not None or settings.config is not None
         recorded = self.folder is not None and (self.folder / config.NAME).is_file()
-        assert self.checkpoints is not None
-        if not (begins or recorded or find(self.checkpoints)):
-            raise UsageProblem(
-                "--resume", f"there is no run in {self.folder or self.checkpoints} to go on with: "
-                "name its folder, or give DATA (or --config) to begin one here; leave --resume "
-                "out to begin one on the digits"
-            )  # fmt: skip
+        require(
+            begins or recorded or bool(find(self.checkpoints)),
+            "--resume",
+            f"there is no run in {self.folder or self.checkpoints} to go on with: name its folder, "
+            "or give DATA (or --config) to begin one here; leave --resume out to begin one on the "
+            "digits",
+        )
 
-    def prepare(self, settings: Settings, about: list[str]) -> None:
-        """Make the run folder and record ``settings`` in it.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+    def record(self, settings: Settings, comments: list[str]) -> None:
+        """Make the run folder, if any, and write ``settings`` there; raises OSError."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = config.written(settings, about)
+            text = config.written(settings, comments)
             write_atomically(self.folder / config.NAME, text.encode())
 
 
-def _check_folder(option: str, path: Path) -> None:
-    """Whether a folder can be made here, or written in if it is there."""
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    require(there.is_dir(), option, f"{there} is not a folder")
-    require(os.access(there, os.W_OK), option, f"cannot write in the folder {there}")
+def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str, Any]:
+    """What the parameters of a run depend on, as JSON can hold it.
+
+    "data" is ``Problem.fingerprint``; the others are options by their long names.
+    """
+    schedule = schedules.prepared(recipe.schedule, settings.epochs)
+    share = recipe.held_out if isinstance(recipe.held_out, float) else "a file"
+    return {
+        "data": problem.fingerprint,
+        "options": {
+            "task": problem.task,
+            "dtype": settings.dtype,
+            "seed": settings.seed,
+            "validation": share,
+            "stream": problem.streamed,
+            "optimizer": settings.optimizer,
+            "lr": recipe.optimizer.learning_rate,
+            "batch-size": recipe.batch_size or "full",
+            "schedule": schedule_text(schedule),
+            "l2": recipe.l2,
+            "l1": recipe.l1,
+            "dropout": list(recipe.dropout),
+            "clip-norm": recipe.clip_norm,
+            "early-stopping": settings.early_stopping,
+        },
+    }
+
+
+def begin(folder: Path, fresh: Any, now: dict[str, Any], settings: Settings) -> tuple[Any, str]:
+    """The net of the last checkpoint, or ``fresh`` where there is none yet; and which, in words.
+
+    ``now`` is the provenance of this run. What cannot be read is passed over and told on stderr.
+
+    Raises
+    ------
+    ModelFileError
+        It is of other data, another net, or other options; the message names both.
+    UsageProblem
+        It has been trained for more epochs than this run is to have.
+    """
+    with warnings.catch_warnings(record=True) as passed:
+        warnings.simplefilter("always")
+        path = latest(folder)
+    for warning in passed:
+        output.tell(str(warning.message))
+    if path is None:
+        return fresh, f"no checkpoint in {folder} yet: starting afresh"
+    net = xpnet.load(path, backend=settings.backend, device=settings.device)
+    then = net.data.pop(PROVENANCE, None)
+    if not isinstance(then, dict) or net.training_state is None:
+        raise xpnet.ModelFileError(f"{path} is no checkpoint of xpnet train")
+    _check_data(path, then.get("data"), now["data"])
+    check_architecture(path, net, fresh)
+    _check_options(path, then.get("options") or {}, now["options"])
+    done = net.training_state.epoch
+    require(done <= settings.epochs, "--epochs",
+            f"{path} has {done} epochs behind it; --epochs counts them too")  # fmt: skip
+    return net, f"going on from {path}"
+
+
+def _check_data(path: Path, then: Any, now: dict[str, Any]) -> None:
+    if not isinstance(then, dict) or any(then.get(k) != now[k] for k in now if k != "name"):
+        raise xpnet.ModelFileError(
+            f"{path} is a checkpoint of other data: {described(then)}, but this run has "
+            f"{described(now)}"
+        )
+
+
+def described(fingerprint: Any) -> str:
+    """The fingerprint of data, in words."""
+    if not isinstance(fingerprint, dict):
+        return "unknown"
+    keys = ("rows", "features", "checksum")
+    rest = ", ".join(f"{key} {fingerprint[key]}" for key in keys if key in fingerprint)
+    return f"{fingerprint.get('name')} ({rest})"
+
+
+def _check_options(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise xpnet.ModelFileError(
+                f"{path} was made with --{name} {_as_given(then.get(name))}, but this run has "
+                f"--{name} {_as_given(value)}: go on with the former, or start afresh in another "
+                "folder"
+            )
+
+
+def _as_given(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "0"
+    return "none" if value is None else str(value)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 import xpnet
 from xpnet.cli import output
-from xpnet.cli.display import Console, results_table
 from xpnet.cli.options import Json, ModelFile
+from xpnet.cli.output import Console, results_table
 from xpnet.data.columns import listed
 
 EXAMPLES = """Examples:
@@ -39,7 +39,7 @@ def show(
     if as_json:
         output.put_json(_described(model, net))
         return
-    console = output.Narrator()
+    console = Console()
     dtype = net.backend.dtype
     console.line_of(f"{model}: {net.n_parameters:,} parameters, {np.dtype(dtype or 'f4').name}")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")

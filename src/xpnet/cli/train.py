@@ -11,14 +11,13 @@ from typing import Any
 
 import typer
 
-from xpnet import DeepNet, DivergedError
+from xpnet import DeepNet, DivergedError, Stream
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
-from xpnet.cli import config, curve, output, resume, train_report
-from xpnet.cli.display import results_table
+from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
-from xpnet.cli.run_folder import Places
+from xpnet.cli.run_folder import RunFiles
 from xpnet.cli.settings import Settings
 from xpnet.cli.training_data import load
 
@@ -30,11 +29,11 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     Repository, CC BY 4.0).
     """
     recipe = Recipe.of(settings)
-    places = Places.of(settings)
+    files = RunFiles.of(settings)
     if settings.dtype == "float64":
         # JAX reads this when it is first imported, and without it has no float64.
         os.environ.setdefault("JAX_ENABLE_X64", "1")
-    console = output.Narrator(on_stderr=settings.as_json)
+    console = output.Console(on_stderr=settings.as_json)
     problem = load(settings, recipe)
     net = DeepNet(
         [len(problem.names), *recipe.widths, problem.n_outputs],
@@ -44,72 +43,72 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         dtype=settings.dtype,
         seed=settings.seed,
     )
-    made = resume.made_of(settings, recipe, problem)
+    provenance = run_folder.provenance(settings, recipe, problem)
     begins = None
-    if settings.resume and places.checkpoints is not None:
-        net, begins = resume.begin(places.checkpoints, net, made, settings)
+    if settings.resume and files.checkpoints is not None:
+        net, begins = run_folder.begin(files.checkpoints, net, provenance, settings)
     train_report.announce(console, settings, recipe, problem, net)
     if begins is not None:
         console.line_of(begins)
-    about = [resume.described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]
-    places.prepare(config.resolved(settings, recipe, problem, net), about)
-    run = Run(settings, recipe, places, problem, net, made, console, words)
+    comments = [
+        run_folder.described(problem.fingerprint),
+        f"{net.backend}, {net.backend.dtype_name}",
+    ]
+    files.record(config.resolved(settings, recipe, problem, net), comments)
+    run = Run(settings, recipe, files, problem, net, provenance, console, words)
     run.train()
     try:
         run.finish()
     except KeyboardInterrupt:
-        output.tell(f"stopped at once; the model is in {places.model}")
+        output.tell(f"stopped at once; the model is in {files.model}")
         run.tell_how_it_ended()
         raise typer.Exit(INTERRUPTED) from None
 
 
 @dataclass
 class Run:
-    """The training of one net, and what comes of it."""
+    """The training of one net, what is saved of it, and what is told."""
 
     settings: Settings
     recipe: Recipe
-    places: Places
+    files: RunFiles
     problem: Problem
     net: Any
-    made: dict[str, Any]  # see resume.made_of
-    console: output.Narrator
+    provenance: dict[str, Any]  # see run_folder.provenance
+    console: output.Console
     words: Sequence[str]  # the command line after "xpnet"
 
     def __post_init__(self) -> None:
+        self.cost_name = train_report.cost_name(self.recipe)
+        watched = self.settings.early_stopping is not None
         self.view = ProgressBar(
-            lambda progress: train_report.figures(
-                self.problem, progress, self.cost_name, self.settings.early_stopping is not None
-            ),
+            lambda done: train_report.figures(self.problem, done, self.cost_name, watched),
             console=self.console,
         )
-        self.cost_name = train_report.cost_name(self.recipe)
         self.interrupt = Interrupt(self._stopping)
         self.stopper: EarlyStopping | None = None
         self.checkpoints: Checkpoints | None = None
-        self.data, self.tensors = self.problem.beside(self.settings.model)
+        self.data, self.tensors = self.problem.saved(self.settings.model)
         # A run that goes on replaces what it wrote itself.
-        self.replaces = self.places.model.exists() and self.net.training_state is None
+        self.replaces = self.files.model.exists() and self.net.training_state is None
 
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""
         state = self.net.training_state
         self.begun = 0 if state is None else state.step
         epochs = self.settings.epochs - (0 if state is None else state.epoch)
-        validation = None if self.problem.validation is None else self.problem.validation.for_fit
-        if validation is not None and len(validation) == 1:
-            validation = validation[0]
+        train, held = self.problem.train.for_fit, self.problem.validation
         try:
             with self.interrupt:
                 self.net.fit(
-                    *self.problem.train.for_fit,
+                    *((train,) if isinstance(train, Stream) else train),
                     epochs=epochs,
-                    validation=validation,
+                    validation=None if held is None else held.for_fit,
                     callbacks=self._callbacks(),
                     resume=state is not None,
                     **self.recipe.fit_options(),
                 )
-                self._save(self.places.model)
+                self._save(self.files.model)
         except KeyboardInterrupt:
             output.tell(f"stopped at once; no model was written{self._last_checkpoint()}")
             self._tell_how_to_go_on()
@@ -119,7 +118,7 @@ class Run:
                 f"{error}. No model was written{self._last_checkpoint()}"
             ) from None
         except OSError as error:
-            where = error.filename or (self.places.log and str(self.places.log))
+            where = error.filename or (self.files.log and str(self.files.log))
             rest = f"{error.strerror or error}{self._what_is_saved()}"
             raise OSError(error.errno, rest, where) from None
         except ValueError as error:
@@ -136,21 +135,21 @@ class Run:
                 "stopped": self.interrupt.name if stopped else None,
                 "best_epoch": None if self.stopper is None else self.stopper.best_epoch,
                 "checkpoint": self.checkpoints and str(self.checkpoints.path),
-                "run_dir": self.places.folder and str(self.places.folder),
+                "run_dir": self.files.folder and str(self.files.folder),
             }
             if self.replaces:
-                output.tell(f"model written to {self.places.model}{self._replaced()}")
+                output.tell(f"model written to {self.files.model}{self._replaced()}")
             output.put_json(
-                train_report.as_json(found, self.net, self.problem, self.places.model, more)
+                train_report.as_json(found, self.net, self.problem, self.files.model, more)
             )
         else:
             if self.net.training_state.step == self.begun and not stopped:
                 self.console.line_of(self._nothing_left())
-            self.console.print(results_table(train_report.as_rows(found, self.cost_name)))
+            self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
             self._tell_of_early_stopping()
-            self.console.line_of(f"model written to {self.places.model}{self._replaced()}")
-        if self.places.plot is not None:
-            curve.draw(self.net.history, self.places.plot)
+            self.console.line_of(f"model written to {self.files.model}{self._replaced()}")
+        if self.files.plot is not None:
+            train_report.draw_curve(self.net.history, self.files.plot)
         if stopped:
             self.tell_how_it_ended()
             raise typer.Exit(self.interrupt.exit_code)
@@ -163,14 +162,14 @@ class Run:
         if self.settings.early_stopping is not None:
             self.stopper = EarlyStopping(self.settings.early_stopping)
             callbacks.append(self.stopper)
-        if self.places.log is not None:
-            kind = JSONLinesLog if self.places.log.suffix.lower() == ".jsonl" else CSVLog
-            callbacks.append(kind(self.places.log))
-        if self.places.checkpoints is not None:
+        if self.files.log is not None:
+            kind = JSONLinesLog if self.files.log.suffix.lower() == ".jsonl" else CSVLog
+            callbacks.append(kind(self.files.log))
+        if self.files.checkpoints is not None:
             self.checkpoints = Checkpoints(
-                self.places.checkpoints,
+                self.files.checkpoints,
                 self.settings.checkpoint_every,
-                data=self.data | {resume.KEY: self.made},
+                data=self.data | {run_folder.PROVENANCE: self.provenance},
                 tensors=self.tensors,
             )
             callbacks.append(self.checkpoints)
@@ -199,7 +198,7 @@ class Run:
         state = self.net.training_state
         if state is None or state.step == self.begun:
             return ""
-        model = self.places.model
+        model = self.files.model
         if self.replaces:  # a whole model is worth more than half of another
             model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
         try:

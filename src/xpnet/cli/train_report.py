@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.cli import output
-from xpnet.cli.display import Console
-from xpnet.cli.problem import NO_CHOICE, Problem
+from xpnet.cli.output import Console
+from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
 from xpnet.cli.settings import Settings
-from xpnet.training.history import Progress
+from xpnet.files.atomic import open_atomically
+from xpnet.training.history import History, Progress
 
 _WIDE = 10  # features per example from which a table may have been meant the other way round
 _PENALTIES = ("l2", "l1")  # fields of Recipe
@@ -46,8 +47,8 @@ def summary(problem: Problem) -> str:
 def why_this_task(problem: Problem) -> str:
     """The task and what in the labels decided it, in one line."""
     other = "regression" if problem.task == "classification" else "classification"
-    instead = "" if problem.labels in NO_CHOICE else f" (or --task {other})"
-    return f"task: {problem.task}, as {problem.target!r} holds {problem.labels}{instead}"
+    instead = f" (or --task {other})" if problem.labels.either else ""
+    return f"task: {problem.task}, as {problem.target!r} holds {problem.labels.described}{instead}"
 
 
 def warning_of_shape(problem: Problem, path: Path | None) -> str | None:
@@ -139,3 +140,27 @@ def as_json(
         "validation_accuracy": history.validation_accuracy,
     }
     return result
+
+
+def draw_curve(history: History, path: Path) -> None:
+    """Draw costs and accuracy over the epochs, as .svg, .png or .pdf; nothing without epochs.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    if not history.cost:
+        return
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # not pyplot: no window, no global state
+
+    from xpnet.plotting import LearningCurveDisplay
+
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    LearningCurveDisplay.from_history(history, ax=figure.subplots())
+    kind = path.suffix.lower().removeprefix(".")
+    # No date and no random names, so that the same run gives the same picture.
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with open_atomically(path) as file, rc_context({"svg.hashsalt": "xpnet"}):
+        figure.savefig(file, format=kind, metadata=dateless.get(kind))

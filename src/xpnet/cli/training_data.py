@@ -1,19 +1,26 @@
-"""The data of ``xpnet train``: read into memory, or streamed where it does not fit."""
+"""Reads the data of ``xpnet train`` into memory, or streams what does not fit."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from xpnet.cli import memory
-from xpnet.cli.problem import Problem, prepare, require
+from xpnet.cli.options import require
+from xpnet.cli.problem import Part, PartInFile, PartInMemory, Problem, classes_of
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
-from xpnet.cli.streamed import prepare_stream
+from xpnet.data.columns import WantedColumns, encoder, listed
+from xpnet.data.csv_rules import as_integers
 from xpnet.data.file_kind import kind_of
 from xpnet.data.open_stream import stream
-from xpnet.data.table import Table, load_digits, read_table
+from xpnet.data.read_columns import read_all
+from xpnet.data.statistics import Statistics
+from xpnet.data.stream import Stream
+from xpnet.data.table import Standardizer, Table, load_digits, read_table, train_test_split
+from xpnet.data.task import Labels
 
 
 def load(settings: Settings, recipe: Recipe) -> Problem:
@@ -30,19 +37,15 @@ def load(settings: Settings, recipe: Recipe) -> Problem:
         require(not settings.stream, "--stream", "the digits are in memory; give DATA too")
         X, y = load_digits()
         names = tuple(f"pixel{i}" for i in range(X.shape[1]))
-        table, name = Table(X, y, names, "digit"), "handwritten digits"
-    else:
-        nameless = kind_of(path) == ".npy" and settings.target is None
-        require(not nameless, "--target", f"which column of {path.name}? Give its index")
-        streamed = not memory.fits(path) if settings.stream is None else settings.stream
-        if streamed:
-            full = recipe.batch_size is None
-            require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
-            return prepare_stream(settings, recipe)
-        table, name = _table(path, settings.target), path.name
-    return prepare(
-        name, table, settings.task, settings.model, recipe.held_out, settings.seed, settings.dtype
-    )
+        return _in_memory("handwritten digits", Table(X, y, names, "digit"), settings, recipe)
+    nameless = kind_of(path) == ".npy" and settings.target is None
+    require(not nameless, "--target", f"which column of {path.name}? Give its index")
+    streamed = not memory.fits(path) if settings.stream is None else settings.stream
+    if not streamed:
+        return _in_memory(path.name, _table(path, settings.target), settings, recipe)
+    full = recipe.batch_size is None
+    require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
+    return _in_file(path, settings, recipe)
 
 
 def _table(path: Path, target: str | None) -> Table:
@@ -51,6 +54,140 @@ def _table(path: Path, target: str | None) -> Table:
         return read_table(path, target)
     with stream(path, target=target) as rows:
         chunks = list(rows.blocks())
-        names = rows.names or tuple(str(i) for i in range(rows.n_features))
     X = np.concatenate([chunk.X for chunk in chunks])
-    return Table(X, np.concatenate([chunk.Y for chunk in chunks]), names, rows.target)
+    y = np.concatenate([chunk.Y for chunk in chunks])
+    return Table(X, y, _names(rows), rows.target)
+
+
+def _names(rows: Stream) -> tuple[str, ...]:
+    return rows.names or tuple(str(i) for i in range(rows.n_features))
+
+
+# -- in memory ---------------------------------------------------------------------------
+def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> Problem:
+    """Decide the task, set the validation part aside, standardise by the training part."""
+    y, labels, held_out = as_integers(table.y), Labels.of(table.y), recipe.held_out
+    classes = classes_of(labels, table.target, settings.task, settings.model)
+    if classes is not None:
+        y = np.searchsorted(classes, y)
+    share = 0.0 if isinstance(held_out, Path) else held_out
+    X_train, y_train, X_test, y_test = train_test_split(
+        table.X, y, share, settings.seed, stratify=classes is not None
+    )
+    read = [table.X, table.y]
+    if isinstance(held_out, Path):
+        X_test, y_test = read_all(
+            held_out, WantedColumns(table.names, table.target, encoder(classes))
+        )
+        read += [X_test, y_test]
+    inputs = Standardizer.fit(X_train)
+    targets = Standardizer.fit(y_train[:, None]) if classes is None else None
+    dtype = np.dtype(settings.dtype)
+    return Problem(
+        name=name,
+        names=table.names,
+        target=table.target,
+        labels=labels,
+        classes=classes,
+        inputs=inputs,
+        targets=targets,
+        train=_standardized(X_train, y_train, inputs, targets, dtype),
+        validation=_standardized(X_test, y_test, inputs, targets, dtype) if len(y_test) else None,
+        checksum=_checksum(read),
+    )
+
+
+def _standardized(
+    X: np.ndarray,
+    y: np.ndarray,
+    inputs: Standardizer,
+    targets: Standardizer | None,
+    dtype: np.dtype,
+) -> PartInMemory:
+    Y = y if targets is None else targets.apply(y[:, None], dtype).T
+    return PartInMemory(inputs.apply(X, dtype).T, Y, y)
+
+
+def _checksum(arrays: list[np.ndarray]) -> str:
+    """The beginning of their SHA-256."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()[:16]
+
+
+# -- streamed ----------------------------------------------------------------------------
+def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
+    """The same, in one pass over the file."""
+    source, held_out = stream(path, target=settings.target), recipe.held_out
+    train, held = source, None
+    if isinstance(held_out, float) and held_out > 0:
+        train, held = source.split(held_out, settings.seed)
+    parts = [part.statistics() for part in (train, held) if part is not None]
+    found = parts[0]
+    labels = _labels(parts, source.n_examples or 0)
+    classes = classes_of(labels, source.target, settings.task, settings.model)
+    targets = found.targets if classes is None else None
+    validation: Part | None = None
+    measured = [np.array(path.stat().st_size)]
+    measured += [array for part in parts for array in (part.mean, part.scale)]
+    if held is not None:
+        validation = _streamed(held, parts[1], found.inputs, targets, classes)
+    elif isinstance(held_out, Path):
+        measured.append(np.array(held_out.stat().st_size))
+        wanted = WantedColumns(_names(source), source.target, encoder(classes))
+        validation = _other_file(held_out, settings, wanted, found.inputs, targets, classes)
+    measured += [array for array in (labels.distinct, found.target_mean) if array is not None]
+    return Problem(
+        name=path.name,
+        names=_names(source),
+        target=source.target,
+        labels=labels,
+        classes=classes,
+        inputs=found.inputs,
+        targets=targets,
+        train=_streamed(train, found, found.inputs, targets, classes),
+        validation=validation,
+        checksum=_checksum(measured),
+        streamed=True,
+    )
+
+
+def _labels(parts: list[Statistics], m: int) -> Labels:
+    found = [part.classes for part in parts if part.classes is not None]
+    if len(found) < len(parts):
+        return Labels(None, m)
+    return Labels(as_integers(np.unique(np.concatenate(found))), m)
+
+
+def _streamed(
+    rows: Stream,
+    found: Statistics,
+    inputs: Standardizer,
+    targets: Standardizer | None,
+    classes: np.ndarray | None,
+) -> PartInFile:
+    spread = 0.0 if found.target_scale is None else float(found.target_scale[0])
+    return PartInFile(rows.prepared(inputs, targets, classes), targets, spread)
+
+
+def _other_file(
+    path: Path,
+    settings: Settings,
+    wanted: WantedColumns,
+    inputs: Standardizer,
+    targets: Standardizer | None,
+    classes: np.ndarray | None,
+) -> Part:
+    """The validation part out of a file of its own, which may be large too."""
+    if memory.fits(path):
+        X, y = read_all(path, wanted)
+        return _standardized(X, y, inputs, targets, np.dtype(settings.dtype))
+    rows = stream(path, target=settings.target)
+    if rows.names is not None and rows.names != wanted.features:
+        raise ValueError(
+            f"{path} has the columns {listed(rows.names)}, but the training data "
+            f"{listed(wanted.features)}: a file that is streamed needs the same order"
+        )
+    return _streamed(rows, rows.statistics(), inputs, targets, classes)

@@ -15,7 +15,8 @@ from math import sqrt
 import numpy as np
 
 from xpnet.data.csv_rules import as_integers
-from xpnet.data.table import Standardizer, task_of
+from xpnet.data.table import Standardizer
+from xpnet.data.task import Labels
 
 MOST_LABELS = 10_000  # more distinct numbers than this are no classes
 _CACHED = 2**15  # numbers that are measured together: what a processor keeps close
@@ -58,10 +59,9 @@ class Statistics:
 
     @property
     def task(self) -> str:
-        """Whether the labels look like classes: see ``table.detect_task``."""
-        if self.classes is None:
-            return "regression"
-        return task_of(as_integers(self.classes).dtype.kind, len(self.classes), self.n)
+        """Whether the labels look like classes: see ``task.detect_task``."""
+        distinct = None if self.classes is None else as_integers(self.classes)
+        return Labels(distinct, self.n).task
 
 
 class RunningMoments:

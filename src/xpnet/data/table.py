@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.csv_rules import as_integers, read_csv
+from xpnet.data.csv_rules import read_csv
 from xpnet.data.file_kind import TEXT
 
 _BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
@@ -131,31 +131,6 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise ValueError(f"{where}: y is {array[place]}, not a finite number")
             raise ValueError(f"{where}, column '{place[1]}': {array[place]} is not a finite number")
     return X, y
-
-
-def detect_task(y: np.ndarray) -> str:
-    """Say whether labels y (m,) look like classes: "classification" or "regression".
-
-    The rule, where k is the number of distinct labels:
-
-    - text and bools are classes;
-    - integers are classes if k <= 2, or if k <= 100 and every class has 20 examples on average
-      (k <= m / 20);
-    - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
-    """
-    y = as_integers(y)
-    if y.dtype.kind in "Ubf":  # the number of labels does not count
-        return task_of(y.dtype.kind, 0, y.size)
-    return task_of(y.dtype.kind, np.unique(y).size, y.size)
-
-
-def task_of(kind: str, k: int, m: int) -> str:
-    """``detect_task`` of ``m`` labels of a NumPy ``kind``, ``k`` of them distinct."""
-    if kind in "Ub":
-        return "classification"
-    if kind == "f":
-        return "regression"
-    return "classification" if k <= 2 or (k <= 100 and 20 * k <= m) else "regression"
 
 
 def train_test_split(

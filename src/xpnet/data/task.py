@@ -1,0 +1,75 @@
+"""Decides the task of a table, classification or regression, from its labels: the one such rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpnet.data.csv_rules import as_integers
+
+MOST_CLASSES = 100  # of whole numbers; more distinct ones are a regression
+EXAMPLES_PER_CLASS = 20  # on average, where whole numbers are more than two classes
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a table, counted.
+
+    Attributes
+    ----------
+    distinct : array (k,) or None
+        The distinct labels, sorted; floats without fractions as integers. None if they were too
+        many to collect.
+    m : int
+        Examples.
+    """
+
+    distinct: np.ndarray | None
+    m: int
+
+    @classmethod
+    def of(cls, y: np.ndarray) -> Labels:
+        """Count labels y (m,)."""
+        return cls(np.unique(as_integers(y)), len(y))
+
+    @property
+    def kind(self) -> str:
+        """The kind of their dtype: "U", "b", "i", "u" or "f"."""
+        return "f" if self.distinct is None else self.distinct.dtype.kind
+
+    @property
+    def task(self) -> str:
+        """The task by the rule that ``detect_task`` states."""
+        if self.distinct is None or self.kind == "f":
+            return "regression"
+        k = len(self.distinct)
+        few = k <= 2 or (k <= MOST_CLASSES and k * EXAMPLES_PER_CLASS <= self.m)
+        return "classification" if few or self.kind in "Ub" else "regression"
+
+    @property
+    def described(self) -> str:
+        """What decides the task, in words."""
+        if self.distinct is None:
+            return "too many distinct numbers to be classes"
+        words = {"U": "text", "b": "true and false", "f": "numbers with fractions"}
+        counted = f"{len(self.distinct):,} distinct whole numbers in {self.m:,} rows"
+        return words.get(self.kind, counted)
+
+    @property
+    def either(self) -> bool:
+        """Whether both tasks are possible with such labels."""
+        return self.distinct is not None and self.kind in "iuf"
+
+
+def detect_task(y: np.ndarray) -> str:
+    """Say whether labels y (m,) look like classes: "classification" or "regression".
+
+    The rule, where k is the number of distinct labels:
+
+    - text and bools are classes;
+    - integers are classes if k <= 2, or if k <= 100 and every class has 20 examples on average
+      (k <= m / 20);
+    - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
+    """
+    return Labels.of(y).task
