@@ -110,11 +110,13 @@ def bench(
     require(os.access(folder, os.W_OK), "--out", f"cannot write in the folder {folder}")
     with _watching() as watch:
         results = run(settings, names, required=backends is not None, watch=watch)
+    console = Console()
     if as_json:
         sys.stdout.write(json_text(results))
     else:
-        _show(Console(), results)
+        _show(console, results)
     _save(results, out, sys.stderr.write if as_json else sys.stdout.write)
+    console.check()
     for failure in results.failures:
         print(f"xpnet: error: {failure}", file=sys.stderr)
     if results.interrupted:
