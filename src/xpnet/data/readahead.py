@@ -1,91 +1,48 @@
-"""A thread that makes the next item while the last one is worked on."""
+"""A thread that makes the next item while the consumer works on the last one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from threading import Event, Semaphore, Thread
-from types import TracebackType
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0  # seconds to wait at the end for a source that does not answer
-
 
 class ReadAhead(Generic[T]):
-    """Iterates over what ``produce`` yields, which runs in a thread, at most one item ahead.
+    """Iterates over ``items``, a generator that runs in a thread, at most one item ahead.
 
     The thread starts on an item when the consumer takes the one before, so that two are in memory
-    besides what the consumer keeps. What ``produce`` raises is raised in the consumer. Leaving
-    the ``with`` block ends the thread and closes the iterator, in the thread that ran it.
-
-    Parameters
-    ----------
-    produce : callable (stopped) -> iterator
-        It may ask ``stopped()`` between two pieces of an item and return early if true.
+    besides what the consumer keeps. What the generator raises is raised in the consumer. Leaving
+    the ``with`` block waits for the item that is being made, and closes the generator in its
+    thread.
     """
 
-    def __init__(self, produce: Callable[[Callable[[], bool]], Iterator[T]]) -> None:
-        self._produce = produce
-        self._stop = Event()
-        self._wanted = Semaphore(1)  # items that may be made
-        self._made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-        self._over = False
-        self._thread = Thread(target=self._run, name="xpnet-reader", daemon=True)
+    def __init__(self, items: Generator[T, None, None]) -> None:
+        self._items = items
+        self._pool: ThreadPoolExecutor | None = None
+        self._next: Future[T] | None = None
 
     def __enter__(self) -> ReadAhead[T]:
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="xpnet-reader")
+        self._next = self._pool.submit(next, self._items)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._over = True
-        self._stop.set()
-        self._wanted.release()
-        self._thread.join(_PATIENCE)
+    def __exit__(self, *error: object) -> None:
+        assert self._pool is not None
+        self._next = None
+        self._pool.submit(self._items.close)
+        self._pool.shutdown()
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> ReadAhead[T]:
         return self
 
     def __next__(self) -> T:
-        if self._over:
-            raise StopIteration
-        if self._thread.ident is None:
+        if self._pool is None:
             raise RuntimeError("chunks are read in a with statement: with stream.chunks(...) as c")
-        item, error = self._made.get()
-        if error is not None:
-            self._over = True
-            raise error
-        if item is None:
-            self._over = True
+        if self._next is None:
             raise StopIteration
-        self._wanted.release()
+        made, self._next = self._next, None
+        item = made.result()  # raises what the generator raised: StopIteration at its end
+        self._next = self._pool.submit(next, self._items)
         return item
-
-    def _run(self) -> None:
-        item: T | None = None
-        error: BaseException | None = None
-        try:
-            items = self._produce(self._stop.is_set)
-            try:
-                while True:
-                    self._wanted.acquire()
-                    if self._stop.is_set():
-                        break
-                    item = next(items, None)
-                    if item is None:
-                        break
-                    self._made.put((item, None))
-                    item = None  # the consumer decides how long it stays in memory
-            finally:
-                close = getattr(items, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as caught:  # all are for the consumer to see
-            error = caught
-        self._made.put((None, error))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import mmap
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from types import TracebackType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.chunk import Chunk, empty
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.prepare import Preparation
@@ -25,6 +24,40 @@ from xpnet.data.user_batches import UserBatch, UserBatches
 # it, and the one that is read ahead; the last fourth is for blocks and what else there is.
 _SHARE = 4
 _BLOCK = 2**20  # bytes of the source that are read in one go
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows in memory, on the host.
+
+    Attributes
+    ----------
+    X : ndarray (k, n_x)
+        float32 or float64, contiguous rows, finite.
+    Y : ndarray (k,) or (k, n_y), or None
+        Labels or targets as they were read; finite if they are numbers. None: the source has none.
+    w : ndarray (k,) or None
+        Sample weights, finite and at least 0.
+    order : ndarray (at most k,) of integers, or None
+        Rows of this chunk in the order to see them. It is shorter than X where an epoch goes on
+        in the middle of this chunk. None: all, as they stand.
+    rows : tuple of (start, stop)
+        Where these rows stand in the source, in their order, counted from 0.
+    """
+
+    X: np.ndarray
+    Y: np.ndarray | None
+    w: np.ndarray | None = None
+    order: np.ndarray | None = None
+    rows: tuple[tuple[int, int], ...] = ()
+
+    def row(self, i: int) -> int:
+        """Number in the source of row ``i`` of this chunk."""
+        for start, stop in self.rows:
+            if i < stop - start:
+                return start + i
+            i -= stop - start
+        raise IndexError(f"this chunk has {len(self.X)} rows")
 
 
 class Stream:
@@ -80,7 +113,7 @@ class Stream:
 
         Every chunk but the last holds a multiple of ``batch_size`` rows, every row comes once.
         The order follows from ``(seed, epoch)``, and from what sizes chunks: the memory of this
-        stream, ``batch_size``, ``dtype``, ``extra``. UserBatches come as they are, one a chunk.
+        stream, ``batch_size``, ``dtype``, ``extra``. Batches come as they are, one a chunk.
 
         Parameters
         ----------
@@ -107,28 +140,12 @@ class Stream:
         if isinstance(self._source, UserBatches):
             if batch_size is not None:
                 raise ValueError("this stream comes in batches: leave batch_size out")
-            return ReadAhead(lambda stopped: self._batches(epoch, first, dtype))
+            return ReadAhead(self._batches(epoch, first, dtype))
         if batch_size is None:
             raise ValueError("a stream of rows needs a batch_size")
-        epochs, place = self._epoch_order(batch_size, dtype, extra), first * batch_size
-        source = self._source
-
-        def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
-            number, skipped = divmod(place, epochs.chunk)
-            if place >= epochs.n:
-                return
-            for ranges in epochs.ranges(seed, epoch, shuffle, number * epochs.chunk):
-                chunk = self._chunk(source, sorted(ranges), dtype, stopped)
-                if chunk is None:
-                    return
-                order = np.arange(len(chunk.X))
-                if shuffle:
-                    order = epochs.order(seed, epoch, number, len(order))
-                yield replace(chunk, order=order[skipped:])
-                del chunk  # or it would stay in memory while the next one is read
-                number, skipped = number + 1, 0
-
-        return ReadAhead(produce)
+        order = self._epoch_order(batch_size, dtype, extra)
+        key = (seed, epoch, shuffle)
+        return ReadAhead(self._in_order(self._source, order, key, first * batch_size, dtype))
 
     def blocks(self, rows: int | None = None, dtype: Any = None) -> Iterator[Chunk]:
         """All rows in their order, some at a time, read ahead; batches as those of epoch 0.
@@ -141,24 +158,20 @@ class Stream:
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         source = self._source
         if isinstance(source, UserBatches):
-            with ReadAhead(lambda stopped: self._batches(0, 0, dtype)) as chunks:
+            with ReadAhead(self._batches(0, 0, dtype)) as chunks:
                 yield from chunks
             return
-        epochs = self._epoch_order(1, dtype, 0)
-        rows = max(1, epochs.chunk // 4) if rows is None else rows
-        block = max(1, int(np.diff(epochs.bounds).max()))
+        order = self._epoch_order(1, dtype, 0)
+        rows = max(1, order.chunk // 4) if rows is None else rows
+        block = max(1, int(np.diff(order.bounds).max()))
 
-        def produce(stopped: Callable[[], bool]) -> Iterator[Chunk]:
+        def read() -> Generator[Chunk, None, None]:
             for start in range(0, source.n, rows):
                 stop = min(start + rows, source.n)
                 ranges = [(a, min(a + block, stop)) for a in range(start, stop, block)]
-                chunk = self._chunk(source, ranges, dtype, stopped)
-                if chunk is None:
-                    return
-                yield chunk
-                del chunk
+                yield self._chunk(source, ranges, dtype)
 
-        with ReadAhead(produce) as chunks:
+        with ReadAhead(read()) as chunks:
             yield from chunks
 
     def close(self) -> None:
@@ -171,12 +184,7 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # -- other streams of the same rows --------------------------------------------------
@@ -260,21 +268,35 @@ class Stream:
         block = max(1, min(_BLOCK // (n_x * rows.dtype.itemsize), chunk // 32))
         return EpochOrder(source.bounds(block), chunk)
 
-    def _chunk(
+    def _in_order(
         self,
         source: Selection,
-        ranges: list[RowRange],
+        order: EpochOrder,
+        key: tuple[int, int, bool],
+        place: int,
         dtype: np.dtype,
-        stopped: Callable[[], bool],
-    ) -> Chunk | None:
-        """The rows of ``ranges``; None if told to stop."""
+    ) -> Generator[Chunk, None, None]:
+        """The chunks of the epoch ``key`` (seed, epoch, shuffle), from the row at ``place`` on."""
+        seed, epoch, shuffle = key
+        number, skipped = divmod(place, order.chunk)
+        if place >= order.n:
+            return
+        for ranges in order.ranges(seed, epoch, shuffle, number * order.chunk):
+            chunk = self._chunk(source, sorted(ranges), dtype)
+            rows = np.arange(len(chunk.X))
+            if shuffle:
+                rows = order.order(seed, epoch, number, len(rows))
+            yield replace(chunk, order=rows[skipped:])
+            del chunk  # or it would stay in memory while the next one is read
+            number, skipped = number + 1, 0
+
+    def _chunk(self, source: Selection, ranges: list[RowRange], dtype: np.dtype) -> Chunk:
+        """The rows of ``ranges``."""
         ready, name = self._preparation, source.rows.name
-        X = empty((sum(stop - start for start, stop in ranges), self.n_features), dtype)
+        X = _empty((sum(stop - start for start, stop in ranges), self.n_features), dtype)
         Y, w, found = [], [], []
         at = 0
         for span in ranges:
-            if stopped():
-                return None
             read = source.read(*span)
             here = Chunk(read.X, None, rows=tuple(read.ranges))
 
@@ -295,7 +317,7 @@ class Stream:
             rows=tuple(found),
         )
 
-    def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Iterator[Chunk]:
+    def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Generator[Chunk, None, None]:
         assert isinstance(self._source, UserBatches)
         ready = self._preparation
         for batch in self._source.epoch(epoch):
@@ -308,3 +330,15 @@ class Stream:
             X = ready.features(batch.X, dtype, where)
             w = None if batch.w is None else ready.weights(batch.w, where)
             yield Chunk(np.ascontiguousarray(X), ready.labels(batch.Y, where), w)
+
+
+def _empty(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An array whose memory goes back to the system with it.
+
+    What threads take from the C library and give back often stays with the process, several times
+    the size of a chunk.
+    """
+    size = shape[0] * shape[1] * dtype.itemsize
+    if size < 2**20:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, buffer=mmap.mmap(-1, size))

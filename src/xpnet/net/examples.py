@@ -13,9 +13,8 @@ from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
 from xpnet.data import checks
-from xpnet.data.chunk import Chunk
 from xpnet.data.open_stream import stream
-from xpnet.data.stream import Stream
+from xpnet.data.stream import Chunk, Stream
 from xpnet.net.arguments import orders
 from xpnet.net.placement import Placed
 from xpnet.training.source import Resident, Source, Streamed
