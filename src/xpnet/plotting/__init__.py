@@ -1,11 +1,11 @@
-"""Pictures of nets, in the manner of scikit-learn's displays. They need matplotlib.
+"""Pictures of nets, as displays in scikit-learn's way. They need matplotlib.
 
 A display is made by its ``from_...`` method, which draws it at once, into ``ax`` or into a new
-figure. It keeps what it shows as plain NumPy arrays; ``plot(ax)`` draws it again elsewhere. What
-was drawn is in ``ax_``, ``figure_`` and the other attributes that end in an underscore. Options of
-``plot`` may be given to ``from_...``.
+figure. It keeps what it shows as plain NumPy arrays; ``plot(ax)`` draws it again elsewhere. The
+objects that matplotlib made are in ``ax_``, ``figure_`` and the other attributes that end in an
+underscore. ``from_...`` takes the options of ``plot`` too.
 
-Nets and data may be of any array library. Without matplotlib, drawing is an ``ImportError``.
+Nets and data may be of any array library. Drawing without matplotlib raises an ``ImportError``.
 """
 
 from xpnet.plotting.decision_boundary import DecisionBoundaryDisplay

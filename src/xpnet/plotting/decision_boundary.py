@@ -1,26 +1,18 @@
-"""``DecisionBoundaryDisplay``: what a net of two features answers, all over the plane."""
+"""``DecisionBoundaryDisplay``: the output of a net of two features, all over the plane."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import dtype_name, place_of, to_numpy
-from xpnet.plotting.shared import (
-    BLUE,
-    COLOURS,
-    MARKERS,
-    ORANGE,
-    add_legend,
-    axes_for,
-    check_names,
-    class_numbers,
-    n_classes,
-)
+from xpnet.plotting.shared import BLUE, ORANGE, add_legend, axes_for, colour
+
+MARKERS = "osD^vP*"  # seven to ten colours: the same pair comes again after seventy classes
 
 
 @dataclass(eq=False)
@@ -42,7 +34,7 @@ class DecisionBoundaryDisplay:
     class_names : list of str
         Empty for an identity output.
     ax_, figure_
-        What it was drawn on.
+        The axes and the figure it was drawn on.
     image_ : matplotlib AxesImage
     boundaries_ : list of matplotlib ContourSet
     points_ : list of matplotlib PathCollection
@@ -55,11 +47,6 @@ class DecisionBoundaryDisplay:
     X: np.ndarray
     y: np.ndarray | None
     class_names: list[str]
-    ax_: Any = field(init=False, repr=False)
-    figure_: Any = field(init=False, repr=False)
-    image_: Any = field(init=False, repr=False)
-    boundaries_: list[Any] = field(init=False, repr=False)
-    points_: list[Any] = field(init=False, repr=False)
 
     @classmethod
     def from_net(
@@ -79,16 +66,16 @@ class DecisionBoundaryDisplay:
         Parameters
         ----------
         X : array (2, m)
-            The examples, in columns. They say how far the grid goes.
+            The examples, in columns. The grid covers their range.
         y : array (m,), (1, m) or (n_y, m), optional
             Their labels or targets; without it no examples are drawn.
         grid_resolution : int
             Points of the grid per side.
         margin : float
-            How far the grid goes beyond the examples, as a share of their range.
+            How far the grid goes beyond the examples, as a fraction of their range.
         class_names : sequence, optional
         **options
-            See ``plot``.
+            Options of ``plot``.
 
         Raises
         ------
@@ -97,7 +84,7 @@ class DecisionBoundaryDisplay:
         """
         if net.sizes[0] != 2:
             raise ValueError(f"a decision boundary needs two features; this net has {net.sizes[0]}")
-        classes = 0 if net.output == "identity" and net.sizes[-1] == 1 else n_classes(net)
+        names = _class_names(net, class_names)
         points = to_numpy(X)
         if points.ndim != 2 or points.shape[0] != 2 or not points.shape[1]:
             raise ValueError(f"X has shape {points.shape}: expected (2, m), examples in columns")
@@ -108,140 +95,130 @@ class DecisionBoundaryDisplay:
         xx0, xx1 = np.meshgrid(*sides)
         grid = np.stack([xx0.ravel(), xx1.ravel()])  # (2, k k)
         answers = to_numpy(net.predict_proba(_like(X, grid)))  # (n_y, k k)
-        response = answers.reshape(-1, *xx0.shape)
-        if len(response) == 1:
-            response = response[0]
+        response = answers.reshape(xx0.shape if len(answers) == 1 else (-1, *xx0.shape))
         if y is not None:
-            y = class_numbers(y, net.sizes[-1])
+            y = _labels(y, net.sizes[-1])
             if len(y) != points.shape[1]:
                 raise ValueError(f"{len(y)} labels for {points.shape[1]} examples")
-        names = check_names(class_names, classes)
         return cls(xx0, xx1, response, points, y, names).plot(ax, **options)
 
     def plot(
         self, ax: Any = None, *, feature_names: tuple[str, str] = ("$x_1$", "$x_2$")
     ) -> DecisionBoundaryDisplay:
-        """Draws on ``ax``, or on a new figure.
-
-        Raises
-        ------
-        ImportError
-            There is no matplotlib.
-        """
-        ax, figure = axes_for(ax)
-        self.ax_, self.figure_, self.boundaries_, self.points_ = ax, figure, [], []
+        """Draws on ``ax``, or on a new figure."""
+        self.ax_, self.figure_ = axes_for(ax)
+        self.boundaries_: list[Any] = []
+        self.points_: list[Any] = []
         if self.response.ndim == 3:
             self._draw_classes()
         elif self.class_names:
             self._draw_probability()
         else:
             self._draw_number()
-        if self.class_names:
-            self._add_legend()
-        extent = self._extent
-        ax.set(
+        self.ax_.set(
             xlabel=feature_names[0],
             ylabel=feature_names[1],
-            xlim=extent[:2],
-            ylim=extent[2:],
+            xlim=self.xx0[0, [0, -1]],
+            ylim=self.xx1[[0, -1], 0],
         )
         return self
-
-    @property
-    def _extent(self) -> tuple[float, float, float, float]:
-        return self.xx0[0, 0], self.xx0[0, -1], self.xx1[0, 0], self.xx1[-1, 0]
-
-    def _image(self, values: np.ndarray, **how: Any) -> Any:
-        # pixels are centred on the points of the grid, so the image ends half a pixel further
-        x0, x1, y0, y1 = self._extent
-        dx, dy = (x1 - x0) / (len(values[0]) - 1) / 2, (y1 - y0) / (len(values) - 1) / 2
-        extent = (x0 - dx, x1 + dx, y0 - dy, y1 + dy)
-        return self.ax_.imshow(values, extent=extent, origin="lower", aspect="auto", **how)
-
-    def _boundary(self, values: np.ndarray, level: float) -> None:
-        if values.min() < level < values.max():
-            self.boundaries_.append(
-                self.ax_.contour(
-                    self.xx0, self.xx1, values, [level], colors="black", linewidths=1.2
-                )
-            )
 
     def _draw_probability(self) -> None:
         from matplotlib.colors import LinearSegmentedColormap
 
-        cmap = LinearSegmentedColormap.from_list(
-            "classes", [_pale(BLUE), (1.0, 1.0, 1.0), _pale(ORANGE)]
-        )
-        self.image_ = self._image(self.response, cmap=cmap, vmin=0, vmax=1)
-        self.figure_.colorbar(
-            self.image_, ax=self.ax_, label=f"probability of class {self.class_names[1]}"
-        )
-        self._boundary(self.response, 0.5)
-        self._scatter((BLUE, ORANGE))
+        ends = [_pale(BLUE), (1.0, 1.0, 1.0), _pale(ORANGE)]
+        cmap = LinearSegmentedColormap.from_list("classes", ends)
+        label = f"probability of class {self.class_names[1]}"
+        self._draw_image(self.response, label, cmap=cmap, vmin=0, vmax=1)
+        self._draw_boundary(self.response, 0.5)
+        self._draw_examples([BLUE, ORANGE])
 
     def _draw_classes(self) -> None:
         P, n = self.response, len(self.response)
-        colours = np.array([_pale(COLOURS[k % len(COLOURS)]) for k in range(n)])  # (n, 3)
-        likeliest = np.argmax(P, axis=0)  # (k, k)
+        colours = [colour(k) for k in range(n)]
+        pale = np.array([_pale(c) for c in colours])  # (n, 3)
         # white where all classes are equally likely
         strength = np.clip((P.max(axis=0) - 1 / n) / (1 - 1 / n), 0, 1)[..., None]
-        self.image_ = self._image(1 - strength * (1 - colours[likeliest]))
+        self._draw_image(1 - strength * (1 - pale[np.argmax(P, axis=0)]))
         for k in range(n):
-            others = np.delete(P, k, axis=0).max(axis=0)
-            self._boundary(P[k] - others, 0.0)
-        self._scatter([COLOURS[k % len(COLOURS)] for k in range(n)])
+            self._draw_boundary(P[k] - np.delete(P, k, axis=0).max(axis=0), 0.0)
+        self._draw_examples(colours)
 
     def _draw_number(self) -> None:
-        targets = self.response if self.y is None else np.append(self.response, self.y)
-        scale = {"cmap": "viridis", "vmin": targets.min(), "vmax": targets.max()}
-        self.image_ = self._image(self.response, **scale)
+        values = self.response if self.y is None else np.append(self.response, self.y)
+        scale = {"cmap": "viridis", "vmin": values.min(), "vmax": values.max()}
         label = "prediction" if self.y is None else "prediction; points: target"
-        self.figure_.colorbar(self.image_, ax=self.ax_, label=label)
+        self._draw_image(self.response, label, **scale)
         if self.y is not None:
-            look = {"s": self._size, "edgecolors": "white", "linewidths": 0.6}
-            self.points_.append(self.ax_.scatter(*self.X, c=self.y, **scale, **look))
+            self._scatter(self.X, c=self.y, edgecolors="white", linewidths=0.6, **scale)
 
-    @property
-    def _size(self) -> float:
-        """The area of a point: 25 square points for a hundred examples, 5 for thousands."""
-        return float(np.clip(2500 / max(self.X.shape[1], 1), 5, 25))
+    def _draw_image(self, values: np.ndarray, label: str = "", **look: Any) -> None:
+        # pixels are centred on the points of the grid, so the image ends half a pixel further
+        extent: list[float] = []
+        for side in (self.xx0[0], self.xx1[:, 0]):
+            half = (side[-1] - side[0]) / (len(side) - 1) / 2
+            extent += [side[0] - half, side[-1] + half]
+        look |= {"extent": extent, "origin": "lower", "aspect": "auto"}
+        self.image_ = self.ax_.imshow(values, **look)
+        if label:
+            self.figure_.colorbar(self.image_, ax=self.ax_, label=label)
 
-    def _scatter(self, colours: Sequence[str]) -> None:
-        if self.y is None:
-            return
-        for k, (name, colour) in enumerate(zip(self.class_names, colours, strict=True)):
-            mine = self.y == k
-            if np.any(mine):
-                self.points_.append(
-                    self.ax_.scatter(
-                        *self.X[:, mine],
-                        s=self._size,
-                        color=colour,
-                        marker=MARKERS[k % len(MARKERS)],
-                        edgecolors="black",
-                        linewidths=0.5,
-                        label=name,
-                    )
-                )
+    def _draw_boundary(self, values: np.ndarray, level: float) -> None:
+        """The line where ``values`` (k, k) are at ``level``, if there is one."""
+        if values.min() < level < values.max():
+            look: dict[str, Any] = {"colors": "black", "linewidths": 1.2}
+            self.boundaries_.append(self.ax_.contour(self.xx0, self.xx1, values, [level], **look))
 
-    def _add_legend(self) -> None:
+    def _draw_examples(self, colours: Sequence[str]) -> None:
+        """The examples of each class, and a legend of all classes."""
         from matplotlib.lines import Line2D
 
-        colours = (BLUE, ORANGE) if self.response.ndim == 2 else COLOURS
-        look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "markersize": 6}
-        handles = [
-            Line2D([], [], color=colours[k % len(colours)], marker=MARKERS[k % len(MARKERS)],
-                   markeredgewidth=0.5, label=name, **look)
-            for k, name in enumerate(self.class_names)
-        ]  # fmt: skip
+        handles = []
+        for k, name in enumerate(self.class_names):
+            own: dict[str, Any] = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)]}
+            own["label"] = name
+            edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5}
+            handles.append(Line2D([], [], linestyle="none", markersize=6, **edge, **own))
+            if self.y is not None and np.any(self.y == k):
+                self._scatter(self.X[:, self.y == k], edgecolors="black", linewidths=0.5, **own)
         add_legend(self.ax_, handles, "class", length=1.0)
 
+    def _scatter(self, X: np.ndarray, **look: Any) -> None:
+        # 25 square points each for a hundred examples, 5 for thousands
+        size = float(np.clip(2500 / self.X.shape[1], 5, 25))
+        self.points_.append(self.ax_.scatter(*X, s=size, **look))
 
-def _pale(colour: str) -> tuple[float, ...]:
+
+def _class_names(net: Any, names: Sequence[Any] | None) -> list[str]:
+    """Names of the classes, by default their numbers; none for a net that predicts one number."""
+    n: int = net.sizes[-1]
+    if n == 1 and net.output in ("identity", "sigmoid"):
+        n = 0 if net.output == "identity" else 2
+    elif net.output != "softmax":
+        raise ValueError(f"a net with {n} {net.output} outputs does not choose one class")
+    names = [str(name) for name in (range(n) if names is None else names)]
+    if len(names) != n:
+        raise ValueError(f"{len(names)} names for {n} classes")
+    return names
+
+
+def _labels(y: Any, n_y: int) -> np.ndarray:
+    """Labels or targets (m,) on the host; of one-hot columns (n_y, m) the class numbers."""
+    y = to_numpy(y)
+    if y.ndim == 2 and y.shape[0] == n_y > 1:
+        return np.argmax(y, axis=0)
+    if y.ndim == 2 and y.shape[0] == 1:
+        y = y[0]
+    if y.ndim != 1:
+        raise ValueError(f"y has shape {y.shape}: expected labels (m,) or columns ({n_y}, m)")
+    return y
+
+
+def _pale(its_colour: str) -> tuple[float, ...]:
     """Red, green and blue of a colour half mixed with white: points in it stand out."""
     from matplotlib.colors import to_rgb
 
-    return tuple(0.45 + 0.55 * part for part in to_rgb(colour))
+    return tuple(0.45 + 0.55 * part for part in to_rgb(its_colour))
 
 
 def _like(X: Any, grid: np.ndarray) -> Any:

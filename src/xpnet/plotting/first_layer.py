@@ -1,9 +1,9 @@
-"""``FirstLayerDisplay``: what each unit of the first layer looks for, as images."""
+"""``FirstLayerDisplay``: the weights of each unit of the first layer, as images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import index
 from typing import Any
 
@@ -23,11 +23,11 @@ class FirstLayerDisplay:
     ----------
     images : ndarray (units, height, width)
     units : ndarray of int (units,)
-        Which units these are.
+        The numbers of these units, from 0.
     n_units : int
         How many the layer has.
     ax_, figure_
-        What it was drawn on.
+        The axes and the figure it was drawn on.
     image_ : matplotlib AxesImage
         All images, one pixel apart, in one masked array.
     colorbar_ : matplotlib Colorbar
@@ -36,10 +36,6 @@ class FirstLayerDisplay:
     images: np.ndarray
     units: np.ndarray
     n_units: int
-    ax_: Any = field(init=False, repr=False)
-    figure_: Any = field(init=False, repr=False)
-    image_: Any = field(init=False, repr=False)
-    colorbar_: Any = field(init=False, repr=False)
 
     @classmethod
     def from_net(
@@ -61,22 +57,20 @@ class FirstLayerDisplay:
             The first so many units, or these, counted from 0.
         ax : matplotlib axes, optional
         **options
-            See ``plot``.
+            Options of ``plot``.
 
         Raises
         ------
         ValueError
-            The net's inputs are not height * width, or there is no such unit.
+            The net's features are not height * width, or there is no such unit.
         """
         W = to_numpy(net.parameters[0].W)  # (n_out, n_x)
         n_out, n_x = W.shape
         height, width = shape
         if height * width != n_x:
             raise ValueError(f"shape={height, width} has {height * width} pixels, X {n_x} features")
-        if isinstance(units, Iterable):
-            chosen = np.array([index(unit) for unit in units])
-        else:
-            chosen = np.arange(min(index(units), n_out))
+        numbers = units if isinstance(units, Iterable) else range(min(index(units), n_out))
+        chosen = np.array([index(unit) for unit in numbers])
         if not len(chosen) or chosen.min() < 0 or chosen.max() >= n_out:
             raise ValueError(f"units={units!r}: the first layer has units 0 to {n_out - 1}")
         return cls(W[chosen].reshape(-1, height, width), chosen, n_out).plot(ax, **options)
@@ -84,7 +78,7 @@ class FirstLayerDisplay:
     def plot(
         self, ax: Any = None, *, columns: int | None = None, vmax: float | None = None
     ) -> FirstLayerDisplay:
-        """Draws.
+        """Draws the images.
 
         Parameters
         ----------
@@ -93,26 +87,16 @@ class FirstLayerDisplay:
         columns : int, optional
             Images in a row; None: as many as fill the axes.
         vmax : float, optional
-            Which weight has the strongest colour, the same on both sides of 0; None: the largest.
-
-        Raises
-        ------
-        ImportError
-            There is no matplotlib.
+            The weight with the strongest colour, the same on both sides of 0; None: the largest.
         """
-        ax, figure = axes_for(ax)
-        n, height, width = self.images.shape
-        if columns is None:
-            box = ax.get_window_extent()
-            fits = np.sqrt(n * (height + 1) / (width + 1) * box.width / box.height)
-            # of about so many columns, those that leave the fewest places in the last row empty
-            about = range(max(round(0.8 * fits), 1), max(round(1.25 * fits), 1) + 1)
-            columns = min(about, key=lambda c: (-n % c, abs(c - fits)))
-        columns = min(max(columns, 1), n)
-        largest = float(np.abs(self.images).max()) if vmax is None else vmax
-        largest = largest or 1.0  # all weights 0: white
+        self.ax_, self.figure_ = axes_for(ax)
+        ax = self.ax_
         from matplotlib import colormaps
 
+        n = len(self.images)
+        columns = self._columns() if columns is None else min(max(columns, 1), n)
+        largest = float(np.abs(self.images).max()) if vmax is None else vmax
+        largest = largest or 1.0  # all weights 0: white
         self.image_ = ax.imshow(
             mosaic(self.images, columns),
             cmap=colormaps["RdBu_r"].with_extremes(bad="0.8"),
@@ -120,11 +104,19 @@ class FirstLayerDisplay:
             vmax=largest,
             interpolation="nearest",
         )
-        self.colorbar_ = figure.colorbar(self.image_, ax=ax, label="weight")
+        self.colorbar_ = self.figure_.colorbar(self.image_, ax=ax, label="weight")
         ax.set_axis_off()
         ax.set_title(f"{n} of {self.n_units} units" if n < self.n_units else f"{n} units")
-        self.ax_, self.figure_ = ax, figure
         return self
+
+    def _columns(self) -> int:
+        """How many images in a row fill the axes."""
+        n, height, width = self.images.shape
+        box = self.ax_.get_window_extent()
+        fits = np.sqrt(n * (height + 1) / (width + 1) * box.width / box.height)
+        # of about so many columns, those that leave the fewest places in the last row empty
+        about = range(max(round(0.8 * fits), 1), max(round(1.25 * fits), 1) + 1)
+        return min(n, min(about, key=lambda c: (-n % c, abs(c - fits))))
 
 
 def mosaic(images: np.ndarray, columns: int) -> np.ma.MaskedArray:
@@ -132,8 +124,7 @@ def mosaic(images: np.ndarray, columns: int) -> np.ma.MaskedArray:
     n, height, width = images.shape
     rows = -(-n // columns)
     tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
-    tiles[:n, :height, :width] = images
+    tiles[:n, 1:, 1:] = images
     tiles = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    framed = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
-    framed[1:, 1:] = tiles.reshape(rows * (height + 1), columns * (width + 1))
-    return np.ma.masked_invalid(framed)
+    joined = tiles.reshape(rows * (height + 1), columns * (width + 1))
+    return np.ma.masked_invalid(np.pad(joined, ((0, 1), (0, 1)), constant_values=np.nan))

@@ -8,7 +8,7 @@ low: any number of layers then fits a page or a scrolling notebook.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet.plotting.graph_nodes import Edge, Node, graph_of
@@ -19,10 +19,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "kept": {"color": PURPLE, "linestyle": "--"},
     "backward": {"color": ORANGE, "linestyle": "-"},
 }
-SIDES = ((0.01, 0.37), (0.52, 0.99))  # of the boxes of each column, in widths of the axes
-UPWARDS = 0.58  # where the arrows of the backward pass go
-PAD = 0.012
-LINES = 6.6  # heights of the letters in a row
+# x coordinates run from 0 to 1 over the axes, y coordinates count the rows of boxes from the top
+SIDES = ((0.01, 0.37), (0.52, 0.99))  # x of both sides of the boxes, by column
+MIDDLES = {"forward": 0.19, "kept": 0.445, "backward": 0.755}  # x of the headings
+UPWARDS = 0.58  # x of the arrows of the backward pass
+PAD = 0.012  # x from the side of a box to its text
+LINES = 6.6  # height of a row in heights of a letter
 
 
 @dataclass(eq=False)
@@ -36,7 +38,7 @@ class GraphDisplay:
         "backward skipped" where layers are left out.
     edges : list of Edge
     ax_, figure_
-        What it was drawn on.
+        The axes and the figure it was drawn on.
     text_ : dict of str to list of matplotlib Text
         By node, a formula and then its shape.
     arrows_ : list of matplotlib Annotation
@@ -45,10 +47,6 @@ class GraphDisplay:
 
     nodes: list[Node]
     edges: list[Edge]
-    ax_: Any = field(init=False, repr=False)
-    figure_: Any = field(init=False, repr=False)
-    text_: dict[str, list[Any]] = field(init=False, repr=False)
-    arrows_: list[Any] = field(init=False, repr=False)
 
     @classmethod
     def from_net(
@@ -82,111 +80,98 @@ class GraphDisplay:
         """Draws on ``ax``, or on a new figure that is high enough for all layers.
 
         ``fontsize`` is in points; None: the largest that fits, at most 11.
-
-        Raises
-        ------
-        ImportError
-            There is no matplotlib.
         """
         n_rows = 1 + max(node.row for node in self.nodes)
-        ax, figure = axes_for(ax, (8.0, max(3.0, 0.3 + 0.95 * n_rows)))
-        self.ax_, self.figure_, self.text_, self.arrows_ = ax, figure, {}, []
-        ax.set_axis_off()
-        ax.set(xlim=(0, 1), ylim=(n_rows - 0.6, -0.8))
-        width, height = _settled(ax)
+        self.ax_, self.figure_ = axes_for(ax, (8.0, max(3.0, 0.3 + 0.95 * n_rows)))
+        self.ax_.set_axis_off()
+        self.ax_.set(xlim=(0, 1), ylim=(n_rows - 0.6, -0.8))
+        width, height = _settled(self.ax_)
         row = height / (n_rows + 0.2)  # points
         size = fontsize or min(11.0, row / LINES)
-        for node in self.nodes:
-            self._write(node, size)
+        self.text_ = {node.name: self._write(node, size) for node in self.nodes}
         if fontsize is None:
             size *= self._fit()
         line = 1.45 * size / row
         for node in self.nodes:
-            self._place(node, size, line)
-            if node.lines:
-                self._frame(node, line, width / row)
+            self._place(node, size, line, width / row)
         places = {node.name: node for node in self.nodes}
+        self.arrows_: list[Any] = []
         for edge in self.edges:
             self._connect(edge, places[edge.start], places[edge.end], size, line)
-        middle = (SIDES[0][1] + SIDES[1][0]) / 2
-        for x, kind in ((sum(SIDES[0]) / 2, "forward"), (middle, "kept"),
-                        (sum(SIDES[1]) / 2, "backward")):  # fmt: skip
-            ax.text(x, -0.68, kind, ha="center", va="center", fontsize=size, weight="bold",
-                    color=LOOKS[kind]["color"])  # fmt: skip
+        for kind, x in MIDDLES.items():
+            look = {"color": LOOKS[kind]["color"], "weight": "bold", "fontsize": size}
+            self.ax_.text(x, -0.68, kind, ha="center", va="center", **look)
         return self
 
-    def _write(self, node: Node, size: float) -> None:
-        """The texts of a node, where ``_place`` then moves them."""
+    def _write(self, node: Node, size: float) -> list[Any]:
+        """The texts of a node, which ``_place`` then moves to their lines."""
         left, right = SIDES[node.column]
-        write, texts = self.ax_.text, self.text_.setdefault(node.name, [])
+        write, texts = self.ax_.text, []
         if node.note:
             texts.append(write((left + right) / 2, node.row, node.note, ha="center", va="center"))
         for formula, shape in node.lines:
             given = "" if shape is None else f"({', '.join(map(str, shape))})"
             for x, text, side in ((left + PAD, formula, "left"), (right - PAD, given, "right")):
                 texts.append(write(x, node.row, text, ha=side, va="center_baseline", size=size))
+        return texts
 
     def _fit(self) -> float:
-        """What the size of the texts must be multiplied by so that all stay in their boxes."""
+        """The factor for the size of the texts that keeps all of them in their boxes."""
         factor = 1.0
         for node in self.nodes:
-            room = (SIDES[node.column][1] - SIDES[node.column][0] - 4 * PAD) * self.ax_.bbox.width
+            left, right = SIDES[node.column]
+            room = (right - left - 4 * PAD) * self.ax_.bbox.width
             widths = [text.get_window_extent().width for text in self.text_[node.name]]
-            for i in range(0, len(node.lines) * 2, 2):
-                factor = min(factor, room / (widths[i] + widths[i + 1]))
+            for formula, shape in zip(widths[::2], widths[1::2], strict=False):
+                factor = min(factor, room / (formula + shape))
         return factor
 
-    def _place(self, node: Node, size: float, line: float) -> None:
-        texts = self.text_[node.name]
-        for i, text in enumerate(texts):
-            text.set_fontsize(size)
-            if node.lines:
-                text.set_y(_line_at(node, i // 2, line))
-
-    def _frame(self, node: Node, line: float, aspect: float) -> None:
+    def _place(self, node: Node, size: float, line: float, aspect: float) -> None:
+        """Moves the texts of a node to their lines, and frames them."""
         from matplotlib.patches import FancyBboxPatch
 
-        left, right = SIDES[node.column]
-        half = _half_height(node, line)
-        self.ax_.add_patch(
-            FancyBboxPatch(
-                (left, node.row - half),
-                right - left,
-                2 * half,
-                boxstyle=f"round,pad=0,rounding_size={PAD}",
-                mutation_aspect=aspect,
-                facecolor="none",
-                edgecolor=LOOKS["backward" if node.column else "forward"]["color"],
-                linewidth=1.2,
-            )
+        for i, text in enumerate(self.text_[node.name]):
+            text.set_fontsize(size)
+            text.set_y(node.line_at(i // 2, line))
+        if not node.lines:
+            return
+        (left, right), (top, bottom) = SIDES[node.column], node.bounds(line)
+        frame = FancyBboxPatch(
+            (left, top),
+            right - left,
+            bottom - top,
+            boxstyle=f"round,pad=0,rounding_size={PAD}",
+            mutation_aspect=aspect,
+            facecolor="none",
+            edgecolor=LOOKS["backward" if node.column else "forward"]["color"],
+            linewidth=1.2,
         )
+        self.ax_.add_patch(frame)
 
     def _connect(self, edge: Edge, start: Node, end: Node, size: float, line: float) -> None:
-        forward, backward = (sum(SIDES[0]) / 2, UPWARDS)
-        above, below = end.row - _half_height(end, line), end.row + _half_height(end, line)
-        label_at, align = None, {}
+        (above, below), (end_above, end_below) = start.bounds(line), end.bounds(line)
+        left, right = SIDES[0][1], SIDES[1][0]  # of the room between the columns
+        label_at, align = (0.0, 0.0), {"ha": "left", "va": "center"}
         if edge.kind == "forward":
-            points = (forward, start.row + _half_height(start, line)), (forward, above)
-        elif edge.kind == "backward" and start.column == 0:  # from the cost
-            points = (SIDES[0][1], start.row), (backward, below)
+            points = (MIDDLES["forward"], below), (MIDDLES["forward"], end_above)
         elif edge.kind == "backward":
-            points = (backward, start.row - _half_height(start, line)), (backward, below)
-            label_at = (backward + PAD, (points[0][1] + points[1][1]) / 2)
-            align = {"ha": "left", "va": "center"}
+            from_cost = start.column == 0
+            points = (left, start.row) if from_cost else (UPWARDS, above), (UPWARDS, end_below)
+            label_at = UPWARDS + PAD, (above + end_below) / 2
         else:  # from the line that computes it to the line that reads it
-            from_line = _line_at(start, len(start.lines) - 1, line)
-            to_line = _line_at(end, 0 if start.row == end.row else 1, line)
-            points = (SIDES[0][1], from_line), (SIDES[1][0], to_line)
-            if start.row == end.row:  # between this arrow and the one to the row below
-                label_at, align = (SIDES[1][0] - PAD, from_line), {"ha": "right", "va": "center"}
+            same_row = start.row == end.row
+            from_line = start.line_at(len(start.lines) - 1, line)
+            points = (left, from_line), (right, end.line_at(0 if same_row else 1, line))
+            if same_row:  # between this arrow and the one to the row below
+                label_at, align = (right - PAD, from_line), {"ha": "right", "va": "center"}
             else:
-                label_at = (SIDES[0][1] + 2 * PAD, from_line - 0.15 * line)
+                label_at = left + 2 * PAD, from_line - 0.15 * line
                 align = {"ha": "left", "va": "bottom"}
         look = LOOKS[edge.kind]
         style = {"arrowstyle": "-|>", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0, **look}
         style["mutation_scale"] = size
         self.arrows_.append(self.ax_.annotate("", points[1], points[0], arrowprops=style))
-        if edge.label and label_at:
+        if edge.label:
             self.arrows_[-1].set_label(edge.label)
             self.ax_.text(*label_at, edge.label, fontsize=size, color=look["color"], **align)
 
@@ -195,12 +180,3 @@ def _settled(ax: Any) -> tuple[float, float]:
     """Width and height of ``ax`` in points, once the layout has given it its size."""
     ax.figure.figure.draw_without_rendering()
     return points_of(ax)
-
-
-def _half_height(node: Node, line: float) -> float:
-    return (len(node.lines) + 0.5) / 2 * line if node.lines else 0.6 * line
-
-
-def _line_at(node: Node, i: int, line: float) -> float:
-    """Where line ``i`` of a node is, in rows."""
-    return node.row + (i - (len(node.lines) - 1) / 2) * line if node.lines else node.row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 from xpnet.core.activations import identity
@@ -17,7 +16,7 @@ COSTS |= {"squared": "half squared error"}
 
 @dataclass(frozen=True)
 class Node:
-    """A box: its lines, each a formula and the shape of its result; where it stands.
+    """A box: its lines, each a formula and the shape of its result, and its place.
 
     Formulas are in matplotlib's mathtext. Where layers are left out there are no lines, but a
     note. ``column`` is 0 for the forward pass, 1 for the backward one; rows count from the top.
@@ -29,10 +28,19 @@ class Node:
     row: int
     note: str = ""
 
+    def line_at(self, i: int, line: float) -> float:
+        """The y coordinate of line ``i``, where a line is ``line`` rows high."""
+        return self.row + (i - (len(self.lines) - 1) / 2) * line if self.lines else self.row
+
+    def bounds(self, line: float) -> tuple[float, float]:
+        """The y coordinates of the top and the bottom of the box."""
+        half = (len(self.lines) + 0.5) / 2 * line if self.lines else 0.6 * line
+        return self.row - half, self.row + half
+
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow between two nodes: "forward", "kept" or "backward", and what goes along it."""
+    """An arrow between two nodes: its kind, "forward", "kept" or "backward", and its label."""
 
     start: str
     end: str
@@ -43,41 +51,40 @@ class Edge:
 def graph_of(net: Any, shown: list[int]) -> tuple[list[Node], list[Edge]]:
     """The graph of the layers ``shown``: the first, the last, and others in their order.
 
-    Where some in between are left out, a note stands for them.
+    A note stands for layers that are left out in between.
     """
     L = len(net.sizes) - 1
-    rows = [shown[0]]  # 0 where layers are left out
-    for l, following in pairwise(shown):
-        rows += [following] if following == l + 1 else [0, following]
-    nodes = [Node("X", (("$X$", (net.sizes[0], "m")),), 0, 0)]
-    edges: list[Edge] = []
-    ways = [("X", "")]
-    for row, l in enumerate(rows, 1):
-        if l:
-            lines = _forward_lines(net, l), _backward_lines(net, l)
-            ways.append((f"forward {l}", f"backward {l}"))
-            note = ""
-        else:
-            lines, count = ((), ()), rows[row] - rows[row - 2] - 1
-            ways.append(("forward skipped", "backward skipped"))
-            note = f"{count} more layer{'s' if count > 1 else ''}"
-        nodes += [Node(ways[row][column], lines[column], column, row, note) for column in (0, 1)]
-    cost = f"$J$: mean {COSTS[get_loss(net.output).name]} of ${_name('A', L)}$, $Y$"
-    nodes.append(Node("cost", ((cost, None), ("$Y$", (net.sizes[L], "m"))), 0, len(ways)))
+    rows: list[tuple[str, int, int]] = []  # of the picture: name, first and last layer
+    for l, before in zip(shown, [0, *shown], strict=False):
+        if l > before + 1:
+            rows.append(("skipped", before + 1, l - 1))
+        rows.append((str(l), l, l))
 
-    for row, ((before, _), (forward, backward)) in enumerate(pairwise(ways), 1):
-        l = rows[row - 1]
-        given = f"${_name('A', l - 1 if l else rows[row - 2])}$"
-        named = any((edge.start, edge.kind) == (before, "kept") for edge in edges)
-        edges.append(Edge(before, forward, "forward"))
-        edges.append(Edge(before, backward, "kept", "" if named else given))
-        if 0 < l < L and net.hidden[l - 1] != identity:
-            edges.append(Edge(forward, backward, "kept", f"${_name('A', l)}$"))
-        if row < len(rows):
-            below = l or rows[row] - 1  # the layer whose error comes up
-            error = f"{_name('dA', below)} = {_name('W', below + 1, 'T')} {_name('dZ', below + 1)}"
-            edges.append(Edge(ways[row + 1][1], backward, "backward", f"${error}$"))
-    edges += [Edge(forward, "cost", "forward"), Edge("cost", backward, "backward")]
+    nodes = [Node("X", (("$X$", (net.sizes[0], "m")),), 0, 0)]
+    for row, (name, first, last) in enumerate(rows, 1):
+        note, lines = "", (_forward_lines(net, last), _backward_lines(net, last))
+        if name == "skipped":
+            n, lines = last - first + 1, ((), ())
+            note = f"{n} more layer{'s' if n > 1 else ''}"
+        nodes.append(Node(f"forward {name}", lines[0], 0, row, note))
+        nodes.append(Node(f"backward {name}", lines[1], 1, row, note))
+    cost = f"$J$: mean {COSTS[get_loss(net.output).name]} of ${_name('A', L)}$, $Y$"
+    nodes.append(Node("cost", ((cost, None), ("$Y$", (net.sizes[L], "m"))), 0, len(rows) + 1))
+
+    edges: list[Edge] = []
+    start, labelled = "X", False
+    for row, (name, first, last) in enumerate(rows, 1):
+        forward, backward = f"forward {name}", f"backward {name}"
+        kept = "" if labelled else f"${_name('A', first - 1)}$"
+        edges += [Edge(start, forward, "forward"), Edge(start, backward, "kept", kept)]
+        labelled = name != "skipped" and last < L and net.hidden[last - 1] != identity
+        if labelled:  # for the slope
+            edges.append(Edge(forward, backward, "kept", f"${_name('A', last)}$"))
+        if last < L:
+            error = f"{_name('dA', last)} = {_name('W', last + 1, 'T')} {_name('dZ', last + 1)}"
+            edges.append(Edge(f"backward {rows[row][0]}", backward, "backward", f"${error}$"))
+        start = forward
+    edges += [Edge(start, "cost", "forward"), Edge("cost", f"backward {L}", "backward")]
     return nodes, edges
 
 
@@ -107,11 +114,11 @@ def _backward_lines(net: Any, l: int) -> Lines:
 
 def _activation(net: Any, l: int) -> str:
     name: str = net.output if l == len(net.sizes) - 1 else net.hidden[l - 1].name
-    return name.replace("$", r"\$")  # users name theirs: that is no mathtext
+    return name.replace("$", r"\$")  # a name of the user's own, not mathtext
 
 
 def _name(letter: str, l: int, transposed: str = "") -> str:
-    """``A[l]`` in the notes' way, in mathtext; ``A[0]`` is X."""
+    """``A[l]`` in mathtext; ``A[0]`` is X."""
     if letter == "A" and l == 0:
         return f"X^{{{transposed}}}" if transposed else "X"
     return f"{letter}^{{[{l}]{transposed}}}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from xpnet.plotting.shared import BLUE, COLOURS, ORANGE, PURPLE, add_legend, axes_for
+from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, add_legend, axes_for, colour
 from xpnet.training.history import History
 
 
@@ -36,17 +36,13 @@ class LearningCurveDisplay:
     ----------
     curves : list of Curve
     ax_, figure_
-        What it was drawn on.
+        The axes and the figure it was drawn on.
     accuracy_ax_
         The axis to the right, None without accuracies.
     lines_ : list of matplotlib lines
     """
 
     curves: list[Curve]
-    ax_: Any = field(init=False, repr=False)
-    figure_: Any = field(init=False, repr=False)
-    accuracy_ax_: Any = field(init=False, repr=False)
-    lines_: list[Any] = field(init=False, repr=False)
 
     @classmethod
     def from_history(
@@ -64,40 +60,24 @@ class LearningCurveDisplay:
             A mapping gives each its name; in a list they are called by their number, from 1.
         ax : matplotlib axes, optional
         **options
-            See ``plot``.
+            Options of ``plot``.
 
         Raises
         ------
         TypeError, ValueError
             It is no history, or has no epochs.
         """
-        if isinstance(history, History):
-            named: dict[str, Any] = {"": history}
-        elif isinstance(history, Mapping):
-            named = {str(name): h for name, h in history.items()}
+        named: Iterable[tuple[Any, Any]] = [("", history)]
+        if isinstance(history, Mapping):
+            named = history.items()
         elif isinstance(history, Iterable):
-            named = {str(i): h for i, h in enumerate(history, 1)}
-        else:
-            raise TypeError(f"expected what fit returned or net.history, not {history!r:.100}")
-        for h in named.values():
-            if not isinstance(h, History):
-                raise TypeError(f"expected what fit returned or net.history, not {h!r:.100}")
-        curves = [
-            Curve(
-                name,
-                np.asarray(h.cost, dtype=np.float64),
-                np.asarray(h.validation_cost, dtype=np.float64),
-                np.asarray(h.validation_accuracy, dtype=np.float64),
-                h.cost_name,
-            )
-            for name, h in named.items()
-        ]
-        return cls(curves).plot(ax, **options)
+            named = enumerate(history, 1)
+        return cls([_curve(str(name), h) for name, h in named]).plot(ax, **options)
 
     def plot(
         self, ax: Any = None, *, log: bool | None = None, accuracy: bool = True
     ) -> LearningCurveDisplay:
-        """Draws.
+        """Draws the curves.
 
         Parameters
         ----------
@@ -113,47 +93,46 @@ class LearningCurveDisplay:
         ------
         ValueError
             There are no epochs to show.
-        ImportError
-            There is no matplotlib.
         """
         if not any(len(curve.cost) for curve in self.curves):
             raise ValueError("the history has no epochs: call fit first")
-        ax, figure = axes_for(ax)
-        self.ax_, self.figure_, self.lines_ = ax, figure, []
+        self.ax_, self.figure_ = axes_for(ax)
+        ax = self.ax_
         with_accuracy = accuracy and any(len(c.validation_accuracy) for c in self.curves)
         self.accuracy_ax_ = right = ax.twinx() if with_accuracy else None
+        self.lines_: list[Any] = []
         for i, curve in enumerate(self.curves):
-            self._draw(curve, None if len(self.curves) == 1 else COLOURS[i % len(COLOURS)])
+            self._draw(curve, None if len(self.curves) == 1 else colour(i))
         costs = [x for curve in self.curves for x in (*curve.cost, *curve.validation_cost)]
         if spans_decades(costs) if log is None else log:
             ax.set_yscale("log")
         ax.set(xlabel="epoch", ylabel="cost")
         ax.xaxis.get_major_locator().set_params(integer=True)
         if right is not None:
-            one = len(self.curves) == 1
-            right.set_ylabel("validation accuracy", **({"color": PURPLE} if one else {}))
-            bottom, top = right.get_ylim()  # no share is above 1
+            right.set_ylabel("validation accuracy")
+            if len(self.curves) == 1:
+                right.yaxis.label.set_color(PURPLE)
+            bottom, top = right.get_ylim()  # no accuracy is above 1
             right.set_ylim(bottom, min(top, 1.0 + 0.05 * (1.0 - bottom)))
         self._add_legend()
         return self
 
-    def _draw(self, curve: Curve, colour: str | None) -> None:
+    def _draw(self, curve: Curve, its_colour: str | None) -> None:
         parts = (
             (curve.cost_name, curve.cost, self.ax_, BLUE, "-"),
             ("validation cost", curve.validation_cost, self.ax_, ORANGE, "--"),
             ("validation accuracy", curve.validation_accuracy, self.accuracy_ax_, PURPLE, ":"),
         )
-        for what, values, ax, own_colour, style in parts:
-            if ax is None or not len(values):
-                continue
-            self.lines_ += ax.plot(
-                np.arange(1, len(values) + 1),
-                values,
-                color=colour or own_colour,
-                linestyle=style,
-                marker="o" if len(values) == 1 else None,  # one point makes no line
-                label=f"{curve.name}: {what}" if curve.name else what,
-            )
+        for what, values, ax, usual_colour, style in parts:
+            if ax is not None and len(values):
+                self.lines_ += ax.plot(
+                    np.arange(1, len(values) + 1),
+                    values,
+                    color=its_colour or usual_colour,
+                    linestyle=style,
+                    marker="o" if len(values) == 1 else None,  # one point makes no line
+                    label=f"{curve.name}: {what}" if curve.name else what,
+                )
 
     def _add_legend(self) -> None:
         from matplotlib.lines import Line2D
@@ -161,15 +140,26 @@ class LearningCurveDisplay:
         handles = self.lines_
         if len(self.curves) > 1:  # colours stand for histories, dashes for what is shown
             grey = self.ax_.xaxis.label.get_color()
-            what = {line.get_label().rpartition(": ")[2]: line for line in self.lines_}
+            styles = {x.get_label().rpartition(": ")[2]: x.get_linestyle() for x in self.lines_}
             handles = [
-                Line2D([], [], color=COLOURS[i % len(COLOURS)], label=curve.name)
+                Line2D([], [], color=colour(i), label=curve.name)
                 for i, curve in enumerate(self.curves)
-            ] + [
-                Line2D([], [], color=grey, linestyle=line.get_linestyle(), label=label)
-                for label, line in what.items()
             ]
+            for what, style in styles.items():
+                handles.append(Line2D([], [], color=grey, linestyle=style, label=what))
         add_legend(self.ax_, handles)
+
+
+def _curve(name: str, history: Any) -> Curve:
+    if not isinstance(history, History):
+        raise TypeError(f"expected what fit returned or net.history, not {history!r:.100}")
+    return Curve(
+        name,
+        np.asarray(history.cost, dtype=np.float64),
+        np.asarray(history.validation_cost, dtype=np.float64),
+        np.asarray(history.validation_accuracy, dtype=np.float64),
+        history.cost_name,
+    )
 
 
 def spans_decades(values: Iterable[float]) -> bool:

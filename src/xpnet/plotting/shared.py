@@ -1,13 +1,9 @@
-"""What the displays share: the axes they draw on, colours, and class labels."""
+"""What the displays share: axes to draw on, colours, and a legend that hides nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-
-from xpnet.backends.place import to_numpy
 
 # Ten colours that people with any kind of colour vision can tell apart (Petroff 2021,
 # arXiv:2107.02270), in his order.
@@ -16,7 +12,11 @@ COLOURS = (
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
 )
 BLUE, ORANGE, PURPLE = COLOURS[0], COLOURS[6], COLOURS[4]
-MARKERS = "osD^vP*"  # seven to ten colours: the same pair comes again after seventy classes
+
+
+def colour(i: int) -> str:
+    """The colour of class or history ``i``; they repeat after ten."""
+    return COLOURS[i % len(COLOURS)]
 
 
 def axes_for(ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> tuple[Any, Any]:
@@ -25,22 +25,18 @@ def axes_for(ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> tuple[Any, A
     Raises
     ------
     ImportError
-        There is no matplotlib.
+        matplotlib is not installed.
     """
-    if ax is None:
-        figure, ax = _pyplot().subplots(figsize=figsize, layout="constrained")
-        return ax, figure
-    return ax, ax.figure
-
-
-def _pyplot() -> Any:
+    if ax is not None:
+        return ax, ax.figure
     try:
-        import matplotlib.pyplot
+        from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(
             'drawing needs matplotlib: python -m pip install "xpnet[plot]"'
         ) from error
-    return matplotlib.pyplot
+    figure, ax = pyplot.subplots(figsize=figsize, layout="constrained")
+    return ax, figure
 
 
 def points_of(ax: Any) -> tuple[float, float]:
@@ -53,7 +49,7 @@ def points_of(ax: Any) -> tuple[float, float]:
 def add_legend(
     ax: Any, handles: Sequence[Any], title: str | None = None, length: float = 2.0
 ) -> None:
-    """A legend above ``ax``, where it hides nothing; inside and small if it is too large for that.
+    """Add a legend above ``ax``, or inside it in small letters if it is too large for that.
 
     If it is too large for that as well, there is none. ``length`` is that of its handles, in sizes
     of the letters.
@@ -67,47 +63,3 @@ def add_legend(
         ax.legend(handles=handles, title=title, handlelength=length, ncols=columns, **above)
     elif 11 * len(handles) < height / 2 and 0.7 * max(entries) < width:
         ax.legend(handles=handles, fontsize="xx-small", handlelength=1.2, framealpha=0.7)
-
-
-def class_numbers(y: Any, n_y: int) -> np.ndarray:
-    """Class numbers (m,) on the host, of labels (m,) or (1, m) or of one-hot columns (n_y, m).
-
-    Raises
-    ------
-    ValueError
-        ``y`` has another shape.
-    """
-    y = to_numpy(y)
-    if y.ndim == 2 and y.shape[0] == n_y > 1:
-        return np.argmax(y, axis=0)
-    if y.ndim == 2 and y.shape[0] == 1:
-        y = y[0]
-    if y.ndim != 1:
-        raise ValueError(f"y has shape {y.shape}: expected labels (m,) or columns ({n_y}, m)")
-    return y
-
-
-def n_classes(net: Any) -> int:
-    """How many classes ``net`` tells apart.
-
-    Raises
-    ------
-    ValueError
-        Its output is no single choice of a class.
-    """
-    n_y: int = net.sizes[-1]
-    if net.output == "softmax":
-        return n_y
-    if net.output == "sigmoid" and n_y == 1:
-        return 2
-    raise ValueError(f"a net with {n_y} {net.output} outputs does not choose one class of several")
-
-
-def check_names(names: Any, n: int) -> list[str]:
-    """``n`` names of classes; their numbers for None."""
-    if names is None:
-        return [str(k) for k in range(n)]
-    names = [str(name) for name in names]
-    if len(names) != n:
-        raise ValueError(f"{len(names)} names for {n} classes")
-    return names

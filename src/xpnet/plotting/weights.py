@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -29,7 +29,7 @@ class WeightsDisplay:
         Standard deviations.
     shapes : list of (n_out, n_in)
     ax_, figure_
-        What it was drawn on.
+        The axes and the figure it was drawn on.
     patches_ : list of matplotlib StepPatch
     text_ : list of matplotlib Text
         The standard deviations.
@@ -39,10 +39,6 @@ class WeightsDisplay:
     edges: list[np.ndarray]
     std: np.ndarray
     shapes: list[tuple[int, int]]
-    ax_: Any = field(init=False, repr=False)
-    figure_: Any = field(init=False, repr=False)
-    patches_: list[Any] = field(init=False, repr=False)
-    text_: list[Any] = field(init=False, repr=False)
 
     @classmethod
     def from_net(
@@ -56,48 +52,40 @@ class WeightsDisplay:
         span = max(float(np.ptp(W)) for W in weights)
         counts, edges = [], []
         for W in weights:
-            bounds = float(W.min()), float(W.max())
-            if bounds[0] == bounds[1]:  # all the same: a bar that does not stretch the axis
-                half = 0.005 * span or 0.005 * abs(bounds[0]) or 0.5
-                bounds = bounds[0] - half, bounds[1] + half
-                count, edge = np.histogram(W, 1, bounds)
-            else:
-                count, edge = np.histogram(W, bins or min(60, ceil(2 * W.size ** (1 / 3))), bounds)
+            low, high = float(W.min()), float(W.max())
+            n = bins or min(60, ceil(2 * W.size ** (1 / 3)))
+            if low == high:  # all the same: a bar that does not stretch the axis
+                half = 0.005 * span or 0.005 * abs(low) or 0.5
+                n, low, high = 1, low - half, high + half
+            count, edge = np.histogram(W, n, (low, high))
             counts.append(count)
             edges.append(edge.astype(np.float64))
         std = np.array([W.std(dtype=np.float64) for W in weights])
         return cls(counts, edges, std, [W.shape for W in weights]).plot(ax, **options)
 
     def plot(self, ax: Any = None, *, color: Any = BLUE) -> WeightsDisplay:
-        """Draws on ``ax``, or on a new figure that is high enough for all layers.
-
-        Raises
-        ------
-        ImportError
-            There is no matplotlib.
-        """
+        """Draws on ``ax``, or on a new figure that is high enough for all layers."""
         n = len(self.counts)
-        ax, figure = axes_for(ax, (6.4, max(2.4, min(4.8, 1.2 + 0.8 * n), 1.0 + 0.38 * n)))
-        self.ax_, self.figure_, self.patches_, self.text_ = ax, figure, [], []
+        height = max(2.4, min(4.8, 1.2 + 0.8 * n), 1.0 + 0.38 * n)
+        self.ax_, self.figure_ = axes_for(ax, (6.4, height))
+        ax = self.ax_
+        self.patches_, self.text_ = [], []
+        bases = range(n - 1, -1, -1)  # where each histogram stands
+        for base, counts, edges in zip(bases, self.counts, self.edges, strict=True):
+            heights = base + 0.85 * counts / counts.max()
+            self.patches_.append(ax.stairs(heights, edges, baseline=base, fill=True, color=color))
+            ax.axhline(base, color=color, linewidth=0.6)
         row = points_of(ax)[1] / n
         every = ceil(6 / row)  # letters of less than five points say nothing
-        for l, (counts, edges) in enumerate(zip(self.counts, self.edges, strict=True)):
-            base = n - 1 - l
-            heights = base + 0.85 * counts / counts.max()
-            look = {"fill": True, "facecolor": color, "edgecolor": color}
-            self.patches_.append(ax.stairs(heights, edges, baseline=base, **look))
-            ax.axhline(base, color=color, linewidth=0.6)
-        shown = range(0, n, every)
-        names = [f"$W^{{[{l + 1}]}}$  {'{} × {}'.format(*self.shapes[l])}" for l in shown]
-        ax.set_yticks([n - 1 - l for l in shown], names)
-        size = ax.yaxis.get_ticklabels()[0].get_fontsize()
-        size = min(size, 0.8 * row * every)
+        shapes = enumerate(self.shapes, 1)
+        names = [f"$W^{{[{l}]}}$  {n_out} × {n_in}" for l, (n_out, n_in) in shapes]
+        ax.set_yticks(bases[::every], names[::every])
+        size = min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.8 * row * every)
         ax.tick_params(axis="y", length=0, labelsize=size)
-        at_right = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
-        for l in shown:
-            text, place = f"std {self.std[l]:.3g}", (1.0, n - 1 - l)
-            note = ax.annotate(text, place, (4, 0), **at_right, va="center", size=0.85 * size)
-            self.text_.append(note)
+        look = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+        look |= {"va": "center", "size": 0.85 * size}
+        for base, std in zip(bases[::every], self.std[::every], strict=True):
+            self.text_.append(ax.annotate(f"std {std:.3g}", (1.0, base), (4, 0), **look))
         ax.set(xlabel="weight", ylim=(-0.05, n))
         ax.spines[["left", "right", "top"]].set_visible(False)
         return self
