@@ -70,6 +70,49 @@ FORMULAS = {
 HIDDEN = tuple(FORMULAS)
 
 
+# Each optimiser's rule for one array as its paper has it: the new array and new moments, from the
+# settings, the number of the step from 1, the array, its gradient, the moments (zeros at first),
+# and whether the array holds weights.
+def gradient_descent(o, t, theta, g, moments, is_weights):
+    return theta - o.learning_rate * g, ()
+
+
+def momentum(o, t, theta, g, moments, is_weights):
+    v = o.momentum * moments[0] - o.learning_rate * g
+    ahead = o.momentum * v - o.learning_rate * g
+    return theta + (ahead if o.nesterov else v), (v,)
+
+
+def rmsprop(o, t, theta, g, moments, is_weights):
+    s = o.rho * moments[0] + (1 - o.rho) * g**2
+    return theta - o.learning_rate * g / (np.sqrt(s) + o.epsilon), (s,)
+
+
+def adam(o, t, theta, g, moments, is_weights):
+    m = o.beta1 * moments[0] + (1 - o.beta1) * g
+    v = o.beta2 * moments[1] + (1 - o.beta2) * g**2
+    m_hat, v_hat = m / (1 - o.beta1**t), v / (1 - o.beta2**t)
+    return theta - o.learning_rate * m_hat / (np.sqrt(v_hat) + o.epsilon), (m, v)
+
+
+def adamw(o, t, theta, g, moments, is_weights):
+    decay = o.learning_rate * o.weight_decay * theta if is_weights else 0.0
+    new, moments = adam(o, t, theta, g, moments, is_weights)
+    return new - decay, moments
+
+
+OPTIMIZERS = {
+    "GradientDescent": (xpnet.GradientDescent(0.1), gradient_descent),
+    "Momentum": (xpnet.Momentum(0.02), momentum),
+    "Nesterov": (xpnet.Momentum(0.02, nesterov=True), momentum),
+    "Adam": (xpnet.Adam(0.01), adam),
+    "AdamW": (xpnet.AdamW(0.01, weight_decay=0.1), adamw),
+    # A larger rate makes full batches oscillate: there the reference itself, started 1e-15 away,
+    # ends 1e-9 away, and no comparison of engines to 1e-10 means anything.
+    "RMSProp": (xpnet.RMSProp(0.001), rmsprop),
+}
+
+
 def per_layer(hidden, n_hidden):
     """One activation name for each hidden layer, from one name or a list of them."""
     return [hidden] * n_hidden if isinstance(hidden, str) else list(hidden)

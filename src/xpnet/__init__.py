@@ -1,11 +1,11 @@
 """xpnet: dense neural networks on the array library your data is in.
 
 Start with ``DeepNet``, or a model of the notes: ``linear_regression``, ``logistic_regression``,
-``shallow_net``, ``deep_net``. Optimisers: ``GradientDescent``, ``Momentum``, ``Adam``, ``AdamW``,
-``RMSProp``; for functions of one vector ``lbfgs``. ``load`` reads a net back from its file,
-``stream`` opens data that does not fit in memory, ``backends`` tells what is installed here. In
-modules of their own: ``schedules``, ``callbacks``, ``plotting``. With scikit-learn:
-``MLPClassifier``, ``MLPRegressor``, ``LogisticRegression``, ``LinearRegression``.
+``shallow_net``, ``deep_net``. Optimisers: ``Adam`` and others; for functions of one vector
+``lbfgs``. ``load`` reads a net back from its file, ``stream`` opens data that does not fit in
+memory, ``backends`` tells what is installed here. In modules of their own: ``schedules``,
+``callbacks``, ``plotting``. With scikit-learn: ``MLPClassifier``, ``MLPRegressor``,
+``LogisticRegression``, ``LinearRegression``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from xpnet import callbacks, schedules
 from xpnet.backends.place import Backend, BackendInfo, backends, free_memory, select, to_numpy
 from xpnet.core.activations import Activation
-from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, RMSProp
+from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.open_stream import stream
 from xpnet.data.stream import Stream
 from xpnet.data.table import load_digits
@@ -38,6 +38,11 @@ from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import History
 
 if TYPE_CHECKING:
+    from xpnet.core.optimizers import Adam as Adam
+    from xpnet.core.optimizers import AdamW as AdamW
+    from xpnet.core.optimizers import GradientDescent as GradientDescent
+    from xpnet.core.optimizers import Momentum as Momentum
+    from xpnet.core.optimizers import RMSProp as RMSProp
     from xpnet.estimators.linear import LinearRegression as LinearRegression
     from xpnet.estimators.logistic import LogisticRegression as LogisticRegression
     from xpnet.estimators.mlp import MLPClassifier as MLPClassifier
@@ -53,19 +58,14 @@ _ESTIMATORS = ["LinearRegression", "LogisticRegression", "MLPClassifier", "MLPRe
 
 __all__ = [
     "Activation",
-    "Adam",
-    "AdamW",
     "Backend",
     "BackendInfo",
     "BackendUnavailable",
     "DeepNet",
     "DivergedError",
-    "GradientDescent",
     "History",
     "LbfgsResult",
     "ModelFileError",
-    "Momentum",
-    "RMSProp",
     "Stream",
     "affine",
     "backends",
@@ -88,10 +88,11 @@ __all__ = [
 ]
 
 
-# An activation has two functions here, such as ``relu`` and ``relu_slope``: all are made from the
-# activations of ``xpnet.core.activations``. Type checkers and editors see those named below.
-globals().update(ACTIVATION_FUNCTIONS)
-__all__ += ACTIVATION_FUNCTIONS
+# The optimisers, and two functions for each activation, such as ``relu`` and ``relu_slope``, come
+# from their registries. Type checkers and editors see those named above.
+_REGISTERED = {name: rule.kind for name, rule in OPTIMIZERS.items()} | ACTIVATION_FUNCTIONS
+globals().update(_REGISTERED)
+__all__ += _REGISTERED
 
 if find_spec("sklearn"):
     __all__ += _ESTIMATORS

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import OUTPUTS, assert_pairs_close, draw_targets
+from helpers import OPTIMIZERS, OUTPUTS, assert_pairs_close, draw_targets
 
 import xpnet
 from xpnet.data import table as tables
-
-OPTIMIZERS = {
-    "GradientDescent": xpnet.GradientDescent(0.1),
-    "Momentum": xpnet.Momentum(0.1, nesterov=True),
-    "Adam": xpnet.Adam(0.01),
-    "AdamW": xpnet.AdamW(0.01),
-    "RMSProp": xpnet.RMSProp(0.01),
-}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +108,7 @@ def test_float32_stays_float32_with_every_optimiser(lib, name):
     Y = lib.asarray(rng.normal(size=(1, 8)).astype("float32"))
     net = xpnet.DeepNet([3, 4, 1], hidden="tanh", output="identity", **lib.options)
     for resume in (False, True):
-        net.fit(X, Y, optimizer=OPTIMIZERS[name], epochs=2, batch_size=3, resume=resume)
+        net.fit(X, Y, optimizer=OPTIMIZERS[name][0], epochs=2, batch_size=3, resume=resume)
         for pair in net.parameters:
             for array in pair:
                 assert lib.owns(array)
@@ -132,7 +124,7 @@ def test_every_optimiser_agrees_with_numpy(lib, name):
         net = xpnet.DeepNet(
             [3, 5, 2], hidden="softplus", output="identity", dtype="float64", **options
         )
-        net.fit(to(X), to(Y), optimizer=OPTIMIZERS[name], epochs=5, batch_size=4, l2=0.1)
+        net.fit(to(X), to(Y), optimizer=OPTIMIZERS[name][0], epochs=5, batch_size=4, l2=0.1)
         return net
 
     found = lib.host(train(lib.options, lib.asarray).parameters)

@@ -15,6 +15,7 @@ pytest.importorskip("rich")
 from cli_helpers import program, rows, write_csv
 
 import xpnet
+from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.table import load_digits
 from xpnet.files.model import load_model
 
@@ -128,7 +129,7 @@ def test_the_task_is_told_where_it_was_not(ok, run, here, blobs):
         assert "task:" not in ok(words)
 
 
-@pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", [rule.option for rule in OPTIMIZERS.values()])
 def test_optimizers(run, optimizer):
     result = run(f"train --optimizer {optimizer} --epochs 8 --hidden 32")
     assert float(rows(result.stdout)["validation accuracy"]) > 0.9, result.output

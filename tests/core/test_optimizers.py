@@ -1,4 +1,4 @@
-"""Optimisers against torch.optim in float64, and their settings."""
+"""Optimisers against their papers and torch.optim in float64, and their settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import assert_pairs_close, draw_parameters, draw_targets, raises_on_purpose
+from helpers import (
+    OPTIMIZERS,
+    assert_pairs_close,
+    draw_parameters,
+    draw_targets,
+    raises_on_purpose,
+    reference_gradients,
+)
 
 import xpnet
+from xpnet.core import optimizers
 
 STEPS = 20
 SIZES = [3, 5, 2]
@@ -51,7 +59,7 @@ def torch_train(make_optimizer, l2=0.0):
     return [tuple(array.detach().numpy() for array in pair) for pair in pairs], costs
 
 
-CASES = {
+TORCH = {
     "GradientDescent": (
         lambda: xpnet.GradientDescent(0.3),
         lambda o, W, b: o.SGD(W + b, lr=0.3),
@@ -99,10 +107,23 @@ CASES = {
 }
 
 
+CASES = {name: optimizer for name, (optimizer, _) in OPTIMIZERS.items()}
+CASES |= {name: ours() for name, (ours, _) in TORCH.items()}
+
+
+def test_the_table_holds_every_optimiser():
+    kinds = {type(optimizer) for optimizer, _ in OPTIMIZERS.values()}
+    assert kinds == {rule.kind for rule in optimizers.OPTIMIZERS.values()}
+    for name, rule in optimizers.OPTIMIZERS.items():
+        assert getattr(xpnet, name) is rule.kind
+        assert name in xpnet.__all__
+        assert isinstance(rule.kind(rule.rate), optimizers.Optimizer)
+
+
 @pytest.mark.parametrize("l2", [0.0, 0.2], ids=["", "l2"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TORCH)
 def test_the_same_as_torch_optim(case, l2):
-    ours, theirs = CASES[case]
+    ours, theirs = TORCH[case]
     net, history = train(ours(), l2=l2)
     expected, costs = torch_train(theirs, l2=l2)
     assert_pairs_close(net.parameters, expected, 1e-10)
@@ -111,34 +132,26 @@ def test_the_same_as_torch_optim(case, l2):
 
 @pytest.mark.parametrize("engine", ["generic", "numpy"])
 @pytest.mark.parametrize("case", CASES)
-def test_one_step_by_hand(case, engine):
-    """The first update of each rule, from the gradient alone: no memory yet, corrections at 1."""
-    optimizer = CASES[case][0]()
-    parameters, X, Y = start()
+def test_steps_by_hand(case, engine):
+    """Each rule as its paper has it, from gradients of the plain NumPy net."""
+    optimizer = CASES[case]
+    (by_hand,) = {rule for o, rule in OPTIMIZERS.values() if type(o) is type(optimizer)}
+    expected, X, Y = start()
     net = xpnet.DeepNet(SIZES, hidden="tanh", output="sigmoid", backend="numpy", dtype="float64")
-    net.parameters = parameters
-    gradients = net.gradients(X, Y)
-    with xpnet.engines.use(engine):
-        net.fit(X, Y, optimizer=optimizer, epochs=1)
-    lr, expected = optimizer.learning_rate, []
-    for theta, g in zip(parameters, gradients, strict=True):
-        pair = []
-        for position, (t, d) in enumerate(zip(theta, g, strict=True)):
-            if isinstance(optimizer, xpnet.GradientDescent):
-                new = t - lr * d
-            elif isinstance(optimizer, xpnet.Momentum):
-                v = -lr * d
-                new = t + (optimizer.momentum * v - lr * d if optimizer.nesterov else v)
-            elif isinstance(optimizer, xpnet.RMSProp):
-                v = (1 - optimizer.rho) * d**2
-                new = t - lr * d / (np.sqrt(v) + optimizer.epsilon)
-            else:
-                new = t - lr * d / (np.abs(d) + optimizer.epsilon)
-                if isinstance(optimizer, xpnet.AdamW) and position == 0:
-                    new = new - lr * optimizer.weight_decay * t
-            pair.append(new)
-        expected.append(tuple(pair))
-    assert_pairs_close(net.parameters, expected, 1e-12)
+    net.parameters = expected
+    moments = [[(np.zeros_like(x),) * optimizer.n_moments for x in pair] for pair in expected]
+    for t in range(1, STEPS + 1):
+        gradients = reference_gradients(expected, X, Y, "tanh", "sigmoid")
+        found = [
+            [by_hand(optimizer, t, *parts, parts[0] is pair[0]) for parts in zip(pair, g, m)]
+            for pair, g, m in zip(expected, gradients, moments, strict=True)
+        ]
+        expected = [tuple(theta for theta, _ in pair) for pair in found]
+        moments = [[m for _, m in pair] for pair in found]
+        if t == 1 or t == STEPS:
+            with xpnet.engines.use(engine):
+                net.fit(X, Y, optimizer=optimizer, epochs=1 if t == 1 else STEPS - 1, resume=True)
+            assert_pairs_close(net.parameters, expected, 1e-12 if t == 1 else 1e-10)
 
 
 def test_defaults():
@@ -153,14 +166,14 @@ def test_defaults():
 
 @pytest.mark.parametrize("case", CASES)
 def test_settings_are_frozen(case):
-    optimizer = CASES[case][0]()
+    optimizer = CASES[case]
     with pytest.raises(dataclasses.FrozenInstanceError):
         optimizer.learning_rate = 1.0
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_leaves_the_settings_alone_and_lowers_the_cost(case):
-    optimizer = CASES[case][0]()
+    optimizer = CASES[case]
     before = dataclasses.asdict(optimizer)
     _, history = train(optimizer)
     assert dataclasses.asdict(optimizer) == before
@@ -170,7 +183,7 @@ def test_training_leaves_the_settings_alone_and_lowers_the_cost(case):
 @pytest.mark.parametrize("case", ["Momentum", "Adam", "AdamW", "RMSProp"])
 def test_one_settings_object_serves_two_nets(case):
     """State is with the run, not with the settings: the second net trains as the first."""
-    optimizer = CASES[case][0]()
+    optimizer = CASES[case]
     first, _ = train(optimizer)
     second, _ = train(optimizer)
     for one, other in zip(first.parameters, second.parameters, strict=True):

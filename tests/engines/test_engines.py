@@ -15,20 +15,10 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import HIDDEN, OUTPUTS, draw_parameters, draw_targets
+from helpers import HIDDEN, OPTIMIZERS, OUTPUTS, draw_parameters, draw_targets
 
 import xpnet
 
-OPTIMIZERS = {
-    "GradientDescent": xpnet.GradientDescent(0.1),
-    "Momentum": xpnet.Momentum(0.02),
-    "Nesterov": xpnet.Momentum(0.02, nesterov=True),
-    "Adam": xpnet.Adam(0.01),
-    "AdamW": xpnet.AdamW(0.01, weight_decay=0.1),
-    # A larger rate makes full batches oscillate: there the reference itself, started 1e-15 away,
-    # ends 1e-9 away, and no comparison to 1e-10 means anything.
-    "RMSProp": xpnet.RMSProp(0.001),
-}
 RATES = (0.2, 0.5, 0.0, 0.9)  # of the hidden layers, as many as there are
 M = 21
 BATCHES = {"full": (None, 50), "mini": (8, 17)}  # 8 + 8 + 5, 17 epochs: 51 steps
@@ -123,7 +113,7 @@ def test_engine_equals_reference(lib, hidden, output, optimizer, batching, extra
         [3, 5, 4, 3],
         hidden,
         output,
-        OPTIMIZERS[optimizer],
+        OPTIMIZERS[optimizer][0],
         BATCHES[batching],
         extra,
     )
@@ -148,7 +138,7 @@ ENGINES = pytest.mark.parametrize("lib", ["numpy", "torch", "jax", "cupy"], indi
 @pytest.mark.parametrize("batching", BATCHES)
 def test_engine_equals_reference_for_other_shapes(lib, sizes, hidden, batching):
     output = "sigmoid" if sizes[-1] < 3 else "softmax"
-    setting = (sizes, hidden, output, OPTIMIZERS["Adam"], BATCHES[batching], EVERYTHING)
+    setting = (sizes, hidden, output, OPTIMIZERS["Adam"][0], BATCHES[batching], EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -161,7 +151,7 @@ OWN_BUFFERS = pytest.mark.parametrize("lib", ["numpy", "torch", "cupy"], indirec
 def test_engine_equals_reference_for_wide_layers(lib, output, batching):
     """Wide and narrow layers in turn, and more parameters than any cache-sized block."""
     sizes = [70, 64, 300, 65, 66]
-    optimizer, (batch_size, _) = OPTIMIZERS["AdamW"], BATCHES[batching]
+    optimizer, (batch_size, _) = OPTIMIZERS["AdamW"][0], BATCHES[batching]
     setting = (sizes, "relu", output, optimizer, (batch_size, 4), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
@@ -170,7 +160,7 @@ def test_engine_equals_reference_for_wide_layers(lib, output, batching):
 @pytest.mark.parametrize("name", ["Adam", "Nesterov"])
 def test_engine_equals_reference_after_many_steps(lib, name):
     """300 steps: what an engine does only now and then has been done several times."""
-    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS[name], (8, 100), EVERYTHING)
+    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS[name][0], (8, 100), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -178,7 +168,7 @@ def test_engine_equals_reference_after_many_steps(lib, name):
 @pytest.mark.parametrize("batch_size", [1, 20, 21, 1000], ids="batch={}".format)
 def test_engine_equals_reference_for_odd_batches(lib, batch_size):
     """Single examples, a last batch of one, exactly one batch, and a batch larger than the data."""
-    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"], (batch_size, 3), EVERYTHING)
+    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"][0], (batch_size, 3), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -194,7 +184,7 @@ def test_recorders_of_the_numpy_engine(lib, hidden, fused, by_example, monkeypat
     recorder = pytest.importorskip(name).Recorder
     monkeypatch.setattr(engine, "best_recorder", lambda: recorder)
     sizes = [6, 8, 301, 7, 260, 3]
-    setting = (sizes, hidden, "softmax", OPTIMIZERS["Momentum"], (8, 4), EVERYTHING)
+    setting = (sizes, hidden, "softmax", OPTIMIZERS["Momentum"][0], (8, 4), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
@@ -215,7 +205,7 @@ def test_narrow_products_are_computed_by_example(lib, m):
 @pytest.mark.parametrize("engine", [None, "generic"], ids=["own", "reference"])
 def test_each_extra_changes_the_run(lib, engine):
     """Or the comparisons above would hold without it."""
-    setting = ([3, 5, 4, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"], (8, 2))
+    setting = ([3, 5, 4, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"][0], (8, 2))
     plain = run(lib, engine, *setting, "plain")
     for extra in ("l2", "l1", "dropout", "clip", "weighted"):
         (W, _), *_ = run(lib, engine, *setting, extra)[0]
@@ -224,7 +214,7 @@ def test_each_extra_changes_the_run(lib, engine):
 
 @ENGINES
 def test_a_bound_above_the_norm_changes_nothing(lib):
-    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"], (8, 2), "dropout")
+    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"][0], (8, 2), "dropout")
     assert_same_run(run(lib, None, *setting, clip_norm=1e6), run(lib, None, *setting), 1e-14)
 
 
@@ -279,7 +269,7 @@ class ReadsCost:
 
 @ENGINES
 def test_a_callback_changes_no_number(lib):
-    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"], BATCHES["mini"], "plain")
+    setting = ([3, 5, 3], "tanh", "softmax", OPTIMIZERS["Adam"][0], BATCHES["mini"], "plain")
     found = run(lib, None, *setting, callbacks=(ReadsCost(),))
     assert_same_run(found, run(lib, None, *setting), tolerance=1e-13)
     assert_same_run(found, run(lib, "generic", *setting))
@@ -292,7 +282,7 @@ def test_engine_keeps_float32(lib, optimizer):
     X = lib.asarray(rng.normal(size=(3, 10)).astype("float32"))
     Y = lib.asarray(rng.integers(0, 2, size=(2, 10)).astype("float32"))
     net = xpnet.DeepNet([3, 4, 2], hidden="tanh", output="sigmoid", **lib.options)
-    net.fit(X, Y, optimizer=OPTIMIZERS[optimizer], epochs=2, batch_size=4, l2=0.1)
+    net.fit(X, Y, optimizer=OPTIMIZERS[optimizer][0], epochs=2, batch_size=4, l2=0.1)
     for pair in net.parameters:
         for array in pair:
             assert lib.owns(array)
@@ -310,7 +300,7 @@ def test_the_library_runs_its_own_engine(lib, monkeypatch):
         return original(self, *args)
 
     monkeypatch.setattr(program, "run", watched)
-    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS["Adam"], (8, 1), "plain")
+    setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS["Adam"][0], (8, 1), "plain")
     run(lib, "generic", *setting)
     assert not runs
     run(lib, None, *setting)

@@ -18,7 +18,8 @@ from helpers import assert_pairs_close, assert_pairs_equal
 
 import xpnet
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog
-from xpnet.files.checkpoint import OPTIMIZERS, check_architecture, pack, unpack
+from xpnet.core.optimizers import OPTIMIZERS
+from xpnet.files.checkpoint import check_architecture, pack, unpack
 from xpnet.files.checkpoint_folder import file_name, find, latest, prune, readable
 from xpnet.files.model import load_model, save_model
 from xpnet.schedules import Plateau, WarmUp
@@ -75,7 +76,7 @@ def a_state(optimizer=ADAM, dtype=np.float32, **changes):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_comes_back_as_it_was(name, dtype):
-    optimizer = OPTIMIZERS[name]()
+    optimizer = OPTIMIZERS[name].kind()
     optimizer = replace(optimizer, **{f.name: 0.1 + 0.2 for f in fields(optimizer)
                                       if f.type == "float"})  # fmt: skip
     state = a_state(optimizer, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
@@ -10,16 +9,9 @@ from typing import Any
 
 from xpnet.cli.options import UsageProblem, check_backend, require
 from xpnet.cli.settings import Settings
-from xpnet.core import optimizers, schedules
+from xpnet.core import schedules
+from xpnet.core.optimizers import OPTIMIZERS
 
-# With learning rates that suit standardised data, for nets with and without hidden layers.
-OPTIMIZERS: dict[str, tuple[Callable[[float], Any], float, float]] = {
-    "gd": (optimizers.GradientDescent, 0.1, 0.1),
-    "momentum": (optimizers.Momentum, 0.01, 0.01),
-    "adam": (optimizers.Adam, 1e-3, 1e-2),
-    "adamw": (optimizers.AdamW, 1e-3, 1e-2),
-    "rmsprop": (optimizers.RMSProp, 1e-3, 1e-2),
-}
 HIDDEN: dict[str, tuple[int, ...]] = {
     "linear": (),
     "logistic": (),
@@ -62,8 +54,9 @@ class Recipe:
     def of(cls, settings: Settings) -> Recipe:
         """Raises UsageProblem for what cannot be meant."""
         widths = _widths(settings.hidden, settings.model)
-        rule, *suited_rates = OPTIMIZERS[settings.optimizer]
-        rate = suited_rates[0 if widths else 1] if settings.lr is None else settings.lr
+        rule = next(r for r in OPTIMIZERS.values() if r.option == settings.optimizer)
+        suited_rate = rule.rate if widths else rule.linear_rate
+        rate = suited_rate if settings.lr is None else settings.lr
         require(rate > 0 and isfinite(rate), "--lr", f"{rate} is not a number above 0")
         l2 = (0.001 if widths else 0.0) if settings.l2 is None else settings.l2
         for option, value in (("--l2", l2), ("--l1", settings.l1)):
@@ -81,7 +74,7 @@ class Recipe:
         check_backend(settings.backend)
         return cls(
             widths,
-            rule(rate),
+            rule.kind(rate),
             _batch(settings.batch_size),
             l2,
             settings.l1,

@@ -6,18 +6,42 @@ follow from the fields of ``Settings``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from xpnet.core.optimizers import OPTIMIZERS, Rule
+
+_RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
+
+
+def _listed(words: Iterable[str], before_last: str = "and") -> str:
+    *first, last = words
+    return f"{', '.join(first)} {before_last} {last}" if first else last
+
+
+def _rates(of: Callable[[Rule], float]) -> str:
+    """The learning rate of each rule: "0.1 for gd, 0.01 for adam and rmsprop"."""
+    rules: dict[float, list[str]] = {}
+    for name, rule in _RULES.items():
+        rules.setdefault(of(rule), []).append(name)
+    return ", ".join(f"{rate:g} for {_listed(names)}" for rate, names in rules.items())
+
+
+if TYPE_CHECKING:
+    OptimizerName = str
+else:
+    OptimizerName = Literal[tuple(_RULES)]
 
 # Where results go and how they are shown: no part of what is trained, so a run folder does not
 # record them.
 ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
                               "as_json"})  # fmt: skip
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
 \b
   xpnet train
@@ -43,8 +67,9 @@ Tasks: linear means regression and logistic classification. Otherwise auto takes
 and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values, or up to 100 with
 20 examples each on average. Two classes get a sigmoid output, more a softmax.
 
-Defaults: --lr is 0.1 for gd, 0.01 for momentum, else 0.001. Without hidden layers it is 0.01 for
-adam, adamw and rmsprop. --l2 is 0.001 with hidden layers, else 0.
+Defaults: --lr is {_rates(lambda rule: rule.rate)};
+without hidden layers {_rates(lambda rule: rule.linear_rate)}.
+--l2 is 0.001 with hidden layers, else 0.
 
 Costs: that of training includes the penalties (shown as cost+l2), that of validation does not.
 
@@ -108,8 +133,8 @@ class Settings:
         "32"
     )
     optimizer: Annotated[
-        Literal["gd", "momentum", "adam", "adamw", "rmsprop"],
-        typer.Option(metavar="RULE", help="gd, momentum, adam, adamw or rmsprop."),
+        OptimizerName,
+        typer.Option(metavar="RULE", help=f"{_listed(_RULES, 'or')}."),
     ] = "adam"
     lr: Annotated[float | None, typer.Option(metavar="RATE", help="Learning rate; see below.")] = (
         None

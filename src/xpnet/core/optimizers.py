@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import isfinite, sqrt
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,16 +77,7 @@ class GradientDescent(_Settings):
     def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
         return [rate]
 
-    def update(
-        self,
-        theta: Array,
-        moments: Moments,
-        gradient: Array,
-        scalars: Scalars,
-        *,
-        n_weights: int,
-        xp: Namespace,
-    ) -> tuple[Array, Moments]:
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
         (rate,) = scalars
         return theta - rate * gradient, moments
 
@@ -103,16 +94,7 @@ class Momentum(_Settings):
     def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
         return [rate]
 
-    def update(
-        self,
-        theta: Array,
-        moments: Moments,
-        gradient: Array,
-        scalars: Scalars,
-        *,
-        n_weights: int,
-        xp: Namespace,
-    ) -> tuple[Array, Moments]:
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
         (rate,) = scalars
         move = rate * gradient
         velocity = self.momentum * moments[0] - move
@@ -137,16 +119,7 @@ class RMSProp(_Settings):
         root = sqrt(1.0 - self.rho)
         return [rate / root, np.full(t.shape, self.epsilon / root)]
 
-    def update(
-        self,
-        theta: Array,
-        moments: Moments,
-        gradient: Array,
-        scalars: Scalars,
-        *,
-        n_weights: int,
-        xp: Namespace,
-    ) -> tuple[Array, Moments]:
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
         rate, epsilon = scalars
         s = self.rho * moments[0] + gradient * gradient
         return theta - rate * gradient / (xp.sqrt(s) + epsilon), (s,)
@@ -169,16 +142,7 @@ class Adam(_Settings):
         root = np.sqrt((1.0 - self.beta2**t) / (1.0 - self.beta2))
         return [rate * root * (1.0 - self.beta1) / (1.0 - self.beta1**t), self.epsilon * root]
 
-    def update(
-        self,
-        theta: Array,
-        moments: Moments,
-        gradient: Array,
-        scalars: Scalars,
-        *,
-        n_weights: int,
-        xp: Namespace,
-    ) -> tuple[Array, Moments]:
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
         rate, epsilon = scalars[:2]
         m, v = moments
         m = self.beta1 * m + gradient
@@ -199,15 +163,33 @@ class AdamW(Adam):
     def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
         return [*super().scalars(t, rate), 1.0 - rate * self.weight_decay]
 
-    def update(
-        self,
-        theta: Array,
-        moments: Moments,
-        gradient: Array,
-        scalars: Scalars,
-        *,
-        n_weights: int,
-        xp: Namespace,
-    ) -> tuple[Array, Moments]:
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
         theta = xp.concat([theta[:n_weights] * scalars[2], theta[n_weights:]])
         return super().update(theta, moments, gradient, scalars, n_weights=n_weights, xp=xp)
+
+
+class Rule(NamedTuple):
+    """An optimiser as files and the command line know it.
+
+    The rates suit standardised data: ``rate`` nets with hidden layers, ``linear_rate`` those
+    without. An elementwise rule moves each parameter by its own gradient and moments alone.
+    """
+
+    kind: type[Any]
+    option: str  # of --optimizer
+    rate: float
+    linear_rate: float
+    elementwise: bool = True
+
+
+# By the names of the classes, which checkpoints hold.
+OPTIMIZERS = {
+    rule.kind.__name__: rule
+    for rule in (
+        Rule(GradientDescent, "gd", 0.1, 0.1),
+        Rule(Momentum, "momentum", 0.01, 0.01),
+        Rule(Adam, "adam", 1e-3, 1e-2),
+        Rule(AdamW, "adamw", 1e-3, 1e-2),
+        Rule(RMSProp, "rmsprop", 1e-3, 1e-2),
+    )
+}

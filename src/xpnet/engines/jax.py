@@ -19,15 +19,15 @@ from xpnet._typing import Array
 from xpnet.core import masks as threefry
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.network import Key, Objective, forward, step, value, value_and_gradient
-from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.core.optimizers import OPTIMIZERS, Moments
 from xpnet.core.parameters import Layer
 from xpnet.engines import generic
 
 CHUNK = 2048  # examples predicted at a time
 
 Layers = list[Layer]
-# Rules that move each parameter by itself; any other is shown the flat vector.
-_ELEMENTWISE = [r.update for r in (GradientDescent, Momentum, RMSProp, Adam, AdamW)]
+# These are given the layers one by one; any other rule is given the flat vector.
+_ELEMENTWISE = [rule.kind.update for rule in OPTIMIZERS.values() if rule.elementwise]
 
 
 @lru_cache(maxsize=64)

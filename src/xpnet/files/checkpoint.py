@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.place import to_numpy
-from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Momentum, Optimizer, RMSProp
+from xpnet.core.optimizers import OPTIMIZERS, Optimizer
 from xpnet.exceptions import ModelFileError
 from xpnet.training.history import History
 from xpnet.training.state import TrainingState
 
 VERSION = 1
-OPTIMIZERS: dict[str, Any] = {
-    kind.__name__: kind for kind in (GradientDescent, Momentum, RMSProp, Adam, AdamW)
-}
 _PREFIX = "training."
 _ARRAY = "__tensor__"  # stands in JSON for an array: its name among the tensors
 _CURVES = ("cost", "validation_cost", "validation_accuracy")
@@ -42,7 +39,7 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     optimizer = state.optimizer
     name = type(optimizer).__name__
-    if OPTIMIZERS.get(name) is not type(optimizer):
+    if name not in OPTIMIZERS or OPTIMIZERS[name].kind is not type(optimizer):
         raise ValueError(
             f"optimizer {name} is a class of yours, which a checkpoint cannot hold: train without "
             f"checkpoints, or with one of {', '.join(OPTIMIZERS)}"
@@ -135,7 +132,8 @@ def _optimizer(config: Mapping[str, Any]) -> Optimizer:
         raise ValueError(
             f"it was trained with {name!r:.40}, no optimiser of this xpnet: {', '.join(OPTIMIZERS)}"
         )
-    return OPTIMIZERS[name](**settings)
+    kind: type[Optimizer] = OPTIMIZERS[name].kind
+    return kind(**settings)
 
 
 def _count(config: Mapping[str, Any], name: str) -> int:
