@@ -285,10 +285,10 @@ def test_parquet_that_cannot_be_used(run, here, sides, monkeypatch):
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"Z": np.ones((3, 3))}, "x.npz: it needs X; it holds Z"),
+        ({"Z": np.ones((3, 3))}, "x.npz: needs arrays X (m, n); it holds Z"),
         ({"X": np.ones(3)}, "x.npz: X must be (m, n) and y (m,); found (3,)"),
-        ({"X": np.array([["x"] * 3])}, "x.npz: X holds <U1, not real numbers"),
-        ({"X": np.ones((3, 3), complex)}, "x.npz: X holds complex128, not real numbers"),
+        ({"X": np.array([["x"] * 3])}, "x.npz: X holds <U1, not numbers"),
+        ({"X": np.ones((3, 3), complex)}, "x.npz: X holds complex128, not numbers"),
     ],
 )
 def test_archives_that_cannot_be_used(run, here, sides, arrays, said):
@@ -299,8 +299,12 @@ def test_archives_that_cannot_be_used(run, here, sides, arrays, said):
 def test_an_array_that_is_cut_off(run, here, sides):
     np.save("x.npy", np.ones((99, 3)))
     content = (here / "x.npy").read_bytes()
-    not_one = "x.npy: not a .npy file of numbers"
-    for length, said in ((1000, "x.npy is truncated"), (50, not_one), (0, not_one)):
+    not_one = "x.npy: not a .npy file"
+    for length, said in (
+        (1000, "x.npy: truncated, 1,000 bytes of 2,504"),
+        (50, not_one),
+        (0, not_one),
+    ):
         (here / "x.npy").write_bytes(content[:length])
         assert said in error(run("predict sides.model x.npy --out y.csv"), 1)
         assert not (here / "y.csv").exists()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from xpnet.data import table as tables
-from xpnet.data.table import Standardizer, load_digits, read_table, train_test_split
+from xpnet.data.read_table import read_table
+from xpnet.data.table import Standardizer, load_digits, train_test_split
 
 
 @pytest.fixture
@@ -200,7 +201,9 @@ def test_tabs(tmp_path):
 
 
 def test_other_endings(tmp_path):
-    with pytest.raises(ValueError, match=r"none of \.csv, \.tsv, \.npz, by its ending"):
+    with pytest.raises(
+        ValueError, match=r"none of \.csv, \.tsv, \.npy, \.npz, \.parquet, by its ending"
+    ):
         read_table(tmp_path / "data.xls")
 
 
@@ -228,15 +231,15 @@ def test_npz_dtypes(npz, dtype, read):
     ("arrays", "said"),
     [
         ({"X": np.ones((2, 3))}, r"needs arrays X \(m, n\) and y \(m,\); it holds X"),
-        ({"X": np.ones(3), "y": np.ones(3)}, r"X is \(3,\) and y is \(3,\)"),
-        ({"X": np.ones((3, 2, 2)), "y": np.ones(3)}, "X must be"),
-        ({"X": np.ones((2, 3)), "y": np.ones(3)}, r"X is \(2, 3\) and y is \(3,\)"),
-        ({"X": np.ones((3, 2)), "y": np.ones((3, 1))}, r"y is \(3, 1\)"),
+        ({"X": np.ones(3), "y": np.ones(3)}, r"X has shape \(3,\); expected \(m, n\)"),
+        ({"X": np.ones((3, 2, 2)), "y": np.ones(3)}, r"X has shape \(3, 2, 2\); expected \(m, n\)"),
+        ({"X": np.ones((2, 3)), "y": np.ones(3)}, r"X has 2 rows but y has shape \(3,\)"),
+        ({"X": np.ones((3, 2)), "y": np.ones((3, 1))}, r"y must be \(m,\).* it is \(3, 1\)"),
         ({"X": np.ones((0, 2)), "y": np.ones(0)}, "X is empty"),
         ({"X": np.ones((3, 0)), "y": np.ones(3)}, "X is empty"),
-        ({"X": np.ones((3, 2), complex), "y": np.ones(3)}, "X is complex128"),
-        ({"X": np.array([["a"]]), "y": np.ones(1)}, "X is <U1"),
-        ({"X": np.ones((1, 2)), "y": np.array([b"a"])}, r"y is \|S1"),
+        ({"X": np.ones((3, 2), complex), "y": np.ones(3)}, "X holds complex128, not numbers"),
+        ({"X": np.array([["a"]]), "y": np.ones(1)}, "X holds <U1, not numbers"),
+        ({"X": np.ones((1, 2)), "y": np.array([b"a"])}, r"y holds \|S1, not numbers or text"),
         ({"X": np.array([[1, None]]), "y": np.ones(1)}, "holds Python objects"),
         (
             {"X": np.array([[1, 2], [3, np.nan]]), "y": np.ones(2)},

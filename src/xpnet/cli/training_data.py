@@ -13,14 +13,14 @@ from xpnet.cli.problem import Part, PartInFile, PartInMemory, Problem, classes_o
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.data.columns import WantedColumns, encoder, listed
-from xpnet.data.csv_rules import as_integers
 from xpnet.data.file_kind import kind_of
 from xpnet.data.open_stream import stream
 from xpnet.data.read_columns import read_all
+from xpnet.data.read_table import read_table
 from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
-from xpnet.data.table import Standardizer, Table, load_digits, read_table, train_test_split
-from xpnet.data.task import Labels
+from xpnet.data.table import Standardizer, Table, load_digits, train_test_split
+from xpnet.data.task import Labels, as_integers
 
 
 def load(settings: Settings, recipe: Recipe) -> Problem:
@@ -42,21 +42,10 @@ def load(settings: Settings, recipe: Recipe) -> Problem:
     require(not nameless, "--target", f"which column of {path.name}? Give its index")
     streamed = not memory.fits(path) if settings.stream is None else settings.stream
     if not streamed:
-        return _in_memory(path.name, _table(path, settings.target), settings, recipe)
+        return _in_memory(path.name, read_table(path, settings.target), settings, recipe)
     full = recipe.batch_size is None
     require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
     return _in_file(path, settings, recipe)
-
-
-def _table(path: Path, target: str | None) -> Table:
-    """All rows of a file at once."""
-    if path.suffix.lower() not in (".npy", ".parquet"):
-        return read_table(path, target)
-    with stream(path, target=target) as rows:
-        chunks = list(rows.blocks())
-    X = np.concatenate([chunk.X for chunk in chunks])
-    y = np.concatenate([chunk.Y for chunk in chunks])
-    return Table(X, y, _names(rows), rows.target)
 
 
 def _names(rows: Stream) -> tuple[str, ...]:

@@ -18,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.data.csv_rules import (
-    as_integers,
     first_fault,
-    message_of,
+    is_utf8,
     numbers,
     open_text,
     read_format,
@@ -28,6 +27,7 @@ from xpnet.data.csv_rules import (
 from xpnet.data.epoch_order import thinned
 from xpnet.data.row_source import Piece
 from xpnet.data.statistics import RunningStatistics, check_number_of_texts
+from xpnet.data.task import as_integers
 
 _STRETCH = 2**16  # characters that are parsed, and found again, together
 
@@ -48,6 +48,11 @@ class _TextTarget(Exception):
 class CsvRows:
     """See ``row_source.RowSource``.
 
+    Parameters
+    ----------
+    keep : bool
+        Whether to keep all rows in memory, in ``kept``, in place of their statistics.
+
     Raises
     ------
     ValueError
@@ -56,16 +61,16 @@ class CsvRows:
         The file cannot be read.
     """
 
-    def __init__(self, path: Path, target: str | int | None) -> None:
+    def __init__(self, path: Path, target: str | int | None, keep: bool = False) -> None:
         self.name, self._path = str(path), path
         self._form = form = read_format(path, target)
         self.names = tuple(name for i, name in enumerate(form.names) if i != form.target)
         self.target = form.names[form.target]
         self.n_features, self.dtype = len(self.names), np.dtype(np.float64)
         try:
-            self._scan(None)
+            self._scan(None, keep)
         except _TextTarget:
-            self._scan({})
+            self._scan({}, keep)
         self.n = int(self._first[-1])
         self.grain = self.n // (len(self._first) - 1)
         labels = np.empty(1, np.int64) if self._labels is None else self._labels
@@ -95,10 +100,11 @@ class CsvRows:
         pass
 
     # -- the pass at the beginning -------------------------------------------------------
-    def _scan(self, codes: dict[str, int] | None) -> None:
+    def _scan(self, codes: dict[str, int] | None, keep: bool) -> None:
         """Reads everything; ``codes`` numbers the labels if they are text."""
         self._codes, self._labels, self._whole = codes, None, codes is None
         measuring = RunningStatistics()
+        self.kept: list[Piece] = []
         offsets, before, first = array("q"), array("q"), array("q", [0])
         end = 0
         for stretch in self._stretches():
@@ -114,7 +120,11 @@ class CsvRows:
                     self._labels = np.asarray(list(codes))
             elif self._whole:
                 self._whole = as_integers(target).dtype.kind == "i"
-            measuring.add(*self._piece(values))
+            piece = self._piece(values)
+            if keep:
+                self.kept.append(piece)
+            else:
+                measuring.add(*piece)
             offsets.append(stretch.offset)
             before.append(stretch.before)
             first.append(first[-1] + len(values))
@@ -125,7 +135,7 @@ class CsvRows:
         self._offsets, self._before, self._first = (
             np.frombuffer(x, np.int64) for x in (offsets, before, first)
         )
-        self.measured = measuring.result()
+        self.measured = None if keep else measuring.result()
 
     def _stretches(self) -> Iterator[_Stretch]:
         """The lines behind the header, some at a time; a row is never cut."""
@@ -177,21 +187,20 @@ class CsvRows:
     # -- cells ---------------------------------------------------------------------------
     def _values(self, lines: list[str], before: int, codes: dict[str, int] | None) -> np.ndarray:
         """All cells of ``lines`` as finite numbers."""
-        error: object = "a value is not finite"
-        refused = False
+        refused: ValueError | None = None
         try:
-            joined = "".join(lines)
-            if not joined.isascii():
-                joined.encode()  # bytes that were no UTF-8 have no way back
+            if not is_utf8("".join(lines)):
+                raise ValueError("not UTF-8 text")
             values = numbers(self._form, lines, codes)
             if np.isfinite(values).all():
                 return values
-        except ValueError as caught:
-            error, refused = caught, True
-        fault = first_fault(self._form, text=codes is not None, part=lines, before=before)
+        except ValueError as error:
+            refused = error
+        fault = first_fault(self._form, lines, before, text=codes is not None)
         if refused and codes is None and fault is not None and fault.in_target:
             raise _TextTarget
-        raise ValueError(message_of(self._form, fault, error)) from None
+        said = f"{self.name}: {refused or 'a value is not finite'}"
+        raise ValueError(said if fault is None else fault.message) from None
 
     def _piece(self, values: np.ndarray) -> Piece:
         X = np.delete(values, self._form.target, axis=1)

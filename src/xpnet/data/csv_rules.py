@@ -1,10 +1,8 @@
-"""Reading a table of numbers and one label column from a ``.csv`` or ``.tsv`` file (host NumPy).
+"""The rules by which ``.csv`` and ``.tsv`` files are read, and messages for files that break them.
 
-NumPy's C reader does the work. Only when it refuses a file, or finds a value that is not finite,
-is the file read again, cell by cell, to say which line and column is at fault.
+NumPy's C reader does the work. Only when it refuses lines, or finds a value that is not finite,
+are they read again, cell by cell, to say which line and column is at fault.
 
-The rules
----------
 - UTF-8, one example a row. Cells are separated by commas; where the first line has none, by
   semicolons or tabs. In a ``.tsv`` file they are separated by tabs. Cells may be quoted with ``"``.
   Empty lines are skipped.
@@ -19,9 +17,7 @@ from __future__ import annotations
 import csv
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any, TextIO
@@ -54,76 +50,15 @@ class Fault:
     in_target: bool = False
 
 
-def read_csv(path: Path, target: str | int | None) -> tuple[np.ndarray, np.ndarray, CsvFormat]:
-    """Read a CSV file by the rules of this module.
-
-    Returns
-    -------
-    X : float64 array (m, n)
-        All columns but the target.
-    y : array (m,)
-        The target: int64 if every value is a whole number, float64 for other numbers, str for text.
-    form : CsvFormat
-        Names of the columns.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, the line and where possible the column.
-    OSError
-        If the file cannot be opened.
-    """
-    form = read_format(path, target)
-    classes: list[str] | None = None
-    try:
-        values = _parse(form, None)
-    except ValueError as error:
-        fault = first_fault(form, text=False)
-        if fault is None or not fault.in_target:
-            raise ValueError(message_of(form, fault, error)) from None
-        try:
-            codes: dict[str, int] = {}
-            values = _parse(form, codes)
-            classes = list(codes)
-        except ValueError as error_in_text:
-            text_fault = first_fault(form, text=True)
-            raise ValueError(message_of(form, text_fault, error_in_text)) from None
-    if values.shape[0] == 0:
-        raise ValueError(f"{path}: no rows of data")
-    if not np.isfinite(values).all():
-        fault = first_fault(form, text=classes is not None)
-        raise ValueError(message_of(form, fault, "a value is not finite"))
-
-    column = values[:, form.target]
-    X = np.delete(values, form.target, axis=1)
-    if classes is not None:
-        return X, np.asarray(classes)[column.astype(np.int64)], form
-    return X, as_integers(column), form
-
-
-def as_integers(y: np.ndarray) -> np.ndarray:
-    """Labels y (m,): int64 if they are floats without any fraction, else as they are.
-
-    Text has no dtype, so this is how a column of a .csv file becomes integers. Files that know
-    floats are read by the same rule: a label that is 1 in one and 1.0 in another means the same.
-    """
-    if y.dtype.kind != "f":
-        return y
-    whole = (np.floor(y) == y).all() and (np.abs(y) <= 2.0**53).all()  # exact as float64
-    return y.astype(np.int64) if whole else y
-
-
 def read_format(path: Path, target: str | int | None) -> CsvFormat:
     """Read the first line that is not empty and find the target in it."""
-    with open_text(path) as lines:
-        try:
-            line = next((line for line in lines if line.strip()), None)
-        except UnicodeDecodeError:
-            # Decoding runs ahead of the lines, so the bad byte may be far below; first_fault
-            # finds its line.
-            line = _first_line_in_bytes(path)
-    if line is None:
+    with open_text(path, errors="surrogateescape") as lines:
+        numbered = enumerate(lines, 1)
+        number, line = next((pair for pair in numbered if pair[1].strip()), (0, ""))
+    if not line:
         raise ValueError(f"{path}: the file is empty")
+    if not is_utf8(line):
+        raise ValueError(f"{path}, line {number}: not UTF-8 text")
     delimiter = delimiter_of(path, line)
     cells = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)))
     header = is_header(cells, () if target is None else (str(target),))
@@ -170,16 +105,6 @@ def find_target(path: Path, target: str | int | None, names: tuple[str, ...], he
     return index % len(names)
 
 
-def _parse(form: CsvFormat, codes: dict[str, int] | None) -> np.ndarray:
-    """All cells as float64 (m, columns); see ``numbers`` for ``codes``."""
-    with open_text(form.path) as lines:
-        rows: Iterable[str] = lines
-        first = next(line for line in lines if line.strip())
-        if not form.header:
-            rows = chain([first], lines)
-        return numbers(form, rows, codes)
-
-
 def numbers(form: CsvFormat, rows: Iterable[str], codes: dict[str, int] | None) -> np.ndarray:
     """The cells of ``rows``, lines of text without the header, as float64 (m, columns).
 
@@ -212,44 +137,41 @@ def numbers(form: CsvFormat, rows: Iterable[str], codes: dict[str, int] | None) 
     return values
 
 
-def first_fault(
-    form: CsvFormat, *, text: bool, part: Iterable[str] | None = None, before: int = 0
-) -> Fault | None:
-    """Read the file again cell by cell and say what is wrong first.
+def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: bool) -> Fault | None:
+    """Read lines cell by cell and say what is wrong first.
 
-    ``part`` is lines from its middle, to read in its place, with ``before`` lines before them.
+    Parameters
+    ----------
+    lines
+        Of the file, without the header.
+    before : int
+        How many lines of the file stand before them.
+    text : bool
+        Whether the target may hold text.
     """
     width = len(form.names)
-    with ExitStack() as stack:
-        lines = part
-        if lines is None:
-            lines = stack.enter_context(open_text(form.path, errors="surrogateescape"))
-        reader = csv.reader(lines, delimiter=form.delimiter)
-        waiting_for_header = form.header and part is None
-        try:
-            for cells in reader:
-                if not waiting_for_header and _is_fine(cells, form, text):
-                    continue
-                where = f"{form.path}, line {before + reader.line_num}"
-                if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
-                    return Fault(f"{where}: not UTF-8 text")
-                if not any(cell.strip() for cell in cells) and len(cells) <= 1:
-                    if cells and cells[0]:
-                        return Fault(f"{where}: only spaces; leave the line empty or remove it")
-                    continue
-                if waiting_for_header:
-                    waiting_for_header = False
-                    continue
-                if len(cells) != width:
-                    first = "the header has" if form.header else "the first line has"
-                    return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
-                for index, cell in enumerate(cells):
-                    in_target = index == form.target
-                    problem = problem_of(cell, number=not (in_target and text))
-                    if problem:
-                        return Fault(f"{where}, {form.column(index)}: {problem}", in_target)
-        except csv.Error as error:
-            return Fault(f"{form.path}, line {before + reader.line_num}: {error}")
+    reader = csv.reader(lines, delimiter=form.delimiter)
+    try:
+        for cells in reader:
+            if _is_fine(cells, form, text):
+                continue
+            where = f"{form.path}, line {before + reader.line_num}"
+            if not all(map(is_utf8, cells)):
+                return Fault(f"{where}: not UTF-8 text")
+            if not any(cell.strip() for cell in cells) and len(cells) <= 1:
+                if cells and cells[0]:
+                    return Fault(f"{where}: only spaces; leave the line empty or remove it")
+                continue
+            if len(cells) != width:
+                first = "the header has" if form.header else "the first line has"
+                return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
+            for index, cell in enumerate(cells):
+                in_target = index == form.target
+                problem = problem_of(cell, number=not (in_target and text))
+                if problem:
+                    return Fault(f"{where}, {form.column(index)}: {problem}", in_target)
+    except csv.Error as error:
+        return Fault(f"{form.path}, line {before + reader.line_num}: {error}")
     return None
 
 
@@ -295,8 +217,13 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def message_of(form: CsvFormat, fault: Fault | None, error: object) -> str:
-    return fault.message if fault is not None else f"{form.path}: {error}"
+def is_utf8(text: str) -> bool:
+    """Whether no byte of ``text``, read with "surrogateescape", was no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(n: int, noun: str) -> str:
@@ -322,8 +249,3 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
         )
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
-
-
-def _first_line_in_bytes(path: Path) -> str | None:
-    with open_text(path, errors="surrogateescape") as lines:
-        return next((line for line in lines if line.strip()), None)

@@ -120,24 +120,28 @@ def open_npy(path: Path) -> FileArray:
         return FileArray(str(path), path, file.tell(), shape, dtype, by_columns)
 
 
-def open_npz(path: Path, folder: Path | None) -> dict[str, FileArray]:
-    """The arrays X and y of a ``.npz`` file.
+def open_npz(
+    path: Path, folder: Path | None = None, needed: tuple[str, ...] = ("X", "y")
+) -> dict[str, FileArray]:
+    """The ``needed`` arrays of a ``.npz`` file.
 
-    What is compressed is unpacked to a nameless file in ``folder``, which goes with the array.
+    What is compressed is unpacked to a nameless file in ``folder`` (None: the system's), which
+    goes with the array.
     """
+    shapes = " and ".join({"X": "X (m, n)", "y": "y (m,)"}[name] for name in needed)
     with path.open("rb") as file:
         try:
             with ZipFile(file) as archive:
                 held = {name.removesuffix(".npy"): name for name in archive.namelist()}
-                if not {"X", "y"} <= set(held):
-                    raise ValueError(
-                        f"needs arrays X (m, n) and y (m,); it holds {', '.join(sorted(held))}"
-                    )
-                infos = {name: archive.getinfo(held[name]) for name in ("X", "y")}
+                if not set(needed) <= set(held):
+                    holds = ", ".join(sorted(held))
+                    raise ValueError(f"{path}: needs arrays {shapes}; it holds {holds}")
+                infos = {name: archive.getinfo(held[name]) for name in needed}
                 return {n: _member(path, n, archive, i, folder) for n, i in infos.items()}
         except _BROKEN as error:
-            named = str(error).startswith(str(path))
-            raise ValueError(str(error) if named else f"{path}: {error}") from None
+            if str(error).startswith(str(path)):
+                raise
+            raise ValueError(f"{path}: not a .npz archive, or a damaged one ({error})") from None
 
 
 def _member(

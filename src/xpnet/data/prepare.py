@@ -94,5 +94,5 @@ class Preparation:
 
     def _refusal(self, X: np.ndarray, wrong: np.ndarray, where: Where, what: str) -> ValueError:
         i, j = (int(k) for k in np.argwhere(wrong)[0])
-        column = f"column {j} (from 0)" if self.names is None else f"column {self.names[j]!r}"
-        return ValueError(f"{where(i)}, {column}: {X[i, j]} is {what}")
+        column = str(j) if self.names is None else self.names[j]
+        return ValueError(f"{where(i)}, column {column!r}: {X[i, j]} is {what}")

@@ -165,7 +165,8 @@ def float_type(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32 if small else np.float64)
 
 
-def check_kind(name: str, what: str, x: np.ndarray, kinds: str, expected: str) -> None:
+def check_kind(name: str, what: str, x: Any, kinds: str, expected: str) -> None:
+    """Raises ValueError unless the dtype of the array ``x`` is one of ``kinds``."""
     if x.dtype.kind not in kinds:
         raise ValueError(f"{name}: {what} holds {x.dtype}, not {expected}")
 

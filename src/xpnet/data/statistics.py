@@ -14,9 +14,8 @@ from math import sqrt
 
 import numpy as np
 
-from xpnet.data.csv_rules import as_integers
 from xpnet.data.table import Standardizer
-from xpnet.data.task import Labels
+from xpnet.data.task import Labels, as_integers
 
 MOST_LABELS = 10_000  # more distinct numbers than this are no classes
 _CACHED = 2**15  # numbers that are measured together: what a processor keeps close

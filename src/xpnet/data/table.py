@@ -1,4 +1,4 @@
-"""Tables of examples for the command line: reading, splitting, standardising (host NumPy).
+"""Tables of examples in memory, split and standardised (NumPy on the host).
 
 Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). The command line hands
 the net ``X.T``.
@@ -6,19 +6,10 @@ the net ``X.T``.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
-
-from xpnet.data.csv_rules import read_csv
-from xpnet.data.file_kind import TEXT
-
-_BROKEN_ARCHIVE = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError,
-                   NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,84 +44,6 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     digits = resources.files("xpnet.data") / "digits.npz"
     with digits.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive["X"].astype(np.float32), archive["y"].astype(np.int64)
-
-
-def read_table(path: str | Path, target: str | int | None = None) -> Table:
-    """Read examples from a ``.npz``, a ``.csv`` or a ``.tsv`` file.
-
-    Parameters
-    ----------
-    path
-        A ``.npz`` file holds arrays ``X`` (m, n) and ``y`` (m,). The rules for a ``.csv`` file are
-        those of ``xpnet.data.csv_rules``.
-    target
-        For text only, and needed there: name or index of the label column. A name wins over
-        an index; negative indices count from the end.
-
-    Raises
-    ------
-    ValueError
-        If the contents are not such a table. The message names the file and, for ``.csv``, the
-        line and the column.
-    OSError
-        If the file cannot be opened.
-    """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind != ".npz" and kind not in TEXT:
-        raise ValueError(f"{path}: none of {', '.join(TEXT)}, .npz, by its ending")
-    if kind in TEXT:
-        X, y, form = read_csv(path, target)
-        names = tuple(name for i, name in enumerate(form.names) if i != form.target)
-        return Table(X, y, names, form.names[form.target])
-    if target is not None:
-        raise ValueError(
-            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
-        )
-    X, y = _read_npz(path)
-    return Table(X, y, tuple(str(i) for i in range(X.shape[1])), "y")
-
-
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path}: not a .npz archive, or a truncated one")
-        file.seek(0)
-        arrays = {}
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                held = sorted(archive.files)
-                for name in ("X", "y"):
-                    if name in held:
-                        arrays[name] = archive[name]
-        except _BROKEN_ARCHIVE as error:
-            if "allow_pickle" in str(error):
-                raise ValueError(f"{path}: an array holds Python objects; save numbers") from None
-            raise ValueError(f"{path}: damaged .npz archive ({error})") from None
-    if len(arrays) < 2:
-        raise ValueError(f"{path}: needs arrays X (m, n) and y (m,); it holds {', '.join(held)}")
-    X, y = arrays["X"], arrays["y"]
-    if X.ndim != 2 or y.ndim != 1 or X.shape[0] != y.shape[0]:
-        raise ValueError(f"{path}: X must be (m, n) and y (m,), examples in rows;"
-                         f" X is {X.shape} and y is {y.shape}")  # fmt: skip
-    if 0 in X.shape:
-        raise ValueError(f"{path}: X is empty, {X.shape}")
-    if X.dtype.kind not in "fiub" or y.dtype.kind not in "fiubU":
-        raise ValueError(f"{path}: X must hold real numbers and y numbers or text;"
-                         f" X is {X.dtype} and y is {y.dtype}")  # fmt: skip
-    if X.dtype.newbyteorder("=") == np.float32 or X.dtype.itemsize <= 2:
-        X = X.astype(np.float32, copy=False)
-    else:
-        X = X.astype(np.float64, copy=False)
-    y = y.astype(y.dtype.newbyteorder("="), copy=False)
-    for name, array in (("X", X), ("y", y)):
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            where = f"{path}, row {place[0]:,} (from 0)"
-            if name == "y":
-                raise ValueError(f"{where}: y is {array[place]}, not a finite number")
-            raise ValueError(f"{where}, column '{place[1]}': {array[place]} is not a finite number")
-    return X, y
 
 
 def train_test_split(

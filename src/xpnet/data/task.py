@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xpnet.data.csv_rules import as_integers
-
 MOST_CLASSES = 100  # of whole numbers; more distinct ones are a regression
 EXAMPLES_PER_CLASS = 20  # on average, where whole numbers are more than two classes
 
@@ -73,3 +71,15 @@ def detect_task(y: np.ndarray) -> str:
     - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
     """
     return Labels.of(y).task
+
+
+def as_integers(y: np.ndarray) -> np.ndarray:
+    """Labels y (m,): int64 if they are floats without any fraction, else as they are.
+
+    Text has no dtype, so this is how a column of a .csv file becomes integers. Files that know
+    floats are read by the same rule: a label that is 1 in one and 1.0 in another means the same.
+    """
+    if y.dtype.kind != "f":
+        return y
+    whole = (np.floor(y) == y).all() and (np.abs(y) <= 2.0**53).all()  # exact as float64
+    return y.astype(np.int64) if whole else y
