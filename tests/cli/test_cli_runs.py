@@ -596,4 +596,4 @@ def test_kill_9_and_resume(ok, here, moments):
 def test_usage_problems_name_their_option():
     with pytest.raises(UsageProblem) as raised:
         _schedule("none")
-    assert raised.value.option == "--schedule"
+    assert raised.value.param_hint == "'--schedule'"

@@ -1,4 +1,4 @@
-"""The Typer application: its commands, and what an error looks like."""
+"""The Typer application: its commands, and errors in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import xpnet
 from xpnet.cli import bench, evaluate, export, info, predict, show
 from xpnet.cli.config import ConfiguredCommand
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.cli.options import UsageProblem
 from xpnet.cli.output import tell
 from xpnet.cli.settings import EXAMPLES, Settings
 from xpnet.cli.train import train
@@ -30,24 +29,16 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 class Commands(TyperGroup):
-    """Turns every expected error into one line: exit code 2 for usage, 1 for everything else."""
+    """Tells every expected error in one line: exit code 2 for usage, 1 for everything else."""
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         # Typer would not go below 50 columns.
         extra.setdefault("terminal_width", min(shutil.get_terminal_size().columns, 100) - 1)
         extra.setdefault("obj", {"words": list(sys.argv[1:] if args is None else args)})
-        # Not standalone: errors come out as exceptions and exit codes as the result, so that they
-        # can be told in one line here.
+        # Not standalone: errors come out as exceptions and exit codes as the result.
+        extra |= {"prog_name": "xpnet", "standalone_mode": False}
         try:
-            code = super().main(args, "xpnet", complete_var, False, windows_expand_args, **extra)
+            code = super().main(args, **extra)
         except UsageError as error:
             context = getattr(error, "ctx", None)
             see = f" (see {context.command_path} --help)" if context is not None else ""
@@ -66,15 +57,12 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except UsageProblem as error:
-            see = f"(see xpnet {ctx.invoked_subcommand} --help)"
-            fail(f"Invalid value for '{error.option}': {error} {see}", 2)
-        except KeyboardInterrupt:  # outside of the training, which has an answer of its own
+        except KeyboardInterrupt:  # a training has an answer of its own
             fail("interrupted", INTERRUPTED)
 
 
 def _origin(error: Any) -> str:
-    """Says so where a wrong value stands in a configuration file."""
+    """The configuration file that a wrong value comes from, if any, in words."""
     context, param = getattr(error, "ctx", None), getattr(error, "param", None)
     if context is None or param is None or not isinstance(context.obj, dict):
         return ""

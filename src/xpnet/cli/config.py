@@ -35,7 +35,11 @@ class ConfiguredCommand(TyperCommand):
             recorded = Path(given["run_dir"]) / NAME
             path = recorded if recorded.is_file() else None
         if path is not None:
-            ctx.default_map = read(Path(path))
+            try:
+                ctx.default_map = read(Path(path))
+            except UsageProblem as error:
+                error.ctx = ctx  # Typer sets it in errors of a command, which has not begun
+                raise
             ctx.obj = {**(ctx.obj or {}), "config": path}
         return super().parse_args(ctx, args)
 
@@ -46,7 +50,7 @@ def option(name: str) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file says, by the names of the fields of ``Settings``.
+    """Read a file; returns values by the names of the fields of ``Settings``.
 
     Values are text, as on a command line, or true and false.
 
@@ -58,7 +62,7 @@ def read(path: Path) -> dict[str, Any]:
         It cannot be read.
     """
     try:
-        said = tomllib.loads(path.read_text("utf-8"))
+        found = tomllib.loads(path.read_text("utf-8"))
     except UnicodeDecodeError:
         raise UsageProblem("--config", f"{path}: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
@@ -67,7 +71,7 @@ def read(path: Path) -> dict[str, Any]:
     for name in _NOT_HERE:
         del names[name]
     values = {}
-    for key, value in said.items():
+    for key, value in found.items():
         if key not in names:
             near = get_close_matches(key.replace("_", "-"), names, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -83,12 +87,12 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
     if isinstance(value, list) and key in _LISTS:
         return ",".join(str(item) for item in value)
     wanted = "true or false" if flag else "a number or text"
-    said = json.dumps(value, default=str)
-    raise UsageProblem("--config", f"{path}: {key} = {said}: expected {wanted}")
+    found = json.dumps(value, default=str)
+    raise UsageProblem("--config", f"{path}: {key} = {found}: expected {wanted}")
 
 
 def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
-    """With what was left to defaults, to the data and to the machine filled in."""
+    """Fill in what was left to defaults, to the data and to the machine."""
     held_out = recipe.held_out
     return replace(
         settings,
@@ -103,33 +107,22 @@ def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> 
     )
 
 
-def written(settings: Settings, about: list[str]) -> str:
-    """A file that says the same as ``settings``, all but where the results go.
-
-    ``about`` are lines for its head, as comments.
-    """
-    versions = f"xpnet {xpnet.__version__}, Python {platform.python_version()}, " \
-               f"NumPy {np.__version__}, {platform.system()} {platform.machine()}"  # fmt: skip
-    lines = [
-        "# One run of xpnet train. The same again, bit for bit where the versions are the same:",
-        f"#   xpnet train --config {NAME} --run-dir ANOTHER",
-        f"# {versions}",
-        *(f"# {line}" for line in about),
-        "",
+def as_toml(settings: Settings, comments: list[str]) -> str:
+    """The text of a file that holds ``settings``, all but where the results go."""
+    comments = [
+        "One run of xpnet train. The same again, bit for bit where the versions are the same:",
+        f"  xpnet train --config {NAME} --run-dir ANOTHER",
+        f"xpnet {xpnet.__version__}, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, {platform.system()} {platform.machine()}",
+        *comments,
     ]
-    for field in fields(Settings):
-        value = getattr(settings, field.name)
-        if field.name not in ABOUT_THE_OUTPUT and value is not None:
-            lines.append(f"{option(field.name)} = {_toml(value)}")
-    return "\n".join(lines) + "\n"
+    values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+    lines = [f"{option(name)} = {_toml(value)}" for name, value in values.items()
+             if name not in ABOUT_THE_OUTPUT and value is not None]  # fmt: skip
+    return "\n".join([*(f"# {line}" for line in comments), "", *lines, ""])
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value)
-    # A JSON string is a TOML string, but for DEL.
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    """JSON writes truth, numbers and text as TOML does, but for the character DEL."""
+    plain = value if isinstance(value, bool | int | float) else str(value)
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

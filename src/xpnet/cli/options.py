@@ -27,12 +27,11 @@ Device = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-class UsageProblem(ValueError):
+class UsageProblem(typer.BadParameter):
     """Options that contradict each other or the data: which option, and why."""
 
     def __init__(self, option: str, message: str) -> None:
-        super().__init__(message)
-        self.option = option
+        super().__init__(message, param_hint=f"'{option}'")
 
 
 def require(condition: bool, option: str, message: str) -> None:

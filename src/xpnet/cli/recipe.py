@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.cli.options import UsageProblem, check_backend, require
-from xpnet.cli.settings import Settings
+from xpnet.cli.settings import RULES, Settings
 from xpnet.core import schedules
-from xpnet.core.optimizers import OPTIMIZERS
 
 HIDDEN: dict[str, tuple[int, ...]] = {
     "linear": (),
@@ -54,7 +53,9 @@ class Recipe:
     def of(cls, settings: Settings) -> Recipe:
         """Raises UsageProblem for what cannot be meant."""
         widths = _widths(settings.hidden, settings.model)
-        rule = next(r for r in OPTIMIZERS.values() if r.option == settings.optimizer)
+        named = f"{settings.optimizer!r} is not one of {', '.join(RULES)}"
+        require(settings.optimizer in RULES, "--optimizer", named)
+        rule = RULES[settings.optimizer]
         suited_rate = rule.rate if widths else rule.linear_rate
         rate = suited_rate if settings.lr is None else settings.lr
         require(rate > 0 and isfinite(rate), "--lr", f"{rate} is not a number above 0")
@@ -175,7 +176,5 @@ def _schedule(text: str) -> schedules.Schedule:
         if plus:
             numbers.append(_schedule(rest))
         return kind(*numbers)
-    except UsageProblem:  # of what follows a warm-up
-        raise
     except (ValueError, TypeError) as error:
         raise UsageProblem("--schedule", f"{text!r}: {error}") from None

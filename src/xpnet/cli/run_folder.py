@@ -104,7 +104,7 @@ class RunFiles:
         """Make the run folder, if any, and write ``settings`` there; raises OSError."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            text = config.written(settings, comments)
+            text = config.as_toml(settings, comments)
             write_atomically(self.folder / config.NAME, text.encode())
 
 

@@ -1,7 +1,7 @@
 """The options of ``xpnet train``, declared once.
 
-What the command line takes, what a configuration file may hold and what a run folder records all
-follow from the fields of ``Settings``.
+The command line, configuration files and the record in a run folder all follow from the fields of
+``Settings``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from xpnet.cli.options import Backend, Device
 from xpnet.core.optimizers import OPTIMIZERS, Rule
+from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
-_RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
+RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
+
+# Where results go and how they are shown. The parameters do not depend on it, so a run folder does
+# not record it.
+ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
+                              "as_json"})  # fmt: skip
 
 
 def _listed(words: Iterable[str], before_last: str = "and") -> str:
@@ -26,20 +33,10 @@ def _listed(words: Iterable[str], before_last: str = "and") -> str:
 def _rates(of: Callable[[Rule], float]) -> str:
     """The learning rate of each rule: "0.1 for gd, 0.01 for adam and rmsprop"."""
     rules: dict[float, list[str]] = {}
-    for name, rule in _RULES.items():
+    for name, rule in RULES.items():
         rules.setdefault(of(rule), []).append(name)
     return ", ".join(f"{rate:g} for {_listed(names)}" for rate, names in rules.items())
 
-
-if TYPE_CHECKING:
-    OptimizerName = str
-else:
-    OptimizerName = Literal[tuple(_RULES)]
-
-# Where results go and how they are shown: no part of what is trained, so a run folder does not
-# record them.
-ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
-                              "as_json"})  # fmt: skip
 
 EXAMPLES = f"""Examples:
 
@@ -64,8 +61,9 @@ Models: linear and logistic have no hidden layer, shallow has one (64 units), de
 (128,64).
 
 Tasks: linear means regression and logistic classification. Otherwise auto takes text for classes,
-and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values, or up to 100 with
-20 examples each on average. Two classes get a sigmoid output, more a softmax.
+and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values, or up to
+{MOST_CLASSES} with {EXAMPLES_PER_CLASS} examples each on average. Two classes get a sigmoid
+output, more a softmax.
 
 Defaults: --lr is {_rates(lambda rule: rule.rate)};
 without hidden layers {_rates(lambda rule: rule.linear_rate)}.
@@ -85,7 +83,11 @@ to the last bit, and so does a run that was broken off and resumed.
 
 Exit codes: 0 done; 1 the data, the backend or the training failed; 2 wrong options; 130 stopped by
 Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, with the model (and checkpoint) as it was after the last
-update saved. A second Ctrl-C stops at once."""
+step saved. A second Ctrl-C stops at once."""
+
+
+def _option(metavar: str, help: str, **more: Any) -> Any:
+    return typer.Option(metavar=metavar, help=help, **more)
 
 
 @dataclass(frozen=True)
@@ -101,101 +103,64 @@ class Settings:
             show_default=False,
         ),
     ] = None
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Label column: name or index.")
-    ] = None
+    target: Annotated[str | None, _option("COLUMN", "Label column: name or index.")] = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
-        typer.Option(metavar="TASK", help="auto, classification or regression; see below."),
+        _option("TASK", "auto, classification or regression; see below."),
     ] = "auto"
     model: Annotated[
         Literal["linear", "logistic", "shallow", "deep"],
-        typer.Option(metavar="MODEL", help="linear, logistic, shallow or deep; see below."),
+        _option("MODEL", "linear, logistic, shallow or deep; see below."),
     ] = "deep"
-    hidden: Annotated[
-        str | None, typer.Option(metavar="WIDTHS", help="Hidden units, for example 256,128.")
-    ] = None
-    backend: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="auto (NumPy), best (a GPU if any), or as xpnet info."),
-    ] = "auto"
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For example cpu or cuda:1.")
-    ] = None
-    dtype: Annotated[
-        Literal["float32", "float64"], typer.Option(metavar="TYPE", help="float32 or float64.")
-    ] = "float32"
+    hidden: Annotated[str | None, _option("WIDTHS", "Hidden units, for example 256,128.")] = None
+    backend: Backend = "auto"
+    device: Device = None
+    dtype: Annotated[Literal["float32", "float64"], _option("TYPE", "float32 or float64.")] = (
+        "float32"
+    )
     epochs: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Passes over the training part; all, with --resume."),
+        int, _option("N", "Passes over the training part; all of them, with --resume.", min=1)
     ] = 50
-    batch_size: Annotated[str, typer.Option(metavar="M", help="Examples per update, or full.")] = (
-        "32"
-    )
-    optimizer: Annotated[
-        OptimizerName,
-        typer.Option(metavar="RULE", help=f"{_listed(_RULES, 'or')}."),
-    ] = "adam"
-    lr: Annotated[float | None, typer.Option(metavar="RATE", help="Learning rate; see below.")] = (
-        None
-    )
-    schedule: Annotated[
-        str, typer.Option(metavar="NAME", help="Of the learning rate; see below.")
-    ] = "constant"
-    l2: Annotated[
-        float | None,
-        typer.Option(metavar="L", help="Adds L/2 * sum(W**2) to the cost; see below."),
-    ] = None
-    l1: Annotated[float, typer.Option(metavar="L", help="Adds L * sum|W| to the cost.")] = 0.0
+    batch_size: Annotated[str, _option("M", "Examples per minibatch, or full.")] = "32"
+    optimizer: Annotated[str, _option("RULE", f"{_listed(RULES, 'or')}.")] = "adam"
+    lr: Annotated[float | None, _option("RATE", "Learning rate; see below.")] = None
+    schedule: Annotated[str, _option("NAME", "Of the learning rate; see below.")] = "constant"
+    l2: Annotated[float | None, _option("L", "Adds L/2 * sum(W**2) to the cost; see below.")] = None
+    l1: Annotated[float, _option("L", "Adds L * sum|W| to the cost.")] = 0.0
     dropout: Annotated[
-        str,
-        typer.Option(metavar="RATE", help="Share of hidden units left out, or one per layer: "
-                     "0.2,0.3."),
-    ] = "0"  # fmt: skip
-    clip_norm: Annotated[
-        float | None, typer.Option(metavar="C", help="Scales longer gradients down to this norm.")
-    ] = None
+        str, _option("P", "Probability of dropping a hidden unit, or one per layer: 0.2,0.3.")
+    ] = "0"
+    clip_norm: Annotated[float | None, _option("C", "Scales longer gradients to this norm.")] = None
     validation: Annotated[
-        str, typer.Option(metavar="SHARE|FILE", help="Share of the examples set aside, or a file.")
+        str, _option("SHARE|FILE", "Share of the examples set aside, or a file.")
     ] = "0.2"
     early_stopping: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Stop after N epochs without a better validation "
-                     "cost, and keep the best."),
+        _option("N", "Stop after N epochs without a better validation cost, and keep the best.",
+                min=1),
     ] = None  # fmt: skip
-    seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="For parts, first weights and batches.")
-    ] = 0
+    seed: Annotated[int, _option("N", "Of the split, the first weights and the minibatches.",
+                                 min=0)] = 0  # fmt: skip
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Read DATA block by block; else as it fits."),
     ] = None
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where the model goes.  [default: model.safetensors]"),
+        Path | None, _option("FILE", "Where the model goes.  [default: model.safetensors]")
     ] = None
-    run_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder for all of a run; see below.")
-    ] = None
+    run_dir: Annotated[Path | None, _option("DIR", "A folder for all of a run; see below.")] = None
     checkpoint_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where checkpoints go: the last 3 are kept.")
+        Path | None, _option("DIR", "Where checkpoints go: the last 3 are kept.")
     ] = None
     checkpoint_every: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Epochs from one checkpoint to the next.")
+        int, _option("N", "Epochs from one checkpoint to the next.", min=1)
     ] = 1
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
     ] = False
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Options from a .toml file; see below.")
-    ] = None
-    log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A line an epoch: .csv or .jsonl.")
-    ] = None
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The learning curve: .svg, .png or .pdf."),
-    ] = None
+    config: Annotated[Path | None, _option("FILE", "Options from a .toml file; see below.")] = None
+    log: Annotated[Path | None, _option("FILE", "A line per epoch: .csv or .jsonl.")] = None
+    plot: Annotated[Path | None, _option("FILE", "The learning curve: .svg, .png or .pdf.")] = None
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Results as one JSON object on stdout, all else on stderr."),
