@@ -141,7 +141,7 @@ def test_no_curve_of_an_epoch_that_was_not_finished(run, here, stop_after):
     stop_after(1)
     result = run("train --epochs 2 --hidden 4 --run-dir r")
     assert result.exit_code == 130, result.output
-    assert "after epoch 0 of 2 and 16 updates" in result.stderr
+    assert "after epoch 0 of 2 and 16 steps" in result.stderr
     assert sorted(os.listdir("r")) == ["checkpoints", "config.toml", "log.csv", "model.safetensors"]
     assert "cost" not in rows(result.stdout)
 
@@ -271,7 +271,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, stop_afte
     result = run(f"{words} --run-dir parts")
     assert result.exit_code == 130, result.output
     stopped, line = result.stderr.splitlines()[-2:]
-    assert re.fullmatch(r"xpnet: stopped by Ctrl-C after epoch \d of 4 and \d+ updates", stopped)
+    assert re.fullmatch(r"xpnet: stopped by Ctrl-C after epoch \d of 4 and \d+ steps", stopped)
     assert line == f"xpnet: to go on: xpnet {words} --run-dir parts --resume"
     assert (here / "parts" / "model.safetensors").exists()
     (last,) = [name for name in os.listdir("parts/checkpoints") if "-step-" in name]

@@ -56,7 +56,7 @@ def test_a_signal_ends_the_run_and_saves(run, here, signals, name, told, code):
     assert result.exit_code == code
     assert signal.getsignal(number) is before
     assert result.stderr.splitlines() == [
-        f"xpnet: {told}: finishing this update; again stops at once",
+        f"xpnet: {told}: finishing this step; again stops at once",
         f"xpnet: stopped by {told} after epoch 2 of 50",
         "xpnet: with --run-dir DIR or --checkpoint-dir DIR a run can go on where it stopped",
     ]

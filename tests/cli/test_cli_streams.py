@@ -152,7 +152,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, m
         patch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
         result = run(f"{words} --out parts --checkpoint-dir ck")
     assert result.exit_code == 130, result.output
-    assert re.search(r"after epoch 1 of 3 and \d+ updates", result.stderr)
+    assert re.search(r"after epoch 1 of 3 and \d+ steps", result.stderr)
     ok(f"{words} --out parts --checkpoint-dir ck --resume")
     a, b = load_model("whole").parameters, load_model("parts").parameters
     assert all(np.array_equal(x, y) for p, q in zip(a, b, strict=True)

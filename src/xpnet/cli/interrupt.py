@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals while a net is trained: the update is finished, so nothing is lost."""
+"""Lets a training finish its step when Ctrl-C or another signal comes, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if hasattr(signal, "SIGHUP"):  # the terminal has gone; not on Windows
 
 
 class Interrupt:
-    """A callback for ``fit``: the first signal ends the run after the update, the second at once.
+    """A callback for ``fit``: the first signal ends the run after the step, the second at once.
 
     Use it as a context around ``fit``. Outside the main thread signals are left alone, because
     Python allows no handler there.
@@ -39,7 +39,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """As a shell reports it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """128 + the signal, as a shell reports it: 130 for Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
         return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self) -> Self:
@@ -63,5 +63,4 @@ class Interrupt:
     def on_steps_end(self, net: Any, progress: Progress) -> bool:
         return self.signal is not None
 
-    def on_epoch_end(self, net: Any, progress: Progress) -> bool:
-        return self.signal is not None
+    on_epoch_end = on_steps_end

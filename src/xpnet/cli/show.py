@@ -80,7 +80,7 @@ def _data_rows(data: dict[str, Any]) -> dict[str, str]:
 
 def _training_rows(state: Any, console: Console) -> dict[str, str]:
     rows = {"optimizer": f"{type(state.optimizer).__name__}, {state.optimizer.learning_rate:g}"}
-    middle = f" and {state.position:,} updates" if state.position else ""
+    middle = f" and {state.position:,} steps" if state.position else ""
     rows["trained"] = f"{state.epoch:,} epochs{middle}, {state.history.seconds:.1f} s"
     for name in ("cost", "validation_cost", "validation_accuracy"):
         values = getattr(state.history, name)

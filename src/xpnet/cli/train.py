@@ -1,4 +1,4 @@
-"""``xpnet train``: from a file to a trained model."""
+"""``xpnet train``: trains a net on a file of examples and writes the model."""
 
 from __future__ import annotations
 
@@ -79,18 +79,39 @@ class Run:
     words: Sequence[str]  # the command line after "xpnet"
 
     def __post_init__(self) -> None:
+        settings, files = self.settings, self.files
+        self.data, self.tensors = self.problem.saved(settings.model)
         self.cost_name = train_report.cost_name(self.recipe)
-        watched = self.settings.early_stopping is not None
+        # A run that goes on replaces what it wrote itself.
+        self.replaces = files.model.exists() and self.net.training_state is None
+        patience, stopper, log, checkpoints = settings.early_stopping, None, None, None
         self.view = ProgressBar(
-            lambda done: train_report.figures(self.problem, done, self.cost_name, watched),
+            lambda done: train_report.figures(
+                self.problem, done, self.cost_name, patience is not None
+            ),
             console=self.console,
         )
         self.interrupt = Interrupt(self._stopping)
-        self.stopper: EarlyStopping | None = None
-        self.checkpoints: Checkpoints | None = None
-        self.data, self.tensors = self.problem.saved(self.settings.model)
-        # A run that goes on replaces what it wrote itself.
-        self.replaces = self.files.model.exists() and self.net.training_state is None
+        if patience is not None:
+            stopper = EarlyStopping(patience)
+        if files.log is not None:
+            log = (JSONLinesLog if files.log.suffix.lower() == ".jsonl" else CSVLog)(files.log)
+        if files.checkpoints is not None:
+            checkpoints = Checkpoints(
+                files.checkpoints,
+                settings.checkpoint_every,
+                data=self.data | {run_folder.PROVENANCE: self.provenance},
+                tensors=self.tensors,
+            )
+        self.stopper, self.checkpoints = stopper, checkpoints
+        callbacks = (self.view, self.interrupt, stopper, log, checkpoints)
+        self.callbacks = [callback for callback in callbacks if callback is not None]
+
+    def _stopping(self, name: str) -> None:
+        if self.view.live:
+            self.view.note("finishing this step")
+        else:
+            output.tell(f"{name}: finishing this step; again stops at once")
 
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""
@@ -104,7 +125,7 @@ class Run:
                     *((train,) if isinstance(train, Stream) else train),
                     epochs=epochs,
                     validation=None if held is None else held.for_fit,
-                    callbacks=self._callbacks(),
+                    callbacks=self.callbacks,
                     resume=state is not None,
                     **self.recipe.fit_options(),
                 )
@@ -119,86 +140,22 @@ class Run:
             ) from None
         except OSError as error:
             where = error.filename or (self.files.log and str(self.files.log))
-            rest = f"{error.strerror or error}{self._what_is_saved()}"
+            rest = f"{error.strerror or error}{self._save_net_so_far()}"
             raise OSError(error.errno, rest, where) from None
         except ValueError as error:
-            raise ValueError(f"{error}{self._what_is_saved()}") from None
+            raise ValueError(f"{error}{self._save_net_so_far()}") from None
         finally:
             self.view.close()
-
-    def finish(self) -> None:
-        """Tell the results, draw the curve, and tell how to go on if a signal came."""
-        found = train_report.results(self.net, self.problem)
-        stopped = self.interrupt.signal is not None
-        if self.settings.as_json:
-            more = {
-                "stopped": self.interrupt.name if stopped else None,
-                "best_epoch": None if self.stopper is None else self.stopper.best_epoch,
-                "checkpoint": self.checkpoints and str(self.checkpoints.path),
-                "run_dir": self.files.folder and str(self.files.folder),
-            }
-            if self.replaces:
-                output.tell(f"model written to {self.files.model}{self._replaced()}")
-            output.put_json(
-                train_report.as_json(found, self.net, self.problem, self.files.model, more)
-            )
-        else:
-            if self.net.training_state.step == self.begun and not stopped:
-                self.console.line_of(self._nothing_left())
-            self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
-            self._tell_of_early_stopping()
-            self.console.line_of(f"model written to {self.files.model}{self._replaced()}")
-        if self.files.plot is not None:
-            train_report.draw_curve(self.net.history, self.files.plot)
-        if stopped:
-            self.tell_how_it_ended()
-            raise typer.Exit(self.interrupt.exit_code)
-        if not self.settings.as_json:
-            self.console.check()
-
-    # -- callbacks -----------------------------------------------------------------------
-    def _callbacks(self) -> list[Any]:
-        callbacks: list[Any] = [self.view, self.interrupt]
-        if self.settings.early_stopping is not None:
-            self.stopper = EarlyStopping(self.settings.early_stopping)
-            callbacks.append(self.stopper)
-        if self.files.log is not None:
-            kind = JSONLinesLog if self.files.log.suffix.lower() == ".jsonl" else CSVLog
-            callbacks.append(kind(self.files.log))
-        if self.files.checkpoints is not None:
-            self.checkpoints = Checkpoints(
-                self.files.checkpoints,
-                self.settings.checkpoint_every,
-                data=self.data | {run_folder.PROVENANCE: self.provenance},
-                tensors=self.tensors,
-            )
-            callbacks.append(self.checkpoints)
-        return callbacks
-
-    def _stopping(self, name: str) -> None:
-        if self.view.live:
-            self.view.note("finishing this update")
-        else:
-            output.tell(f"{name}: finishing this update; again stops at once")
 
     # -- what is saved -------------------------------------------------------------------
     def _save(self, path: Path) -> None:
         self.net.save(path, self.data, self.tensors)
 
-    def _replaced(self) -> str:
-        return ", in place of the one that was there" if self.replaces else ""
-
-    def _last_checkpoint(self) -> str:
-        if self.checkpoints is None or self.checkpoints.path is None:
-            return ""
-        return f"; the last checkpoint is {self.checkpoints.path}"
-
-    def _what_is_saved(self) -> str:
-        """A log cannot be written, or data not be read: the net at least should not be lost."""
-        state = self.net.training_state
+    def _save_net_so_far(self) -> str:
+        """Save the net where a log cannot be written or data not be read; says where, in words."""
+        state, model = self.net.training_state, self.files.model
         if state is None or state.step == self.begun:
             return ""
-        model = self.files.model
         if self.replaces:  # a whole model is worth more than half of another
             model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
         try:
@@ -207,14 +164,45 @@ class Run:
             return self._last_checkpoint()
         return f"; the net so far is in {model}"
 
+    def _last_checkpoint(self) -> str:
+        path = self.checkpoints and self.checkpoints.path
+        return f"; the last checkpoint is {path}" if path else ""
+
     # -- what is told --------------------------------------------------------------------
-    def _tell_of_early_stopping(self) -> None:
-        stopper = self.stopper
-        if stopper is not None and stopper.best is not None:
-            self.console.line_of(
-                f"best validation cost {stopper.best:.4g} after epoch {stopper.best_epoch}; the "
-                "model is that of this epoch"
-            )
+    def finish(self) -> None:
+        """Tell the results, draw the curve, and tell how to go on if a signal came."""
+        found, stopper = train_report.results(self.net, self.problem), self.stopper
+        stopped = self.interrupt.signal is not None
+        written = f"model written to {self.files.model}"
+        if self.replaces:
+            written += ", in place of the one that was there"
+        if self.settings.as_json:
+            if self.replaces:
+                output.tell(written)
+            found |= {
+                "stopped": self.interrupt.name if stopped else None,
+                "best_epoch": stopper and stopper.best_epoch,
+                "checkpoint": self.checkpoints and str(self.checkpoints.path),
+                "run_dir": self.files.folder and str(self.files.folder),
+            }
+            output.put_json(train_report.as_json(found, self.net, self.problem, self.files.model))
+        else:
+            if self.net.training_state.step == self.begun and not stopped:
+                self.console.line_of(self._nothing_left())
+            self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
+            if stopper is not None and stopper.best is not None:
+                self.console.line_of(
+                    f"best validation cost {stopper.best:.4g} after epoch {stopper.best_epoch}; "
+                    "the model is that of this epoch"
+                )
+            self.console.line_of(written)
+        if self.files.plot is not None:
+            train_report.draw_curve(self.net.history, self.files.plot)
+        if stopped:
+            self.tell_how_it_ended()
+            raise typer.Exit(self.interrupt.exit_code)
+        if not self.settings.as_json:
+            self.console.check()
 
     def _nothing_left(self) -> str:
         """Of a run that goes on and was at its end already."""
@@ -230,7 +218,7 @@ class Run:
         """After which epoch a signal stopped it, and how to go on."""
         state, epochs = self.net.training_state, self.settings.epochs
         if self.interrupt.signal is not None:
-            middle = f" and {state.position:,} updates" if state.position else ""
+            middle = f" and {state.position:,} steps" if state.position else ""
             output.tell(
                 f"stopped by {self.interrupt.name} after epoch {state.epoch} of {epochs}{middle}"
             )
@@ -243,12 +231,12 @@ class Run:
         output.tell(told)
 
     def _tell_how_to_go_on(self) -> None:
-        if self.checkpoints is None:
+        if self.checkpoints is not None:
+            output.tell(f"to go on: {self._words_to_go_on()}")
+        else:
             output.tell(
                 "with --run-dir DIR or --checkpoint-dir DIR a run can go on where it stopped"
             )
-            return
-        output.tell(f"to go on: {self._words_to_go_on()}")
 
     def _words_to_go_on(self) -> str:
         words = [*self.words, *([] if "--resume" in self.words else ["--resume"])]

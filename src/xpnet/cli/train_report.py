@@ -1,4 +1,4 @@
-"""What ``xpnet train`` says of its data, its progress and its result."""
+"""Reports data, progress and results of ``xpnet train``: as text, as JSON and as a picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.cli import output
-from xpnet.cli.output import Console
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
@@ -14,69 +13,54 @@ from xpnet.cli.settings import Settings
 from xpnet.files.atomic import open_atomically
 from xpnet.training.history import History, Progress
 
-_WIDE = 10  # features per example from which a table may have been meant the other way round
+_WIDE = 10  # features per example: from here on a table was probably transposed
 _PENALTIES = ("l2", "l1")  # fields of Recipe
 
 
 def announce(
-    console: Console, settings: Settings, recipe: Recipe, problem: Problem, net: Any
+    console: output.Console, settings: Settings, recipe: Recipe, problem: Problem, net: Any
 ) -> None:
-    """What is about to be trained, on what; a warning of the data goes to stderr."""
-    console.line_of(summary(problem))
+    """Tell what is about to be trained, on what; a warning of the data goes to stderr."""
+    kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
+    n_train, n_validation = len(problem.train), len(problem.validation or ())
+    how = ", streamed" if problem.streamed else ""
+    console.line_of(
+        f"{problem.name}: {len(problem.names):,} features, {kind}; {n_train:,} to train on, "
+        f"{n_validation:,} to validate{how}"
+    )
     if settings.task == "auto" and settings.model not in ("linear", "logistic"):
-        console.line_of(why_this_task(problem))
-    warning = warning_of_shape(problem, settings.data)
-    if warning is not None:
-        output.tell(warning)
+        other = "regression" if problem.task == "classification" else "classification"
+        instead = f" (or --task {other})" if problem.labels.either else ""
+        why = f"{problem.target!r} holds {problem.labels.described}"
+        console.line_of(f"task: {problem.task}, as {why}{instead}")
+    _warn_of_shape(problem, settings.data)
+    penalties = [f", {n} {getattr(recipe, n):g}" for n in _PENALTIES if getattr(recipe, n)]
     console.line_of(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
-        f"learning rate {recipe.optimizer.learning_rate:g}{penalties(recipe)}"
+        f"learning rate {recipe.optimizer.learning_rate:g}{''.join(penalties)}"
     )
 
 
-def summary(problem: Problem) -> str:
-    """The data in one line."""
-    n_train, n_validation = len(problem.train), len(problem.validation or ())
-    kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
-    parts = f"{n_train:,} to train on, {n_validation:,} to validate"
-    how = ", streamed" if problem.streamed else ""
-    name = problem.fingerprint["name"]
-    return f"{name}: {len(problem.names):,} features, {kind}; {parts}{how}"
-
-
-def why_this_task(problem: Problem) -> str:
-    """The task and what in the labels decided it, in one line."""
-    other = "regression" if problem.task == "classification" else "classification"
-    instead = f" (or --task {other})" if problem.labels.either else ""
-    return f"task: {problem.task}, as {problem.target!r} holds {problem.labels.described}{instead}"
-
-
-def warning_of_shape(problem: Problem, path: Path | None) -> str | None:
-    """A table so wide that its examples may be its columns."""
-    m, n = problem.fingerprint["rows"], problem.fingerprint["features"]
-    if path is None or n < _WIDE * m:
-        return None
-    width = n + (path.suffix.lower() != ".npz")  # its labels are an array of their own
-    return (
-        f"warning: {path}: shape ({m}, {width}) is {m:,} examples of {n:,} features, for examples "
-        "are rows; if they are columns here, save the transpose (in NumPy: array.T)"
-    )
+def _warn_of_shape(problem: Problem, path: Path | None) -> None:
+    """Of a table so wide that its examples may be its columns."""
+    m, n = problem.labels.m, len(problem.names)
+    if path is not None and n >= _WIDE * m:
+        width = n + (path.suffix.lower() != ".npz")  # its labels are an array of their own
+        output.tell(
+            f"warning: {path}: shape ({m}, {width}) is {m:,} examples of {n:,} features, for "
+            "examples are rows; if they are columns here, save the transpose (in NumPy: array.T)"
+        )
 
 
 def cost_name(recipe: Recipe) -> str:
-    """What the training cost is called: its penalties, which no other figure has, are named."""
+    """The name of the training cost, with the penalties that it includes."""
     return "+".join(["cost", *(name for name in _PENALTIES if getattr(recipe, name))])
-
-
-def penalties(recipe: Recipe) -> str:
-    """The end of a line: those that are there, with their coefficients."""
-    return "".join(f", {n} {getattr(recipe, n):g}" for n in _PENALTIES if getattr(recipe, n))
 
 
 def figures(
     problem: Problem, progress: Progress, name: str, watched: bool = False
 ) -> dict[str, float]:
-    """What is shown after an epoch: the cost by its ``name``, the validation cost if watched."""
+    """Figures after an epoch: the cost by its ``name``, the validation cost if ``watched``."""
     cost, validation = progress.cost, progress.validation_cost
     shown = {} if cost is None else {name: cost}
     if watched and validation is not None:
@@ -85,7 +69,7 @@ def figures(
 
 
 def results(net: Any, problem: Problem) -> dict[str, Any]:
-    """Where and how long it was trained, and how well it does on each part."""
+    """Where and how long the net was trained, and its scores on each part."""
     history = net.history
     found: dict[str, Any] = {
         "backend": net.backend.name,
@@ -118,9 +102,7 @@ def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     return rows
 
 
-def as_json(
-    found: dict[str, Any], net: Any, problem: Problem, model: Path, more: dict[str, Any]
-) -> dict[str, Any]:
+def as_json(found: dict[str, Any], net: Any, problem: Problem, model: Path) -> dict[str, Any]:
     """The results for scripts; R² is r2, RMSE is rmse."""
     result: dict[str, Any] = {
         "model": str(model),
@@ -128,7 +110,6 @@ def as_json(
         "task": problem.task,
         "sizes": list(net.sizes),
         **found,
-        **more,
     }
     for name in ("training", "validation"):
         scores = found.get(name)
