@@ -50,7 +50,9 @@ import xpnet
 )
 def test_usage_errors(run, here, options, said):
     result = run(f"train {options}")
-    assert said in error(result, 2)
+    message = error(result, 2)
+    assert said in message
+    assert message.endswith(" (see xpnet train --help)")
     assert result.stdout == ""
     assert os.listdir(here) == []
 

@@ -57,6 +57,10 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            if error.ctx is not None:  # it knows its command
+                raise
+            fail(f"{error.format_message()} (see xpnet {ctx.invoked_subcommand} --help)", 2)
         except KeyboardInterrupt:  # a training has an answer of its own
             fail("interrupted", INTERRUPTED)
 

@@ -35,11 +35,7 @@ class ConfiguredCommand(TyperCommand):
             recorded = Path(given["run_dir"]) / NAME
             path = recorded if recorded.is_file() else None
         if path is not None:
-            try:
-                ctx.default_map = read(Path(path))
-            except UsageProblem as error:
-                error.ctx = ctx  # Typer sets it in errors of a command, which has not begun
-                raise
+            ctx.default_map = read(Path(path))
             ctx.obj = {**(ctx.obj or {}), "config": path}
         return super().parse_args(ctx, args)
 
