@@ -22,7 +22,7 @@ from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.selection import _spans
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import Standardizer
 from xpnet.data.task import detect_task
 
 N = 1003

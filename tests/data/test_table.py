@@ -7,7 +7,7 @@ import pytest
 
 from xpnet.data import table as tables
 from xpnet.data.read_table import read_table
-from xpnet.data.table import Standardizer, load_digits, train_test_split
+from xpnet.data.table import load_digits, train_test_split
 
 
 @pytest.fixture
@@ -314,36 +314,6 @@ def test_split_of_nothing_and_bad_fractions():
         train_test_split(X, y, 0.99)
     with pytest.raises(ValueError, match="3 examples and y has 4"):
         train_test_split(X[:3], y, 0.5)
-
-
-def test_standardizer():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 3)) * [1e-5, 1.0, 1e6] + [1.0, -3.0, 1e7]
-    fitted = Standardizer.fit(X)
-    np.testing.assert_allclose(fitted.mean, X.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(fitted.scale, X.std(axis=0), rtol=1e-9)
-    Z = fitted.apply(X)
-    np.testing.assert_allclose(Z.mean(axis=0), 0, atol=1e-9)
-    np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-9)
-    np.testing.assert_allclose(fitted.undo(Z), X, rtol=1e-12)
-    assert fitted.apply(X.astype(np.float32)).dtype == np.float32
-    assert fitted.apply(X, np.dtype("float32")).dtype == np.float32
-
-
-def test_constant_columns_stay_zero():
-    X = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 3.0]])
-    fitted = Standardizer.fit(X)
-    assert fitted.scale[0] == 0
-    assert (fitted.apply(X)[:, 0] == 0).all()
-    assert (fitted.apply(X + 5)[:, 0] == 0).all()
-    assert fitted.undo(fitted.apply(X))[:, 0] == pytest.approx(0.1)
-
-
-def test_huge_columns_do_not_overflow():
-    X = np.array([[1e308], [-1e308], [0.0]])
-    fitted = Standardizer.fit(X)
-    assert np.isfinite(fitted.mean).all()
-    np.testing.assert_allclose(fitted.scale, 1e308 * np.sqrt(2 / 3))
 
 
 def test_error_messages_say_the_file_once(csv):

@@ -8,7 +8,7 @@ import pytest
 
 from xpnet import Activation, DeepNet
 from xpnet.core.activations import ACTIVATIONS
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import Standardizer
 from xpnet.files import onnx as exporter
 
 onnx = pytest.importorskip("onnx")
@@ -192,16 +192,15 @@ def test_own_activations(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "raw features take 'input_mean'"),
-        ({"input_mean": np.ones(2)}, "raw features take 'input_scale'"),
+        ({"input_mean": np.ones(2)}, r"input_mean and input_scale .* has \['input_mean'\]"),
         ({"input_mean": np.ones(2), "input_scale": np.ones((2, 1))}, "expected \\(2,\\)"),
         ({"input_mean": np.array([0, 1e300]), "input_scale": np.ones(2)}, "beyond float32"),
         ({"input_mean": np.ones(2), "input_scale": np.array([1, 1e-300])}, "1 / input_scale"),
         ({"input_mean": np.ones(2), "input_scale": np.ones(2), "target_scale": np.ones(1)},
-         "'target_mean'"),
+         "target_mean and target_scale belong together"),
     ],
 )  # fmt: skip
-def test_raw_without_its_statistics(tmp_path, changes, said):
+def test_raw_with_statistics_that_do_not_fit(tmp_path, changes, said):
     net = DeepNet([2, 3, 1], output="identity")
     net.tensors = changes
     with pytest.raises(ValueError, match=said):

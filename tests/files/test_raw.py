@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import Standardizer
 
 RNG = np.random.default_rng(61)
 X = np.stack([RNG.normal(1.7e9, 5e4, 40), 1e-6 * RNG.normal(size=40), np.full(40, 7.5)])  # (3, 40)
@@ -77,6 +77,23 @@ def test_what_is_no_table(wrong, error, said):
         net.predict_raw(wrong)
 
 
-def test_a_net_without_statistics_says_what_is_missing():
-    with pytest.raises(ValueError, match=r"take 'input_mean' from net.tensors, which has \[\]"):
-        xpnet.DeepNet([3, 1]).predict_raw(X)
+@pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])
+def test_without_statistics_features_are_used_as_they_are(output):
+    net = xpnet.DeepNet([3, 4], output=output, dtype="float64")
+    np.testing.assert_array_equal(net.predict_raw(X), net.predict(X))
+    net.tensors = {"input_scale": np.ones(3)}
+    with pytest.raises(ValueError, match=r"belong together, but net.tensors has \['input_scale'\]"):
+        net.predict_raw(X)
+
+
+def test_features_of_any_library(lib, tmp_path):
+    """The net follows the library of its first X, and takes arrays of others too."""
+    make_net(3, "softmax")[0].save(tmp_path / "m")
+    net, own = xpnet.load(tmp_path / "m"), lib.asarray(X)
+    expected = xpnet.load(tmp_path / "m").predict_raw(X)
+    for seen in (own, X, X.tolist(), own):
+        found = net.predict_raw(seen)
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, expected)
+    assert net.backend.name == lib.name
+    assert lib.owns(net.predict(own))  # and predict goes on in that library

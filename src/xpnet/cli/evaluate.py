@@ -10,10 +10,10 @@ from rich import box
 from rich.table import Table
 
 from xpnet.cli import output
+from xpnet.cli.model import load_table_model
 from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend
 from xpnet.cli.output import Console, results_table
 from xpnet.cli.scores import Tally, as_text
-from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns, encoder
 from xpnet.data.read_columns import read_blocks
 
@@ -47,7 +47,7 @@ def evaluate(
 ) -> None:
     """Compare a model's answers with the true ones."""
     check_backend(backend)
-    trained = Trained.load(model, backend, device)
+    trained = load_table_model(model, backend, device)
     classes = trained.classes
     tally = Tally(trained.net, None if classes is None else len(classes), trained.targets)
     target = trained.target if target is None else target
@@ -55,7 +55,7 @@ def evaluate(
     wanted = WantedColumns(trained.features, target, encoder(classes), hint=hint)
     for rows, y in read_blocks(data, wanted):
         assert y is not None
-        tally.add(trained.columns(rows), trained.targets_of(y), y)
+        tally.add(trained.columns(rows), trained.expected(y), y)
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
     figures = {"loss": tally.loss, **tally.figures()}

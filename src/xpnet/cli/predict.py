@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xpnet.cli import predictions
+from xpnet.cli.model import load_table_model
 from xpnet.cli.options import (
     Backend,
     DataFile,
@@ -17,7 +18,6 @@ from xpnet.cli.options import (
     check_backend,
     check_output_file,
 )
-from xpnet.cli.trained import Trained
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks
 
@@ -56,10 +56,14 @@ def predict(
     """Apply a model to a file of examples."""
     check_backend(backend)
     check_output_file("--out", out, (".csv", ".npy"))
-    trained = Trained.load(model, backend, device)
+    trained = load_table_model(model, backend, device)
     if proba and trained.classes is None:
         raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
-    columns = list(map(str, trained.classes)) if proba else [trained.target]  # type: ignore[arg-type]
-    answer = trained.probabilities if proba else trained.predict
-    found = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
-    predictions.write(out, columns, (answer(rows) for rows, _ in found))
+    blocks = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
+    if proba:
+        assert trained.classes is not None
+        columns = [str(label) for label in trained.classes]
+        predictions.write(out, columns, (trained.probabilities(rows) for rows, _ in blocks))
+    else:
+        answers = (trained.predict(rows).reshape(-1) for rows, _ in blocks)
+        predictions.write(out, [trained.target], answers)

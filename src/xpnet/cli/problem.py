@@ -10,8 +10,8 @@ import numpy as np
 
 from xpnet.cli.options import UsageProblem
 from xpnet.cli.scores import Tally
+from xpnet.data.standardizer import Standardizer
 from xpnet.data.stream import Stream
-from xpnet.data.table import Standardizer
 from xpnet.data.task import Labels
 
 _MANY = 100  # refused: more classes than this that are more than half of the examples

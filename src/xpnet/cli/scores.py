@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import RunningMoments, Standardizer
 
 
 class Tally:
@@ -17,8 +17,8 @@ class Tally:
     net : DeepNet
     n_classes : int or None
         None for a regression.
-    targets : Standardizer, optional
-        Brings a regression's outputs into units of the target; None leaves them as they are.
+    targets : Standardizer or None
+        Brings a regression's outputs into units of the target; None for classes.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Tally:
         self.m = 0
         self._loss = 0.0
         self._squared = 0.0  # sum of squared residuals, units of the target
-        self._mean, self._spread = 0.0, 0.0  # of the target: mean, sum of squared deviations
+        self._answers = RunningMoments()  # of the target
         self.confusion = None
         if n_classes is not None:
             self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
@@ -50,16 +50,10 @@ class Tally:
             pairs = k * y.astype(np.int64) + predicted.reshape(-1).astype(np.int64)
             self.confusion += np.bincount(pairs, minlength=k * k).reshape(k, k)
         else:
-            outputs = predicted.T.astype(np.float64)
-            if self._targets is not None:
-                outputs = self._targets.undo(outputs)
-            y = y.astype(np.float64)
-            self._squared += float(np.sum((outputs[:, 0] - y) ** 2))
-            # Two sets of numbers become one: Chan, Golub & LeVeque 1979.
-            mean = float(np.mean(y))
-            apart = mean - self._mean
-            self._spread += float(np.sum((y - mean) ** 2)) + apart**2 * self.m * m / (self.m + m)
-            self._mean += apart * m / (self.m + m)
+            assert self._targets is not None
+            outputs = self._targets.undo(predicted.T.astype(np.float64))
+            self._squared += float(np.sum((outputs[:, 0] - y.astype(np.float64)) ** 2))
+            self._answers.add(y[:, None])
         self.m += m
 
     @property
@@ -71,10 +65,9 @@ class Tally:
         """Accuracy, or R² (NaN for a constant target) and RMSE in units of the target."""
         if self.confusion is not None:
             return {"accuracy": float(np.trace(self.confusion)) / self.m}
-        return {
-            "R²": 1.0 - self._squared / self._spread if self._spread > 0 else float("nan"),
-            "RMSE": float(np.sqrt(self._squared / self.m)),
-        }
+        rmse = float(np.sqrt(self._squared / self.m))
+        sd = float(self._answers.result().scale[0])
+        return {"R²": 1.0 - (rmse / sd) ** 2 if sd > 0 else float("nan"), "RMSE": rmse}
 
 
 def as_text(figures: dict[str, float]) -> dict[str, str]:

@@ -17,9 +17,10 @@ from xpnet.data.file_kind import kind_of
 from xpnet.data.open_stream import stream
 from xpnet.data.read_columns import read_all
 from xpnet.data.read_table import read_table
+from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
-from xpnet.data.table import Standardizer, Table, load_digits, train_test_split
+from xpnet.data.table import Table, load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers
 
 

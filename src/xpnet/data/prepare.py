@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpnet.data.checks import all_finite
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import Standardizer
 
 Where = Callable[[int], str]  # in words, where a row of a piece stands
 
@@ -46,8 +46,10 @@ class Preparation:
         with np.errstate(over="ignore", invalid="ignore"):
             if not all_finite(X, xp=np):
                 raise self._refusal(X, ~np.isfinite(X), where, "not a finite number")
-            found = X if self.inputs is None else self.inputs.apply(X.astype(np.float64))
-            found = found.astype(dtype, copy=False)
+            if self.inputs is None:
+                found = X.astype(dtype, copy=False)
+            else:
+                found = self.inputs.apply(X, dtype)
             if dtype.itemsize < X.dtype.itemsize and not all_finite(found, xp=np):
                 raise self._refusal(X, ~np.isfinite(found), where, f"too large for {dtype}")
         return found

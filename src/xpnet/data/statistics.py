@@ -1,20 +1,12 @@
-"""Means, standard deviations and labels of more rows than memory holds, in one pass.
-
-Blocks are measured one by one and joined by the update of Chan, Golub & LeVeque 1983, for
-standard deviations in place of sums of squares, which would overflow sooner:
-
-    mean = mean_a + (n_b / n) d                                    d = mean_b - mean_a
-    sd^2 = (n_a / n) sd_a^2 + (n_b / n) sd_b^2 + (n_a n_b / n^2) d^2
-"""
+"""Means, standard deviations and labels of more rows than memory holds, in one pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
-from xpnet.data.table import Standardizer
+from xpnet.data.standardizer import RunningMoments, Standardizer
 from xpnet.data.task import Labels, as_integers
 
 MOST_LABELS = 10_000  # more distinct numbers than this are no classes
@@ -61,47 +53,6 @@ class Statistics:
         """Whether the labels look like classes: see ``task.detect_task``."""
         distinct = None if self.classes is None else as_integers(self.classes)
         return Labels(distinct, self.n).task
-
-
-class RunningMoments:
-    """Mean and standard deviation of columns, of all blocks that were added."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self._low = self._high = self._centre = self._mean = self._sd = np.empty(0)
-
-    def add(self, X: np.ndarray) -> None:
-        """Adds rows X (k, n), finite."""
-        k = len(X)
-        if k == 0:
-            return
-        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-        if self.n == 0:
-            # All is measured from here, so that a mean far from 0 costs no digits.
-            self._centre = low / 2 + high / 2
-        # Half of everything, so that not even the distance of huge values overflows.
-        half = X.astype(np.float64) / 2 - self._centre / 2
-        reach = np.maximum(np.abs(half).max(axis=0), np.finfo(np.float64).tiny)
-        half /= reach  # in [-1, 1]
-        mean, sd = half.mean(axis=0) * reach, half.std(axis=0) * reach
-        if self.n == 0:
-            self._low, self._high, self._mean, self._sd = low, high, mean, sd
-        else:
-            a, b = self.n / (self.n + k), k / (self.n + k)
-            d = mean - self._mean
-            spread = np.hypot(sqrt(a) * self._sd, sqrt(b) * sd)
-            self._sd = np.hypot(spread, sqrt(a * b) * d)
-            self._mean = self._mean + b * d
-            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
-        self.n += k
-
-    def result(self) -> Standardizer:
-        """As ``table.Standardizer.fit`` of all rows at once would have it."""
-        constant = self._low == self._high
-        mean = self._centre + 2 * self._mean
-        return Standardizer(
-            np.where(constant, self._low, mean), np.where(constant, 0.0, 2 * self._sd)
-        )
 
 
 class RunningStatistics:

@@ -16,8 +16,8 @@ from xpnet.data.prepare import Preparation
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.row_source import RowSource
 from xpnet.data.selection import Selection
+from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
-from xpnet.data.table import Standardizer
 from xpnet.data.user_batches import UserBatch, UserBatches
 
 # Of the memory a chunk takes a fourth: there is the one that is trained on, the engine's copy of

@@ -1,4 +1,4 @@
-"""Tables of examples in memory, split and standardised (NumPy on the host).
+"""Tables of examples in memory, and their split for validation (NumPy on the host).
 
 Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). The command line hands
 the net ``X.T``.
@@ -89,41 +89,3 @@ def _stratified(y: np.ndarray, n_test: int) -> np.ndarray:
     rank = np.empty(y.size, dtype=np.int64)
     rank[by_class] = np.arange(y.size) - np.repeat(starts, counts)
     return rank >= (counts - take)[codes]
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Columns shifted to mean 0 and divided by their standard deviation.
-
-    Attributes
-    ----------
-    mean, scale : float64 arrays (n,)
-        Mean and standard deviation (divisor m) of the columns. A scale of 0 marks a constant
-        column, which ``apply`` makes 0 whatever it holds later.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    @classmethod
-    def fit(cls, X: np.ndarray) -> Standardizer:
-        """Measure X (m, n), or (m, 1) for a target."""
-        X = X.astype(np.float64)
-        low, high = X.min(axis=0), X.max(axis=0)
-        # Half each, so that neither the sum nor the range of huge values overflows.
-        centre, reach = low / 2 + high / 2, high / 2 - low / 2
-        unit = np.where(reach > 0, reach, 1.0)
-        shifted = (X - centre) / unit  # in [-1, 1]
-        scale = np.where(reach > 0, shifted.std(axis=0) * unit, 0.0)
-        return cls(centre + shifted.mean(axis=0) * unit, scale)
-
-    def apply(self, X: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
-        """Standardise X (m, n); constant columns become 0. ``dtype`` None keeps that of X."""
-        constant = self.scale == 0
-        Z = (X - self.mean) / np.where(constant, 1.0, self.scale)
-        Z[:, constant] = 0.0
-        return Z.astype(X.dtype if dtype is None else dtype)
-
-    def undo(self, Z: np.ndarray) -> np.ndarray:
-        """From standardised columns Z (m, n) back to the original units."""
-        return Z * self.scale + self.mean

@@ -19,9 +19,10 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.activations import Operator, operator
+from xpnet.data.standardizer import Standardizer
 from xpnet.files.atomic import write_atomically
 from xpnet.files.model import activation_names, written_as
-from xpnet.files.raw import classes, statistic
+from xpnet.files.raw import TableModel
 
 _OPSET, _IR_VERSION = 13, 7
 _LIMIT = 2**31  # bytes of a protocol buffer
@@ -48,15 +49,13 @@ def write(net: Any, path: str | os.PathLike[str], *, raw: bool = False) -> None:
     raw : bool
         For a net from ``xpnet train``: the model standardises its features itself, gives a
         regression's ``Y`` in the target's units, and its ``label`` holds the classes (text or
-        numbers) in place of their numbers. It takes ``input_mean`` and ``input_scale`` (a scale
-        of 0 marks a constant column, which counts for nothing), ``target_mean`` and
-        ``target_scale`` from ``net.tensors``, and ``classes`` from ``net.data``.
+        numbers) in place of their numbers: what ``DeepNet.predict_raw`` does.
 
     Raises
     ------
     ValueError
-        A hidden layer has an activation of the user's own; ``raw`` without ``input_mean`` and
-        ``input_scale``; a number beyond float32; a model of 2 GiB or more.
+        A hidden layer has an activation of the user's own; with ``raw``, statistics or classes do
+        not fit the net; a number is beyond float32; the model has 2 GiB or more.
     OSError
         The file cannot be written. One that was there is unharmed.
     """
@@ -72,7 +71,8 @@ def _model(net: Any, raw: bool) -> bytes:
     n_x, n_y = net.sizes[0], net.sizes[-1]
     regression = net.output == "identity"
     graph = _Graph()
-    A = _standardized(graph, net, "X") if raw else "X"
+    table = TableModel.of(net) if raw else None
+    A = "X" if table is None else _standardized(graph, table.inputs, "X")
     for l, (W, b) in enumerate(net.parameters, 1):
         weights = graph.constant(f"W{l}", _float32(to_numpy(W), f"W of layer {l}"))
         biases = graph.constant(f"b{l}", _float32(to_numpy(b)[:, 0], f"b of layer {l}"))
@@ -80,15 +80,16 @@ def _model(net: Any, raw: bool) -> bytes:
         if l <= len(names) and names[l - 1] != "identity":
             kind, settings = _operator(names[l - 1])
             A = graph.node(kind, A, output=f"A{l}", **dict(settings))
-    if regression and raw and "target_scale" in net.tensors:
-        for kind, name in (("Mul", "target_scale"), ("Add", "target_mean")):
-            number = _float32(statistic(net, name, n_y), name)
-            A = graph.node(kind, A, graph.constant(name, number), output=f"Y_{name}")
+    if table is not None and table.targets is not None:
+        statistics = (("Mul", table.targets.scale), ("Add", table.targets.mean))
+        for (kind, array), name in zip(statistics, ("target_scale", "target_mean"), strict=True):
+            number = graph.constant(name, _float32(array, name))
+            A = graph.node(kind, A, number, output=f"Y_{name}")
     kind, settings = _operator(net.output)
     result = graph.node(kind, A, output="Y" if regression else "probabilities", **dict(settings))
     outputs = [_value(result, _FLOAT, "m", n_y)]
     if not regression:
-        outputs.append(_label(graph, net, raw))
+        outputs.append(_label(graph, net, None if table is None else table.classes))
     metadata = [_message((1, key), (2, json.dumps(said))) for key, said in net.data.items()]
     return _message(
         (1, _IR_VERSION),
@@ -104,10 +105,9 @@ def _operator(name: str) -> Operator:
 
 
 # -- in front and behind -----------------------------------------------------------------
-def _standardized(graph: _Graph, net: Any, X: str) -> str:
+def _standardized(graph: _Graph, inputs: Standardizer, X: str) -> str:
     """``(X - mean) / scale``, 0 in columns of scale 0."""
-    n_x = net.sizes[0]
-    mean, scale = (statistic(net, name, n_x) for name in ("input_mean", "input_scale"))
+    mean, scale = inputs.mean, inputs.scale
     # A mean far from 0 has digits beyond float32. Subtracting what it is rounded to loses
     # nothing for X near it, and then the rest counts.
     high = _float32(mean, "input_mean")
@@ -120,10 +120,9 @@ def _standardized(graph: _Graph, net: Any, X: str) -> str:
     return graph.node("Mul", X, graph.constant("factor", factor), output="X_standardized")
 
 
-def _label(graph: _Graph, net: Any, raw: bool) -> bytes:
+def _label(graph: _Graph, net: Any, labels: np.ndarray | None) -> bytes:
     """The label of every example, by the rule of ``DeepNet.predict``; its ValueInfoProto."""
     n_y = net.sizes[-1]
-    labels = classes(net) if raw and (net.output == "softmax" or n_y == 1) else None
     name = "label" if labels is None else "class_number"
     if net.output == "softmax":
         number = graph.node("ArgMax", "probabilities", output=name, axis=1, keepdims=0)

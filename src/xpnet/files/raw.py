@@ -1,72 +1,149 @@
-"""Nets of ``xpnet train`` and features as they stand in a table: what is kept beside such a net."""
+"""Predictions from rows of a table, with the statistics and classes that are saved in the net.
+
+``predict_raw``, ``xpnet predict``, ``xpnet evaluate``, ``xpnet export`` and ``to_onnx(raw=True)``
+all take them from here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
-from xpnet.data.checks import check_columns, check_numeric
-from xpnet.data.table import Standardizer
+from xpnet.data.checks import check_numeric
+from xpnet.data.standardizer import Standardizer
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A net that takes rows of a table as they stand, and answers in the table's terms.
+
+    Attributes
+    ----------
+    net : DeepNet
+    inputs : Standardizer
+        Of the features; the identity where the net has no statistics.
+    targets : Standardizer or None
+        Of a regression's targets; None for classes.
+    classes : array (k,) or None
+        The label of each class number: the number itself where the net has no others. None for a
+        regression, and for several labels per example.
+    """
+
+    net: Any
+    inputs: Standardizer
+    targets: Standardizer | None
+    classes: np.ndarray | None
+
+    @classmethod
+    def of(cls, net: Any) -> TableModel:
+        """Reads what ``net.tensors`` and ``net.data`` say.
+
+        Raises
+        ------
+        ValueError
+            The statistics or the classes do not fit the net.
+        """
+        n_y = net.sizes[-1]
+        one_label = net.output == "softmax" or (net.output == "sigmoid" and n_y == 1)
+        return cls(
+            net,
+            _standardizer(net, "input", net.sizes[0]),
+            _standardizer(net, "target", n_y) if net.output == "identity" else None,
+            _names(net, "classes", max(n_y, 2)) if one_label else None,
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns that the net takes, in its order; "0", "1", ... without names."""
+        return tuple(map(str, _names(self.net, "features", self.net.sizes[0]).tolist()))
+
+    @property
+    def target(self) -> str:
+        """The name of what the net predicts."""
+        return str(self.net.data.get("target", "prediction"))
+
+    @property
+    def dtype(self) -> np.dtype:
+        place = self.net.backend
+        return np.dtype("float32" if place.dtype is None else place.dtype_name)
+
+    def columns(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (m, n_x) as the net takes them: (n_x, m), standardised."""
+        return self.inputs.apply(rows, self.dtype).T
+
+    def expected(self, y: np.ndarray) -> np.ndarray:
+        """Class numbers (m,) as they are; targets (m,) standardised, (1, m)."""
+        return y if self.targets is None else self.targets.apply(y[:, None], self.dtype).T
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Labels (m,) of rows (m, n_x), or targets in their own units, (m, n_y)."""
+        answers = to_numpy(self.net.predict(self.columns(rows)))
+        if self.classes is not None:
+            return self.classes[answers.reshape(-1).astype(np.int64)]
+        if self.targets is None:
+            return answers.T
+        return self.targets.undo(answers.T.astype(np.float64)).astype(answers.dtype)
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """The probability (m, k) of each class."""
+        P = to_numpy(self.net.predict_proba(self.columns(rows))).T
+        return np.concatenate([1 - P, P], axis=1) if self.net.output == "sigmoid" else P
+
+    def without_statistics(self) -> Any:
+        """The same function of rows as they stand, as a net of its own.
+
+        W (x - mean) / scale + b = (W / scale) x + (b - (W / scale) mean), and a regression's last
+        layer is multiplied by the target's scale in the same way. Constant columns get weights 0.
+        """
+        net, dtype = self.net, self.dtype
+        layers = [
+            (to_numpy(W).astype(np.float64), to_numpy(b).astype(np.float64))
+            for W, b in net.parameters
+        ]
+        W, b = layers[0]
+        constant = self.inputs.scale == 0
+        W = np.where(constant, 0.0, W / np.where(constant, 1.0, self.inputs.scale))
+        layers[0] = W, b - W @ self.inputs.mean[:, None]
+        if self.targets is not None:
+            (W, b), scale, mean = layers[-1], self.targets.scale, self.targets.mean
+            layers[-1] = W * scale[:, None], b * scale[:, None] + mean[:, None]
+        twin = type(net)(net.sizes, net.hidden or "relu", net.output, dtype=dtype.name)
+        twin.parameters = [(W.astype(dtype), b.astype(dtype)) for W, b in layers]
+        return twin
 
 
 def predict_raw(net: Any, X: Array) -> np.ndarray:
-    """See ``DeepNet.predict_raw``."""
-    n_x, n_y = net.sizes[0], net.sizes[-1]
+    """What ``TableModel`` predicts of X (n_x, m): labels (m,) or answers (n_y, m), in NumPy."""
     X = to_numpy(X)
     check_numeric(X, "X")
-    check_columns(X, "X", n_x)
-    inputs = standardizer(net, "input", n_x)
-    answers = net.predict(inputs.apply(X.T, np.dtype(np.float64)).T)
-    if net.output == "identity":
-        if "target_scale" not in net.tensors:
-            return answers
-        targets = standardizer(net, "target", n_y)
-        return targets.undo(answers.T.astype(np.float64)).T.astype(answers.dtype)
-    if net.output == "sigmoid" and n_y > 1:
-        return answers
-    labels = classes(net)
-    return answers.reshape(-1) if labels is None else labels[answers.reshape(-1)]
+    return TableModel.of(net).predict(X.T).T
 
 
-def standardizer(net: Any, what: str, n: int) -> Standardizer:
-    """Of the "input" or the "target"; raises as ``statistic``."""
-    return Standardizer(statistic(net, f"{what}_mean", n), statistic(net, f"{what}_scale", n))
+def _standardizer(net: Any, what: str, n: int) -> Standardizer:
+    """Of the "input" or the "target", n columns, as ``xpnet train`` saves it."""
+    names = (f"{what}_mean", f"{what}_scale")
+    if not any(name in net.tensors for name in names):
+        return Standardizer.identity(n)
+    found = []
+    for name in names:
+        if name not in net.tensors:
+            raise ValueError(
+                f"{' and '.join(names)} belong together, but net.tensors has {sorted(net.tensors)}"
+            )
+        found.append(np.asarray(net.tensors[name], dtype=np.float64))
+        if found[-1].shape != (n,):
+            raise ValueError(f"net.tensors[{name!r}] has shape {found[-1].shape}; expected {(n,)}")
+    return Standardizer(*found)
 
 
-def statistic(net: Any, name: str, n: int) -> np.ndarray:
-    """One of the arrays that ``xpnet train`` saves, float64 (n,).
-
-    Raises
-    ------
-    ValueError
-        It is not there, or has another shape.
-    """
-    if name not in net.tensors:
-        raise ValueError(
-            f"raw features take {name!r} from net.tensors, which has {sorted(net.tensors)}: "
-            "they are for a net that xpnet train saved and xpnet.load read"
-        )
-    found = np.asarray(net.tensors[name], dtype=np.float64)
+def _names(net: Any, what: str, n: int) -> np.ndarray:
+    """The n "features" or "classes" of ``net.data``; numbers from 0 if it has none."""
+    said = net.data.get(what)
+    found = np.arange(n) if said is None else np.asarray(said)
     if found.shape != (n,):
-        raise ValueError(f"net.tensors[{name!r}] has shape {found.shape}; expected {(n,)}")
+        raise ValueError(f"net.data has {found.size} {what} for {n} of the net")
     return found
-
-
-def classes(net: Any) -> np.ndarray | None:
-    """The label behind each class number, (k,); None if nobody has said.
-
-    Raises
-    ------
-    ValueError
-        There are not as many as the net tells apart.
-    """
-    said = net.data.get("classes")
-    if said is None:
-        return None
-    labels, k = np.asarray(said), max(net.sizes[-1], 2)
-    if labels.shape != (k,):
-        raise ValueError(f"net.data has {labels.size} classes for {k} of the net")
-    return labels

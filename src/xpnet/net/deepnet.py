@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -351,16 +352,20 @@ class DeepNet(Placed):
     def predict_raw(self, X: Array) -> np.ndarray:
         """What a net of ``xpnet train`` says of ``X`` (n_x, m) as it stands in the table.
 
-        The features are standardised first. Classes come as labels (m,), text or numbers; a
-        regression answers in the target's units, (n_y, m); all of it in NumPy. This is what
-        ``xpnet predict`` says; the columns are ``net.data["features"]``, in their order.
+        The features are standardised first, where ``net.tensors`` has statistics. Classes come as
+        labels (m,), text or numbers; a regression answers in the target's units, (n_y, m). X may
+        be of any library; the answers are in NumPy. This is what ``xpnet predict`` says; the
+        columns are ``net.data["features"]``, in their order.
 
         Raises
         ------
         ValueError
-            ``net.tensors`` does not hold the statistics, or X has another shape.
+            The statistics or the classes do not fit the net, or X has another shape.
         """
-        return predict_raw(self, X)
+        self._bind_to(X)
+        twin = copy.copy(self)
+        twin._follows = False  # host arrays are taken, whatever library the net follows
+        return predict_raw(twin, X)
 
     def cost(
         self,

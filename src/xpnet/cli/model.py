@@ -1,0 +1,32 @@
+"""Reading a model file for the commands that apply it to rows of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xpnet
+from xpnet.files.raw import TableModel
+
+
+def load_table_model(path: Path, backend: str = "numpy", device: str | None = None) -> TableModel:
+    """The net in a model file or a checkpoint, with its statistics, columns and classes.
+
+    Raises
+    ------
+    ModelFileError, OSError
+        As ``xpnet.load``; or the columns, classes or statistics do not fit the net.
+    """
+    net = xpnet.load(path, backend=backend, device=device)
+    n_y = net.sizes[-1]
+    if net.output != "softmax" and n_y > 1:
+        raise xpnet.ModelFileError(
+            f"{path}: a net with {n_y} answers per example; use xpnet.load in Python"
+        )
+    try:
+        model = TableModel.of(net)
+        assert model.features  # raises if they do not fit the net
+    except (ValueError, TypeError) as error:
+        raise xpnet.ModelFileError(
+            f"{path}: what it says of the data is damaged: {error}"
+        ) from None
+    return model

@@ -1,0 +1,94 @@
+"""Columns of mean 0 and standard deviation 1, and the statistics for it, in one pass.
+
+Blocks of rows are measured one by one and joined by the update of Chan, Golub & LeVeque 1983, for
+standard deviations in place of sums of squares, which would overflow sooner:
+
+    mean = mean_a + (n_b / n) d                                    d = mean_b - mean_a
+    sd^2 = (n_a / n) sd_a^2 + (n_b / n) sd_b^2 + (n_a n_b / n^2) d^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Columns shifted to mean 0 and divided by their standard deviation.
+
+    Attributes
+    ----------
+    mean, scale : float64 arrays (n,)
+        Mean and standard deviation (divisor m) of the columns. A scale of 0 marks a constant
+        column, which ``apply`` makes 0 whatever it holds later.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, X: np.ndarray) -> Standardizer:
+        """Measure X (m, n), or (m, 1) for a target."""
+        moments = RunningMoments()
+        moments.add(X)
+        return moments.result()
+
+    @classmethod
+    def identity(cls, n: int) -> Standardizer:
+        """Leaves n columns as they are."""
+        return cls(np.zeros(n), np.ones(n))
+
+    def apply(self, X: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
+        """Standardise X (m, n) in float64; the result has ``dtype``, X's own if left out."""
+        constant = self.scale == 0
+        Z = (X - self.mean) / np.where(constant, 1.0, self.scale)
+        Z[:, constant] = 0.0
+        return Z.astype(X.dtype if dtype is None else dtype, copy=False)
+
+    def undo(self, Z: np.ndarray) -> np.ndarray:
+        """From standardised columns Z (m, n) back to the original units."""
+        return Z * self.scale + self.mean
+
+
+class RunningMoments:
+    """Mean and standard deviation of columns, of all blocks that were added."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._low = self._high = self._centre = self._mean = self._sd = np.empty(0)
+
+    def add(self, X: np.ndarray) -> None:
+        """Adds rows X (k, n), finite."""
+        k = len(X)
+        if k == 0:
+            return
+        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+        if self.n == 0:
+            # All is measured from here, so that a mean far from 0 costs no digits.
+            self._centre = low / 2 + high / 2
+        # Half of everything, so that not even the distance of huge values overflows.
+        half = X.astype(np.float64) / 2 - self._centre / 2
+        reach = np.maximum(np.abs(half).max(axis=0), np.finfo(np.float64).tiny)
+        half /= reach  # in [-1, 1]
+        mean, sd = half.mean(axis=0) * reach, half.std(axis=0) * reach
+        if self.n == 0:
+            self._low, self._high, self._mean, self._sd = low, high, mean, sd
+        else:
+            a, b = self.n / (self.n + k), k / (self.n + k)
+            d = mean - self._mean
+            spread = np.hypot(sqrt(a) * self._sd, sqrt(b) * sd)
+            self._sd = np.hypot(spread, sqrt(a * b) * d)
+            self._mean = self._mean + b * d
+            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+        self.n += k
+
+    def result(self) -> Standardizer:
+        """The standardiser of all rows."""
+        constant = self._low == self._high
+        mean = self._centre + 2 * self._mean
+        return Standardizer(
+            np.where(constant, self._low, mean), np.where(constant, 0.0, 2 * self._sd)
+        )
