@@ -65,7 +65,7 @@ def test_schedules(text, full):
         ("--schedule fast", "'--schedule': 'fast' is none of constant, cosine, step"),
         ("--schedule step", "'step' has 0 numbers after it; step takes 1 to 2"),
         ("--schedule step:x", "could not convert string to float: 'x'"),
-        ("--schedule plateau:2", "must be in [0, 1)"),
+        ("--schedule plateau:2", "must lie in [0, 1)"),
         ("--schedule cosine+step:3", "only warmup:EPOCHS takes a + SCHEDULE"),
         ("--schedule warmup:5+fast", "'fast' is none of"),
         ("--dropout 1", "'--dropout': '1' is no share in [0, 1)"),

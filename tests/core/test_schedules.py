@@ -21,9 +21,7 @@ from xpnet.core.schedules import (
     Step,
     WarmUp,
     factors,
-    from_config,
     prepared,
-    to_config,
 )
 
 EPOCHS = np.linspace(0.0, 30.0, 121)
@@ -89,21 +87,6 @@ def test_floats_and_arrays_agree(schedule):
     for n in (1, 2, 3, 5, 8, 31):  # in pieces of any length, from any place
         pieces = [schedule(EPOCHS[i : i + n]) for i in range(0, len(EPOCHS), n)]
         np.testing.assert_array_equal(found, np.concatenate(pieces))
-
-
-@pytest.mark.parametrize("schedule", ALL, ids=str)
-def test_as_text_and_back(schedule):
-    assert from_config(json.loads(json.dumps(to_config(schedule)))) == schedule
-
-
-def test_there_is_nothing_empty_in_the_text():
-    """TOML has no null."""
-    assert to_config(WarmUp(2, Cosine())) == {
-        "name": "WarmUp",
-        "epochs": 2.0,
-        "start": 0.0,
-        "then": {"name": "Cosine", "final": 0.0},
-    }
 
 
 def test_settings_are_frozen():
@@ -204,11 +187,6 @@ def test_a_plateau_after_a_warm_up():
         (lambda: WarmUp(2, 0.5), TypeError, "then=0.5"),
         (lambda: prepared(Cosine, 3), TypeError, "pass an instance"),
         (lambda: prepared(0.5, 3), TypeError, "schedule=0.5"),
-        (lambda: from_config({"name": "Cos"}), ValueError, "no schedule 'Cos'.*Cosine"),
-        (lambda: from_config("Cosine"), ValueError, "no schedule 'Cosine'"),
-        (lambda: from_config({"name": "Cosine", "length": 3}), ValueError, "'length': epochs"),
-        (lambda: to_config(math.exp), ValueError, "exp is yours"),
-        (lambda: to_config(prepared(math.exp, 3)), ValueError, "exp is yours"),
     ],
 )
 def test_bad_settings(make, error, said):

@@ -527,7 +527,7 @@ def good(x):
         (good, np.arange(3), {}, TypeError, ("int64", "float32 or float64")),
         (good, np.ones(3, np.float16), {}, TypeError, ("float16",)),
         (good, np.ones(3), {"memory": 0}, ValueError, ("memory", "0")),
-        (good, np.ones(3), {"memory": 2.5}, TypeError, ("memory", "2.5", "integer")),
+        (good, np.ones(3), {"memory": 2.5}, TypeError, ("memory", "2.5", "whole number")),
         (good, np.ones(3), {"max_iter": -1}, ValueError, ("max_iter", "-1")),
         (good, np.ones(3), {"max_evaluations": 0}, ValueError, ("max_evaluations",)),
         (good, np.ones(3), {"tol": -1.0}, ValueError, ("tol", "-1")),

@@ -579,7 +579,7 @@ def test_orders_of_many_epochs_are_not_kept_together(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "kind", "message"),
     [
-        ({"clip_norm": 0}, ValueError, "clip_norm=0.0: must be finite and above 0"),
+        ({"clip_norm": 0}, ValueError, "clip_norm=0: must be finite and above 0"),
         ({"dropout": "a half"}, TypeError, "dropout='a half': expected a number"),
         ({"dropout": [0.1]}, ValueError, "1 rates for 2 hidden layers"),
         ({"dropout": 1.0}, ValueError, r"must lie in \[0, 1\)"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +17,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.callbacks.logs import CSVLog, JSONLinesLog
 from xpnet.callbacks.progressbar import ProgressBar
+from xpnet.core.settings import check_count, check_number
 from xpnet.files.checkpoint_folder import file_name, find, prune, readable
 from xpnet.files.checkpoint_folder import latest as latest_checkpoint
 from xpnet.training.history import Progress
@@ -73,11 +73,9 @@ class EarlyStopping:
     ) -> None:
         if monitor not in get_args(Monitor):
             raise ValueError(f"monitor={monitor!r}: choose of {', '.join(get_args(Monitor))}")
-        if not 0.0 <= float(min_delta) < float("inf"):
-            raise ValueError(f"min_delta={min_delta!r}: must be finite and at least 0")
-        self.patience = _at_least_one(patience, "patience")
+        self.patience = check_count(patience, "patience", 1)
         self.monitor: Monitor = monitor
-        self.min_delta = float(min_delta)
+        self.min_delta = check_number(min_delta, "min_delta")
         self.restore_best = bool(restore_best)
         self._restored = False
         self._start()
@@ -190,8 +188,8 @@ class Checkpoints:
         overwrite: bool = False,
     ) -> None:
         self.folder = Path(folder)
-        self.every = _at_least_one(every, "every")
-        self.keep = _at_least_one(keep, "keep")
+        self.every = check_count(every, "every", 1)
+        self.keep = check_count(keep, "keep", 1)
         self.data, self.tensors = data, tensors
         self.overwrite = bool(overwrite)
         self.path: Path | None = None
@@ -243,13 +241,3 @@ class Checkpoints:
             raise NotADirectoryError(
                 error.errno, "is a file; checkpoints need a folder", os.fspath(self.folder)
             ) from None
-
-
-def _at_least_one(value: Any, name: str) -> int:
-    try:
-        count = index(value)
-    except TypeError as error:
-        raise TypeError(f"{name}={value!r}: expected a whole number") from error
-    if count < 1:
-        raise ValueError(f"{name}={count}: must be at least 1")
-    return count

@@ -11,13 +11,14 @@ the scalars instead: two operations fewer per step, the same numbers to rounding
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from math import isfinite, sqrt
+from dataclasses import dataclass
+from math import sqrt
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from xpnet._typing import Array, Namespace
+from xpnet.core.settings import CheckedNumbers, number
 
 Moments = tuple[Array, ...]
 Scalars = tuple[Array, ...]
@@ -49,26 +50,8 @@ class Optimizer(Protocol):
         ``n_weights`` entries of ``theta``."""
 
 
-class _Settings:
-    """Checks shared by the optimisers: every field a Python float inside its interval."""
-
-    def __post_init__(self) -> None:
-        for f in fields(self):  # type: ignore[arg-type]
-            if f.type != "float":
-                continue
-            # A NumPy scalar here would promote a float32 net on a GPU to float64.
-            value = float(getattr(self, f.name))
-            object.__setattr__(self, f.name, value)
-            below_one = f.name in {"beta1", "beta2", "rho", "momentum"}
-            if not isfinite(value) or value < 0 or (below_one and value >= 1):
-                interval = "[0, 1)" if below_one else "[0, inf)"
-                raise ValueError(
-                    f"{type(self).__name__}({f.name}={value!r}): must lie in {interval}"
-                )
-
-
 @dataclass(frozen=True)
-class GradientDescent(_Settings):
+class GradientDescent(CheckedNumbers):
     """``theta := theta - learning_rate * gradient``, the update of the notes."""
 
     learning_rate: float = 0.01
@@ -83,11 +66,11 @@ class GradientDescent(_Settings):
 
 
 @dataclass(frozen=True)
-class Momentum(_Settings):
+class Momentum(CheckedNumbers):
     """Classical or Nesterov momentum in velocity form (Sutskever et al. 2013, eq. 1-4)."""
 
     learning_rate: float = 0.01
-    momentum: float = 0.9
+    momentum: float = number(0.9, below=1.0)
     nesterov: bool = False
     n_moments: ClassVar[int] = 1
 
@@ -104,14 +87,14 @@ class Momentum(_Settings):
 
 
 @dataclass(frozen=True)
-class RMSProp(_Settings):
+class RMSProp(CheckedNumbers):
     """Gradient over the root of its running mean square (Tieleman & Hinton 2012, lecture 6.5).
 
     ``s := rho s + (1 - rho) g^2``, ``theta := theta - learning_rate g / (sqrt(s) + epsilon)``.
     """
 
     learning_rate: float = 1e-3
-    rho: float = 0.9
+    rho: float = number(0.9, below=1.0)
     epsilon: float = 1e-8
     n_moments: ClassVar[int] = 1
 
@@ -126,12 +109,12 @@ class RMSProp(_Settings):
 
 
 @dataclass(frozen=True)
-class Adam(_Settings):
+class Adam(CheckedNumbers):
     """Adam (Kingma & Ba 2015, Algorithm 1), epsilon outside the bias-corrected root."""
 
     learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
+    beta1: float = number(0.9, below=1.0)
+    beta2: float = number(0.999, below=1.0)
     epsilon: float = 1e-8
     n_moments: ClassVar[int] = 2
 

@@ -15,18 +15,20 @@ multiplies the schedule's. So the training loop does three things, whatever it w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from math import inf, isfinite
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from xpnet.core.settings import CheckedNumbers, number
 
 Epochs: TypeAlias = Any  # a float, or an ndarray of them
 State: TypeAlias = Mapping[str, Any]  # what JSON can hold
 
 
-class Schedule:
-    """What the schedules share: checks of their fields, and defaults of what a loop asks."""
+class Schedule(CheckedNumbers):
+    """The base of schedules: their fields are checked, and a loop has its answers by default."""
 
     @property
     def adapts(self) -> bool:
@@ -52,34 +54,6 @@ class Schedule:
         """The factors (n,) at the epochs (n,)."""
         raise NotImplementedError
 
-    def __post_init__(self) -> None:
-        for f in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if not f.metadata or (value is None and f.default is None):
-                continue
-            least, below, whole = f.metadata["least"], f.metadata["below"], f.metadata["whole"]
-            try:
-                number = float(value)
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"{self._at(f.name)}: expected a number") from error
-            open_below = f.metadata["above"]
-            inside = (number > least if open_below else number >= least) and number < below
-            if not isfinite(number) or not inside or (whole and number != int(number)):
-                kind = "a whole number in " if whole else ""
-                interval = f"{'(' if open_below else '['}{least:g}, {below:g})"
-                raise ValueError(f"{self._at(f.name)}: must be {kind or 'in '}{interval}")
-            object.__setattr__(self, f.name, int(number) if whole else number)
-
-    def _at(self, name: str) -> str:
-        return f"{type(self).__name__}({name}={getattr(self, name)!r})"
-
-
-def _number(default: Any = ..., *, above: bool = False, least: float = 0.0, below: float = inf,
-            whole: bool = False) -> Any:  # fmt: skip
-    """A field that must lie in [least, below), or in (least, below)."""
-    limits = {"least": least, "below": below, "above": above, "whole": whole}
-    return field(metadata=limits) if default is ... else field(default=default, metadata=limits)
-
 
 @dataclass(frozen=True)
 class Constant(Schedule):
@@ -93,8 +67,8 @@ class Constant(Schedule):
 class Step(Schedule):
     """``factor ** floor(epoch / every)``: a jump every so many epochs."""
 
-    every: float = _number(above=True)
-    factor: float = _number(0.1)
+    every: float = number(above=True)
+    factor: float = number(0.1)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         return self.factor ** np.floor(epoch / self.every)
@@ -104,7 +78,7 @@ class Step(Schedule):
 class Exponential(Schedule):
     """``factor ** epoch``, smoothly: an epoch after another multiplies the rate by ``factor``."""
 
-    factor: float = _number(above=True)
+    factor: float = number(above=True)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         return self.factor**epoch
@@ -118,7 +92,7 @@ class InverseScaling(Schedule):
     Monro (1951) for convergence, as does any power above 1/2 up to 1.
     """
 
-    power: float = _number(0.5)
+    power: float = number(0.5)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         return (1.0 + epoch) ** -self.power
@@ -138,8 +112,8 @@ class Cosine(Schedule):
         The last factor.
     """
 
-    epochs: float | None = _number(None, above=True)
-    final: float = _number(0.0)
+    epochs: float | None = number(None, above=True)
+    final: float = number(0.0)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         if self.epochs is None:
@@ -169,10 +143,10 @@ class Plateau(Schedule):
         The factor never falls below this.
     """
 
-    factor: float = _number(0.1, below=1.0)
-    patience: int = _number(10, whole=True)
-    threshold: float = _number(1e-4, below=1.0)
-    least: float = _number(0.0)
+    factor: float = number(0.1, below=1.0)
+    patience: int = number(10, whole=True)
+    threshold: float = number(1e-4, below=1.0)
+    least: float = number(0.0)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         """1: what it found out is in its state, whose factor comes on top."""
@@ -204,9 +178,9 @@ class WarmUp(Schedule):
     does not move the parameters.
     """
 
-    epochs: float = _number(above=True)
+    epochs: float = number(above=True)
     then: Schedule = field(default_factory=Constant)  # a function becomes one
-    start: float = _number(0.0)
+    start: float = number(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -300,52 +274,3 @@ def _as_float(value: Any, function: Any, epoch: float) -> float:
 def _name(schedule: Any) -> str:
     schedule = schedule.function if isinstance(schedule, Custom) else schedule
     return getattr(schedule, "__name__", None) or repr(schedule)
-
-
-# -- as text -----------------------------------------------------------------------------
-SCHEDULES = {
-    kind.__name__: kind
-    for kind in (Constant, Step, Exponential, InverseScaling, Cosine, WarmUp, Plateau)
-}
-
-
-def to_config(schedule: Any) -> dict[str, Any]:
-    """Name and fields, as JSON and TOML can hold them; ``from_config`` reads it back.
-
-    Raises
-    ------
-    ValueError
-        The schedule is a function of the user's: a file holds names, not functions.
-    """
-    if SCHEDULES.get(type(schedule).__name__) is not type(schedule):
-        raise ValueError(f"schedule {_name(schedule)} is yours; a file can only hold our own")
-    config: dict[str, Any] = {"name": type(schedule).__name__}
-    for f in fields(schedule):
-        value = getattr(schedule, f.name)
-        if value is not None:  # TOML has no null
-            config[f.name] = to_config(value) if f.name == "then" else value
-    return config
-
-
-def from_config(config: Mapping[str, Any]) -> Any:
-    """The schedule that ``to_config`` described.
-
-    Raises
-    ------
-    ValueError, TypeError
-        An unknown name or field, or a value out of its range.
-    """
-    if not isinstance(config, Mapping) or config.get("name") not in SCHEDULES:
-        name = config.get("name") if isinstance(config, Mapping) else config
-        raise ValueError(f"no schedule {name!r}: choose of {', '.join(SCHEDULES)}")
-    kind = SCHEDULES[config["name"]]
-    settings = {name: value for name, value in config.items() if name != "name"}
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise ValueError(
-            f"{kind.__name__} has no field {unknown[0]!r}: {', '.join(sorted(known)) or 'none'}"
-        )
-    if "then" in settings:
-        settings["then"] = from_config(settings["then"])
-    return kind(**settings)

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.activations import Activation, get_activation
+from xpnet.core.settings import PROBABILITY, check_number
 from xpnet.training.history import EVENTS, Callback
 
 
@@ -41,37 +42,13 @@ def check_hidden(hidden: Any, n_hidden: int) -> tuple[Activation, ...]:
     return activations
 
 
-def check_count(value: Any, name: str, least: int) -> int:
-    try:
-        count = index(value)
-    except TypeError as error:
-        raise TypeError(f"{name}={value!r}: expected a whole number") from error
-    if count < least:
-        raise ValueError(f"{name}={count}: must be at least {least}")
-    return count
-
-
-def check_number(value: Any, name: str, *, above: bool = False) -> float:
-    try:
-        number = float(value)  # a NumPy scalar would promote a float32 net
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}={value!r}: expected a number") from error
-    if not 0 <= number < float("inf") or (above and number == 0):
-        raise ValueError(
-            f"{name}={number}: must be finite and {'above' if above else 'at least'} 0"
-        )
-    return number
-
-
 def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
     """One rate in [0, 1) per hidden layer; () where all of them are 0."""
     one = isinstance(dropout, str) or not isinstance(dropout, Iterable)
     given = [dropout] * n_hidden if one else list(dropout)
-    rates = tuple(check_number(rate, "dropout") for rate in given)
+    rates = tuple(check_number(rate, "dropout", PROBABILITY) for rate in given)
     if len(rates) != n_hidden:
         raise ValueError(f"dropout names {len(rates)} rates for {n_hidden} hidden layers")
-    if any(rate >= 1 for rate in rates):
-        raise ValueError(f"dropout={dropout!r}: rates must lie in [0, 1)")
     return rates if any(rates) else ()
 
 

@@ -19,6 +19,7 @@ from xpnet.core.network import Objective
 from xpnet.core.optimizers import Adam, Optimizer
 from xpnet.core.parameters import Layer
 from xpnet.core.schedules import Constant, prepared
+from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data import checks
 from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
@@ -31,10 +32,8 @@ from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
 from xpnet.net.arguments import (
     check_callbacks,
-    check_count,
     check_dropout,
     check_hidden,
-    check_number,
     check_sizes,
 )
 from xpnet.net.examples import evaluator, fit_source, prefetches
@@ -264,7 +263,7 @@ class DeepNet(Placed):
         if self._run is not None:
             raise RuntimeError("this net is being trained: in a callback, fit a copy.deepcopy")
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-        clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", above=True)
+        clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
         callbacks = check_callbacks(callbacks)
         if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")

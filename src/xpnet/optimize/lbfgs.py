@@ -29,6 +29,7 @@ from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
 from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.core.settings import check_count, check_number
 from xpnet.optimize.linesearch import backtrack, strong_wolfe
 
 TRIALS = 20  # evaluations in one line search
@@ -105,8 +106,9 @@ def lbfgs(
         for a value or gradient that is not finite at x0.
     """
     place = _place(x0)
-    _check(memory=(memory, 1), max_iter=(max_iter, 0), max_evaluations=(max_evaluations, 1))
-    _check(tol=(tol, 0.0), ftol=(ftol, 0.0))
+    memory, max_iter = check_count(memory, "memory", 1), check_count(max_iter, "max_iter", 0)
+    max_evaluations = check_count(max_evaluations, "max_evaluations", 1)
+    tol, ftol = check_number(tol, "tol"), check_number(ftol, "ftol")
     problem = _Problem(fun, _strengths(l1, x0, place), place)
     point, history = problem.evaluate(x0), _Memory()
     if not point.finite:
@@ -320,14 +322,6 @@ def _place(x0: Array) -> Backend:
     if dtype_name(x0.dtype) not in ("float32", "float64"):
         raise TypeError(f"x0 has dtype {x0.dtype}; lbfgs needs float32 or float64")
     return place_of(x0)
-
-
-def _check(**limits: tuple[Any, int | float]) -> None:
-    for name, (given, least) in limits.items():
-        if isinstance(least, int) and not isinstance(given, (int, np.integer)):
-            raise TypeError(f"{name} is {given!r}; it must be an integer")
-        if not given >= least:
-            raise ValueError(f"{name} is {given}; it must be at least {least}")
 
 
 def _strengths(l1: float | Array, x0: Array, place: Backend) -> Array | None:

@@ -10,8 +10,6 @@ from xpnet.core.schedules import (
     Schedule,
     Step,
     WarmUp,
-    from_config,
-    to_config,
 )
 
 __all__ = [
@@ -24,6 +22,4 @@ __all__ = [
     "Schedule",
     "Step",
     "WarmUp",
-    "from_config",
-    "to_config",
 ]
