@@ -22,7 +22,7 @@ from xpnet.data.open_stream import stream
 from xpnet.data.stream import Stream
 from xpnet.data.table import load_digits
 from xpnet.exceptions import BackendUnavailable, DivergedError, ModelFileError
-from xpnet.net.deepnet import DeepNet, load
+from xpnet.net.deepnet import DeepNet
 from xpnet.net.functions import (
     ACTIVATION_FUNCTIONS,
     affine,
@@ -34,6 +34,7 @@ from xpnet.net.functions import (
     logistic_regression,
     shallow_net,
 )
+from xpnet.net.load import load
 from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import History
 

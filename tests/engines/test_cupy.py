@@ -16,6 +16,8 @@ from xpnet.core.leaves import Data
 from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
 from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, generic, use
+from xpnet.net.examples import examples
+from xpnet.training.state import starting_state
 
 if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
     pytest.skip("counts need CuPy on the stand-in: nox -s cupy_on_cpu", allow_module_level=True)
@@ -50,23 +52,28 @@ def target(output):
     return LABELS if output == "softmax" else ONE_HOT
 
 
+def rows_of(net, *given):
+    return examples(net.placement, net.objective, *given).data
+
+
 class WarmSteps:
     """Steps of a program that has run before: ``epoch()`` is one more epoch of them."""
 
     def __init__(
         self, net, output, optimizer, sample_weight=None, batch_size=16, dropout=0.0, **settings
     ):
-        examples = net._examples(X, target(output), sample_weight)
-        state = net._starting_state(optimizer, False)
+        net.predict(X)  # decides on the dtype
+        data = rows_of(net, X, target(output), sample_weight)
+        state = starting_state(None, optimizer, net.theta, net.backend)
         objective = replace(
-            net._objective,
+            net.objective,
             penalized="l2" in settings,
             sparse="l1" in settings,
             clipped="clip_norm" in settings,
             dropout=(dropout,) * len(net.hidden) if dropout else (),
         )
         engine = engine_for(net.backend, objective)
-        self.program = engine.program(optimizer, examples, batch_size, net._theta, state.moments)
+        self.program = engine.program(optimizer, data, batch_size, net.theta, state.moments)
         self.steps = 1 if batch_size is None else -(-64 // batch_size)
         t = np.arange(1.0, self.steps + 1)
         rate = np.full(self.steps, optimizer.learning_rate)
@@ -244,16 +251,16 @@ def test_an_activation_whose_slope_at_zero_means_nothing():
 
 def test_prediction_and_evaluation_drop_nothing():
     net = make(3, dtype="float64")
-    x, y = net._examples(X, LABELS, None)[:2]
+    net.predict(X)
+    x, y = rows_of(net, X, LABELS)[:2]
     plain, dropping = (
-        engine_for(net.backend, replace(net._objective, dropout=rates))
-        for rates in ((), (0.5, 0.5))
+        engine_for(net.backend, replace(net.objective, dropout=rates)) for rates in ((), (0.5, 0.5))
     )
     rows = Data(x, y, None)
     for results in (
-        [e.predict(net._theta, x.T) for e in (dropping, plain)],
-        [e.value(net._theta, rows) for e in (dropping, plain)],
-        [e.value_and_gradient(net._theta, rows)[1] for e in (dropping, plain)],
+        [e.predict(net.theta, x.T) for e in (dropping, plain)],
+        [e.value(net.theta, rows) for e in (dropping, plain)],
+        [e.value_and_gradient(net.theta, rows)[1] for e in (dropping, plain)],
     ):
         np.testing.assert_array_equal(*(result.get() for result in results))
 
@@ -304,7 +311,7 @@ def test_device_data_stay():
     net = xpnet.DeepNet([6, 5, 3], output="softmax")
     net.fit(x, LABELS.tolist(), epochs=1, **EVERY_EPOCH)
     with counts.counting() as c:
-        rows = net._examples(x, LABELS.tolist(), None).X
+        rows = rows_of(net, x, LABELS.tolist()).X
     assert rows.data.ptr == x.data.ptr
     assert c.d2d == 0
 

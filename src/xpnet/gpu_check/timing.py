@@ -11,7 +11,10 @@ import numpy as np
 
 from xpnet import Adam, DeepNet
 from xpnet.core.network import step_table
+from xpnet.engines import engine_for
 from xpnet.gpu_check.report import Check, Figure
+from xpnet.net.examples import examples
+from xpnet.training.state import starting_state
 
 LAYERS = 4
 WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
@@ -135,13 +138,10 @@ def own_step(width: int, batch: int, quick: bool) -> Iterator[tuple[str, float, 
     net = DeepNet(sizes, output="softmax", backend="cupy", dtype="float32")
     optimizer = Adam(1e-3)
     # As `fit` does it, without the reading of costs between epochs. One epoch is one step.
-    program = net._engine().program(
-        optimizer,
-        net._examples(X, y, None),
-        batch,
-        net._theta,
-        net._starting_state(optimizer, resume=False).moments,
-    )
+    place, data, _ = examples(net.placement, net.objective, X, y)
+    moments = starting_state(None, optimizer, net.theta, place.backend).moments
+    engine = engine_for(place.backend, net.objective)
+    program = engine.program(optimizer, data, batch, net.theta, moments)
     rng = np.random.default_rng(0)
     prepared: dict[int, tuple[Any, Any]] = {}
 

@@ -6,27 +6,24 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import to_numpy
+from xpnet.backends.place import Backend, select
 from xpnet.core.activations import Activation
 from xpnet.core.initializers import initial_parameters
+from xpnet.core.leaves import Data
 from xpnet.core.losses import get_loss
 from xpnet.core.network import Objective
 from xpnet.core.optimizers import Adam, Optimizer
 from xpnet.core.parameters import Layer
 from xpnet.core.schedules import Constant, prepared
 from xpnet.core.settings import POSITIVE, check_count, check_number
-from xpnet.data import checks
 from xpnet.data.stream import Stream
-from xpnet.engines import engine_for
-from xpnet.exceptions import ModelFileError
+from xpnet.engines import Engine, engine_for
 from xpnet.files import onnx
-from xpnet.files.checkpoint import pack, unpack
-from xpnet.files.model import activation_names, load_model, save_model
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
@@ -36,19 +33,22 @@ from xpnet.net.arguments import (
     check_hidden,
     check_sizes,
 )
-from xpnet.net.examples import evaluator, fit_source, prefetches
-from xpnet.net.placement import Placed, is_auto
+from xpnet.net.evaluation import decided, evaluator
+from xpnet.net.examples import columns_of, examples, training_set
+from xpnet.net.held import Held
+from xpnet.net.parameters import layers_of, theta_of
+from xpnet.net.placement import Placement
+from xpnet.net.save import save
 from xpnet.training.history import History
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
 from xpnet.training.plan import NetPlan
-from xpnet.training.state import TrainingState
+from xpnet.training.state import TrainingState, starting_state
 
 _ADAM = Adam(1e-3)
-_DAMAGED = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
-class DeepNet(Placed):
+class DeepNet:
     """A dense neural network: ``A[l] = g(W[l] @ A[l-1] + b[l])``, examples in columns.
 
     Parameters
@@ -106,17 +106,24 @@ class DeepNet(Placed):
         precision: str = "exact",
     ) -> None:
         sizes = check_sizes(sizes, output)
-        objective = Objective(sizes, check_hidden(hidden, len(sizes) - 2), get_loss(output))
-        seed = check_count(seed, "seed", 0)
-        rng = np.random.default_rng(seed)
+        activations = check_hidden(hidden, len(sizes) - 2)
+        self._objective = objective = Objective(sizes, activations, get_loss(output))
+        self.seed = check_count(seed, "seed", 0)
+        rng = np.random.default_rng(self.seed)
         theta = initial_parameters(objective.layout, objective.hidden, rng)
-        super().__init__(objective, theta, seed, backend, device, dtype)
+        self._held = Held(Placement.of(backend, device, dtype), theta)
+        self.data: dict[str, Any] = {}
+        self.tensors: dict[str, np.ndarray] = {}
         if precision == "tf32":
-            self._place.allow_tf32()
+            self.backend.allow_tf32()
         elif precision != "exact":
             raise ValueError(f"precision={precision!r}: choose 'exact' or 'tf32'")
 
     # -- what it is ----------------------------------------------------------------------
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self._objective.sizes
+
     @property
     def hidden(self) -> tuple[Activation, ...]:
         return self._objective.hidden
@@ -135,51 +142,87 @@ class DeepNet(Placed):
 
         Reading gives copies; assigning copies in, from the host or from the net's own library.
         """
-        return self._layers(self.theta)
+        return layers_of(self.theta, self._objective.layout, self.backend)
 
     @parameters.setter
     def parameters(self, layers: Iterable[tuple[Any, Any]]) -> None:
-        layout = self._objective.layout
-        try:
-            layers = [(W, b) for W, b in layers]
-        except (TypeError, ValueError) as error:
-            raise TypeError("parameters are a list of pairs (W, b), one per layer") from error
-        if len(layers) != layout.n_layers:
-            raise ValueError(f"{len(layers)} layers for a net of {layout.n_layers}")
-        for l, ((W, b), (shape, _, _)) in enumerate(zip(layers, layout.slices(), strict=True), 1):
-            for name, x, expected in (("W", W, shape), ("b", b, (shape[0], 1))):
-                if tuple(np.shape(x)) != expected:
-                    raise ValueError(
-                        f"{name} of layer {l} has shape {tuple(np.shape(x))}; expected {expected}"
-                    )
-        place = self._place
-        if not self._bound:  # an unbound net waits on the host
-            layers = [(to_numpy(W), to_numpy(b)) for W, b in layers]
-        admitted = [
-            tuple(checks.to_backend(x, "a parameter", place, moves=True) for x in layer)
-            for layer in layers
-        ]
-        with place.context():
-            theta = layout.flatten(admitted, xp=place.xp)
-            theta = place.xp.astype(theta, self.theta.dtype)
-        checks.refuse_nan(theta[None, :], "parameters", place)
-        if self._run is None:
-            self._theta = theta
-        else:
-            self._run.assign(theta)
+        held = self._held
+        held.theta = theta_of(layers, self._objective.layout, held.placement, held.theta.dtype)
+
+    @property
+    def objective(self) -> Objective:
+        """The layers and the loss, without penalties and dropout."""
+        return self._objective
+
+    @property
+    def placement(self) -> Placement:
+        """Where this net computes, and whether the first X decides it."""
+        return self._held.placement
+
+    @property
+    def backend(self) -> Backend:
+        """The library, device and dtype that this net computes with."""
+        return self._held.place
+
+    @property
+    def theta(self) -> Array:
+        """All weights, then all biases (n_parameters,), as they are now; not a copy."""
+        return self._held.theta
+
+    @property
+    def training_state(self) -> TrainingState | None:
+        """What ``fit(resume=True)`` goes on from, None before the first fit."""
+        return self._held.state
+
+    @training_state.setter
+    def training_state(self, state: TrainingState | None) -> None:
+        self._held.state = state
+
+    @property
+    def history(self) -> History:
+        """The epochs of the last fit and of those it went on from; empty before the first."""
+        state = self.training_state
+        return History() if state is None else state.history
 
     def __repr__(self) -> str:
         names = [activation.name for activation in self.hidden]
         hidden = names[0] if len(set(names)) == 1 else names
         middle = f"hidden={hidden!r}, " if names else ""
-        where = f"{self._place}, {self._place.dtype_name}" if self._bound else "not placed yet"
         return (
             f"DeepNet({list(self.sizes)}, {middle}output={self.output!r}) "
-            f"<{self.n_parameters:,} parameters, {where}>"
+            f"<{self.n_parameters:,} parameters, {self.placement}>"
         )
 
     def _repr_html_(self) -> str:
         return net_html(self)
+
+    # -- moving and copying --------------------------------------------------------------
+    def to(self, backend: Any, device: Any = None, dtype: Any = None) -> Self:
+        """Moves this net, and the state of its optimiser, to another place; returns the net.
+
+        From then on host arrays are taken and moved, as with a ``backend`` of one's own choice.
+        """
+        place = select(backend, device, dtype)
+        if place.dtype is None and self.backend.dtype is not None:
+            place = place.with_dtype(self.backend.dtype_name)
+        self._held.move(Placement(place))
+        return self
+
+    def with_dtype(self, dtype: Any) -> Self:
+        """Gives this net another dtype, where it is; returns the net."""
+        self._held.move(self.placement.with_dtype(dtype))
+        return self
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__ | {"_held": copy.copy(self._held)})
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        own = self._held, self.data, self.tensors
+        twin._held, twin.data, twin.tensors = copy.deepcopy(own, memo)
+        return twin
 
     # -- training ------------------------------------------------------------------------
     def fit(
@@ -187,20 +230,20 @@ class DeepNet(Placed):
         X: Array | Stream,
         Y: Array | None = None,
         optimizer: Optimizer = _ADAM,
+        *,
         epochs: int = 20,
         batch_size: int | None = None,
         shuffle: bool | Callable[[int], Any] = True,
         sample_weight: Array | None = None,
         l2: float = 0.0,
-        validation: tuple[Array, Array] | Stream | None = None,
-        callbacks: Iterable[Any] = (),
-        resume: bool = False,
-        prefetch: bool | None = None,
-        *,
         l1: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
         schedule: Callable[[Any], Any] | None = None,
+        validation: tuple[Array, Array] | Stream | None = None,
+        callbacks: Iterable[Any] = (),
+        resume: bool = False,
+        prefetch: bool | None = None,
     ) -> History:
         """Trains on from the current parameters.
 
@@ -244,9 +287,9 @@ class DeepNet(Placed):
         l1 : float
             Adds ``l1 * sum(|W|)`` to the cost.
         dropout : float or one per hidden layer
-            Share of hidden units left out of each update, anew for every example (Srivastava et
-            al. 2014); the others count for more. The masks follow from ``seed`` and the number of
-            the update, and are the same on every library.
+            Probability of dropping a unit; kept units are scaled by 1/(1-rate) (Srivastava et al.
+            2014). Drawn anew for every update and example, from ``seed`` and the number of the
+            update: the same on every library.
         clip_norm : float, optional
             Gradients with a larger Euclidean norm are scaled down to it (Pascanu et al. 2013).
         schedule : callable (epoch) -> factor, optional
@@ -260,7 +303,7 @@ class DeepNet(Placed):
         DivergedError
             The cost left the finite numbers. The net keeps its last finite parameters.
         """
-        if self._run is not None:
+        if self._held.run is not None:
             raise RuntimeError("this net is being trained: in a callback, fit a copy.deepcopy")
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
         clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
@@ -270,6 +313,29 @@ class DeepNet(Placed):
         epochs = check_count(epochs, "epochs", 0)
         batch_size = None if batch_size is None else check_count(batch_size, "batch_size", 1)
         dropout = check_dropout(dropout, len(self.hidden))
+        placement, data, source, how = training_set(
+            self.placement,
+            self._objective,
+            X,
+            Y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            prefetch=prefetch,
+            seed=self.seed,
+        )
+        self._held.settle(placement)
+        place = self.backend
+        start = starting_state(self._held.state if resume else None, optimizer, self.theta, place)
+        plan = NetPlan(
+            optimizer=optimizer,
+            epochs=epochs,
+            l2=l2,
+            l1=l1,
+            clip_norm=clip_norm,
+            dropout_seed=self.seed if dropout else None,
+            schedule=prepared(schedule or Constant(), start.epoch + epochs),
+        )
         objective = replace(
             self._objective,
             penalized=l2 > 0,
@@ -277,22 +343,12 @@ class DeepNet(Placed):
             dropout=dropout,
             clipped=clip_norm > 0,
         )
-        given = (X, Y, batch_size, shuffle, sample_weight, prefetch)
-        examples, source, how = fit_source(self, *given)
-        start = self._starting_state(optimizer, resume)
-        plan = NetPlan(
-            optimizer,
-            epochs,
-            l2,
-            l1,
-            clip_norm,
-            self.seed if dropout else None,
-            prepared(schedule or Constant(), start.epoch + epochs),
-        )
-        with self._place.context():
-            evaluate = None if validation is None else evaluator(self, validation)
-            program = engine_for(self._place, objective).program(
-                optimizer, examples, source.batch_size, self._theta, start.moments
+        with place.context():
+            evaluate = None
+            if validation is not None:
+                evaluate = evaluator(placement, self._objective, validation)
+            program = engine_for(place, objective).program(
+                optimizer, data, source.batch_size, self.theta, start.moments
             )
             run = Run(
                 program,
@@ -304,49 +360,24 @@ class DeepNet(Placed):
                 start=start,
             )
             run.history.data = how
-            # the program has its own: no second copy of a large net stays in memory
-            self._run, self._theta, self._state, start = run, None, None, run.start
-            try:
-                return run.train()
-            finally:
-                self._run, self._theta = None, run.theta
-                self._state = run.state(with_callbacks=False)
-                self._state = run.state()  # may raise: a callback's state() is user code
-
-    def _starting_state(self, optimizer: Optimizer, resume: bool) -> TrainingState:
-        state = self._state
-        if resume and state is not None:
-            if type(optimizer) is not type(state.optimizer):
-                raise ValueError(
-                    f"resume=True goes on with the state of {state.optimizer}, which "
-                    f"{type(optimizer).__name__} cannot use: pass the same kind of optimiser, "
-                    "or resume=False"
-                )
-            return state
-        with self._place.context():
-            # zeros, not zeros_like: memory of NumPy's that nobody wrote to costs nothing
-            new = {"dtype": self._theta.dtype, "device": self._place.device}
-            zeros = self._place.xp.zeros
-            moments = tuple(zeros(self._theta.shape, **new) for _ in range(optimizer.n_moments))
-        return TrainingState(optimizer, moments)
+            start = run.start  # frees the moments that it began with
+            return self._held.train(run)
 
     # -- evaluation ----------------------------------------------------------------------
     def predict_proba(self, X: Array) -> Array:
         """The output ``A[L]`` (n_y, m) for ``X`` (n_x, m), as an array of X's library."""
-        columns = self._columns(X)
-        with self._place.context():
-            return self._returned(self._engine().predict(self.theta, columns), X)
+        return self._predicted(X, lambda A: A)
 
     def predict(self, X: Array) -> Array:
         """sigmoid: (1, m) of 0 and 1; softmax: class numbers (m,); identity: (n_y, m)."""
-        columns, xp = self._columns(X), self._place.xp
-        with self._place.context():
-            A = self._engine().predict(self.theta, columns)
-            if self.output == "softmax":
-                A = xp.argmax(A, axis=0)
-            elif self.output == "sigmoid":
-                A = xp.astype(A > 0.5, xp.asarray(0).dtype)
-            return self._returned(A, X)
+        return self._predicted(X, lambda A: decided(A, self.output, xp=self.backend.xp))
+
+    def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
+        placement, columns = columns_of(self.placement, self._objective, X)
+        self._held.settle(placement)
+        with self.backend.context():
+            A = engine_for(self.backend, self._objective).predict(self.theta, columns)
+            return placement.returned(change(A), X)
 
     def predict_raw(self, X: Array) -> np.ndarray:
         """What a net of ``xpnet train`` says of ``X`` (n_x, m) as it stands in the table.
@@ -375,12 +406,9 @@ class DeepNet(Placed):
         l1: float = 0.0,
     ) -> float:
         """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
-        penalties = check_number(l2, "l2"), check_number(l1, "l1")
-        self._bind_to(X)
-        on_host = prefetches(self, X, 1, None)
-        examples = self._examples(X, Y, sample_weight, on_host=on_host)
-        with self._place.context():
-            return float(self._engine(*penalties).value(self.theta, examples, *penalties))
+        engine, data, penalties = self._engine_on(X, Y, sample_weight, l2, l1, prefetch=None)
+        with self.backend.context():
+            return float(engine.value(self.theta, data, *penalties))
 
     def gradients(
         self,
@@ -394,18 +422,22 @@ class DeepNet(Placed):
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
         """
-        penalties = check_number(l2, "l2"), check_number(l1, "l1")
-        examples = self._examples(X, Y, sample_weight)
-        with self._place.context():
-            engine = self._engine(*penalties)
-            gradient = engine.value_and_gradient(self.theta, examples, *penalties)[1]
-            return self._layers(gradient)
+        engine, data, penalties = self._engine_on(X, Y, sample_weight, l2, l1, prefetch=False)
+        with self.backend.context():
+            gradient = engine.value_and_gradient(self.theta, data, *penalties)[1]
+        return layers_of(gradient, self._objective.layout, self.backend)
 
-    @property
-    def history(self) -> History:
-        """Of the last fit and those it went on from; empty before the first."""
-        state = self.training_state
-        return History() if state is None else state.history
+    def _engine_on(
+        self, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float, prefetch: bool | None
+    ) -> tuple[Engine, Data, tuple[float, float]]:
+        """An engine for the cost with these penalties, the examples, and the penalties checked."""
+        l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
+        placement, data, _ = examples(
+            self.placement, self._objective, X, Y, sample_weight, batch_size=1, prefetch=prefetch
+        )
+        self._held.settle(placement)
+        objective = replace(self._objective, penalized=l2 > 0, sparse=l1 > 0)
+        return engine_for(self.backend, objective), data, (l2, l1)
 
     # -- files ---------------------------------------------------------------------------
     def save(
@@ -436,24 +468,9 @@ class DeepNet(Placed):
         OSError
             The file cannot be written. One that was there is unharmed.
         """
-        config: dict[str, Any] = {
-            "net": {
-                "sizes": list(self.sizes),
-                "hidden": activation_names(self, "a model file"),
-                "output": self.output,
-                "dtype": None if self._place.dtype is None else self._place.dtype_name,
-                "seed": self.seed,
-            }
-        }
         data = self.data if data is None else data
-        config |= {"data": dict(data)} if data else {}
         tensors = self.tensors if tensors is None else tensors
-        state = self.training_state
-        if training and state is not None:
-            config["training"], packed = pack(state)
-            tensors = {**tensors, **packed}
-        layers = [(to_numpy(W), to_numpy(b)) for W, b in self.parameters]
-        save_model(path, layers, config, tensors)
+        save(self, path, data, tensors, self.training_state if training else None)
 
     def to_onnx(self, path: str | os.PathLike[str], *, raw: bool = False) -> None:
         """Writes an ONNX model: input ``X`` (m, n_x) float32, outputs in rows.
@@ -479,51 +496,3 @@ class DeepNet(Placed):
     ) -> DeepNet:
         """The net inside a fitted MLP, scikit-learn's or xpnet's."""
         return from_sklearn(cls, estimator, backend, device, dtype)
-
-
-def load(
-    path: str | os.PathLike[str], backend: Any = "auto", device: Any = None, dtype: Any = None
-) -> DeepNet:
-    """The net in a file that ``DeepNet.save`` or ``xpnet train`` wrote.
-
-    ``net.data`` and ``net.tensors`` are what was saved beside it. The net of ``xpnet train`` wants
-    standardised features, ``(X - input_mean) / input_scale``, and a regression answers in units of
-    ``target_scale`` around ``target_mean``: these are in ``net.tensors``, and the names of columns
-    and classes in ``net.data``. A scale of 0 marks a constant column, which becomes 0.
-    ``net.predict_raw(X)`` does all of that.
-
-    Parameters
-    ----------
-    backend, device, dtype
-        As for ``DeepNet``; the dtype is the saved one if left out.
-
-    Raises
-    ------
-    ModelFileError
-        The file is truncated, damaged, foreign or newer than this library.
-    OSError
-        It cannot be read.
-    """
-    model = load_model(path)
-    try:
-        saved = model.config["net"]
-        net = DeepNet(
-            saved["sizes"],
-            hidden=saved["hidden"],
-            output=saved["output"],
-            dtype=saved["dtype"],
-            seed=saved["seed"],
-        )
-        net.parameters = model.parameters
-        net.data, net.tensors = model.config.get("data", {}), model.tensors
-    except _DAMAGED as error:
-        raise ModelFileError(f"{os.fspath(path)}: describes no net: {error!s:.200}") from error
-    if "training" in model.config:
-        try:
-            training = model.config["training"]
-            net._state, net.tensors = unpack(training, model.tensors, net.n_parameters)
-        except _DAMAGED as error:
-            raise ModelFileError(f"{os.fspath(path)}: {error!s:.200}") from error
-    if is_auto(backend) and device is None:
-        return net if dtype is None else net.with_dtype(dtype)
-    return net.to("numpy" if is_auto(backend) else backend, device, dtype)

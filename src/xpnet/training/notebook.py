@@ -45,12 +45,11 @@ def net_html(net: Any) -> str:
         left_out = len(rows) - MAX_LAYERS
         note = f'<tr><td class="text" colspan="5">… {left_out:,} more layers …</td></tr>'
         rows[MAX_LAYERS // 2 : -MAX_LAYERS // 2] = [note]
-    place = net.backend
-    where = f"{place}, {place.dtype_name}" if net._bound else "not placed yet"
     head = _row("th", "layer", "W", "b", "activation", "parameters", text=3)
     total = _row("td", "", "", "", "total", f"{net.n_parameters:,}", text=3)
+    where = escape(str(net.placement))
     return (
-        f'{STYLE}<div class="xpnet"><div><b>DeepNet</b>: {sizes[0]:,} inputs, {escape(where)}</div>'
+        f'{STYLE}<div class="xpnet"><div><b>DeepNet</b>: {sizes[0]:,} inputs, {where}</div>'
         f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody><tfoot>{total}</tfoot></table>"
         "</div>"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from xpnet._typing import Array
+from xpnet.backends.place import Backend
 from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.training.history import History
 
@@ -44,3 +47,34 @@ class TrainingState:
     history: History = field(default_factory=History)
     schedule: dict[str, Any] = field(default_factory=dict)
     callbacks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def mapped(self, change: Callable[[Array], Array]) -> TrainingState:
+        """This state with ``change`` of each moment."""
+        return replace(self, moments=tuple(change(moment) for moment in self.moments))
+
+
+def starting_state(
+    last: TrainingState | None, optimizer: Optimizer, theta: Array, place: Backend
+) -> TrainingState:
+    """The state after the ``last`` fit, or where there is none, before the first update.
+
+    Raises
+    ------
+    ValueError
+        The last fit had another kind of optimiser.
+    """
+    if last is not None:
+        if type(optimizer) is not type(last.optimizer):
+            raise ValueError(
+                f"resume=True goes on with the state of {last.optimizer}, which "
+                f"{type(optimizer).__name__} cannot use: pass the same kind of optimiser, "
+                "or resume=False"
+            )
+        return last
+    with place.context():
+        # zeros, not zeros_like: memory of NumPy's that nobody wrote to costs nothing
+        moments = tuple(
+            place.xp.zeros(theta.shape, dtype=theta.dtype, device=place.device)
+            for _ in range(optimizer.n_moments)
+        )
+    return TrainingState(optimizer, moments)

@@ -1,0 +1,75 @@
+"""Cost and accuracy of a net, over arrays in memory or over a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet._typing import Array, Namespace
+from xpnet.core.leaves import Data
+from xpnet.core.network import Objective
+from xpnet.data.stream import Stream
+from xpnet.engines import Engine, engine_for
+from xpnet.net.examples import examples, rows_of_chunk, settle_for_stream
+from xpnet.net.placement import Placement
+
+Evaluate: TypeAlias = Callable[[Array], tuple[Any, Any]]
+
+
+def evaluator(place: Placement, objective: Objective, validation: Any) -> Evaluate:
+    """The function ``theta -> (cost, accuracy or None)`` of the validation data."""
+    if isinstance(validation, Stream):
+        place = settle_for_stream(place, validation, objective.sizes[0])
+        return lambda theta: _over_stream(place, objective, theta, validation)
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise TypeError("validation is a pair (X, Y), or a Stream")
+    place, data, _ = examples(
+        place, objective, *validation, batch_size=1, prefetch=None, part="validation "
+    )
+    engine = engine_for(place.backend, objective)
+    return lambda theta: evaluate(engine, theta, data)
+
+
+def decided(A: Array, output: str, *, xp: Namespace) -> Array:
+    """What a net says: 0 or 1 (n_y, m), class numbers (m,), or the output itself."""
+    if output == "softmax":
+        return xp.argmax(A, axis=0)
+    return xp.astype(A > 0.5, xp.asarray(0).dtype) if output == "sigmoid" else A
+
+
+def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | None]:
+    """Cost and accuracy, 0-d, over rows in the engine's place (or on the host, for a GPU)."""
+    place, output = engine.backend, engine.objective.loss.output
+    cost, xp = engine.value(theta, data), place.xp
+    if output == "identity":
+        return cost, None
+    # host data, where it does not fit on the device, is moved part by part
+    A, Y = engine.predict(theta, data.X.T), place.asarray(data.Y).T
+    if output == "softmax":
+        hits = xp.argmax(A, axis=0) == xp.argmax(Y, axis=0)
+    else:
+        hits = (A > 0.5) == (Y > 0.5)
+    return cost, xp.mean(xp.astype(hits, theta.dtype))
+
+
+def _over_stream(
+    place: Placement, objective: Objective, theta: Array, source: Stream
+) -> tuple[float, float | None]:
+    """Cost and accuracy over a stream, one block of rows after the other."""
+    engine, host = engine_for(place.backend, objective), place.host
+    cost, weights, hits, m = 0.0, 0.0, 0.0, 0
+    accuracy: Any = None
+    for chunk in source.blocks(dtype=host.dtype):
+        data = rows_of_chunk(host, objective, chunk)
+        if engine.room() is None:  # a GPU's engine moves host data itself
+            data = Data(*(None if x is None else place.backend.asarray(x) for x in data))
+        n = len(chunk.X)
+        weight = float(n if chunk.w is None else np.sum(chunk.w))
+        value, accuracy = evaluate(engine, theta, data)
+        cost, weights = cost + weight * float(value), weights + weight
+        hits, m = hits + (0.0 if accuracy is None else n * float(accuracy)), m + n
+    if not weights > 0:
+        raise ValueError("the sample weights of the validation stream are all 0")
+    return cost / weights, None if accuracy is None else hits / m

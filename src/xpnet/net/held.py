@@ -1,0 +1,113 @@
+"""What a net holds in its place: the parameters, and the state that training goes on from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backends.place import Backend, to_numpy
+from xpnet.net.placement import Placement
+from xpnet.training.history import History
+from xpnet.training.loop import Run
+from xpnet.training.state import TrainingState
+
+
+class Held:
+    """Parameters and training state in one place; while a run trains them, it has both.
+
+    Parameters
+    ----------
+    placement : Placement
+    theta : ndarray (n_parameters,)
+        All weights, then all biases, on the host.
+    """
+
+    def __init__(self, placement: Placement, theta: np.ndarray) -> None:
+        self.placement = placement
+        self._theta: Array = self.place.asarray(theta, self.place.dtype)
+        self._state: TrainingState | None = None
+        self.run: Run | None = None
+
+    @property
+    def place(self) -> Backend:
+        return self.placement.backend
+
+    @property
+    def theta(self) -> Array:
+        """The parameters as they are now; not a copy."""
+        return self._theta if self.run is None else self.run.theta
+
+    @theta.setter
+    def theta(self, theta: Array) -> None:
+        if self.run is None:
+            self._theta = theta
+        else:
+            self.run.assign(theta)
+
+    @property
+    def state(self) -> TrainingState | None:
+        return self._state if self.run is None else self.run.state()
+
+    @state.setter
+    def state(self, state: TrainingState | None) -> None:
+        self._state = state
+
+    def train(self, run: Run) -> History:
+        """Trains by ``run``, which was made from these parameters, and takes over its result."""
+        # the run has its own arrays: no second copy of a large net stays in memory
+        self.run, self._theta, self._state = run, None, None
+        try:
+            return run.train()
+        finally:
+            self.run, self._theta = None, run.theta
+            self._state = run.state(with_callbacks=False)
+            self._state = run.state()  # may raise: a callback's state() is user code
+
+    # -- moving and copying --------------------------------------------------------------
+    def settle(self, placement: Placement) -> None:
+        """Takes the placement that an X has decided."""
+        if placement != self.placement:
+            self.move(placement)
+
+    def move(self, placement: Placement) -> None:
+        if self.run is not None:
+            raise RuntimeError("this net is being trained: in a callback, move a copy.deepcopy")
+        place = placement.backend
+        self._change(lambda x: place.asarray(to_numpy(x), place.dtype))
+        self.placement = placement
+
+    def _change(self, change: Callable[[Array], Array]) -> None:
+        """Replaces the parameters and the optimiser's moments by ``change`` of each."""
+        theta, state = change(self._theta), self._state
+        self._theta, self._state = theta, None if state is None else state.mapped(change)
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        twin.placement, twin.run = self.placement, None
+        twin._theta, twin._state = self.theta, self.state
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin, place = copy.copy(self), self.place
+        with place.context():
+            twin._change(lambda x: place.xp.asarray(x, copy=True))
+        if twin._state is not None:
+            rest = copy.deepcopy(replace(twin._state, moments=()), memo)
+            twin._state = replace(rest, moments=twin._state.moments)
+        return twin
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Host arrays only: a net trained on a GPU loads on a laptop and follows its first X."""
+        twin = copy.copy(self)
+        twin._change(to_numpy)
+        dtype = None if self.place.dtype is None else self.place.dtype_name
+        return twin._theta, twin._state, dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._theta, self._state, dtype = state
+        self.placement, self.run = Placement.of("auto", dtype=dtype), None
