@@ -34,7 +34,7 @@ from xpnet.net.arguments import (
     check_sizes,
 )
 from xpnet.net.evaluation import decided, evaluator
-from xpnet.net.examples import columns_of, examples, training_set
+from xpnet.net.examples import columns_of, examples, settle, training_set
 from xpnet.net.held import Held
 from xpnet.net.parameters import layers_of, theta_of
 from xpnet.net.placement import Placement
@@ -392,9 +392,10 @@ class DeepNet:
         ValueError
             The statistics or the classes do not fit the net, or X has another shape.
         """
-        self._bind_to(X)
+        self._held.settle(settle(self.placement, X, "X", self.sizes[0]))
         twin = copy.copy(self)
-        twin._follows = False  # host arrays are taken, whatever library the net follows
+        # host arrays are taken, whatever library the net follows
+        twin._held.placement = replace(self.placement, follows=False)
         return predict_raw(twin, X)
 
     def cost(
