@@ -132,7 +132,7 @@ def test_what_cannot_be_kept(state, error, said):
     [
         ({"version": 2}, "version 2, newer than this xpnet, which reads up to 1"),
         ({"version": "1"}, "damaged"),
-        ({"optimizer": {"name": "Lion", "learning_rate": 0.1}}, "trained with 'Lion'.*AdamW"),
+        ({"optimizer": {"name": "Unknown", "learning_rate": 0.1}}, "trained with 'Unknown'.*AdamW"),
         ({"optimizer": {"name": "Adam", "learning_rate": -0.1}}, "learning_rate=-0.1"),
         ({"epoch": -1}, "epoch=-1"),
         ({"step": 1.5}, "step=1.5"),
@@ -239,7 +239,7 @@ def test_newer_unknown_and_unfitting_files(tmp_path):
 
     for changes, said in (
         ({"version": 9}, "newer than this xpnet"),
-        ({"optimizer": {"name": "Lion"}}, "'Lion'"),
+        ({"optimizer": {"name": "Unknown"}}, "'Unknown'"),
         ({"position": 7}, "7 updates"),
         ({"callbacks": 3}, "m: "),
     ):
