@@ -1,7 +1,7 @@
 """What a warm step of the NumPy engine may cost, counted: calls of NumPy, and bytes of new arrays.
 
-A clock cannot disturb these. The nets are those of ``benchmarks/peers``. A count that falls is
-good news: lower it here. One that rises is a slower step.
+Counts do not depend on the machine. The nets are those of ``benchmarks/peers``. A test fails where
+a step costs more than its budget; where it costs less, lower the budget.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def test_numpy_calls_of_a_warm_step(name, monkeypatch):
     counted = Counted(calls)
     program.recordings[length] = buffer, counted, cost
     program.run(orders, table)
-    assert counted.made == len(table) * budget
+    assert 0 < counted.made <= len(table) * budget
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -97,13 +97,14 @@ def test_numpy_calls_that_a_setting_adds(setting, monkeypatch):
     *net, budget = NETS[name]
     program, *_ = warm_program(*net, monkeypatch, **settings)
     ((_, calls, _),) = program.recordings.values()
-    assert len(calls) == budget + more
+    assert 0 < len(calls) <= budget + more
 
 
 def test_numpy_calls_of_a_draw(monkeypatch):
     fields = Fields({0: 64}, 64, [np.zeros((), np.float32)] * 4)
     fields.advance()
-    assert [len(calls) for calls in fields._calls.values()] == [DRAW]
+    (calls,) = fields._calls.values()
+    assert 0 < len(calls) <= DRAW
 
 
 @pytest.mark.parametrize("name", [*NETS, *SETTINGS])

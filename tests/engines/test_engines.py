@@ -179,7 +179,8 @@ def test_engine_equals_reference_for_odd_batches(lib, batch_size):
 def test_recorders_of_the_numpy_engine(lib, hidden, fused, by_example, monkeypatch):
     """Dropout and products by unit and by example, with units that do and do not come in fours."""
     engine = importlib.import_module("xpnet.engines.numpy")
-    monkeypatch.setattr(engine, "faster_by_example", lambda W, A: by_example)
+    plain = importlib.import_module("xpnet.engines.numpy_recorder")
+    monkeypatch.setattr(plain, "faster_by_example", lambda W, A: by_example)
     name = "xpnet.engines.numba" if fused else "xpnet.engines.numpy"
     recorder = pytest.importorskip(name).Recorder
     monkeypatch.setattr(engine, "best_recorder", lambda: recorder)

@@ -22,7 +22,7 @@ from xpnet.core.activations import Activation, relu
 from xpnet.core.losses import Loss, categorical
 from xpnet.core.masks import PARITY, scale, threshold
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
-from xpnet.engines import numpy as plain
+from xpnet.engines import numpy_recorder
 from xpnet.engines.numpy_dropout import halves
 
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
@@ -52,7 +52,7 @@ def relu_slope(A, dA):  # type: ignore[no-untyped-def]
 def shift_by_largest(Z, Y, picked, least):  # type: ignore[no-untyped-def]
     """Z := Z - its largest entry per example; picked := sum(Y Z) per example. Features in rows.
 
-    Then no entry of Z is let below ``least``: see ``_categorical`` in ``numpy.py``.
+    Then no entry of Z is let below ``least``: see ``_categorical`` in ``numpy_recorder.py``.
     """
     n, m = Z.shape
     for j in range(m):
@@ -232,7 +232,7 @@ def adam(theta, g, first, second, rate, epsilon, beta1, beta2):  # type: ignore[
         theta[i] -= rate[()] * m / (np.sqrt(v) + epsilon[()])
 
 
-class Recorder(plain.Recorder):
+class Recorder(numpy_recorder.Recorder):
     """The NumPy engine's recorder with fused loops where they are faster."""
 
     def add_bias(self, P: Array, b: Array, Z: Array) -> None:
