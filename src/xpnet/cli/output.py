@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any
 
 import rich.console
@@ -100,7 +99,8 @@ def put(text: str) -> None:
 
 def put_json(value: Any) -> None:
     """Write one JSON object to stdout; NaN and infinities, which JSON has not, become null."""
-    put(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+    plain = json.loads(json.dumps(value, default=str), parse_constant=lambda name: None)
+    put(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def tell(text: str) -> None:
@@ -111,18 +111,6 @@ def tell(text: str) -> None:
         print(f"xpnet: {' '.join(text.split())}", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    return str(value)
 
 
 def results_table(rows: Mapping[str, str]) -> Table:

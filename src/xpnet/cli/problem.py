@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,29 +16,13 @@ from xpnet.data.task import Labels
 
 _MANY = 100  # refused: more classes than this that are more than half of the examples
 
+# X (n, m) and Y as the net takes them; y (m,) class numbers or targets as they were.
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-class Part(Protocol):
-    """Examples for training or validation, in memory or in a file."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def for_fit(self) -> Stream | tuple[np.ndarray, np.ndarray]:
-        """A Stream, or X and Y as ``DeepNet.fit`` takes them."""
-
-    @property
-    def variance(self) -> float:
-        """The variance of the standardised target of a regression."""
-
-    def blocks(self) -> Iterator[Block]:
-        """X (n, m) and Y as the net takes them; y (m,) class numbers or targets as they were."""
 
 
 @dataclass(frozen=True)
 class PartInMemory:
-    """X is (n, m), standardised. For classes Y and y are their numbers (m,).
+    """Examples X (n, m), standardised, Y and y; for classes Y and y are their numbers (m,).
 
     Otherwise Y (1, m) is the target standardised and y (m,) the target as it was.
     """
@@ -56,6 +40,7 @@ class PartInMemory:
 
     @property
     def variance(self) -> float:
+        """The variance of the standardised target of a regression."""
         return float(np.var(self.Y.astype(np.float64)))
 
     def blocks(self) -> Iterator[Block]:
@@ -66,13 +51,13 @@ class PartInMemory:
 class PartInFile:
     """A stream of standardised rows, with labels as class numbers.
 
-    ``targets`` is None for classes; ``spread`` is the standard deviation of a regression's targets
-    here, in their own units.
+    For a regression ``targets`` undoes the standardisation, and ``variance`` is that of the
+    standardised target here.
     """
 
     stream: Stream
     targets: Standardizer | None
-    spread: float = 0.0
+    variance: float
 
     def __len__(self) -> int:
         return self.stream.n_examples or 0
@@ -81,11 +66,6 @@ class PartInFile:
     def for_fit(self) -> Stream:
         return self.stream
 
-    @property
-    def variance(self) -> float:
-        assert self.targets is not None
-        return float((self.spread / self.targets.scale[0]) ** 2)
-
     def blocks(self) -> Iterator[Block]:
         for chunk in self.stream.blocks():
             assert chunk.Y is not None
@@ -93,6 +73,9 @@ class PartInFile:
                 yield chunk.X.T, chunk.Y, chunk.Y
             else:
                 yield chunk.X.T, chunk.Y[None, :], self.targets.undo(chunk.Y[:, None])[:, 0]
+
+
+Part = PartInMemory | PartInFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +113,6 @@ class Problem:
     validation: Part | None
     checksum: str
     streamed: bool = False
-
-    def __post_init__(self) -> None:
-        if self.targets is not None and self.targets.scale[0] == 0:
-            raise ValueError(f"the target {self.target!r} is constant in the training part")
 
     @property
     def task(self) -> str:

@@ -1,4 +1,4 @@
-"""What the options of ``xpnet train`` mean: widths, update rule, penalties, schedule."""
+"""Interprets the options of ``xpnet train``: widths, optimiser, penalties, dropout, schedule."""
 
 from __future__ import annotations
 
@@ -58,44 +58,35 @@ class Recipe:
         rule = RULES[settings.optimizer]
         suited_rate = rule.rate if widths else rule.linear_rate
         rate = suited_rate if settings.lr is None else settings.lr
-        require(rate > 0 and isfinite(rate), "--lr", f"{rate} is not a number above 0")
         l2 = (0.001 if widths else 0.0) if settings.l2 is None else settings.l2
+        clip = settings.clip_norm
+        for option, value in (("--lr", rate), ("--clip-norm", 1.0 if clip is None else clip)):
+            fits = value > 0 and isfinite(value)
+            require(fits, option, f"{value} is not a number above 0")
         for option, value in (("--l2", l2), ("--l1", settings.l1)):
             fits = value >= 0 and isfinite(value)
             require(fits, option, f"{value} is not a number of at least 0")
-        clip = settings.clip_norm
-        fits = clip is None or (clip > 0 and isfinite(clip))
-        require(fits, "--clip-norm", f"{clip} is not a number above 0")
         held_out = _held_out(settings.validation)
-        require(
-            settings.early_stopping is None or held_out != 0,
-            "--early-stopping",
-            "there is no validation part to watch; see --validation",
-        )
+        watchable = settings.early_stopping is None or held_out != 0
+        none = "there is no validation part to watch; see --validation"
+        require(watchable, "--early-stopping", none)
         check_backend(settings.backend)
         return cls(
-            widths,
-            rule.kind(rate),
-            _batch(settings.batch_size),
-            l2,
-            settings.l1,
-            _dropout(settings.dropout, len(widths)),
-            clip,
-            _schedule(settings.schedule),
-            held_out,
+            widths=widths,
+            optimizer=rule.kind(rate),
+            batch_size=_batch(settings.batch_size),
+            l2=l2,
+            l1=settings.l1,
+            dropout=_dropout(settings.dropout, len(widths)),
+            clip_norm=clip,
+            schedule=_schedule(settings.schedule),
+            held_out=held_out,
         )
 
     def fit_options(self) -> dict[str, Any]:
-        """For ``DeepNet.fit``."""
-        return {
-            "optimizer": self.optimizer,
-            "batch_size": self.batch_size,
-            "l2": self.l2,
-            "l1": self.l1,
-            "dropout": self.dropout or 0.0,
-            "clip_norm": self.clip_norm,
-            "schedule": self.schedule,
-        }
+        """What ``DeepNet.fit`` takes."""
+        names = ("optimizer", "batch_size", "l2", "l1", "clip_norm", "schedule")
+        return {name: getattr(self, name) for name in names} | {"dropout": self.dropout or 0.0}
 
 
 def _widths(text: str | None, model: str) -> tuple[int, ...]:
@@ -104,34 +95,38 @@ def _widths(text: str | None, model: str) -> tuple[int, ...]:
         return HIDDEN[model]
     require(bool(HIDDEN[model]), "--hidden", f"a {model} model has no hidden layer")
     fields = [field.strip() for field in text.split(",")]
-    whole = all(field.isascii() and field.isdecimal() and int(field) > 0 for field in fields)
-    require(whole, "--hidden", f"{text!r} is no list of widths such as 256,128")
+    wrong = f"{text!r} is no list of widths such as 256,128"
+    require(all(map(_is_count, fields)), "--hidden", wrong)
     one_too_many = model == "shallow" and len(fields) > 1
     require(not one_too_many, "--hidden", "a shallow net has one hidden layer; use --model deep")
     return tuple(int(field) for field in fields)
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) > 0
+
+
 def _batch(text: str) -> int | None:
     if text == "full":
         return None
-    whole = text.isascii() and text.isdecimal() and int(text) > 0
-    require(whole, "--batch-size", f"{text!r} is neither a whole number above 0 nor full")
+    wrong = f"{text!r} is neither a whole number above 0 nor full"
+    require(_is_count(text), "--batch-size", wrong)
     return int(text)
 
 
 def _dropout(text: str, n_hidden: int) -> tuple[float, ...]:
-    """A rate for every hidden layer; () for none."""
+    """A probability for every hidden layer; () for none."""
     try:
         rates = [float(field) for field in text.split(",")]
     except ValueError:
         rates = [-1.0]
-    fits = all(0 <= rate < 1 for rate in rates)
-    require(fits, "--dropout", f"{text!r} is no share in [0, 1), nor a list of them")
+    wrong = f"{text!r} is no probability in [0, 1), nor a list of them"
+    require(all(0 <= rate < 1 for rate in rates), "--dropout", wrong)
     if not any(rates):
         return ()
     require(n_hidden > 0, "--dropout", "this model has no hidden layer")
-    fits = len(rates) in (1, n_hidden)
-    require(fits, "--dropout", f"{len(rates)} rates for {n_hidden} hidden layers")
+    wrong = f"{len(rates)} probabilities for {n_hidden} hidden layers"
+    require(len(rates) in (1, n_hidden), "--dropout", wrong)
     return tuple(rates * n_hidden if len(rates) == 1 else rates)
 
 
@@ -159,22 +154,17 @@ def schedule_text(schedule: Any) -> str:
 
 
 def _schedule(text: str) -> schedules.Schedule:
-    """``name:argument:argument``, for warm-up with ``+`` and what follows."""
+    """Read ``name:number:number``, for warm-up with ``+`` and the schedule that follows."""
     first, plus, rest = text.partition("+")
     name, *words = first.strip().split(":")
-    names = ", ".join(SCHEDULES)
-    require(name in SCHEDULES, "--schedule", f"{name!r} is none of {names}")
+    known = f"{name!r} is none of {', '.join(SCHEDULES)}"
+    require(name in SCHEDULES, "--schedule", known)
     kind, least, most = SCHEDULES[name]
     require(not plus or name == "warmup", "--schedule", "only warmup:EPOCHS takes a + SCHEDULE")
-    fits = least <= len(words) <= most
     wanted = str(least) if least == most else f"{least} to {most}"
-    require(
-        fits, "--schedule", f"{first!r} has {len(words)} numbers after it; {name} takes {wanted}"
-    )
+    wrong = f"{first!r} has {len(words)} numbers after it; {name} takes {wanted}"
+    require(least <= len(words) <= most, "--schedule", wrong)
     try:
-        numbers: list[Any] = [float(word) for word in words]
-        if plus:
-            numbers.append(_schedule(rest))
-        return kind(*numbers)
+        return kind(*map(float, words), *([_schedule(rest)] if plus else []))
     except (ValueError, TypeError) as error:
         raise UsageProblem("--schedule", f"{text!r}: {error}") from None

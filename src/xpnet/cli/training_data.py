@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,33 @@ def _names(rows: Stream) -> tuple[str, ...]:
     return rows.names or tuple(str(i) for i in range(rows.n_features))
 
 
-# -- in memory ---------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Preparation:
+    """What makes rows ready for the net: statistics of the training part, and the classes."""
+
+    target: str
+    inputs: Standardizer
+    targets: Standardizer | None
+    classes: np.ndarray | None
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.targets is not None and self.targets.scale[0] == 0:
+            raise ValueError(f"the target {self.target!r} is constant in the training part")
+
+    def in_memory(self, X: np.ndarray, y: np.ndarray) -> PartInMemory:
+        dtype = np.dtype(self.dtype)
+        Y = y if self.targets is None else self.targets.apply(y[:, None], dtype).T
+        return PartInMemory(self.inputs.apply(X, dtype).T, Y, y)
+
+    def in_file(self, rows: Stream, found: Statistics) -> PartInFile:
+        variance = 0.0
+        if self.targets is not None and found.target_scale is not None:
+            variance = float(found.target_scale[0] / self.targets.scale[0]) ** 2
+        prepared = rows.prepared(self.inputs, self.targets, self.classes)
+        return PartInFile(prepared, self.targets, variance)
+
+
 def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> Problem:
     """Decide the task, set the validation part aside, standardise by the training part."""
     y, labels, held_out = as_integers(table.y), Labels.of(table.y), recipe.held_out
@@ -66,13 +93,12 @@ def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> P
     )
     read = [table.X, table.y]
     if isinstance(held_out, Path):
-        X_test, y_test = read_all(
-            held_out, WantedColumns(table.names, table.target, encoder(classes))
-        )
+        wanted = WantedColumns(table.names, table.target, encoder(classes))
+        X_test, y_test = read_all(held_out, wanted)
         read += [X_test, y_test]
-    inputs = Standardizer.fit(X_train)
     targets = Standardizer.fit(y_train[:, None]) if classes is None else None
-    dtype = np.dtype(settings.dtype)
+    inputs = Standardizer.fit(X_train)
+    ready = _Preparation(table.target, inputs, targets, classes, settings.dtype)
     return Problem(
         name=name,
         names=table.names,
@@ -81,53 +107,32 @@ def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> P
         classes=classes,
         inputs=inputs,
         targets=targets,
-        train=_standardized(X_train, y_train, inputs, targets, dtype),
-        validation=_standardized(X_test, y_test, inputs, targets, dtype) if len(y_test) else None,
+        train=ready.in_memory(X_train, y_train),
+        validation=ready.in_memory(X_test, y_test) if len(y_test) else None,
         checksum=_checksum(read),
     )
 
 
-def _standardized(
-    X: np.ndarray,
-    y: np.ndarray,
-    inputs: Standardizer,
-    targets: Standardizer | None,
-    dtype: np.dtype,
-) -> PartInMemory:
-    Y = y if targets is None else targets.apply(y[:, None], dtype).T
-    return PartInMemory(inputs.apply(X, dtype).T, Y, y)
-
-
-def _checksum(arrays: list[np.ndarray]) -> str:
-    """The beginning of their SHA-256."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data if array.size else b"")
-    return digest.hexdigest()[:16]
-
-
-# -- streamed ----------------------------------------------------------------------------
 def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
-    """The same, in one pass over the file."""
+    """The same for a file that is streamed, in one pass over it."""
     source, held_out = stream(path, target=settings.target), recipe.held_out
     train, held = source, None
     if isinstance(held_out, float) and held_out > 0:
         train, held = source.split(held_out, settings.seed)
     parts = [part.statistics() for part in (train, held) if part is not None]
-    found = parts[0]
-    labels = _labels(parts, source.n_examples or 0)
+    found, labels = parts[0], _labels(parts, source.n_examples or 0)
     classes = classes_of(labels, source.target, settings.task, settings.model)
     targets = found.targets if classes is None else None
+    ready = _Preparation(source.target, found.inputs, targets, classes, settings.dtype)
     validation: Part | None = None
     measured = [np.array(path.stat().st_size)]
     measured += [array for part in parts for array in (part.mean, part.scale)]
     if held is not None:
-        validation = _streamed(held, parts[1], found.inputs, targets, classes)
+        validation = ready.in_file(held, parts[1])
     elif isinstance(held_out, Path):
         measured.append(np.array(held_out.stat().st_size))
         wanted = WantedColumns(_names(source), source.target, encoder(classes))
-        validation = _other_file(held_out, settings, wanted, found.inputs, targets, classes)
+        validation = _other_file(held_out, settings.target, wanted, ready)
     measured += [array for array in (labels.distinct, found.target_mean) if array is not None]
     return Problem(
         name=path.name,
@@ -137,7 +142,7 @@ def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
         classes=classes,
         inputs=found.inputs,
         targets=targets,
-        train=_streamed(train, found, found.inputs, targets, classes),
+        train=ready.in_file(train, found),
         validation=validation,
         checksum=_checksum(measured),
         streamed=True,
@@ -151,33 +156,23 @@ def _labels(parts: list[Statistics], m: int) -> Labels:
     return Labels(as_integers(np.unique(np.concatenate(found))), m)
 
 
-def _streamed(
-    rows: Stream,
-    found: Statistics,
-    inputs: Standardizer,
-    targets: Standardizer | None,
-    classes: np.ndarray | None,
-) -> PartInFile:
-    spread = 0.0 if found.target_scale is None else float(found.target_scale[0])
-    return PartInFile(rows.prepared(inputs, targets, classes), targets, spread)
-
-
-def _other_file(
-    path: Path,
-    settings: Settings,
-    wanted: WantedColumns,
-    inputs: Standardizer,
-    targets: Standardizer | None,
-    classes: np.ndarray | None,
-) -> Part:
+def _other_file(path: Path, target: str | None, wanted: WantedColumns, ready: _Preparation) -> Part:
     """The validation part out of a file of its own, which may be large too."""
     if memory.fits(path):
-        X, y = read_all(path, wanted)
-        return _standardized(X, y, inputs, targets, np.dtype(settings.dtype))
-    rows = stream(path, target=settings.target)
+        return ready.in_memory(*read_all(path, wanted))
+    rows = stream(path, target=target)
     if rows.names is not None and rows.names != wanted.features:
         raise ValueError(
             f"{path} has the columns {listed(rows.names)}, but the training data "
             f"{listed(wanted.features)}: a file that is streamed needs the same order"
         )
-    return _streamed(rows, rows.statistics(), inputs, targets, classes)
+    return ready.in_file(rows, rows.statistics())
+
+
+def _checksum(arrays: list[np.ndarray]) -> str:
+    """The beginning of their SHA-256."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()[:16]
