@@ -271,7 +271,7 @@ def test_a_right_checksum_of_a_damaged_configuration(path, config, said):
     header, _, body = pieces(path.read_bytes())
     header["__metadata__"]["config"] = config
     path.write_bytes(assembled(signed(header, body), body))
-    with pytest.raises(ModelFileError, match=f"configuration {said}"):
+    with pytest.raises(ModelFileError, match=f"configuration.* {said}"):
         load_model(path)
 
 

@@ -1,15 +1,15 @@
 """Checkpoints: model files that also hold the state of training.
 
-``pack`` turns a ``TrainingState`` into JSON and tensors that stand beside the net in its file, and
-``unpack`` turns them back. What must come back to the last bit (moments, costs) is a tensor. JSON
-holds the rest, whose floats Python writes so that they are read back exactly.
+``pack`` turns a ``TrainingState`` into JSON and tensors, which are saved in the net's file, and
+``unpack`` turns them back. Moments and costs are tensors. JSON holds the rest; the floats that
+Python writes there are read back exactly.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ from xpnet.training.state import TrainingState
 
 VERSION = 1
 _PREFIX = "training."
-_ARRAY = "__tensor__"  # stands in JSON for an array: its name among the tensors
+_ARRAY = "__tensor__"  # the key that stands in JSON for an array: the name of its tensor
+_COUNTS = ("epoch", "step", "position")
 _CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 
 # -- the state of training ---------------------------------------------------------------
 def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The state as what JSON can hold, and tensors whose names begin with "training.".
+    """The state as a JSON object, and tensors whose names begin with "training.".
 
     Raises
     ------
@@ -51,21 +52,15 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         [name, _without_arrays(value, f"callback{i}", tensors, f"state() of callback {name}")]
         for i, (name, value) in enumerate(state.callbacks, 1)
     ]
+    history = {key: getattr(state.history, key) for key in ("seconds", "data", "penalized")}
     config = {
         "version": VERSION,
-        "optimizer": {"name": name}
-        | {f.name: getattr(optimizer, f.name) for f in fields(optimizer)},  # type: ignore[arg-type]
-        "epoch": state.epoch,
-        "step": state.step,
-        "position": state.position,
+        "optimizer": {"name": name} | asdict(optimizer),  # type: ignore[call-overload]
         "steps_per_epoch": state.steps_per_epoch,
         "schedule": _without_arrays(state.schedule, "schedule", tensors, "the schedule's state"),
-        "history": {
-            "seconds": state.history.seconds,
-            "data": state.history.data,
-            "penalized": state.history.penalized,
-        },
+        "history": history,
         "callbacks": callbacks,
+        **{count: getattr(state, count) for count in _COUNTS},
     }
     return config, {_PREFIX + name: tensor for name, tensor in tensors.items()}
 
@@ -73,67 +68,53 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def unpack(
     config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], n_parameters: int
 ) -> tuple[TrainingState, dict[str, np.ndarray]]:
-    """What ``pack`` was given, its arrays on the host, and the tensors that are none of it.
+    """The state that ``pack`` was given, its arrays on the host, and the other tensors.
 
     Raises
     ------
     ValueError, TypeError, KeyError
         It is of a newer version, names an unknown optimiser, or does not fit together.
     """
-    if not isinstance(config, Mapping) or type(config.get("version")) is not int:
+    version = config.get("version") if isinstance(config, Mapping) else None
+    if type(version) is not int or not isinstance(config.get("schedule"), dict):
         raise ValueError("its training state is damaged")
-    if not isinstance(config.get("schedule"), dict):
-        raise ValueError("its training state is damaged")
-    if config["version"] > VERSION:
+    if version > VERSION:
         raise ValueError(
-            f"its training state is of version {config['version']}, newer than this xpnet, which "
+            f"its training state is of version {version}, newer than this xpnet, which "
             f"reads up to {VERSION}: python -m pip install --upgrade xpnet"
         )
     own = {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
-    rest = {n: t for n, t in tensors.items() if not n.startswith(_PREFIX)}
-    optimizer = _optimizer(config["optimizer"])
-    moments = tuple(own[f"moment{i}"] for i in range(1, optimizer.n_moments + 1))
-    epoch, step, position = (_count(config, name) for name in ("epoch", "step", "position"))
-    per_epoch = None if config["steps_per_epoch"] is None else _count(config, "steps_per_epoch")
-    costs, weights = own["costs"], own["weights"]
-    if not costs.shape == weights.shape == (position,):
-        raise ValueError(f"its training state has costs {costs.shape} of {position} updates")
-    if any(m.shape != (n_parameters,) or m.dtype.kind != "f" for m in moments):
-        raise ValueError(f"its moments do not fit its {n_parameters} parameters")
-    curves = {curve: own[f"history.{curve}"].tolist() for curve in _CURVES}
-    said = config["history"]
-    history = History(
-        **curves,
-        seconds=float(said["seconds"]),
-        data=str(said["data"]),
-        penalized=bool(said.get("penalized", False)),  # older files do not say
-    )
-    callbacks = [(str(name), _with_arrays(value, own)) for name, value in config["callbacks"]]
-    state = TrainingState(
-        optimizer=optimizer,
-        moments=moments,
-        epoch=epoch,
-        step=step,
-        position=position,
-        steps_per_epoch=per_epoch,
-        costs=costs,
-        weights=weights,
-        history=history,
-        schedule=_with_arrays(config["schedule"], own),
-        callbacks=callbacks,
-    )
-    return state, rest
-
-
-def _optimizer(config: Mapping[str, Any]) -> Optimizer:
-    settings = dict(config)
+    settings = dict(config["optimizer"])
     name = settings.pop("name")
     if name not in OPTIMIZERS:
         raise ValueError(
             f"it was trained with {name!r:.40}, no optimiser of this xpnet: {', '.join(OPTIMIZERS)}"
         )
-    kind: type[Optimizer] = OPTIMIZERS[name].kind
-    return kind(**settings)
+    optimizer: Optimizer = OPTIMIZERS[name].kind(**settings)
+    known, history = config["steps_per_epoch"] is not None, config["history"]
+    state = TrainingState(
+        optimizer=optimizer,
+        moments=tuple(own[f"moment{i}"] for i in range(1, optimizer.n_moments + 1)),
+        steps_per_epoch=_count(config, "steps_per_epoch") if known else None,
+        costs=own["costs"],
+        weights=own["weights"],
+        history=History(
+            **{curve: own[f"history.{curve}"].tolist() for curve in _CURVES},
+            seconds=float(history["seconds"]),
+            data=str(history["data"]),
+            penalized=bool(history.get("penalized", False)),  # not in older files
+        ),
+        schedule=_with_arrays(config["schedule"], own),
+        callbacks=[(str(name), _with_arrays(value, own)) for name, value in config["callbacks"]],
+        **{count: _count(config, count) for count in _COUNTS},
+    )
+    if not state.costs.shape == state.weights.shape == (state.position,):
+        raise ValueError(
+            f"its training state has costs {state.costs.shape} of {state.position} updates"
+        )
+    if any(m.shape != (n_parameters,) or m.dtype.kind != "f" for m in state.moments):
+        raise ValueError(f"its moments do not fit its {n_parameters} parameters")
+    return state, {n: t for n, t in tensors.items() if not n.startswith(_PREFIX)}
 
 
 def _count(config: Mapping[str, Any], name: str) -> int:
@@ -148,7 +129,7 @@ def _curve(values: list[float]) -> np.ndarray:
 
 
 def _without_arrays(value: Any, at: str, tensors: dict[str, np.ndarray], what: str) -> Any:
-    """``value`` with every array put among ``tensors``, its name in the array's place."""
+    """``value`` with the name of a tensor in place of each array, which goes into ``tensors``."""
     if isinstance(value, np.ndarray):
         tensors[at] = value
         return {_ARRAY: at}

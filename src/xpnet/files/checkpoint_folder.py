@@ -1,9 +1,8 @@
-"""A folder of checkpoints: what they are called, which is the latest, which may go.
+"""Folders of checkpoints: their names, the latest that can be read, and which are deleted.
 
 A checkpoint is called ``epoch-000012.safetensors`` after 12 epochs, and
-``epoch-000012-step-000345.safetensors`` after 345 further updates. A file comes under its name in
-one step (``files.atomic``), so whatever has such a name was whole when it was
-written, even if the process or the machine died.
+``epoch-000012-step-000345.safetensors`` after 345 steps of the next one. Files are written in one
+step (``files.atomic``): one that has such a name was written whole.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _LEFTOVER = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]+\.tmp")
 
 
 class Found(NamedTuple):
-    """A file with the name of a checkpoint; the later one is the greater."""
+    """A file with the name of a checkpoint; the later of two is the greater."""
 
     epoch: int
     position: int
@@ -31,12 +30,12 @@ class Found(NamedTuple):
 
 
 def file_name(epoch: int, position: int = 0) -> str:
-    """The name of the checkpoint after ``epoch`` epochs and ``position`` further updates."""
+    """The name of the checkpoint after ``epoch`` epochs and ``position`` steps of the next."""
     return f"epoch-{epoch:06}{f'-step-{position:06}' if position else ''}.safetensors"
 
 
 def find(folder: str | os.PathLike[str]) -> list[Found]:
-    """The files of a folder that are called like checkpoints, the latest first.
+    """The files of a folder that have the names of checkpoints, the latest first.
 
     Raises
     ------
@@ -50,13 +49,12 @@ def find(folder: str | os.PathLike[str]) -> list[Found]:
 
 
 def latest(folder: str | os.PathLike[str]) -> Path | None:
-    """The latest checkpoint of a folder that can be read; None if there is none at all.
+    """The latest checkpoint of a folder that can be read; None if the folder has none.
 
     Warns
     -----
     UserWarning
-        Naming the files it passed over: damaged, foreign, or left over from a write that was cut
-        off.
+        Names each file passed over: damaged, foreign, or left by a write that was cut off.
 
     Raises
     ------
@@ -68,8 +66,7 @@ def latest(folder: str | os.PathLike[str]) -> Path | None:
     passed: list[str] = []
     chosen = None
     for found in find(folder):
-        problem = _problem(found.path)
-        if problem is None:
+        if (problem := _problem(found.path)) is None:
             chosen = found.path
             break
         passed.append(problem)
@@ -91,17 +88,15 @@ def readable(path: str | os.PathLike[str]) -> bool:
 
 
 def prune(folder: str | os.PathLike[str], keep: int, written: Path) -> None:
-    """Deletes all but the latest ``keep`` checkpoints, and what cut off writes have left.
+    """Deletes all but the ``keep`` checkpoints up to ``written``, and what cut off writes left.
 
-    Call it when ``written`` is safely there: what is later than that came from a run that was
-    given up, and goes too.
+    Call it when ``written`` is on the disk. Later checkpoints come from a run that was given up,
+    and are deleted too.
     """
-    there = find(folder)
-    (now,) = [found[:2] for found in there if found.path == written] or [(0, 0)]
-    older = [found for found in there if found[:2] <= now]
-    later = [found for found in there if found[:2] > now]
+    there = [found.path for found in find(folder)]
+    first = there.index(written) if written in there else len(there)
     leftovers = [path for path in _files(folder) if _LEFTOVER.fullmatch(path.name)]
-    for path in [found.path for found in later + older[keep:]] + leftovers:
+    for path in there[:first] + there[first + keep :] + leftovers:
         path.unlink(missing_ok=True)
 
 
@@ -117,7 +112,7 @@ def _files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _problem(path: Path) -> str | None:
-    """Why a file is no checkpoint to go on from, in one line that names it."""
+    """The reason why a fit cannot go on from a file, in one line that names it; None if it can."""
     try:
         model = load_model(path)
         if "training" not in model.config:

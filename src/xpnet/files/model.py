@@ -67,34 +67,29 @@ def save_model(
     config: Mapping[str, Any],
     extra_tensors: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write a model file: to a temporary file beside it, flushed, then renamed.
-
-    No moment leaves a half-written file under ``path``; a file that was there is replaced. The
-    same arguments make the same bytes.
+    """Writes a model file in one step. The same arguments make the same bytes.
 
     Raises
     ------
     ValueError, TypeError
-        If the layers do not fit together, or the configuration is no JSON (NaN is none).
+        The layers do not fit together, the configuration is no JSON (NaN is none), or a file
+        cannot hold a tensor or its name.
     OSError
-        If the file cannot be written. A file that was there is unharmed.
+        The file cannot be written. A file that was there is unharmed.
     """
-    tensors = {}
-    for number, (W, b) in enumerate(parameters, 1):
-        tensors[f"W{number}"], tensors[f"b{number}"] = W, b
+    given = {f"{kind}{i}": x for i, layer in enumerate(parameters, 1)
+             for kind, x in zip("Wb", layer, strict=True)}  # fmt: skip
     for name in extra_tensors or {}:
         if not isinstance(name, str):
             raise TypeError(f"extra tensors are named by text, not by {name!r}")
-        if name in tensors:
-            raise ValueError(f"extra tensors may not be named {name!r}, the name of a parameter")
-        if name == "__metadata__":  # the header's own key
-            raise ValueError(f"extra tensors may not be named {name!r}")
-    tensors.update(extra_tensors or {})
-    # safetensors writes the memory as it lies there, so it must be in row-major order.
-    tensors = {name: _plain(array) for name, array in tensors.items()}
-    for name, array in tensors.items():
+        if name in given or name == "__metadata__":
+            raise ValueError(f"extra tensors may not be named {name!r}, which the file itself uses")
+    tensors = {}
+    for name, array in {**given, **(extra_tensors or {})}.items():
         if array.dtype.newbyteorder("<").str not in _DTYPES:
             raise TypeError(f"a model file cannot hold {name!r}, an array of {array.dtype}")
+        # safetensors writes memory as it is: row-major, in the machine's byte order.
+        tensors[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
     _layers(tensors)
     text = json.dumps(config, sort_keys=True, allow_nan=False)
     metadata = {
@@ -107,21 +102,30 @@ def save_model(
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read and verify a model file.
+    """Reads and verifies a model file.
 
     Raises
     ------
     ModelFileError
-        If the file is truncated, damaged, foreign, or of a newer version.
+        The file is truncated, damaged, foreign, or of a newer version.
     OSError
-        If it cannot be opened.
+        It cannot be opened.
     """
     name = os.fspath(path)
     if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer
         raise ModelFileError(f"{name}: a pipe, not a model file")
     open(path, "rb").close()  # raises the system's error, which names the file
     try:
-        return _verified(*_contents(os.fsdecode(path)))
+        with safe_open(os.fsdecode(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = file.keys() if metadata.get("format") == "xpnet" else []
+            tensors = {tensor: file.get_tensor(tensor) for tensor in names}
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())
+        what = f"not a safetensors file, or a truncated or damaged one ({reason:.100})"
+        raise ModelFileError(f"{name}: {what}") from None
+    try:
+        return _verified(metadata, tensors)
     except ValueError as error:
         raise ModelFileError(f"{name}: {error}") from None
     except RecursionError:  # from any use of a value that is nested a thousand deep
@@ -168,59 +172,37 @@ def _in_order(content: bytes) -> tuple[bytes, memoryview]:
     return len(text).to_bytes(8, "little") + text, memoryview(content)[end:]
 
 
-# -- reading: load_model puts the file's name in front of what these raise ------------------
-def _contents(path: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a safetensors file that xpnet saved."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != "xpnet":
-                raise ModelFileError("a safetensors file, but not a model that xpnet saved")
-            _check_metadata(metadata)
-            names = file.keys()
-            return metadata, {name: file.get_tensor(name) for name in names}
-    except ModelFileError:
-        raise
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())
-        what = f"not a safetensors file, or a truncated or damaged one ({reason:.100})"
-        raise ModelFileError(what) from None
-
-
-def _check_metadata(metadata: Mapping[str, str]) -> None:
-    """Checks that the metadata are complete and of a version that can be read."""
+def _verified(metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> Model:
+    """The model that a file's contents describe; ValueError where they are damaged."""
+    if metadata.get("format") != "xpnet":
+        raise ValueError("a safetensors file, but not a model that xpnet saved")
     version = metadata.get("format_version", "")
     if not (version.isascii() and version.isdecimal()):
-        raise ModelFileError(f"damaged: format version {version!r:.40}")
+        raise ValueError(f"damaged: format version {version!r:.40}")
     if len(version) > 9 or int(version) > VERSION:
-        raise ModelFileError(
+        raise ValueError(
             f"format version {version:.9} is newer than this xpnet, which reads up to "
             f"{VERSION}: python -m pip install --upgrade xpnet"
         )
     if int(version) < 1 or not {"config", "sha256"} <= set(metadata):
-        raise ModelFileError("damaged: the metadata are incomplete")
-
-
-def _verified(metadata: Mapping[str, str], tensors: dict[str, np.ndarray]) -> Model:
+        raise ValueError("damaged: the metadata are incomplete")
     if _checksum(metadata["config"], tensors) != metadata["sha256"]:
-        raise ModelFileError("damaged: the contents do not match the checksum")
+        raise ValueError("damaged: the contents do not match the checksum")
     try:
         config = json.loads(metadata["config"])
     except ValueError:
-        raise ModelFileError("damaged: the configuration is not JSON") from None
-    if not isinstance(config, dict):
-        raise ModelFileError("damaged: the configuration is not a JSON object")
+        raise ValueError("damaged: the configuration is not JSON") from None
+    if not isinstance(config, dict) or not isinstance(config.get("data", {}), dict):
+        raise ValueError("damaged: the configuration, or its data, is not a JSON object")
     parameters = _layers(tensors)
     if "net" in config:
         _check_net(config["net"], parameters)
-    if not isinstance(config.get("data", {}), dict):
-        raise ModelFileError("damaged: its data are not a JSON object")
     used = {f"{kind}{i}" for i in range(1, len(parameters) + 1) for kind in "Wb"}
     return Model(parameters, config, {n: t for n, t in tensors.items() if n not in used})
 
 
 def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Hold what a configuration says of its net against the layers, before one is made of it."""
+    """Checks the settings of a net against its layers, before the net is made."""
     widths = [parameters[0][0].shape[1], *(len(W) for W, _ in parameters)]
     rules: dict[str, Callable[[Any], bool]] = {
         "sizes": lambda sizes: sizes == widths and all(type(n) is int for n in sizes),
@@ -234,33 +216,26 @@ def _check_net(net: Any, parameters: list[tuple[np.ndarray, np.ndarray]]) -> Non
         "seed": lambda seed: type(seed) is int and seed >= 0,
     }
     if not isinstance(net, dict):
-        raise ModelFileError("damaged: the settings of its net are not a JSON object")
+        raise ValueError("damaged: the settings of its net are not a JSON object")
     for key, fits in rules.items():
         if key not in net or not fits(net[key]):
-            raise ModelFileError(f"damaged: net setting {key!r} is missing or inconsistent")
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """The array in row-major order and the machine's byte order."""
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+            raise ValueError(f"damaged: net setting {key!r} is missing or inconsistent")
 
 
 def _layers(tensors: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """W1, b1, W2, b2, ... as layers that fit together, or a ValueError."""
     layers: list[tuple[np.ndarray, np.ndarray]] = []
-    while f"W{len(layers) + 1}" in tensors:
-        number = len(layers) + 1
-        W, b = tensors[f"W{number}"], tensors.get(f"b{number}")
+    while (name := f"W{len(layers) + 1}") in tensors:
+        W, b = tensors[name], tensors.get(f"b{len(layers) + 1}")
         if b is None or W.ndim != 2 or b.shape != (W.shape[0], 1):
             found = "none" if b is None else str(b.shape)
-            raise ValueError(f"W{number} has shape {W.shape} and b{number} {found}; "
+            raise ValueError(f"{name} has shape {W.shape} and b{len(layers) + 1} {found}; "
                              "expected (n_out, n_in) and (n_out, 1)")  # fmt: skip
-        if layers and W.shape[1] != layers[-1][0].shape[0]:
-            raise ValueError(f"W{number} has shape {W.shape}, but layer {number - 1} "
-                             f"has {layers[-1][0].shape[0]} outputs")  # fmt: skip
-        dtypes = {tensors["W1"].dtype, W.dtype, b.dtype}
-        if len(dtypes) > 1 or W.dtype.name not in ("float32", "float64"):
-            raise ValueError(f"W{number} and b{number} must be float32 or float64 like W1; "
+        if layers and W.shape[1] != len(layers[-1][0]):
+            raise ValueError(f"{name} has shape {W.shape}, but layer {len(layers)} "
+                             f"has {len(layers[-1][0])} outputs")  # fmt: skip
+        if not tensors["W1"].dtype == W.dtype == b.dtype or W.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} and its b must be float32 or float64 like W1; "
                              f"they are {W.dtype} and {b.dtype}")  # fmt: skip
         layers.append((W, b))
     if not layers:
