@@ -5,6 +5,14 @@ import re
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from xpnet.files.model import load_model
+
 WINDOWS = sys.platform == "win32"
 
 
@@ -26,6 +34,14 @@ def write_csv(path, X, y, header):
     path.write_text("\n".join([header, *lines]) + "\n")
 
 
+def same_model(a, b) -> bool:
+    """Whether two model files hold the same parameters to the last bit."""
+    a, b = load_model(a), load_model(b)
+    layers = zip(a.parameters, b.parameters, strict=True)
+    same = all(np.array_equal(x, y) for p, q in layers for x, y in zip(p, q, strict=True))
+    return same and all(np.array_equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+
+
 def without_codes(text: str) -> str:
     """Text without control codes."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).strip()
@@ -43,3 +59,13 @@ def program(*words: str, **options) -> subprocess.CompletedProcess:
     """The command line as a program of its own, to its end."""
     return subprocess.run(command(*words), capture_output=True, encoding="utf-8",
                           env=utf8(**options.pop("env", {})), **options)  # fmt: skip
+
+
+def started(*words: str) -> subprocess.Popen:
+    """The command line as a program of its own that has just told its first epoch."""
+    running = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=utf8(PYTHONUNBUFFERED="1"))  # fmt: skip
+    for line in running.stdout:
+        if line.startswith(b"epoch"):
+            break
+    return running

@@ -1,8 +1,9 @@
 """What the tests of the command line share: an empty folder, a runner, small tables."""
 
+import signal
+
 import numpy as np
 import pytest
-from cli_helpers import write_csv
 
 
 @pytest.fixture
@@ -46,6 +47,8 @@ def ok(run):
 @pytest.fixture
 def blobs(here):
     """Two clouds of points in blobs.csv with text labels, easy to tell apart."""
+    from cli_helpers import write_csv
+
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(size=(60, 2)) - 3, rng.normal(size=(60, 2)) + 3]).round(3)
     X = np.concatenate([X, np.full((120, 1), 7.0)], axis=1)  # and a constant column
@@ -61,3 +64,23 @@ def plane(here):
     y = 100 + X @ [3, -2] + rng.normal(size=200) / 10
     np.savez(here / "plane.npz", X=X, y=y)
     return X, y
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Presses Ctrl-C after an update, in the middle of an epoch."""
+    from xpnet.cli.interrupt import Interrupt
+
+    original = Interrupt.on_steps_end
+
+    def stop_after(step: int | None) -> None:
+        def on_steps_end(interrupt, net, progress):
+            if step is not None and progress.step >= step:
+                signal.raise_signal(signal.SIGINT)
+            return original(interrupt, net, progress)
+
+        monkeypatch.setattr(Interrupt, "on_steps_end", on_steps_end)
+        # Parts of an epoch stay short, where they would grow to half a second.
+        monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
+
+    return stop_after

@@ -11,6 +11,7 @@ pytest.importorskip("rich")
 
 from xpnet.cli.config import option
 from xpnet.cli.settings import Settings
+from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documents are not here")
@@ -28,6 +29,11 @@ def test_every_option_in_the_document_is_one(ok):
     known = set(re.findall(r"--[a-z][a-z0-9-]+", "".join(ok(f"{word} --help") for word in words)))
     found = set(re.findall(r"--[a-z][a-z0-9-]+", DOCS.read_text(encoding="utf-8")))
     assert found - known == set()
+
+
+def test_the_rule_of_the_task_is_that_of_the_code():
+    rule = f"up to {MOST_CLASSES} distinct ones with {EXAMPLES_PER_CLASS} examples each on average"
+    assert rule in DOCS.read_text(encoding="utf-8")
 
 
 def test_commands_of_the_document_run(run, here, blobs):

@@ -4,10 +4,6 @@ import os
 
 import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
 from cli_helpers import error, write_csv
 
 import xpnet
@@ -46,9 +42,31 @@ import xpnet
         ("--width 3", "No such option"),
         ("--target", "requires an argument"),
         ("a.csv b.csv", "unexpected"),
+        ("--schedule fast", "'--schedule': 'fast' is none of constant, cosine, step"),
+        ("--schedule step", "'step' has 0 numbers after it; step takes 1 to 2"),
+        ("--schedule step:x", "could not convert string to float: 'x'"),
+        ("--schedule plateau:2", "must lie in [0, 1)"),
+        ("--schedule cosine+step:3", "only warmup:EPOCHS takes a + SCHEDULE"),
+        ("--schedule warmup:5+fast", "'fast' is none of"),
+        ("--dropout 1", "'--dropout': '1' is no probability in [0, 1)"),
+        ("--dropout 0.1,x", "'0.1,x' is no probability"),
+        ("--dropout 0.1,0.1,0.1", "3 probabilities for 2 hidden layers"),
+        ("--dropout 0.1 --model logistic", "this model has no hidden layer"),
+        ("--l1 -1", "'--l1': -1.0"),
+        ("--clip-norm 0", "'--clip-norm': 0.0"),
+        ("--early-stopping 0", "'--early-stopping'"),
+        ("--early-stopping 3 --validation 0", "there is no validation part to watch"),
+        ("--validation half", "'half' is neither a share in [0, 1) nor a file"),
+        ("--resume", "'--resume': goes on in a --run-dir or a --checkpoint-dir; name one"),
+        ("--log run.txt", "'--log': run.txt ends in none of .csv, .jsonl"),
+        ("--plot curve.doc", "'--plot': curve.doc ends in none of .svg"),
+        ("--plot no/curve.svg", "'--plot': there is no folder no"),
+        ("--checkpoint-every 0", "'--checkpoint-every'"),
     ],
 )
 def test_usage_errors(run, here, options, said):
+    if "--plot" in options:
+        pytest.importorskip("matplotlib")
     result = run(f"train {options}")
     message = error(result, 2)
     assert said in message

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 import tomllib
@@ -12,28 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
-from cli_helpers import WINDOWS, command, error, program, rows, utf8, write_csv
+from cli_helpers import WINDOWS, command, error, program, rows, same_model, started, utf8, write_csv
 
 import xpnet
-from xpnet.cli.interrupt import Interrupt
-from xpnet.cli.options import UsageProblem
 from xpnet.cli.recipe import _schedule, schedule_text
 from xpnet.data.table import load_digits
 from xpnet.files.model import load_model
 
 HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup:1+cosine"
-
-
-def same_model(a, b) -> bool:
-    """Whether two model files hold the same parameters to the last bit."""
-    a, b = load_model(a), load_model(b)
-    layers = zip(a.parameters, b.parameters, strict=True)
-    same = all(np.array_equal(x, y) for p, q in layers for x, y in zip(p, q, strict=True))
-    return same and all(np.array_equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
 # -- options -----------------------------------------------------------------------------
@@ -57,37 +42,6 @@ def test_schedules(text, full):
     bound = xpnet.core.schedules.prepared(_schedule(text), 40)
     assert schedule_text(bound) == full
     assert _schedule(full) == bound
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("--schedule fast", "'--schedule': 'fast' is none of constant, cosine, step"),
-        ("--schedule step", "'step' has 0 numbers after it; step takes 1 to 2"),
-        ("--schedule step:x", "could not convert string to float: 'x'"),
-        ("--schedule plateau:2", "must lie in [0, 1)"),
-        ("--schedule cosine+step:3", "only warmup:EPOCHS takes a + SCHEDULE"),
-        ("--schedule warmup:5+fast", "'fast' is none of"),
-        ("--dropout 1", "'--dropout': '1' is no probability in [0, 1)"),
-        ("--dropout 0.1,x", "'0.1,x' is no probability"),
-        ("--dropout 0.1,0.1,0.1", "3 probabilities for 2 hidden layers"),
-        ("--dropout 0.1 --model logistic", "this model has no hidden layer"),
-        ("--l1 -1", "'--l1': -1.0"),
-        ("--clip-norm 0", "'--clip-norm': 0.0"),
-        ("--early-stopping 0", "'--early-stopping'"),
-        ("--early-stopping 3 --validation 0", "there is no validation part to watch"),
-        ("--validation half", "'half' is neither a share in [0, 1) nor a file"),
-        ("--resume", "'--resume': goes on in a --run-dir or a --checkpoint-dir; name one"),
-        ("--log run.txt", "'--log': run.txt ends in none of .csv, .jsonl"),
-        ("--plot curve.doc", "'--plot': curve.doc ends in none of .svg"),
-        ("--plot no/curve.svg", "'--plot': there is no folder no"),
-        ("--checkpoint-every 0", "'--checkpoint-every'"),
-    ],
-)
-def test_wrong_options(run, here, option, said):
-    pytest.importorskip("matplotlib")
-    assert said in error(run(f"train {option}"), 2)
-    assert os.listdir(here) == []
 
 
 def test_drawing_without_matplotlib_is_refused_first(run, here, monkeypatch):
@@ -245,24 +199,6 @@ def test_a_run_folder_is_not_overwritten(run, ok, here):
 
 
 # -- going on ----------------------------------------------------------------------------
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Presses Ctrl-C after an update, in the middle of an epoch."""
-    original = Interrupt.on_steps_end
-
-    def stop_after(step: int | None) -> None:
-        def on_steps_end(interrupt, net, progress):
-            if step is not None and progress.step >= step:
-                signal.raise_signal(signal.SIGINT)
-            return original(interrupt, net, progress)
-
-        monkeypatch.setattr(Interrupt, "on_steps_end", on_steps_end)
-        # Parts of an epoch stay short, where they would grow to half a second.
-        monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
-
-    return stop_after
-
-
 @pytest.mark.parametrize("step", [1, 20, 70])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, stop_after, step):
     words = f"train --epochs 4 {HARD} --early-stopping 3 --batch-size 48"
@@ -560,23 +496,15 @@ def test_divergence_names_the_last_checkpoint(run, here):
 
 
 # -- kill -9 -----------------------------------------------------------------------------
-def killed_and_resumed(seconds: list[float], *words: str) -> int:
-    """Kill a run after each of these times and resume it; how often it was killed."""
-    kills = 0
-    for pause in seconds:
-        with subprocess.Popen(
-            command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=utf8(PYTHONUNBUFFERED="1"),
-        ) as running:  # fmt: skip
-            for line in running.stdout:
-                if line.startswith(b"epoch"):
-                    break
-            time.sleep(pause)
-            if running.poll() is None:
-                running.kill()
-                kills += 1
-            running.communicate()
-    return kills
+def killed(pause: float, *words: str) -> bool:
+    """Run the command line, and kill it if it is still running after a pause."""
+    with started(*words) as running:
+        time.sleep(pause)
+        alive = running.poll() is None
+        if alive:
+            running.kill()
+        running.communicate()
+    return alive
 
 
 @pytest.mark.skipif(WINDOWS, reason="no SIGKILL there")
@@ -588,12 +516,6 @@ def test_kill_9_and_resume(ok, here, moments):
     ok(f"{words} --run-dir whole")
     rng = np.random.default_rng(moments)
     resumed = f"{words} --run-dir parts --resume".split()
-    assert killed_and_resumed(rng.uniform(0, 0.3, moments).tolist(), *resumed) > 0
+    assert sum(killed(pause, *resumed) for pause in rng.uniform(0, 0.3, moments)) > 0
     ok("train --run-dir parts --resume")
     assert same_model("whole/model.safetensors", "parts/model.safetensors")
-
-
-def test_usage_problems_name_their_option():
-    with pytest.raises(UsageProblem) as raised:
-        _schedule("none")
-    assert raised.value.param_hint == "'--schedule'"

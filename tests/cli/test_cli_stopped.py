@@ -3,19 +3,22 @@
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
-from cli_helpers import WINDOWS, command, error, rows, utf8, without_codes
+from cli_helpers import (
+    WINDOWS,
+    command,
+    error,
+    program,
+    rows,
+    same_model,
+    started,
+    without_codes,
+)
 
 import xpnet
 import xpnet.cli
@@ -87,8 +90,7 @@ def test_the_line_to_go_on_with(run, here, signals):
     assert result.exit_code == 0, result.output
     assert "going on from" in result.stdout
     assert run("train --epochs 4 --hidden 4 --out b --seed 7").exit_code == 0
-    for a, b in zip(*(load_model(here / name).parameters for name in "ab"), strict=True):
-        np.testing.assert_array_equal(a[0], b[0])
+    assert same_model("a", "b")
 
 
 def test_a_second_signal_when_the_model_is_written(run, here, signals, monkeypatch):
@@ -177,8 +179,7 @@ def test_ctrl_c_under_a_bar(run, here, monkeypatch, signals, columns):
 
 # -- as a program ------------------------------------------------------------------------
 def test_module_runs(here):
-    words = command("train", "--epochs", "3", "--hidden", "8")
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", check=True, env=utf8())
+    done = program("train", "--epochs", "3", "--hidden", "8", check=True)
     assert done.stderr == ""
     assert "model written to model.safetensors" in done.stdout
 
@@ -200,21 +201,6 @@ def test_without_the_extra(missing):
     assert done.stderr.strip() == (
         f'xpnet: error: the command line needs {missing}: python -m pip install "xpnet[cli]"'
     )
-
-
-def test_without_the_extra_here(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "xpnet.cli.commands")
-    monkeypatch.setitem(sys.modules, "typer", None)
-    assert xpnet.cli.main([]) == 1
-    assert "needs typer" in capsys.readouterr().err
-
-
-def test_module_runs_here(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["xpnet", "--version"])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("xpnet", run_name="__main__")
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n"
 
 
 def test_a_console_is_silent_after_its_reader_has_gone(here, monkeypatch):
@@ -240,30 +226,18 @@ def test_an_import_error_of_our_own_is_not_hidden(monkeypatch):
 
 @pytest.mark.skipif(WINDOWS, reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_on_the_program(here):
-    words = command("train", "--epochs", "1000000", "--hidden", "8")
-    env = utf8(PYTHONUNBUFFERED="1")
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-    ) as program:
-        for line in program.stdout:
-            if line.startswith(b"epoch"):
-                break
-        program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=60)
-    assert program.returncode == 130
+    with started("train", "--epochs", "1000000", "--hidden", "8") as running:
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
     assert re.search(rb"xpnet: stopped by Ctrl-C after epoch \d+ of 1000000", errors)
     assert load_model(here / "model.safetensors").parameters
 
 
 @pytest.mark.skipif(WINDOWS, reason="Windows has other errors for a closed pipe")
 def test_a_closed_pipe_loses_nothing(here):
-    words = command("train", "--epochs", "20", "--hidden", "8")
-    env = utf8(PYTHONUNBUFFERED="1")
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
-    ) as program:
-        program.stdout.readline()
-        program.stdout.close()
-        errors = program.stderr.read()
-    assert (program.returncode, errors) == (0, b"")
+    with started("train", "--epochs", "20", "--hidden", "8") as running:
+        running.stdout.close()
+        errors = running.stderr.read()
+    assert (running.returncode, errors) == (0, b"")
     assert load_model(here / "model.safetensors").parameters

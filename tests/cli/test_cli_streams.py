@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tomllib
@@ -10,11 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
-from cli_helpers import error, rows, utf8, write_csv
+from cli_helpers import error, rows, same_model, utf8, write_csv
 
 from xpnet.cli import memory
 from xpnet.cli.interrupt import Interrupt
@@ -133,30 +128,19 @@ def test_a_run_folder_can_be_run_again(ok, here, tables):
     ok(f"train t.csv --target y --stream {FIT} --run-dir r")
     assert tomllib.loads(Path("r/config.toml").read_text())["stream"] is True
     assert ", streamed" in ok("train --config r/config.toml --out again")
-    a, b = load_model("r/model.safetensors"), load_model("again")
-    assert all(np.array_equal(x, y) for p, q in zip(a.parameters, b.parameters, strict=True)
-               for x, y in zip(p, q, strict=True))  # fmt: skip
+    assert same_model("r/model.safetensors", "again")
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, stop_after):
     words = f"train n.csv --target y --stream {FIT} --dropout 0.1 --schedule cosine"
     ok(f"{words} --out whole")
-
-    def on_steps_end(interrupt, net, progress):
-        if progress.step >= 41:
-            signal.raise_signal(signal.SIGINT)
-        return interrupt.signal is not None
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Interrupt, "on_steps_end", on_steps_end)
-        patch.setattr("xpnet.training.plan.Pace.took", lambda *args: None)
-        result = run(f"{words} --out parts --checkpoint-dir ck")
+    stop_after(41)
+    result = run(f"{words} --out parts --checkpoint-dir ck")
+    stop_after(None)
     assert result.exit_code == 130, result.output
     assert re.search(r"after epoch 1 of 3 and \d+ steps", result.stderr)
     ok(f"{words} --out parts --checkpoint-dir ck --resume")
-    a, b = load_model("whole").parameters, load_model("parts").parameters
-    assert all(np.array_equal(x, y) for p, q in zip(a, b, strict=True)
-               for x, y in zip(p, q, strict=True))  # fmt: skip
+    assert same_model("whole", "parts")
     said = error(run(f"{words} --out parts --checkpoint-dir ck --resume --no-stream"), 1)
     assert "is a checkpoint of other data" in said or "--stream" in said
 

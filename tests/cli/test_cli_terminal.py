@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-pytest.importorskip("typer")
-pytest.importorskip("rich")
 pexpect = pytest.importorskip("pexpect")
 
 from cli_helpers import WINDOWS, command, utf8, without_codes

@@ -8,10 +8,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
 from cli_helpers import program, rows, write_csv
 
 import xpnet

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_CLASSES = 100  # of whole numbers; more distinct ones are a regression
-EXAMPLES_PER_CLASS = 20  # on average, where whole numbers are more than two classes
+# Whole numbers with more distinct values, or fewer examples of each on average, are a regression.
+MOST_CLASSES = 100
+EXAMPLES_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def detect_task(y: np.ndarray) -> str:
     The rule, where k is the number of distinct labels:
 
     - text and bools are classes;
-    - integers are classes if k <= 2, or if k <= 100 and every class has 20 examples on average
-      (k <= m / 20);
+    - integers are classes if k <= 2, or if k <= MOST_CLASSES and every class has
+      EXAMPLES_PER_CLASS examples on average;
     - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
     """
     return Labels.of(y).task
