@@ -1,0 +1,120 @@
+"""``Checkpoints``: writes checkpoints of a fit into a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.core.settings import check_count
+from xpnet.files.checkpoint_folder import file_name, find, prune, readable
+from xpnet.training.history import Progress
+
+
+class Checkpoints:
+    """Writes checkpoints of a fit into a folder, and keeps the last few.
+
+    Each is a model file with the state of training: ``net = xpnet.load(path)`` and
+    ``net.fit(..., resume=True)`` go on as if nothing had happened. ``latest_checkpoint(folder)``
+    finds the one to go on from. One is written when the fit begins, so that whatever stands
+    against it shows at once, then every so many epochs, after the last one, and where a fit is
+    broken off, in the middle of an epoch too.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there.
+    every : int
+        Epochs from one checkpoint to the next.
+    keep : int
+        How many of the latest stay. An older one is deleted when the new one is safe on the disk.
+    data, tensors : mapping, optional
+        As in ``net.save``: what stands beside the net in each file. The net's own if left out.
+    overwrite : bool
+        Whether checkpoints in the folder that are later than where this fit begins may go. They
+        come from another run, or from what came after the checkpoint that this one goes on from.
+
+    Attributes
+    ----------
+    path : Path or None
+        The checkpoint written last.
+
+    Raises
+    ------
+    FileExistsError
+        There are later checkpoints, and ``overwrite`` is false.
+    ValueError
+        A file cannot hold this net or its optimiser: an activation or an optimiser of one's own.
+    OSError
+        A checkpoint cannot be written. Those before are unharmed.
+    """
+
+    last = True  # told after the others: what they have come to is in the checkpoint
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        every: int = 1,
+        keep: int = 3,
+        *,
+        data: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, np.ndarray] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.every = check_count(every, "every", 1)
+        self.keep = check_count(keep, "keep", 1)
+        self.data, self.tensors = data, tensors
+        self.overwrite = bool(overwrite)
+        self.path: Path | None = None
+
+    def on_fit_begin(self, net: Any, progress: Progress) -> None:
+        self.path = None
+        self._make_folder()
+        here = progress.total_epoch, progress.position
+        later = [found.path for found in find(self.folder) if found[:2] > here]
+        if not self.overwrite and any(readable(path) for path in later):
+            raise FileExistsError(
+                f"{self.folder} holds checkpoints later than where this fit begins "
+                f"({later[0].name}): go on from the latest with xpnet.load and resume=True, choose "
+                "another folder, or pass overwrite=True to lose them"
+            )
+        self._save(net, progress)
+
+    def on_epoch_end(self, net: Any, progress: Progress) -> None:
+        if progress.total_epoch % self.every == 0 or progress.epoch == progress.epochs:
+            self._save(net, progress)
+
+    def on_fit_end(self, net: Any, progress: Progress) -> None:
+        if self._path(progress) != self.path:
+            self._save(net, progress)
+
+    def _path(self, progress: Progress) -> Path:
+        return self.folder / file_name(progress.total_epoch, progress.position)
+
+    def _save(self, net: Any, progress: Progress) -> None:
+        if not progress.finite():
+            return  # diverged: the fit is about to find out, and good checkpoints must stay
+        path = self._path(progress)
+        data = net.data if self.data is None else self.data
+        tensors = net.tensors if self.tensors is None else self.tensors
+        try:
+            net.save(path, data, tensors, training=True)
+        except OSError as error:
+            before = [found.path.name for found in find(self.folder) if found.path != path][:1]
+            rest = f"; {before[0]} before it is whole, go on from there" if before else ""
+            reason = f"the checkpoint was not written: {error.strerror or error}{rest}"
+            raise OSError(error.errno, reason, os.fspath(path)) from error
+        self.path = path
+        prune(self.folder, self.keep, path)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(
+                error.errno, "is a file; checkpoints need a folder", os.fspath(self.folder)
+            ) from None

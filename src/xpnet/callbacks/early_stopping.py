@@ -1,0 +1,115 @@
+"""``EarlyStopping``: ends a fit that no longer gets better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from xpnet._typing import Array
+from xpnet.core.settings import check_count, check_number
+from xpnet.training.history import Progress
+
+Monitor = Literal["validation_cost", "cost", "validation_accuracy"]
+
+
+class EarlyStopping:
+    """Ends a fit that no longer gets better.
+
+    Parameters
+    ----------
+    patience : int
+        So many epochs in a row without an improvement end the fit.
+    monitor : {"validation_cost", "cost", "validation_accuracy"}
+        What should fall or, for the accuracy, rise.
+    min_delta : float
+        An improvement is better than the best before by more than this.
+    restore_best : bool
+        Whether the net ends with the parameters of its best epoch, also where all epochs were
+        run. A copy of them is kept where the net is (two for a while, so that a step that is
+        interrupted can be taken back). A fit that something else broke off leaves the net as it
+        is, so that it can go on.
+
+    Attributes
+    ----------
+    best : float or None
+        The best value yet.
+    best_epoch : int
+        After how many epochs, counted over all fits that were resumed.
+
+    Raises
+    ------
+    ValueError
+        At the end of the first epoch: the fit has no validation data to watch.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        monitor: Monitor = "validation_cost",
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        if monitor not in get_args(Monitor):
+            raise ValueError(f"monitor={monitor!r}: choose of {', '.join(get_args(Monitor))}")
+        self.patience = check_count(patience, "patience", 1)
+        self.monitor: Monitor = monitor
+        self.min_delta = check_number(min_delta, "min_delta")
+        self.restore_best = bool(restore_best)
+        self._restored = False
+        self._start()
+
+    def _start(self) -> None:
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.since = 0
+        self._parameters: list[tuple[Array, Array]] | None = None
+
+    def on_fit_begin(self, net: Any, progress: Progress) -> bool:
+        if not self._restored:  # a callback may serve one fit after another
+            self._start()
+        self._restored = False
+        return self.since >= self.patience  # the fit that this one goes on from was over
+
+    def on_epoch_end(self, net: Any, progress: Progress) -> bool:
+        value = getattr(progress, self.monitor)
+        if value is None:
+            other = "accuracy" if self.monitor == "validation_accuracy" else "data"
+            raise ValueError(
+                f"EarlyStopping watches {self.monitor}, but this fit has no validation {other}: "
+                'give fit(validation=(X, Y)), or monitor="cost"'
+            )
+        if self._better(value):
+            self.best, self.best_epoch, self.since = value, progress.total_epoch, 0
+            self._parameters = net.parameters if self.restore_best else None  # copies
+        else:
+            self.since += 1
+        return self.since >= self.patience
+
+    def _better(self, value: float) -> bool:
+        if self.best is None:
+            return value == value  # NaN is no best
+        gain = value - self.best if self.monitor == "validation_accuracy" else self.best - value
+        return gain > self.min_delta
+
+    def on_fit_end(self, net: Any, progress: Progress) -> None:
+        over = self.since >= self.patience or progress.epoch == progress.epochs
+        if over and self._parameters is not None and self.best_epoch != progress.total_epoch:
+            net.parameters = self._parameters
+
+    def state(self) -> dict[str, Any]:
+        layers = self._parameters or []
+        return {
+            "monitor": self.monitor,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "since": self.since,
+            "parameters": [[W, b] for W, b in layers],  # not fetched before somebody needs them
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._start()
+        self._restored = state["monitor"] == self.monitor  # else its figures say nothing
+        if self._restored:
+            self.best, self.best_epoch = state["best"], state["best_epoch"]
+            self.since = state["since"]
+            self._parameters = [(W, b) for W, b in state["parameters"]] or None
