@@ -637,19 +637,30 @@ def test_a_bar_costs_few_looks_at_the_device(lib, monkeypatch):
     assert counts[1] <= counts[0] + 8
 
 
-def test_a_bar_moves_in_the_middle_of_an_epoch():
-    bar, done = ProgressBar(console=terminal(80)), []
-    original = bar._view.move
+def test_a_bar_moves_in_the_middle_of_an_epoch(monkeypatch):
+    bar, done = pytest.importorskip("rich.progress").Progress, []
+    update = bar.update
 
-    def move(at):
-        done.append(at)
-        original(at)
+    def noted(self, task, *, completed=None, **fields):
+        done.append(completed)
+        update(self, task, completed=completed, **fields)
 
-    bar._view.move = move
-    make_net().fit(X, Y, epochs=2, batch_size=1, callbacks=[bar])
+    monkeypatch.setattr(bar, "update", noted)
+    make_net().fit(X, Y, epochs=2, batch_size=1, callbacks=[ProgressBar(console=terminal(80))])
     assert any(at % 1 for at in done)
     assert done == sorted(done)
-    assert not hasattr(ProgressBar(file=io.StringIO()), "on_steps_end")  # lines do not
+    assert ProgressBar(file=io.StringIO()).on_steps_end is None  # lines do not
+
+
+def test_a_method_that_is_none_is_not_there(monkeypatch):
+    """Epochs stay whole for one whose `on_steps_end` is None."""
+    parts = []
+    monkeypatch.setattr("xpnet.training.loop.Run._epoch_in_parts", lambda *args: parts.append(args))
+    recorder = Recorder()
+    recorder.on_steps_end = None
+    make_net().fit(X, Y, epochs=3, batch_size=1, callbacks=[recorder])
+    assert recorder.epochs == [1, 2, 3]
+    assert parts == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -19,23 +19,23 @@ class Checkpoints:
 
     Each is a model file with the state of training: ``net = xpnet.load(path)`` and
     ``net.fit(..., resume=True)`` go on as if nothing had happened. ``latest_checkpoint(folder)``
-    finds the one to go on from. One is written when the fit begins, so that whatever stands
-    against it shows at once, then every so many epochs, after the last one, and where a fit is
-    broken off, in the middle of an epoch too.
+    finds the one to go on from. One is written when the fit begins, so that a folder or a net
+    that makes it impossible is an error at once, then every so many epochs, after the last one, and
+    when a callback ends the fit, in the middle of an epoch too.
 
     Parameters
     ----------
     folder : path
-        Made if it is not there.
+        It is made if it does not exist.
     every : int
         Epochs from one checkpoint to the next.
     keep : int
-        How many of the latest stay. An older one is deleted when the new one is safe on the disk.
+        How many of the latest stay. An older one is deleted once the new one is on the disk.
     data, tensors : mapping, optional
-        As in ``net.save``: what stands beside the net in each file. The net's own if left out.
+        As in ``net.save``: saved beside the net in each file. The net's own if left out.
     overwrite : bool
-        Whether checkpoints in the folder that are later than where this fit begins may go. They
-        come from another run, or from what came after the checkpoint that this one goes on from.
+        Whether checkpoints in the folder that are later than the begin of this fit may be lost.
+        They are of another run, or follow the checkpoint that this one goes on from.
 
     Attributes
     ----------
@@ -47,12 +47,12 @@ class Checkpoints:
     FileExistsError
         There are later checkpoints, and ``overwrite`` is false.
     ValueError
-        A file cannot hold this net or its optimiser: an activation or an optimiser of one's own.
+        The net has an activation or an optimiser that is not xpnet's, which no file can hold.
     OSError
-        A checkpoint cannot be written. Those before are unharmed.
+        A checkpoint cannot be written. Earlier ones are unharmed.
     """
 
-    last = True  # told after the others: what they have come to is in the checkpoint
+    last = True  # called after the others, so that the checkpoint holds their new states
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Checkpoints:
 
     def _save(self, net: Any, progress: Progress) -> None:
         if not progress.finite():
-            return  # diverged: the fit is about to find out, and good checkpoints must stay
+            return  # diverged: good checkpoints stay, and the loop is about to raise
         path = self._path(progress)
         data = net.data if self.data is None else self.data
         tensors = net.tensors if self.tensors is None else self.tensors

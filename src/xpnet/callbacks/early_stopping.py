@@ -18,23 +18,23 @@ class EarlyStopping:
     Parameters
     ----------
     patience : int
-        So many epochs in a row without an improvement end the fit.
+        The fit ends after so many epochs in a row without an improvement.
     monitor : {"validation_cost", "cost", "validation_accuracy"}
-        What should fall or, for the accuracy, rise.
+        The figure that should fall or, for the accuracy, rise.
     min_delta : float
         An improvement is better than the best before by more than this.
     restore_best : bool
-        Whether the net ends with the parameters of its best epoch, also where all epochs were
-        run. A copy of them is kept where the net is (two for a while, so that a step that is
-        interrupted can be taken back). A fit that something else broke off leaves the net as it
-        is, so that it can go on.
+        Whether the net ends with the parameters of its best epoch, also when all epochs were
+        run. A copy of them is kept where the net is (two for a while, so that an interrupted step
+        can be taken back). A fit that ends for another reason leaves the net as it is, so that it
+        can go on.
 
     Attributes
     ----------
     best : float or None
-        The best value yet.
+        The best value so far.
     best_epoch : int
-        After how many epochs, counted over all fits that were resumed.
+        Its epoch, from 1, counted over all fits that were resumed.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class EarlyStopping:
         self.monitor: Monitor = monitor
         self.min_delta = check_number(min_delta, "min_delta")
         self.restore_best = bool(restore_best)
-        self._restored = False
+        self._restored = False  # whether the next fit goes on from a state
         self._start()
 
     def _start(self) -> None:
@@ -87,7 +87,7 @@ class EarlyStopping:
 
     def _better(self, value: float) -> bool:
         if self.best is None:
-            return value == value  # NaN is no best
+            return value == value  # a NaN is never the best
         gain = value - self.best if self.monitor == "validation_accuracy" else self.best - value
         return gain > self.min_delta
 

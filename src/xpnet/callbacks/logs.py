@@ -12,31 +12,13 @@ from xpnet.files.atomic import write_atomically
 from xpnet.training.history import Progress
 
 FIELDS = (
-    "epoch",
-    "step",
-    "seconds",
-    "learning_rate",
-    "cost",
-    "validation_cost",
-    "validation_accuracy",
+    *("epoch", "step", "seconds", "learning_rate"),
+    *("cost", "validation_cost", "validation_accuracy"),
 )
 
 
 class _Log:
-    """A file that grows by a line an epoch.
-
-    A fresh fit starts the file anew. A resumed one appends, and first drops the lines of epochs
-    after the one it goes on from: those that a crash came after, or a half line it left behind.
-    Every line is on its way to the disk when the epoch's callbacks are through. Writing one asks
-    for the costs, so it waits for the device once an epoch.
-
-    Raises
-    ------
-    ValueError
-        The file is there, and is no such log: it is not overwritten.
-    OSError
-        The file cannot be written.
-    """
+    """A file that grows by a line an epoch; ``CSVLog`` and ``JSONLinesLog`` say what a line is."""
 
     head = ""
 
@@ -54,24 +36,18 @@ class _Log:
             write_atomically(self.path, content)
 
     def on_epoch_end(self, net: Any, progress: Progress) -> None:
-        figures = {
-            "epoch": progress.total_epoch,
-            "step": progress.step,
-            "seconds": round(self._seconds + progress.seconds, 6),
-            "learning_rate": progress.learning_rate,
-            "cost": progress.cost,
-            "validation_cost": progress.validation_cost,
-            "validation_accuracy": progress.validation_accuracy,
-        }
+        figures = {name: getattr(progress, name) for name in FIELDS}
+        figures["epoch"] = progress.total_epoch
+        figures["seconds"] = round(self._seconds + progress.seconds, 6)
         self._append(self._line(figures).encode())
 
     def _append(self, content: bytes) -> None:
-        # Opened anew each time: no handle to lose, and nothing that waits in a buffer.
+        # Opened anew each time, so that no line waits in a buffer.
         with open(self.path, "ab", buffering=0) as file:
             file.write(content)
 
     def _lines_up_to(self, epoch: int) -> list[str]:
-        """The lines of the file that stay."""
+        """The lines of the file that are of epochs up to this one."""
         if not self.path.is_file():
             return []
         text = self.path.read_bytes().decode("utf-8", "replace")
@@ -100,11 +76,22 @@ class CSVLog(_Log):
     """Writes a .csv file with a header and a line an epoch: ``CSVLog("run.csv")``.
 
     The columns are epoch, step, seconds, learning_rate, cost, validation_cost and
-    validation_accuracy; what a fit does not have stays empty. Epochs, updates and seconds are
-    counted over all fits that were resumed. Numbers are written so that they read back exactly.
+    validation_accuracy; figures that a fit does not have stay empty. Epochs, steps and seconds
+    are counted over all fits that were resumed. Numbers are written so that they read back exactly.
+
+    A fresh fit starts the file anew. A resumed one appends, and first drops the lines of later
+    epochs and the half line that a crash may have left behind. Every line is written to the file
+    when its epoch's callbacks have been called. That needs the cost, so the log waits for the
+    device once an epoch.
+
+    Raises
+    ------
+    ValueError
+        The file exists and is not such a log: it is not overwritten.
+    OSError
+        The file cannot be written.
     """
 
-    __doc__ += _Log.__doc__.partition("\n")[2] if _Log.__doc__ else ""
     head = ",".join(FIELDS) + "\n"
 
     def _line(self, figures: dict[str, Any]) -> str:
@@ -120,10 +107,9 @@ class CSVLog(_Log):
 class JSONLinesLog(_Log):
     """Writes a JSON object an epoch, one a line: ``JSONLinesLog("run.jsonl")``.
 
-    The names are those of ``CSVLog``'s columns; what a fit does not have is null.
+    The names are those of ``CSVLog``'s columns; figures that a fit does not have are null. A fresh
+    and a resumed fit treat the file, and raise errors, as with ``CSVLog``.
     """
-
-    __doc__ += _Log.__doc__.partition("\n")[2] if _Log.__doc__ else ""
 
     def _line(self, figures: dict[str, Any]) -> str:
         # JSON has no NaN and no infinity, which the cost of a diverging epoch may be.

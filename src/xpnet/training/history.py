@@ -1,4 +1,4 @@
-"""What a fit leaves behind, ``History``, and what a callback sees on the way, ``Progress``."""
+"""``History``, the figures of a fit; ``Callback`` and ``Progress``, how to follow one."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from xpnet.training.notebook import history_html
 
 @dataclass
 class History:
-    """What happened during ``fit``, one entry per epoch.
+    """The figures of a fit, one entry per epoch.
 
     Attributes
     ----------
     cost : list of float
         Mean cost of the forward passes before each update, minibatches weighted by size (by
         their sum of sample weights where there are any). It includes the penalties ``l2`` and
-        ``l1``, so with one of them it is not to be compared with the validation cost.
+        ``l1``, so with one of them it does not compare with the validation cost.
     validation_cost : list of float
         Cost of the validation data after each epoch, without penalty; empty without such data.
     validation_accuracy : list of float
-        Share of validation labels met, for sigmoid and softmax outputs.
+        Fraction of validation labels predicted correctly, for sigmoid and softmax outputs.
     seconds : float
         Wall time of the fit.
     data : {"device", "prefetched", "streamed"}
-        Whether the data lay where the net computes, was copied there batch by batch, or was read
+        Whether the data lay where the net computes, was copied there by minibatches, or was read
         in chunks while the net trained.
     penalized : bool
         Whether ``cost`` includes a penalty, ``l2`` or ``l1``.
@@ -41,7 +41,7 @@ class History:
 
     @property
     def cost_name(self) -> str:
-        """What ``cost`` is called in pictures and tables."""
+        """The name of ``cost`` in pictures and tables."""
         return "cost (with penalty)" if self.penalized else "cost"
 
     def _repr_html_(self) -> str:
@@ -69,19 +69,19 @@ class History:
 
 
 class Callback(Protocol):
-    """An object with any of these methods; a true return from the first three ends the fit.
+    """An object with any of these methods; a method that is None counts as missing.
 
-    One that has ``on_steps_end`` is called in the middle of an epoch too, about twice a second.
-    One that has ``epochs_together`` may be told of so many epochs at once; others of each.
-    ``on_fit_end`` is called in the opposite order, and not where the fit raises; ``close`` is
-    called in any case. One with a true attribute ``last`` is called after all others (and so first
-    at the fit's end).
+    A true return from one of the first three ends the fit. ``on_steps_end`` is called in the
+    middle of an epoch, about twice a second. A callback with ``epochs_together`` may be told of so
+    many epochs at once, others are told of each. ``on_fit_end`` is called in the opposite order,
+    and not when the fit raises; ``close`` is called in any case. A callback with ``last = True`` is
+    called after the others; its ``on_fit_end``, in the opposite order, comes first.
 
-    One that raises ends the fit with its error: those after it are not told of that event, and the
-    net keeps the updates made up to then.
+    A callback that raises ends the fit with its error: those after it are not told of that event,
+    and the net keeps the updates made up to then.
 
     ``state`` and ``restore`` carry what a callback remembers to a fit that goes on: JSON values and
-    arrays by name. The loop also asks for ``state`` every 128 to 1024 updates, beside the
+    arrays by name. The loop also asks for ``state`` every 128 to 1024 steps, beside the
     parameters it keeps to go back to: it should cost little. Lists and dicts in it are copied then,
     arrays are not: replace them, do not write into them.
     """
@@ -100,7 +100,7 @@ EVENTS = ("on_fit_begin", "on_steps_end", "on_epoch_end", "on_fit_end")
 
 
 class Progress:
-    """What a callback sees. Reading a cost or validation figure fetches it from the device."""
+    """How far a fit has come, for callbacks. A cost is fetched from the device when it is read."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -122,17 +122,17 @@ class Progress:
 
     @property
     def step(self) -> int:
-        """Updates made, in this fit and those it goes on from."""
+        """Steps made, in this fit and those it goes on from."""
         return self._run.step
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Updates in an epoch; None for a stream that has not been read to its end."""
+        """Steps in an epoch; None for a stream that has not been read to its end."""
         return self._run.source.steps_per_epoch
 
     @property
     def position(self) -> int:
-        """Updates made of the epoch that is on its way."""
+        """Steps made of the epoch that is not finished."""
         return self._run.position
 
     @property
@@ -142,7 +142,7 @@ class Progress:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the last update; before the first, of that one."""
+        """The learning rate of the last step; before the first step, its own."""
         return self._run.learning_rate
 
     @property
@@ -156,17 +156,20 @@ class Progress:
 
     @property
     def cost(self) -> float | None:
-        """The last epoch's cost, None before the first."""
+        """The last epoch's cost; None before the first."""
         return last(self._run.fetch().cost)
 
     @property
     def validation_cost(self) -> float | None:
-        """The validation data's cost after the last epoch, None without such data."""
+        """The validation data's cost after the last epoch; None without such data."""
         return last(self._run.fetch().validation_cost)
 
     @property
     def validation_accuracy(self) -> float | None:
-        """Their share of labels met, None without such data or for an identity output."""
+        """The fraction of validation labels predicted correctly after the last epoch.
+
+        None without validation data or for an identity output.
+        """
         return last(self._run.fetch().validation_accuracy)
 
 

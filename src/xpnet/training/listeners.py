@@ -20,7 +20,7 @@ class Listeners:
     def __init__(self, net: Any, callbacks: Iterable[Callback]) -> None:
         self.net = net
         self.callbacks = sorted(callbacks, key=lambda c: getattr(c, "last", False))
-        self.look_into_epochs = any(hasattr(c, "on_steps_end") for c in self.callbacks)
+        self.look_into_epochs = any(getattr(c, "on_steps_end", None) for c in self.callbacks)
 
     def __bool__(self) -> bool:
         return bool(self.callbacks)
@@ -29,11 +29,8 @@ class Listeners:
         """Calls each of them that has this method; true if one answers so."""
         # at the end the other way round, like contexts
         in_turn = self.callbacks[::-1] if event == "on_fit_end" else self.callbacks
-        answers = [
-            getattr(callback, event)(self.net, progress)
-            for callback in in_turn
-            if hasattr(callback, event)
-        ]
+        methods = [getattr(callback, event, None) for callback in in_turn]
+        answers = [method(self.net, progress) for method in methods if method is not None]
         return any(answers)
 
     def epochs_together(self, progress: Progress) -> int:
