@@ -143,14 +143,6 @@ def test_every_backend_gives_the_same_run(run, lib):
         assert table[name] == expected_table[name]
 
 
-def test_same_seed_same_model(run, here):
-    for out in ("a", "b", "c --seed 1"):
-        assert run(f"train --epochs 2 --hidden 8 --out {out}").exit_code == 0
-    a, b, c = (load_model(here / name).parameters[0][0] for name in "abc")
-    np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(a, c)
-
-
 def test_a_model_that_is_replaced(run, ok, here):
     words = "train --epochs 1 --hidden 2"
     assert ok(words).endswith("model written to model.safetensors\n")

@@ -36,8 +36,8 @@ def size_of(path: Path) -> int:
 def available() -> float:
     """Bytes that this process may still take; infinite where nobody says."""
     room = inf
-    for left in (_left_on_machine, _left_in_container, _left_to_process):
-        with suppress(ImportError, AttributeError, OSError, StopIteration, ValueError):
+    for left in (_left_on_machine, _left_in_container):
+        with suppress(AttributeError, OSError, StopIteration, ValueError):
             room = min(room, left())
     return max(0, room)
 
@@ -54,14 +54,3 @@ def _left_in_container() -> int:
     folder = Path("/sys/fs/cgroup")
     most, used = (folder / f"memory.{name}" for name in ("max", "current"))
     return int(most.read_text()) - int(used.read_text())
-
-
-def _left_to_process() -> float:
-    """What ``ulimit -v`` leaves."""
-    import resource  # not on Windows
-
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if most == resource.RLIM_INFINITY:
-        return inf
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return most - pages * resource.getpagesize()

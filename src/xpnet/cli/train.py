@@ -171,7 +171,8 @@ class Run:
     # -- what is told --------------------------------------------------------------------
     def finish(self) -> None:
         """Tell the results, draw the curve, and tell how to go on if a signal came."""
-        found, stopper = train_report.results(self.net, self.problem), self.stopper
+        found = train_report.results(self.net, self.problem, self.files.model)
+        stopper = self.stopper
         stopped = self.interrupt.signal is not None
         written = f"model written to {self.files.model}"
         if self.replaces:
@@ -185,7 +186,7 @@ class Run:
                 "checkpoint": self.checkpoints and str(self.checkpoints.path),
                 "run_dir": self.files.folder and str(self.files.folder),
             }
-            output.put_json(train_report.as_json(found, self.net, self.problem, self.files.model))
+            output.put_json(train_report.as_json(found))
         else:
             if self.net.training_state.step == self.begun and not stopped:
                 self.console.line_of(self._nothing_left())

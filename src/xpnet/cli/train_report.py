@@ -68,10 +68,14 @@ def figures(
     return shown | problem.figures(validation, progress.validation_accuracy)
 
 
-def results(net: Any, problem: Problem) -> dict[str, Any]:
-    """Where and how long the net was trained, and its scores on each part."""
+def results(net: Any, problem: Problem, model: Path) -> dict[str, Any]:
+    """What was trained, where and how long, and its scores on each part."""
     history = net.history
     found: dict[str, Any] = {
+        "model": str(model),
+        "data": problem.fingerprint,
+        "task": problem.task,
+        "sizes": list(net.sizes),
         "backend": net.backend.name,
         "device": net.backend.device_name,
         "dtype": net.backend.dtype_name,
@@ -81,9 +85,9 @@ def results(net: Any, problem: Problem) -> dict[str, Any]:
         "cost": history.cost[-1] if history.cost else None,
     }
     for name, part in (("training", problem.train), ("validation", problem.validation)):
-        if part is not None:
-            found[name] = problem.scores(net, part)
-    return found
+        found[name] = None if part is None else problem.scores(net, part)
+    curves = ("cost", "validation_cost", "validation_accuracy")
+    return found | {"history": {name: getattr(history, name) for name in curves}}
 
 
 def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
@@ -97,30 +101,16 @@ def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     if found["cost"] is not None:
         rows[cost_name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):
-        scores = as_text(found.get(name, {}))
-        rows |= {f"{name} {score}": text for score, text in scores.items()}
+        rows |= {f"{name} {score}": text for score, text in as_text(found[name] or {}).items()}
     return rows
 
 
-def as_json(found: dict[str, Any], net: Any, problem: Problem, model: Path) -> dict[str, Any]:
+def as_json(found: dict[str, Any]) -> dict[str, Any]:
     """The results for scripts; R² is r2, RMSE is rmse."""
-    result: dict[str, Any] = {
-        "model": str(model),
-        "data": problem.fingerprint,
-        "task": problem.task,
-        "sizes": list(net.sizes),
-        **found,
+    return found | {
+        name: found[name] and {k.replace("R²", "r2").lower(): v for k, v in found[name].items()}
+        for name in ("training", "validation")
     }
-    for name in ("training", "validation"):
-        scores = found.get(name)
-        result[name] = scores and {k.replace("R²", "r2").lower(): v for k, v in scores.items()}
-    history = net.history
-    result["history"] = {
-        "cost": history.cost,
-        "validation_cost": history.validation_cost,
-        "validation_accuracy": history.validation_accuracy,
-    }
-    return result
 
 
 def draw_curve(history: History, path: Path) -> None:
