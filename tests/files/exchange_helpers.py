@@ -8,12 +8,13 @@ OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("s
            ("softmax", 4)]  # fmt: skip
 
 
-def random_net(sizes, hidden="tanh", output="identity", **options):
+def random_net(sizes, hidden="tanh", output="identity", *, scale=1.0, **options):
     """A net with weights and biases that are not small."""
     net = DeepNet(sizes, hidden, output, **{"backend": "numpy", "dtype": "float64", **options})
     rng = np.random.default_rng(0)
     net.parameters = [
-        (rng.normal(size=W.shape), rng.normal(size=b.shape)) for W, b in net.parameters
+        (scale * rng.normal(size=W.shape), scale * rng.normal(size=b.shape))
+        for W, b in net.parameters
     ]
     return net
 

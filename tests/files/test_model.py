@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -117,37 +116,6 @@ def test_what_cannot_be_saved(tmp_path, path, parameters, config, extra, error, 
         save_model(path, parameters, config, extra)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
-
-
-# -- writing in one step -----------------------------------------------------------------
-def test_a_failed_write_leaves_the_old_file(path, tmp_path, monkeypatch):
-    before = path.read_bytes()
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_model(path, layers(np.float64), {})
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [path.name]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")
-def test_a_link_stays_a_link(path, tmp_path):
-    link = tmp_path / "latest"
-    link.symlink_to(path)
-    save_model(link, layers(np.float64), {})
-    assert link.is_symlink()
-    assert load_model(path).config == {}
-
-
-def test_folders_and_devices_are_not_replaced(tmp_path):
-    with pytest.raises(OSError, match="not a regular file"):
-        save_model(tmp_path, layers(), {})
-    if os.path.exists("/dev/null"):
-        with pytest.raises(OSError, match="not a regular file"):
-            save_model("/dev/null", layers(), {})
 
 
 # -- files that must not load ------------------------------------------------------------
@@ -337,12 +305,12 @@ def signed(header, body):
 
 def changed_text(rng, value):
     """``value`` as JSON, with one value somewhere in it replaced, dropped or given twice."""
-    holders = [(value, None)]
-    for holder, _ in holders:
-        inside = holder.items() if isinstance(holder, dict) else enumerate(holder)
-        holders += [(x, None) for _, x in inside if isinstance(x, (dict, list)) and x]
-    holder, _ = holders[rng.integers(len(holders))]
-    keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    holders = [value]
+    for holder in holders:
+        inside = holder.values() if isinstance(holder, dict) else holder
+        holders += [x for x in inside if isinstance(x, (dict, list)) and x]
+    holder = holders[rng.integers(len(holders))]
+    keys = list(holder) if isinstance(holder, dict) else range(len(holder))
     key = keys[rng.integers(len(keys))]
     was, instead = holder[key], INSTEAD[rng.integers(len(INSTEAD))]
     if rng.random() < 0.1:
@@ -358,7 +326,7 @@ def changed_bytes(rng, content):
     """Bits flipped, bytes replaced, removed and added; half the time near the start."""
     changed = bytearray(content)
     at = int(rng.integers(len(changed) if rng.random() < 0.5 else min(1200, len(changed))))
-    match rng.integers(7):
+    match rng.integers(6):
         case 0 | 1:
             changed[at] ^= 1 << int(rng.integers(8))
         case 2:
@@ -366,10 +334,8 @@ def changed_bytes(rng, content):
         case 3:
             changed[at] = int(rng.choice(list(b'0123456789,:"{}[]eE-')))
         case 4:
-            changed[at : at + int(rng.integers(1, 40))] = rng.bytes(int(rng.integers(40)))
+            changed[at : at + int(rng.integers(40))] = rng.bytes(int(rng.integers(1, 40)))
         case 5:
-            changed[at:at] = rng.bytes(int(rng.integers(1, 9)))
-        case 6:
             changed += changed[: int(rng.integers(1, 200))]
     return bytes(changed)
 
@@ -384,14 +350,11 @@ def mutated(rng, raw, foreign):
         case 1:  # the length of the header
             length = rng.choice([0, 1, 7, len(raw), 2**20, 99_999_999, 2**31, 2**63], 1)
             return np.uint64(length[0]).astype("<u8").tobytes() + raw[8:]
-        case 2:  # the header
-            return assembled(header, body, changed_text(rng, header))
-        case 3:  # ... signed again where that can be
+        case 2 | 3 as kind:  # the header, signed again where that can be
             text = changed_text(rng, header)
-            try:
-                return assembled(signed(json.loads(text), body), body)
-            except (ValueError, RecursionError, AttributeError):
-                return assembled(header, body, text)
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):
+                text = json.dumps(signed(json.loads(text), body)) if kind == 3 else text
+            return assembled(header, body, text)
         case 4 | 5:  # the configuration, signed
             metadata["config"] = changed_text(rng, config)
             return assembled(signed(header, body), body)
@@ -533,41 +496,3 @@ def test_parameters_that_are_not_finite(path):
     save_model(path, [(W, b), last], {"net": net})
     with pytest.raises(ModelFileError, match="NaN or infinity"):
         xpnet.load(path)
-
-
-# -- disks that refuse -------------------------------------------------------------------
-def failed_save(folder, before):
-    """The error of a save in a process of its own, after the lines ``before``."""
-    code = f"""
-import os, numpy as np, xpnet
-net = xpnet.DeepNet([100, 200, 1])
-os.chdir({str(folder)!r})
-{before}
-try:
-    net.save("model.safetensors")
-except OSError as error:
-    print(type(error).__name__, error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stderr == ""
-    return done.stdout.strip()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
-@pytest.mark.parametrize(
-    ("before", "said"),
-    [
-        # Python ignores SIGXFSZ: beyond the limit a write fails as on a full disk.
-        ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))",
-         r"OSError \[Errno \d+\] File too large: 'model.safetensors'"),
-        ("os.chmod('.', 0o500); os.geteuid() or os.setuid(65534)",
-         r"PermissionError \[Errno 13\] Permission denied: 'model.safetensors'"),
-    ],
-    ids=["full disk", "unwritable folder"],
-)  # fmt: skip
-def test_a_disk_that_refuses_leaves_the_old_file(path, before, said):
-    kept = path.read_bytes()
-    assert re.fullmatch(said, failed_save(path.parent, before))
-    path.parent.chmod(0o700)
-    assert path.read_bytes() == kept
-    assert os.listdir(path.parent) == [path.name]
