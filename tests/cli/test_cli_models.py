@@ -404,7 +404,7 @@ def test_nets_that_have_no_one_answer(run, here):
 def test_what_does_not_fit_the_net(run, here, data, tensors):
     xpnet.DeepNet([2, 1]).save("odd.model", data, tensors)
     said = error(run("predict odd.model x.npz"), 1)
-    assert said.startswith("odd.model: what it says of the data is damaged")
+    assert said.startswith("odd.model: its columns, classes or statistics are damaged")
 
 
 def test_probabilities_of_numbers(run, numbers):

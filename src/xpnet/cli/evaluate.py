@@ -1,4 +1,4 @@
-"""``xpnet evaluate``: how well a model does on examples whose answers are known."""
+"""``xpnet evaluate``: the scores of a model on examples whose answers are known."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def evaluate(
 
 
 def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) -> None:
-    """As a table where the terminal is wide enough, else the pairs that are confused."""
+    """Prints a table, or only the pairs confused most where the terminal is too narrow."""
     title = "true class (rows) and predicted (columns)"
     table = Table(box=box.SIMPLE, title=title, show_edge=False)
     table.add_column("")

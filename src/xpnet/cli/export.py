@@ -1,4 +1,4 @@
-"""``xpnet export``: a model for other programs, ONNX or PyTorch."""
+"""``xpnet export``: a model as a file for ONNX Runtime or PyTorch."""
 
 from __future__ import annotations
 

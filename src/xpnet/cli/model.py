@@ -27,6 +27,6 @@ def load_table_model(path: Path, backend: str = "numpy", device: str | None = No
         assert model.features  # raises if they do not fit the net
     except (ValueError, TypeError) as error:
         raise xpnet.ModelFileError(
-            f"{path}: what it says of the data is damaged: {error}"
+            f"{path}: its columns, classes or statistics are damaged: {error}"
         ) from None
     return model

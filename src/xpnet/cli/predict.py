@@ -1,4 +1,4 @@
-"""``xpnet predict``: what a model says of new examples."""
+"""``xpnet predict``: the answers of a model for new examples."""
 
 from __future__ import annotations
 

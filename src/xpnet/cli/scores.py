@@ -1,4 +1,4 @@
-"""How well a net does: loss, accuracy and confusions, or R² and RMSE, block by block."""
+"""Scores of a net over blocks of examples: loss, and accuracy and confusions, or R² and RMSE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xpnet.data.standardizer import RunningMoments, Standardizer
 
 
 class Tally:
-    """Adds up what a net gets right, over as many blocks of examples as there are.
+    """Sums a net's losses and errors over blocks of examples.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Tally:
             self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
 
     def add(self, X: np.ndarray, Y: np.ndarray, y: np.ndarray) -> None:
-        """Examples X (n, m) and Y as the net takes them; y (m,) class numbers or targets."""
+        """Adds X (n, m) and Y as the net takes them; y (m,) are class numbers or targets."""
         m = X.shape[1]
         if m == 0:
             return
@@ -71,7 +71,7 @@ class Tally:
 
 
 def as_text(figures: dict[str, float]) -> dict[str, str]:
-    """Shares to four decimals, what has a unit to four significant digits."""
+    """Accuracy and R² to four decimals, loss and RMSE to four significant digits."""
     return {
         name: f"{value:.4g}" if name in ("loss", "RMSE") else f"{value:.4f}"
         for name, value in figures.items()

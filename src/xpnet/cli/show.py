@@ -1,4 +1,4 @@
-"""``xpnet show``: what is in a model file."""
+"""``xpnet show``: a description of a model file."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ Exit codes: 0 done; 1 the file cannot be read or is no model; 2 wrong options.""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=*#"
 _CURVE = 40  # characters at most
+_CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 
 def show(
@@ -45,7 +46,8 @@ def show(
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in ("layer", "inputs", "units", "activation", "parameters"):
         table.add_column(heading, justify="left" if heading == "activation" else "right")
-    for number, inputs, units, activation in _layers(net):
+    layers = zip(net.sizes, net.sizes[1:], _activations(net), strict=False)
+    for number, (inputs, units, activation) in enumerate(layers, 1):
         table.add_row(str(number), f"{inputs:,}", f"{units:,}", activation,
                       f"{units * (inputs + 1):,}")  # fmt: skip
     console.print(table)
@@ -59,14 +61,8 @@ def show(
     console.check()
 
 
-def _layers(net: Any) -> list[tuple[int, int, int, str]]:
-    names = [activation.name for activation in net.hidden] + [net.output]
-    return [
-        (number, inputs, units, name)
-        for number, (inputs, units, name) in enumerate(
-            zip(net.sizes, net.sizes[1:], names, strict=False), 1
-        )
-    ]
+def _activations(net: Any) -> list[str]:
+    return [activation.name for activation in net.hidden] + [net.output]
 
 
 def _data_rows(data: dict[str, Any]) -> dict[str, str]:
@@ -82,7 +78,7 @@ def _training_rows(state: Any, console: Console) -> dict[str, str]:
     rows = {"optimizer": f"{type(state.optimizer).__name__}, {state.optimizer.learning_rate:g}"}
     middle = f" and {state.position:,} steps" if state.position else ""
     rows["trained"] = f"{state.epoch:,} epochs{middle}, {state.history.seconds:.1f} s"
-    for name in ("cost", "validation_cost", "validation_accuracy"):
+    for name in _CURVES:
         values = getattr(state.history, name)
         if values:
             drawn = sparkline(values, _marks(console), min(_CURVE, max(8, console.width - 40)))
@@ -115,7 +111,7 @@ def _described(path: Path, net: Any) -> dict[str, Any]:
     result: dict[str, Any] = {
         "model": str(path),
         "sizes": list(net.sizes),
-        "hidden": [activation.name for activation in net.hidden],
+        "hidden": _activations(net)[:-1],
         "output": net.output,
         "parameters": net.n_parameters,
         "dtype": None if net.backend.dtype is None else net.backend.dtype_name,
@@ -123,10 +119,6 @@ def _described(path: Path, net: Any) -> dict[str, Any]:
         "training": None,
     }
     if state is not None:
-        curves = {
-            name: list(getattr(state.history, name))
-            for name in ("cost", "validation_cost", "validation_accuracy")
-        }
         result["training"] = {
             "optimizer": type(state.optimizer).__name__,
             "learning_rate": state.optimizer.learning_rate,
@@ -134,6 +126,6 @@ def _described(path: Path, net: Any) -> dict[str, Any]:
             "position": state.position,
             "updates": state.step,
             "seconds": state.history.seconds,
-            "history": curves,
+            "history": {name: list(getattr(state.history, name)) for name in _CURVES},
         }
     return result

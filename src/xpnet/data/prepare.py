@@ -1,4 +1,4 @@
-"""What happens to rows between the source and the net: checked, standardised, in one dtype."""
+"""Rows made ready for a net as they are read: checked, standardised, in one dtype."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from xpnet.data.checks import all_finite
 from xpnet.data.standardizer import Standardizer
 
-Where = Callable[[int], str]  # in words, where a row of a piece stands
+Where = Callable[[int], str]  # the place of a row of a block, in words for messages
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every row.
+    """The checks and changes that every row of a stream goes through.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Preparation:
         return found
 
     def labels(self, Y: np.ndarray, where: Where) -> np.ndarray:
-        """Y (k,) or (k, n_y), standardised or as class numbers where that is asked for.
+        """Y (k,) or (k, n_y): class numbers, standardised targets, or Y as it is.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Nets as ONNX models, which run wherever ONNX Runtime or one of its relatives does.
+"""Nets as ONNX models, for ONNX Runtime and other runtimes of that format.
 
-The file is one protocol buffer. Of the format's few hundred fields a dense net needs some thirty,
-so they are written here by number, and the package ``onnx`` is not needed.
+The file is one protocol buffer. Of the format's few hundred fields a dense net needs some thirty.
+They are written here by number, without the package ``onnx``.
 
 Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (field numbers),
 https://protobuf.dev/programming-guides/encoding (bytes). Operator set 13 with IR version 7, of
@@ -104,17 +104,16 @@ def _operator(name: str) -> Operator:
     return _SOFTMAX if name == "softmax" else written_as(name, "onnx_operator", "an ONNX model")
 
 
-# -- in front and behind -----------------------------------------------------------------
+# -- standardisation and labels ----------------------------------------------------------
 def _standardized(graph: _Graph, inputs: Standardizer, X: str) -> str:
     """``(X - mean) / scale``, 0 in columns of scale 0."""
     mean, scale = inputs.mean, inputs.scale
     # A mean far from 0 has digits beyond float32. Subtracting what it is rounded to loses
     # nothing for X near it, and then the rest counts.
     high = _float32(mean, "input_mean")
+    rest = graph.constant("mean_rest", _float32(mean - high, ""))
     X = graph.node("Sub", X, graph.constant("mean", high), output="X_near")
-    X = graph.node(
-        "Sub", X, graph.constant("mean_rest", _float32(mean - high, "")), output="X_centred"
-    )
+    X = graph.node("Sub", X, rest, output="X_centred")
     factor = np.where(scale == 0, 0.0, 1.0 / np.where(scale == 0, 1.0, scale))
     factor = _float32(factor, "1 / input_scale")
     return graph.node("Mul", X, graph.constant("factor", factor), output="X_standardized")
@@ -130,9 +129,8 @@ def _label(graph: _Graph, net: Any, labels: np.ndarray | None) -> bytes:
         half = graph.constant("half", np.float32(0.5))
         met = graph.node("Greater", "probabilities", half, output="met")
         if n_y == 1:
-            met = graph.node(
-                "Squeeze", met, graph.constant("axes", np.array([1])), output="met_row"
-            )
+            axes = graph.constant("axes", np.array([1]))
+            met = graph.node("Squeeze", met, axes, output="met_row")
         number = graph.node("Cast", met, output=name, to=_INT64)
     if labels is None:
         shape = (n_y,) if net.output == "sigmoid" and n_y > 1 else ()
@@ -163,26 +161,24 @@ class _Graph:
 
     def node(self, operator: str, *inputs: str, output: str, **attributes: int | float) -> str:
         """Adds a NodeProto with this one output."""
-        settings = [
-            _message((1, key), (2, x), (20, 1))
-            if isinstance(x, float)
-            else _message((1, key), (3, x), (20, 2))
-            for key, x in attributes.items()
-        ]
+        settings = []
+        for key, x in attributes.items():
+            field, kind = (2, 1) if isinstance(x, float) else (3, 2)
+            settings.append((5, _message((1, key), (field, x), (20, kind))))
         named = [(1, name) for name in inputs] + [(2, output), (3, output), (4, operator)]
-        self._nodes.append(_message(*named, *((5, setting) for setting in settings)))
+        self._nodes.append(_message(*named, *settings))
         return output
 
     def message(self, inputs: list[bytes], outputs: list[bytes]) -> bytes:
         """The GraphProto."""
-        parts = (
-            (1, self._nodes),
-            (2, ["xpnet"]),
-            (5, self._constants),
-            (11, inputs),
-            (12, outputs),
-        )
-        return _message(*((number, part) for number, those in parts for part in those))
+        parts: dict[int, list[Any]] = {
+            1: self._nodes,
+            2: ["xpnet"],
+            5: self._constants,
+            11: inputs,
+            12: outputs,
+        }
+        return _message(*((number, part) for number, those in parts.items() for part in those))
 
 
 def _value(name: str, kind: int, *shape: int | str) -> bytes:
@@ -193,7 +189,7 @@ def _value(name: str, kind: int, *shape: int | str) -> bytes:
 
 
 def _kind(array: np.ndarray) -> tuple[int, str]:
-    """Its TensorProto.DataType, and how NumPy calls the bytes it is stored as."""
+    """The TensorProto.DataType of an array, and the NumPy dtype in which it is stored."""
     if array.dtype.kind == "f":
         return (_FLOAT, "<f4") if array.dtype.itemsize == 4 else (_DOUBLE, "<f8")
     kinds = {"i": (_INT64, "<i8"), "b": (_BOOL, "|b1"), "U": (_STRING, "")}

@@ -12,18 +12,18 @@ import numpy as np
 from xpnet.backends.place import to_numpy
 from xpnet.files.model import activation_names
 
-_LOGISTIC = {"logistic": "sigmoid"}  # scikit-learn's word for it
-_SKLEARN_HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+# Activations by scikit-learn's names.
+_HIDDEN = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OUTPUTS = {"logistic": "sigmoid", "softmax": "softmax", "identity": "identity"}
 
 
 def from_sklearn(
     kind: Any, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
 ) -> Any:
-    """A net of class ``kind``, ``DeepNet``, that computes what a fitted MLP does.
+    """A net of class ``kind``, ``DeepNet``, that predicts the same as a fitted MLP.
 
-    Its ``data`` hold the ``classes`` behind its class numbers (none for several labels per
-    example) and the ``features``, where the estimator knows their names.
+    Its ``data`` hold the label of each class number, ``classes`` (none for several labels per
+    example), and the names of the ``features``, where the estimator has them.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def from_sklearn(
     hidden = list(hidden) if isinstance(hidden, list | tuple) else [hidden] * (len(sizes) - 2)
     net = kind(
         sizes,
-        [_LOGISTIC.get(a, a) if isinstance(a, str) else a for a in hidden],
+        [_HIDDEN.get(a, a) if isinstance(a, str) else a for a in hidden],
         _OUTPUTS[estimator.out_activation_],
         backend,
         device,
@@ -89,8 +89,8 @@ def to_sklearn(net: Any, classes: Any = None) -> Any:
     ImportError
         scikit-learn is not installed.
     ValueError
-        Its MLPs have no such activation, or not one per layer; classes that are not as many as
-        the outputs tell apart, or not distinct.
+        scikit-learn's MLPs have no such activation, or the layers have different ones; there are
+        not as many distinct classes as the outputs tell apart.
     """
     try:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -101,12 +101,13 @@ def to_sklearn(net: Any, classes: Any = None) -> Any:
         raise ImportError(f"to_sklearn needs scikit-learn: {install}") from error
 
     names = sorted(set(activation_names(net, "an MLP of scikit-learn")))
-    if len(names) > 1 or not set(names) <= set(_SKLEARN_HIDDEN):
+    named = {ours: theirs for theirs, ours in _HIDDEN.items()}
+    if len(names) > 1 or not set(names) <= set(named):
         raise ValueError(
             f"hidden layers with {' and '.join(names)}: an MLP of scikit-learn has one of "
-            f"{list(_SKLEARN_HIDDEN)} in all of them"
+            f"{list(named)} in all of them"
         )
-    activation = _SKLEARN_HIDDEN[names[0]] if names else "relu"
+    activation = named[names[0]] if names else "relu"
     settings = {"hidden_layer_sizes": net.sizes[1:-1], "activation": activation}
     layers = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
     if net.output == "identity":
@@ -128,7 +129,7 @@ def to_sklearn(net: Any, classes: Any = None) -> Any:
             layers[-1] = _reordered(*layers[-1], np.argsort(labels))
         model._label_binarizer = LabelBinarizer().fit(labels)
         model.classes_ = model._label_binarizer.classes_
-    # What a fit sets, before its first update.
+    # What ``fit`` sets before its first step.
     model.coefs_ = [np.ascontiguousarray(W.T) for W, _ in layers]
     model.intercepts_ = [b[:, 0].copy() for _, b in layers]
     model.n_layers_, model.n_features_in_ = len(layers) + 1, net.sizes[0]
