@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""Describes the machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -14,31 +14,39 @@ from typing import Any
 
 import numpy as np
 
+PACKAGES = ("xpnet", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "jaxlib", "dpnp")
 # Variables that change what is measured: threads, precision, devices, compilers.
 _VARIABLES = ("XPNET_", "XLA_", "JAX_", "CUPY_", "CUDA_VISIBLE", "NVIDIA_TF32", "KMP_", "OMP_")
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def about() -> dict[str, Any]:
-    """Processor, cores, BLAS, versions and variables, as JSON holds them."""
+    """Processor, cores, caches, versions (None: not installed), BLAS, load, variables; for JSON."""
     found: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
+        "caches": {p.parent.name: p.read_text().strip() for p in sorted(_CACHES.glob("*/size"))},
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "xpnet": version_of("xpnet"),
-        "numpy": np.__version__,
-        "numba": version_of("numba"),  # the NumPy engine uses it where it is installed
-        "blas": blas(),
+        "blas": "unknown",
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
             if name.startswith(_VARIABLES) or name.endswith("_NUM_THREADS")
         },
     }
-    if hasattr(os, "getloadavg"):
-        with suppress(OSError):
-            found["load"] = os.getloadavg()
+    for name in PACKAGES:
+        found[name] = None
+        with suppress(Exception):
+            found[name] = version(name)
+    with suppress(Exception):  # a matter of NumPy's build
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        found["blas"] = f"{blas['name']} {blas['version']}"
+    with suppress(Exception):  # kernels and threads of the BLAS, where threadpoolctl tells them
+        found["thread_pools"] = importlib.import_module("threadpoolctl").threadpool_info()
+    with suppress(Exception):  # not on Windows
+        found["load"] = os.getloadavg()
     return found
 
 
@@ -59,29 +67,5 @@ def processor() -> str:
     if sys.platform == "darwin":
         with suppress(OSError, subprocess.SubprocessError):
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(
-                command, capture_output=True, text=True, check=True, timeout=5
-            ).stdout.strip()
+            return subprocess.check_output(command, text=True, timeout=5).strip()
     return platform.processor() or platform.machine() or "unknown processor"
-
-
-def version_of(distribution: str) -> str | None:
-    with suppress(Exception):
-        return version(distribution)
-    return None
-
-
-def blas() -> str:
-    """The library behind NumPy's products."""
-    with suppress(Exception):  # not there before NumPy 1.25, and a matter of its build
-        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        return f"{found['name']} {found['version']}"
-    return "unknown"
-
-
-def blas_threads() -> int | None:
-    """Threads of NumPy's BLAS, where threadpoolctl is installed to ask it."""
-    with suppress(Exception):
-        pools = importlib.import_module("threadpoolctl").threadpool_info()
-        return max(int(p["num_threads"]) for p in pools if p["user_api"] == "blas")
-    return None

@@ -1,117 +1,108 @@
-"""Results as rows, CSV, JSON and files."""
+"""Writes results as JSON and CSV, and draws them with matplotlib."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpnet.bench.pictures import share_picture, time_picture
-from xpnet.bench.results import Results, Series
+from xpnet.bench.results import Cell, Results, Series
 from xpnet.files.atomic import write_atomically
 
-CSV_COLUMNS = (
-    "backend",
-    "version",
-    "device",
-    "hardware",
-    "inputs",
-    "hidden",
-    "outputs",
-    "batch_size",
-    "dtype",
-    "step_seconds",
-    "floor_seconds",
-    "step_over_floor",
-    "flops_per_step",
-    "flops_per_second",
-    "peak_flops_per_second",
-    "share_of_peak",
-    "predict_examples_per_second",
-    "times_as_fast_as_numpy",
-    "steps_per_epoch",
-    "epochs",
-    "left_out",
-)
+_MARKERS = "osD^vP*X"
 
 
-def rows(results: Results) -> Iterator[dict[str, Any]]:
-    """A row for each net on each device, with the columns of the CSV; None where not measured."""
-    for series in results.series:
-        for cell in series.cells:
-            row = dict.fromkeys(CSV_COLUMNS) | {
-                "backend": series.backend,
-                "version": series.version,
-                "device": series.device,
-                "hardware": series.hardware,
-                "inputs": results.settings.inputs,
-                "hidden": cell.hidden,
-                "outputs": results.settings.outputs,
-                "batch_size": results.settings.batch_size,
-                "dtype": results.settings.dtype,
-                "flops_per_step": results.settings.flops(cell.hidden),
-                "left_out": cell.left_out,
-            }
-            yield row | (_figures(results, series, cell.hidden) if cell.left_out is None else {})
-
-
-def _figures(results: Results, series: Series, hidden: int) -> dict[str, Any]:
-    cell = series.measured[hidden]
-    step = cell.step_seconds
-    return {
-        "step_seconds": step,
-        "floor_seconds": cell.floor_seconds,
-        "step_over_floor": step / cell.floor_seconds,
-        "flops_per_second": results.settings.flops(hidden) / step,
-        "peak_flops_per_second": results.peak(series.hardware),
-        "share_of_peak": results.share(series, step, hidden),
-        "predict_examples_per_second": cell.predict_rate,
-        "times_as_fast_as_numpy": results.speedup(series, hidden),
-        "steps_per_epoch": cell.steps_per_epoch,
-        "epochs": len(cell.step),
-    }
-
-
-def csv_text(results: Results) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(results))
-    return text.getvalue()
-
-
-def json_text(results: Results) -> str:
-    return json.dumps(results.to_json(), indent=1) + "\n"
-
-
-FILES: dict[str, Callable[[Results], str]] = {
-    "bench.json": json_text,
-    "bench.csv": csv_text,
-    "time.svg": time_picture,
-    "peak.svg": share_picture,
-}
-
-
-def save(results: Results, folder: Path) -> dict[Path, bool]:
-    """Writes all files, each in one step.
+def save(results: Results, folder: Path, writers: Mapping[str, Any]) -> dict[Path, bool]:
+    """Writes the files of ``writers``, ``FILES`` or ``PICTURES``, each in one step.
 
     Returns
     -------
     dict
-        Their paths, and whether there was one that is now replaced.
+        Their paths, and whether a file of that name was replaced.
 
     Raises
     ------
     OSError
         The folder or a file cannot be written.
+    ImportError
+        Pictures need matplotlib, which is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for name, text in FILES.items():
-        path = folder / name
+    for name, write in writers.items():
+        path, content = folder / name, write(results)
         written[path] = path.exists()
-        write_atomically(path, text(results).encode())
+        write_atomically(path, content)
     return written
+
+
+def json_bytes(results: Results) -> bytes:
+    return (json.dumps(results.to_json(), indent=1) + "\n").encode()
+
+
+def csv_bytes(results: Results) -> bytes:
+    """A header, then a line per net and device."""
+    text, rows = io.StringIO(), list(results.rows())
+    columns = max(map(list, rows), key=len)  # of a net that was measured
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def time_picture(results: Results) -> bytes:
+    """SVG: time of a step against hidden units, both logarithmic; dashed, the products alone."""
+    return _picture(results, "time of a training step", lambda series, cell, seconds: seconds)
+
+
+def share_picture(results: Results) -> bytes:
+    """SVG: the share of the device's peak that a step reaches, against hidden units."""
+
+    def share(series: Series, cell: Cell, seconds: float) -> float:
+        return results.share(series, seconds, cell.hidden)
+
+    return _picture(results, "share of the peak of matrix products", share)
+
+
+FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}
+PICTURES = {"time.svg": time_picture, "peak.svg": share_picture}
+
+
+def _picture(results: Results, title: str, value: Callable[[Series, Cell, float], float]) -> bytes:
+    """Two lines per series: ``value(series, cell, seconds)`` of steps, and of their floors."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import EngFormatter, PercentFormatter
+    except ImportError as error:
+        install = 'python -m pip install "xpnet[plot]"'
+        raise ImportError(f"drawing needs matplotlib: {install}") from error
+    figure = Figure(figsize=(8.8, 5.0), layout="constrained")
+    ax, widths = figure.subplots(), results.settings.hidden
+    for number, series in enumerate(results.usable):
+        cells = [series.measured.get(hidden, Cell(hidden)) for hidden in widths]
+        steps = [value(series, c, c.step_seconds) if c.step else float("nan") for c in cells]
+        floors = [value(series, c, c.floor_seconds) if c.step else float("nan") for c in cells]
+        colour, marker = f"C{number % 10}", _MARKERS[number % len(_MARKERS)]
+        ax.plot(widths, steps, color=colour, marker=marker, label=series.label)
+        ax.plot(widths, floors, "--", color=colour, marker="_", linewidth=1)
+    ax.plot([], [], "--", color="grey", linewidth=1, label="its matrix products alone")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(widths[:: len(widths) // 12 + 1])
+    ax.xaxis.set_major_formatter("{x:.0f}")
+    if "share" in title:
+        ax.set_ylim(0, 1)
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    else:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(EngFormatter("s"))
+    processor, day = results.machine.get("processor", ""), results.date[:10]
+    ax.set(xlabel="hidden units", ylabel=title)
+    ax.set_title(f"{results.settings}; {processor}, {day}", fontsize="medium")
+    ax.grid(color="0.9")
+    figure.legend(loc="outside right upper", frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    return buffer.getvalue()

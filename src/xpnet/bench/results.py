@@ -1,21 +1,24 @@
 """What was measured, and what follows from it: rates, shares of the peak, which device pays.
 
-All times are seconds.
+All times are in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from statistics import median
 from typing import Any
+
+from xpnet.bench.products import step_flops
 
 HIDDEN = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The net inputs-hidden-outputs, its batch, and how long a width may take."""
+    """The net inputs-hidden-outputs, its minibatch, and how long a width may take."""
 
     hidden: tuple[int, ...] = HIDDEN
     inputs: int = 784
@@ -24,12 +27,12 @@ class Settings:
     dtype: str = "float32"
     seconds: float = 5.0
 
-    def flops(self, hidden: int) -> int:
-        """Of the 3L - 1 = 5 products of a step: 2 m (2 n h + 3 h k), for the net n-h-k.
+    def sizes(self, hidden: int) -> list[int]:
+        return [self.inputs, hidden, self.outputs]
 
-        Z1, dW1 are n h m multiplications and as many additions each; Z2, dW2, dA1 are h k m.
-        """
-        return 2 * self.batch_size * hidden * (2 * self.inputs + 3 * self.outputs)
+    def flops(self, hidden: int) -> int:
+        """Operations of the five products of a step: 2 m (2 n h + 3 h k), for the net n-h-k."""
+        return step_flops(self.sizes(hidden), self.batch_size)
 
     def __str__(self) -> str:
         net = f"{self.inputs}-h-{self.outputs}"
@@ -38,38 +41,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """One net on one device: raw times, or why there are none.
-
-    Attributes
-    ----------
-    left_out : str or None
-        Why nothing was measured.
-    failed : bool
-        Whether that is an error, and not a lack of time or memory.
-    steps_per_epoch : int
-        Steps that lie between two readings of the clock.
-    step : list of float
-        Time of a step, one entry per epoch.
-    floor : dict of str to list of float
-        Time of the products alone, by the layout of the activations in memory.
-    predict : list of float
-        Time of one ``predict`` of ``predict_examples`` examples.
-    warm_up : float
-        What passed before the clock was read: compilation, buffers.
-    cost : float or None
-        The cost of the last epoch.
-    """
+    """One net on one device: every single time, or why there are none."""
 
     hidden: int
-    left_out: str | None = None
-    failed: bool = False
-    steps_per_epoch: int = 0
-    step: list[float] = field(default_factory=list)
-    floor: dict[str, list[float]] = field(default_factory=dict)
-    predict: list[float] = field(default_factory=list)
+    left_out: str | None = None  # why nothing was measured
+    failed: bool = False  # whether that is an error, and not a lack of time or memory
+    steps_per_epoch: int = 0  # between two readings of the clock
+    step: list[float] = field(default_factory=list)  # time of a step, one entry per epoch
+    floor: dict[str, list[float]] = field(default_factory=dict)  # products alone, by their layout
+    predict: list[float] = field(default_factory=list)  # of ``predict_examples`` examples
     predict_examples: int = 0
-    warm_up: float = 0.0
-    cost: float | None = None
+    warm_up: float = 0.0  # what passed before the clock was read: compilation, buffers
+    cost: float | None = None  # of the last epoch
 
     @property
     def step_seconds(self) -> float:
@@ -77,8 +60,8 @@ class Cell:
 
     @property
     def floor_seconds(self) -> float:
-        """The faster layout's."""
-        return min(median(times) for times in self.floor.values())
+        """The time of the faster layout."""
+        return min(map(median, self.floor.values()))
 
     @property
     def predict_rate(self) -> float:
@@ -88,21 +71,16 @@ class Cell:
 
 @dataclass
 class Series:
-    """One library on one device.
-
-    ``hardware`` is the processor's or accelerator's own name: libraries that share it share its
-    peak. ``squares`` holds times of square products, by their side.
-    """
+    """One library on one device. Those of the same ``hardware`` share its peak."""
 
     backend: str
     device: str
     version: str = ""
-    hardware: str = ""
+    hardware: str = ""  # the name of the processor or accelerator
     accelerator: bool = False
-    threads: int | None = None
-    squares: dict[str, float] = field(default_factory=dict)
+    squares: dict[str, float] = field(default_factory=dict)  # times of square products, by side
     cells: list[Cell] = field(default_factory=list)
-    broken: str | None = None  # why it did not come to its end
+    broken: str | None = None  # why it ended early
 
     @property
     def label(self) -> str:
@@ -115,17 +93,14 @@ class Series:
 
     @property
     def left_out(self) -> dict[str, list[int]]:
-        """Reasons, and the hidden units that they hold for."""
-        found: dict[str, list[int]] = {}
-        for cell in self.cells:
-            if cell.left_out is not None:
-                found.setdefault(cell.left_out, []).append(cell.hidden)
-        return found
+        """Reasons, each with the hidden units that it holds for."""
+        reasons = dict.fromkeys(cell.left_out for cell in self.cells if cell.left_out is not None)
+        return {r: [cell.hidden for cell in self.cells if cell.left_out == r] for r in reasons}
 
 
 @dataclass
 class Results:
-    """Everything one run found."""
+    """Everything that one run found."""
 
     settings: Settings
     date: str
@@ -142,7 +117,7 @@ class Results:
 
     @property
     def reference(self) -> Series | None:
-        """NumPy on the CPU, which every other is compared with."""
+        """NumPy on the CPU, which every other series is compared with."""
         return next((series for series in self.usable if series.backend == "numpy"), None)
 
     def peak(self, hardware: str) -> float:
@@ -151,72 +126,77 @@ class Results:
         for series in self.series:
             if series.hardware == hardware:
                 rates += [2 * int(n) ** 3 / seconds for n, seconds in series.squares.items()]
-                rates += [
-                    self.settings.flops(hidden) / cell.floor_seconds
-                    for hidden, cell in series.measured.items()
-                ]
+                cells = series.measured.values()
+                rates += [self.settings.flops(cell.hidden) / cell.floor_seconds for cell in cells]
         return max(rates)
 
     def share(self, series: Series, seconds: float, hidden: int) -> float:
-        """Flops of a step in ``seconds``, over what the peak allows."""
+        """The rate of a step's products in ``seconds``, over the peak."""
         return self.settings.flops(hidden) / seconds / self.peak(series.hardware)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each net on each device; without figures where nothing was measured."""
+        for series in self.series:
+            for cell in series.cells:
+                row = {n: getattr(series, n) for n in ("backend", "version", "device", "hardware")}
+                row |= {"hidden": cell.hidden, "left_out": cell.left_out}
+                for name in ("inputs", "outputs", "batch_size", "dtype"):
+                    row[name] = getattr(self.settings, name)
+                if cell.left_out is None:
+                    row |= self._figures(series, cell)
+                yield row
+
+    def _figures(self, series: Series, cell: Cell) -> dict[str, Any]:
+        step, flops = cell.step_seconds, self.settings.flops(cell.hidden)
+        return {
+            "step_seconds": step,
+            "floor_seconds": cell.floor_seconds,
+            "step_over_floor": step / cell.floor_seconds,
+            "flops_per_step": flops,
+            "flops_per_second": flops / step,
+            "peak_flops_per_second": self.peak(series.hardware),
+            "share_of_peak": self.share(series, step, cell.hidden),
+            "predict_examples_per_second": cell.predict_rate,
+            "times_as_fast_as_numpy": self.speedup(series, cell.hidden),
+            "steps_per_epoch": cell.steps_per_epoch,
+            "epochs": len(cell.step),
+        }
 
     def speedup(self, series: Series, hidden: int) -> float | None:
         """NumPy's time of a step over this one's; None where one of them is missing."""
-        reference = self.reference
-        if reference is None or hidden not in reference.measured or hidden not in series.measured:
-            return None
-        return reference.measured[hidden].step_seconds / series.measured[hidden].step_seconds
-
-    def pays_from(self, series: Series) -> int | None:
-        """The smallest width from which on every width measured on both is faster than NumPy."""
-        first = None
-        for hidden in sorted(series.measured, reverse=True):
-            speedup = self.speedup(series, hidden)
-            if speedup is None:
-                continue
-            if speedup <= 1:
-                break
-            first = hidden
-        return first
+        numpy, this = ((s.measured if s else {}).get(hidden) for s in (self.reference, series))
+        return numpy.step_seconds / this.step_seconds if numpy and this else None
 
     def verdict(self) -> list[str]:
         """Sentences: from how many hidden units on each device pays."""
-        reference = self.reference
         if not self.usable:
             return ["nothing was measured"]
-        if reference is None:
+        if self.reference is None:
             return ["NumPy was not measured: nothing to compare with"]
-        others = [series for series in self.usable if series is not reference]
+        others = [series for series in self.usable if series is not self.reference]
         if not others:
             return ["numpy alone was measured: nothing to compare it with"]
-        return list(self._sentences(others))
+        found = [self._pays(series) for series in others]
+        if len(set(found)) == 1 and found[0][0] is None and found[0][1]:
+            return [f"no device pays up to {found[0][1]} hidden units"]
+        return [self._sentence(series, *pays) for series, pays in zip(others, found, strict=True)]
 
-    def _sentences(self, others: list[Series]) -> Iterator[str]:
-        largest = {
-            series.label: max((h for h in series.measured if self.speedup(series, h)), default=None)
-            for series in others
-        }
-        pays = {series.label: self.pays_from(series) for series in others}
-        widths = {hidden for hidden in largest.values() if hidden is not None}
-        if not any(pays.values()) and None not in largest.values() and len(widths) == 1:
-            yield f"no device pays up to {widths.pop()} hidden units"
-            return
-        for series in others:
-            top, first = largest[series.label], pays[series.label]
-            if top is None:
-                yield f"{series.label} has no width in common with NumPy"
-            elif first is None:
-                yield f"{series.label} does not pay up to {top} hidden units"
-            else:
-                times = f"{self.speedup(series, top):.2g} times as fast as NumPy at {top}"
-                yield f"from {first} hidden units on, {series.label} pays: {times}"
+    def _pays(self, series: Series) -> tuple[int | None, int | None]:
+        """The width from which on each is faster than NumPy; the largest that both measured."""
+        speedups = {h: self.speedup(series, h) for h in sorted(series.measured, reverse=True)}
+        compared = {hidden: speedup for hidden, speedup in speedups.items() if speedup}
+        faster = list(takewhile(lambda hidden: compared[hidden] > 1, compared))
+        return faster[-1] if faster else None, next(iter(compared), None)
+
+    def _sentence(self, series: Series, first: int | None, last: int | None) -> str:
+        if last is None:
+            return f"{series.label} has no width in common with NumPy"
+        if first is None:
+            return f"{series.label} does not pay up to {last} hidden units"
+        times = f"{self.speedup(series, last):.2g} times as fast as NumPy at {last}"
+        return f"from {first} hidden units on, {series.label} pays: {times}"
 
     def to_json(self) -> dict[str, Any]:
-        """Raw numbers and what follows from them."""
-        return asdict(self) | {
-            "peak_flops_per_second": {
-                series.hardware: self.peak(series.hardware) for series in self.usable
-            },
-            "verdict": self.verdict(),
-        }
+        """Every single time, and what follows from them."""
+        peaks = {series.hardware: self.peak(series.hardware) for series in self.usable}
+        return asdict(self) | {"peak_flops_per_second": peaks, "verdict": self.verdict()}

@@ -1,77 +1,126 @@
-"""Every library in a process of its own: one that fails, crashes or hangs loses only itself."""
+"""Runs each library in a process of its own: one that fails, crashes or hangs loses only itself."""
 
 from __future__ import annotations
 
-import json
+import importlib
+import multiprocessing
 import os
-import queue
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import IO, Any
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Any
 
+from xpnet.backends.libraries import LIBRARIES
+from xpnet.backends.place import Backend, select
 from xpnet.bench import machine
+from xpnet.bench.measure import Bench
+from xpnet.bench.products import TOOLS, squares
 from xpnet.bench.results import Cell, Results, Series, Settings
+from xpnet.exceptions import BackendUnavailable
 
-WORKER = (sys.executable, "-P", "-m", "xpnet.bench.worker")
-SILENCE = 120.0  # seconds without an answer that are taken for a hang: GPUs may compile for long
+SILENCE = 120.0  # seconds without an answer that count as a hang: GPUs may compile for long
 _LOOK = 0.1  # seconds between looks at Ctrl-C, which cannot break a longer wait on Windows
 
 Watch = Callable[[str, int, int], None]  # (what is measured, nets done, nets in all)
+# The series of all devices of a library; or a device's square products (side, seconds) and cells.
+Answer = list[Series] | tuple[int, float] | Cell
+Answers = Callable[[str, str | None, Settings], Iterator[Answer]]
 
 
 class Broken(Exception):
     """A worker ended before its end."""
 
 
+# -- in the worker's process -------------------------------------------------------------
+def serve(pipe: Connection, answers: Answers, *spec: Any) -> None:
+    """Sends every answer, then None; an exception that ends them is the last answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    for stream in (1, 2):  # nobody reads what libraries print
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    try:
+        for answer in answers(*spec):
+            pipe.send(answer)
+        pipe.send(None)
+    except BackendUnavailable as error:
+        pipe.send(error)
+    except Exception as error:
+        pipe.send(Broken(" ".join(f"{type(error).__name__}: {error}".split())[:300]))
+
+
+def measured(name: str, device: str | None, settings: Settings) -> Iterator[Answer]:
+    """The devices of a library; with ``device``, what is measured on it.
+
+    Raises
+    ------
+    BackendUnavailable
+        The library is not usable.
+    """
+    if settings.dtype == "float64":
+        os.environ["JAX_ENABLE_X64"] = "1"
+    if device is None:
+        yield [_series(place) for place in places(select(name))]
+        return
+    place = select(name, device, settings.dtype)
+    with place.context():
+        yield from squares(place, 0.2 * settings.seconds)
+        yield from map(Bench(place, settings).cell, settings.hidden)
+
+
+def places(default: Backend) -> list[Backend]:
+    """The library's default device, and the first of the other kind: accelerator or CPU."""
+    found = {default.is_accelerator: default}
+    for device in (*LIBRARIES[default.name].devices(default.xp), "cpu"):
+        with suppress(BackendUnavailable, ValueError):
+            place = select(default.name, device)
+            found.setdefault(place.is_accelerator, place)
+    return list(found.values())
+
+
+def _series(place: Backend) -> Series:
+    version = str(importlib.import_module(place.name).__version__)
+    if place.is_accelerator:
+        hardware = TOOLS[place.name].hardware(place.device)
+    else:
+        hardware = machine.processor()
+    return Series(place.name, place.device_name, version, hardware, place.is_accelerator)
+
+
+# -- in the parent's ---------------------------------------------------------------------
 def run(
     settings: Settings,
     names: Sequence[str],
     required: bool = False,
     watch: Watch = lambda what, done, total: None,
     silence: float = SILENCE,
-    worker: Sequence[str] = WORKER,
+    answers: Answers = measured,
 ) -> Results:
-    """Measures all nets on all devices of the libraries.
+    """Measures all nets on all devices of the libraries ``names``.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Libraries, as in ``xpnet.backends()``.
-    required : bool
-        Whether one that is not usable is a failure.
-    watch : callable
-        Is told before each net.
-    silence : float
-        A worker that says nothing for so many seconds is ended.
-    worker : sequence of str
-        The command of a worker, without its specification.
-
-    Returns
-    -------
-    Results
-        After Ctrl-C as well, with what was found up to then.
+    One that is not usable is a failure if ``required``. A worker runs ``answers``, and is ended
+    when it says nothing for ``silence`` seconds. After Ctrl-C the results hold what was found.
     """
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     results = Results(settings, date, machine.about())
 
-    def answers(spec: dict[str, Any]) -> Generator[dict[str, Any]]:
-        return _answers([*worker, json.dumps(spec)], settings.dtype, silence)
+    def ask(name: str, device: str | None) -> Any:
+        return closing(_ask(silence, answers, name, device, settings))
 
     try:
         for name in names:
             watch(f"{name}: looking for devices", 0, 0)
-            _find(results, name, required, answers)
-        total = len(results.series) * len(settings.hidden)
+            try:
+                with ask(name, None) as found:
+                    results.series += [series for answer in found for series in answer]
+            except (Broken, BackendUnavailable) as error:
+                results.absent[name] = str(error)
+                if required or isinstance(error, Broken):
+                    results.failures.append(f"{name}: {error}")
         for number, series in enumerate(results.series):
-            _measure(results, series, answers, watch, number * len(settings.hidden), total)
+            with ask(series.backend, series.device) as found:
+                _measure(results, number, found, watch)
     except KeyboardInterrupt:
         results.interrupted = True
         for series in results.series:
@@ -79,42 +128,22 @@ def run(
     return results
 
 
-def _find(results: Results, name: str, required: bool, answers: Callable[..., Any]) -> None:
-    """Adds an empty series for each device of a library."""
+def _measure(results: Results, number: int, found: Iterator[Any], watch: Watch) -> None:
+    """Fills the series of this number with what a worker finds."""
+    settings, series = results.settings, results.series[number]
+    nets = len(settings.hidden)
+    watch(f"{series.label}: square products", number * nets, len(results.series) * nets)
     try:
-        with closing(answers({"backend": name})) as found:
-            for answer in found:
-                results.series += [Series(**about) for about in answer.get("places", ())]
-                if "absent" in answer:
-                    results.absent[name] = answer["absent"]
-                    results.failures += [f"{name}: {answer['absent']}"] if required else []
-    except Broken as error:
-        results.absent[name] = str(error)
-        results.failures.append(f"{name}: {error}")
-
-
-def _measure(
-    results: Results,
-    series: Series,
-    answers: Callable[..., Any],
-    watch: Watch,
-    done: int,
-    total: int,
-) -> None:
-    settings = results.settings
-    spec = {"backend": series.backend, "device": series.device, "settings": asdict(settings)}
-    watch(f"{series.label}: square products", done, total)
-    try:
-        with closing(answers(spec)) as found:
-            for answer in found:
-                if "side" in answer:
-                    series.squares[str(answer["side"])] = answer["seconds"]
-                if "cell" in answer:
-                    series.cells.append(Cell(**answer["cell"]))
-                n = len(series.cells)
-                if n < len(settings.hidden):
-                    watch(f"{series.label}: {settings.hidden[n]} units", done + n, total)
-    except Broken as error:
+        for answer in found:
+            if isinstance(answer, Cell):
+                series.cells.append(answer)
+            else:
+                series.squares[str(answer[0])] = answer[1]
+            n = len(series.cells)
+            if n < nets:
+                what, done = f"{series.label}: {settings.hidden[n]} units", number * nets + n
+                watch(what, done, len(results.series) * nets)
+    except (Broken, BackendUnavailable) as error:
         series.broken = str(error)
         results.failures.append(f"{series.label}: {error}")
         _leave_out_rest(settings, series, str(error))
@@ -128,74 +157,31 @@ def _leave_out_rest(settings: Settings, series: Series, reason: str) -> None:
     series.cells += [Cell(h, reason) for h in settings.hidden if h not in there]
 
 
-# -- one worker --------------------------------------------------------------------------
-def _answers(command: list[str], dtype: str, silence: float) -> Generator[dict[str, Any]]:
-    """What a worker answers, as it comes.
-
-    Raises
-    ------
-    Broken
-        It crashed, or said nothing for ``silence`` seconds and was ended.
-    """
-    with tempfile.TemporaryFile() as errors, _process(command, dtype, errors) as process:
-        lines: queue.Queue[bytes | None] = queue.Queue()
-        threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-        deadline = time.monotonic() + silence
-        while True:
-            try:
-                line = lines.get(timeout=_LOOK)
-            except queue.Empty:
-                if time.monotonic() < deadline:
-                    continue
-                raise Broken(f"no answer for {silence:g} s") from None
-            if line is None:
-                break
-            deadline = time.monotonic() + silence
-            answer = json.loads(line)
-            if "done" in answer:
-                return  # how the library leaves the process is of no interest
-            yield answer
-        code = process.wait()
-        if code:
-            errors.seek(0)
-            raise Broken(_reason(code, errors.read().decode(errors="replace")))
-
-
-def _read(pipe: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    with suppress(ValueError, OSError):  # closed under it
-        for line in pipe:
-            lines.put(line)
-    lines.put(None)
-
-
-@contextmanager
-def _process(command: list[str], dtype: str, errors: IO[bytes]) -> Iterator[Any]:
-    """A worker, which does not outlive the block. Ctrl-C of a terminal goes to its parent alone."""
-    # It finds what this process finds, but never a file that lies in the current folder.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    if dtype == "float64":
-        environment["JAX_ENABLE_X64"] = "1"
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=environment,
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
+def _ask(silence: float, answers: Answers, *spec: Any) -> Iterator[Any]:
+    """The answers of a worker, as they come. It does not outlive the generator."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=serve, args=(theirs, answers, *spec), daemon=True)
+    process.start()
+    theirs.close()
     try:
-        yield process
+        while True:
+            deadline = monotonic() + silence
+            while not ours.poll(_LOOK):
+                if monotonic() > deadline:
+                    raise Broken(f"no answer for {silence:g} s")
+            answer = ours.recv()
+            if answer is None:
+                return  # how the library leaves the process is of no interest
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    except EOFError:
+        process.join()
+        how = f"exit status {process.exitcode}"
+        with suppress(ValueError):
+            how = signal.Signals(-(process.exitcode or 0)).name
+        raise Broken(f"crashed: {how}") from None
     finally:
         process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _reason(code: int, errors: str) -> str:
-    if code < 0:
-        with suppress(ValueError):
-            return f"crashed: {signal.Signals(-code).name}"
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"crashed: exit status {code}"
+        process.join()

@@ -16,9 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from xpnet.backends.libraries import LIBRARIES
-from xpnet.bench.pictures import time_text
 from xpnet.bench.products import BY_DEFAULT
-from xpnet.bench.report import json_text, rows, save
+from xpnet.bench.report import FILES, PICTURES, json_bytes, save
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.interrupt import INTERRUPTED
@@ -112,7 +111,7 @@ def bench(
         results = run(settings, names, required=backends is not None, watch=watch)
     console = Console()
     if as_json:
-        sys.stdout.write(json_text(results))
+        sys.stdout.write(json_bytes(results).decode())
     else:
         _show(console, results)
     _save(results, out, sys.stderr.write if as_json else sys.stdout.write)
@@ -137,7 +136,12 @@ def _widths(text: str) -> tuple[int, ...]:
 def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
     if not results.usable:
         return  # and what an earlier run found stays
-    for path, replaced in save(results, out).items():
+    written = save(results, out, FILES)
+    try:
+        written |= save(results, out, PICTURES)
+    except ImportError as error:
+        print(f"xpnet: no pictures: {error}", file=sys.stderr)
+    for path, replaced in written.items():
         write(f"{path}{' (replaced)' if replaced else ''}\n")
 
 
@@ -186,10 +190,8 @@ def _show(console: Console, results: Results) -> None:
 
 
 def _show_series(console: Console, results: Results, series: Series) -> None:
-    details = [series.version, series.hardware if series.accelerator else ""]
-    if series.threads:
-        details.append(f"{series.threads} thread{'s' if series.threads > 1 else ''}")
-    console.line_of(f"{series.label} ({', '.join(filter(None, details))})", style="cyan")
+    hardware = f", {series.hardware}" if series.accelerator else ""
+    console.line_of(f"{series.label} ({series.version}{hardware})", style="cyan")
     if series.measured:
         console.print(_table(results, series, console))
     for reason, widths in series.left_out.items():
@@ -206,7 +208,7 @@ def _table(results: Results, series: Series, console: Console) -> Table:
     names += ["predict/s"] if wide else []
     for name in names + (["vs NumPy"] if compared else []):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows(results):
+    for row in results.rows():
         if (row["backend"], row["device"]) != (series.backend, series.device) or row["left_out"]:
             continue
         cells = [str(row["hidden"]), time_text(row["step_seconds"])]
@@ -218,3 +220,11 @@ def _table(results: Results, series: Series, console: Console) -> Table:
             cells.append("" if ratio is None else f"{ratio:.2f} x")
         table.add_row(*cells)
     return table
+
+
+def time_text(seconds: float) -> str:
+    """To three digits: "27.1 us", "2.00 ms"."""
+    units = ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)
+    unit, size = next((u for u in units if seconds >= 0.9995 * u[1]), units[-1])
+    number = float(f"{seconds / size:.3g}")
+    return f"{number:g} {unit}" if number >= 1000 else f"{number:#.3g} {unit}".replace(". ", " ")

@@ -1,0 +1,133 @@
+"""Finds what is installed for a GPU, and the line that brings what is missing.
+
+It runs on a machine with only a driver, and on one with nothing at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from typing import Any
+
+import numpy as np
+
+from xpnet.bench.gpu_report import Piece
+
+DRIVER = (
+    "install NVIDIA's driver from https://www.nvidia.com/drivers; `nvidia-smi` then lists the GPU"
+)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the CUDA driver says of itself, without CuPy. ``version`` is 12040 for CUDA 12.4."""
+
+    version: int
+    devices: int
+    detail: str
+
+
+def find_driver() -> Driver:
+    """Asks the driver's own library, which is there wherever a driver is."""
+    cuda: Any = None
+    for name in ("nvcuda.dll", "libcuda.so.1", "libcuda.so"):
+        with suppress(OSError):
+            cuda = cuda or ctypes.CDLL(name)
+    if cuda is None:
+        return Driver(0, 0, "no NVIDIA driver")
+    version, count = ctypes.c_int(0), ctypes.c_int(0)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    error = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+    text = f"driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    sees = f"sees no GPU (error {error})" if error else f"sees {count.value} GPU"
+    return Driver(version.value, 0 if error else count.value, f"{text} {sees}")
+
+
+def find_wheels() -> dict[str, str]:
+    """Installed distributions that bring the package ``cupy``, with their versions."""
+    found = {}
+    for distribution in distributions():
+        name = (distribution.name or "").lower().replace("_", "-")
+        if name in ("cupy", "amd-cupy") or name.startswith(("cupy-cuda", "cupy-rocm")):
+            found[name] = distribution.version
+    return dict(sorted(found.items()))
+
+
+def install(driver: Driver, wheels: dict[str, str]) -> str:
+    """The line that leaves one distribution of CuPy, an installed one if the driver can run it."""
+    version = 13 if driver.version >= 13000 else 12
+    for there in (12, 13):
+        if f"cupy-cuda{there}x" in wheels and driver.version >= 1000 * there * bool(driver.version):
+            version = there
+    line = f'python -m pip install "xpnet[cuda{version}]"'
+    if set(wheels) <= {f"cupy-cuda{version}x"}:
+        return line
+    # All of them own the same files: removing one leaves any other without them.
+    return f"python -m pip uninstall -y {' '.join(wheels)} && {line}"
+
+
+def pieces(driver: Driver, wheels: dict[str, str]) -> Iterator[Piece]:
+    """The driver, CuPy, and a first computation, each found or not."""
+    line, remedy, cupy = install(driver, wheels), None if driver.devices else DRIVER, None
+    found = " ".join(f"{name} {version}" for name, version in wheels.items())
+    try:
+        cupy = importlib.import_module("cupy")
+        problem = ""
+    except Exception as error:  # whatever a broken installation raises is the finding
+        problem = _first_line(error) if wheels else "not installed"
+    hip = cupy is not None and cupy.cuda.runtime.is_hip
+    if not hip:
+        yield Piece("driver", not remedy, driver.detail, remedy)
+    if len(wheels) > 1:
+        problem = f"{found} overwrote each other's files: only one of them can stay"
+    elif cupy is not None and not hip and driver.version:
+        built_for = int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
+        if driver.version < 1000 * built_for:
+            problem = f"{found}, built for CUDA {built_for}: too new for the driver"
+            line = line if driver.version >= 12000 else DRIVER
+    yield Piece("CuPy", not problem, problem or found, line if problem else None)
+    if cupy is not None and not problem and (hip or driver.devices):
+        try:
+            yield Piece("computation", True, _compute(cupy))
+        except Exception as error:  # likewise
+            yield Piece("computation", False, _first_line(error), line)
+
+
+def _compute(cupy: Any) -> str:
+    """A product and a compiled kernel, which need cuBLAS, NVRTC and CUDA's headers."""
+    x = cupy.ones((2, 2), np.float32)
+    y = (cupy.dot(x, x) + x).get().tolist()
+    if y != [[3.0, 3.0], [3.0, 3.0]]:
+        raise RuntimeError(f"2 + 1 gave {y}")
+    return "a product and a kernel on " + ", ".join(device["name"] for device in devices(cupy))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip(" =\t") for line in str(error).splitlines()]
+    return f"{type(error).__name__}: {next(filter(None, lines), '')}"
+
+
+def about() -> dict[str, Any]:
+    """The driver, CuPy and the devices, for the JSON."""
+    found: dict[str, Any] = {"driver": find_driver().detail, "wheels": find_wheels(), "devices": []}
+    with suppress(Exception):  # the pieces say why
+        cupy = importlib.import_module("cupy")
+        found |= {"cupy": cupy.__version__, "devices": devices(cupy)}
+    return found
+
+
+def devices(cupy: Any) -> list[dict[str, Any]]:
+    """What CuPy says of each device."""
+    found = []
+    for number in range(cupy.cuda.runtime.getDeviceCount()):
+        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        device: dict[str, Any] = {"name": properties["name"].decode(errors="replace")}
+        device["memory_bytes"] = int(properties["totalGlobalMem"])
+        device["multiprocessors"] = int(properties["multiProcessorCount"])
+        device["compute_capability"] = str(cupy.cuda.Device(number).compute_capability)
+        found.append(device)
+    return found

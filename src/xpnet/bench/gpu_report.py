@@ -1,0 +1,149 @@
+"""What was found on a GPU: pieces, checks and figures, as JSON and as tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PASSED, FAILED, NOT_AVAILABLE = "passed", "failed", "not available"
+ALL_PASSED, SOME_FAILED, NO_DEVICE = 0, 1, 2  # exit statuses
+STAND_IN = "stand-in: timings mean nothing"
+
+Row = dict[str, str]  # names of columns and what stands there
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something that must be installed. ``remedy`` is the line that brings it."""
+
+    name: str
+    found: bool
+    detail: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A requirement. ``value`` passes up to ``limit``, where it has one."""
+
+    name: str
+    status: str
+    value: float | None = None
+    limit: float | None = None
+    detail: str = ""
+
+    def row(self) -> Row:
+        status = self.status.upper() if self.status == FAILED else self.status
+        limit = "" if self.limit is None else f" (limit {self.limit:.3g})"
+        value = "" if self.value is None else f"{self.value:.3g}{limit}"
+        return {"check": self.name, "status": status, "value": value, "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measurement; ``value`` is None where it could not be taken, and ``detail`` says why."""
+
+    name: str
+    value: float | None
+    unit: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    detail: str = ""
+
+    @property
+    def shown(self) -> str:
+        return "-" if self.value is None else f"{self.value:.4g}"
+
+
+def at_most(name: str, value: float, limit: float, detail: str = "") -> Check:
+    """Passes if ``value <= limit``; NaN fails."""
+    return Check(name, PASSED if value <= limit else FAILED, value, limit, detail=detail)
+
+
+def holds(name: str, condition: bool, detail: str = "") -> Check:
+    """Passes if the condition is true."""
+    return Check(name, PASSED if condition else FAILED, detail=detail)
+
+
+@dataclass
+class Report:
+    """Everything one run found."""
+
+    about: dict[str, Any] = field(default_factory=dict)  # the machine and its versions
+    has_device: bool = False
+    stand_in: bool = False
+    quick: bool = False
+    pieces: list[Piece] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+
+    def add(self, found: Check | Figure) -> None:
+        kept: list[Any] = self.checks if isinstance(found, Check) else self.figures
+        kept.append(found)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece is there: without one, nothing can be computed."""
+        return all(piece.found for piece in self.pieces)
+
+    @property
+    def status(self) -> int:
+        """0: all passed. 1: something is missing or failed. 2: there is no device."""
+        if not self.has_device:
+            return NO_DEVICE
+        failed = any(check.status == FAILED for check in self.checks)
+        return SOME_FAILED if failed or not self.complete else ALL_PASSED
+
+    @property
+    def verdict(self) -> str:
+        """The status in a sentence."""
+        if self.status == NO_DEVICE:
+            return "No CUDA device: nothing was checked. This is not a pass."
+        if not self.complete:
+            missing = ", ".join(piece.name for piece in self.pieces if not piece.found)
+            return f"Not usable: {missing}. Nothing was checked."
+        found = [check.status for check in self.checks]
+        passed, failed, other = map(found.count, (PASSED, FAILED, NOT_AVAILABLE))
+        return f"{passed} checks passed, {failed} failed, {other} not available."
+
+    def to_json(self) -> dict[str, Any]:
+        note = STAND_IN if self.stand_in else None
+        return {"status": self.status, "verdict": self.verdict, "note": note} | asdict(self)
+
+    # -- for people ----------------------------------------------------------------------
+    def show(self) -> None:
+        """Prints tables, then remedies and the verdict."""
+        note = f" ({STAND_IN})" if self.stand_in else ""
+        for title, rows in self.tables():
+            sys.stdout.write(f"{title}{note}\n")
+            header = list(dict.fromkeys(name for row in rows for name in row))
+            lines = [header, *([row.get(name, "-") for name in header] for row in rows)]
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            for line in lines:
+                cells = (cell.ljust(w) for cell, w in zip(line, widths, strict=True))
+                sys.stdout.write(f"  {'  '.join(cells).rstrip()}\n")
+            sys.stdout.write("\n")
+        for remedy in dict.fromkeys(piece.remedy for piece in self.pieces if piece.remedy):
+            names = ", ".join(piece.name for piece in self.pieces if piece.remedy == remedy)
+            sys.stdout.write(f"To get {names}:\n    {remedy}\n")  # a line that can be copied
+        sys.stdout.write(self.verdict + "\n")
+
+    def tables(self) -> Iterator[tuple[str, list[Row]]]:
+        """The title and the rows of each table; figures of the same settings share a row."""
+        ok = {True: "ok", False: "MISSING"}
+        yield (
+            "Installed",
+            [{"piece": p.name, "found": ok[p.found], "detail": p.detail} for p in self.pieces],
+        )
+        if self.checks:
+            yield "Checks", [c.row() for c in self.checks]
+        for keys in dict.fromkeys(tuple(f.settings) for f in self.figures):
+            figures = [f for f in self.figures if tuple(f.settings) == keys]
+            rows: dict[Any, Row] = {}
+            for f in figures:
+                where = f.settings or {"figure": f.name}
+                row = rows.setdefault(tuple(where.values()), {k: str(v) for k, v in where.items()})
+                row[f"{f.name if keys else 'value'}, {f.unit}".rstrip(", ")] = f.shown
+            reasons = dict.fromkeys(f"{f.name}: {f.detail}" for f in figures if f.detail)
+            yield " | ".join(["Figures", *reasons]), list(rows.values())

@@ -1,0 +1,163 @@
+"""Times calls on the host, a training step, its products alone, and PyTorch's step beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from xpnet import Adam
+from xpnet.backends.place import free_memory, select
+from xpnet.bench.gpu_report import Figure
+from xpnet.bench.products import TOOLS, floors, step_flops
+from xpnet.bench.timing import Timed, interleaved
+from xpnet.core.activations import ACTIVATIONS
+from xpnet.core.leaves import Data
+from xpnet.core.losses import LOSSES
+from xpnet.core.network import Objective, step_table
+from xpnet.engines import engine_for
+from xpnet.exceptions import BackendUnavailable
+
+LAYERS = 4
+WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
+BATCHES = (128, 1024, 8192)
+SECONDS = 0.3  # what one figure may take, beyond a first look
+STEPS = 32  # queued at once: about 800 launches of the 1024 that the device's queue holds
+
+Measured = Iterator[tuple[str, float, str]]  # name, value, unit
+
+
+def timing(quick: bool) -> Iterator[Figure]:
+    yield from calls(quick)
+    for width in (4, 8) if quick else WIDTHS:
+        for batch in (8,) if quick else BATCHES:
+            yield from steps(width, batch, quick)
+
+
+def calls(quick: bool) -> Iterator[Figure]:
+    """Microseconds of the host per call: small arrays, and no waiting for the device."""
+    import cupy
+    from cupy import cublas
+
+    n = 8 if quick else 64
+    a, b, c = (cupy.ones((n, n), np.float32) for _ in range(3))
+    f = cupy.empty((n, n), np.float32, order="F")
+    rows = cupy.arange(n, dtype=np.int32)
+    source = 'extern "C" __global__ void copy(const float* x, float* y) { *y = *x; }'
+    raw = cupy.RawKernel(source, "copy")
+    elementwise = cupy.ElementwiseKernel("T x, T y", "T z", "z = x + y", "xpnet_gpu_check_add")
+    table: dict[str, Callable[[], Any]] = {
+        "RawKernel, 2 arguments": lambda: raw((1,), (1,), (a, c)),
+        "ElementwiseKernel, 3 arrays": lambda: elementwise(a, b, c),
+        "add(out=)": lambda: cupy.add(a, b, out=c),
+        "matmul(out=)": lambda: cupy.matmul(a, b, out=c),
+        "ndarray.dot(out)": lambda: a.dot(b, c),
+        "cublas.gemm(out=)": lambda: cublas.gemm("N", "N", a, b, out=f),
+        "take(axis=0, out=)": lambda: cupy.take(a, rows, axis=0, out=c),
+        "empty": lambda: cupy.empty((n, n), np.float32),
+    }
+    rounds, repeats = (2, 3) if quick else (25, 100)
+    timed = {name: Timed(call, TOOLS["cupy"].wait) for name, call in table.items()}
+    measures = {name: lambda t=t: t.host_seconds(repeats) for name, t in timed.items()}
+    for name, seconds in interleaved(measures, rounds).items():
+        yield Figure(f"host: {name}", median(seconds) * 1e6, "us")
+
+
+def steps(width: int, batch: int, quick: bool) -> Iterator[Figure]:
+    """A training step, its products alone, and PyTorch's step, for one width and batch."""
+    settings = {"width": width, "batch": batch, "layers": LAYERS, "dtype": "float32"}
+    budget = 0.0 if quick else SECONDS
+    found: dict[str, float] = {}
+    parts = {"step": own_step, "products": products_alone, "torch step": torch_step}
+    for name, part in parts.items():
+        try:
+            for figure, value, unit in part(width, batch, budget):
+                found[figure] = value
+                yield Figure(figure, value, unit, settings)
+        except (MemoryError, ImportError, OSError, BackendUnavailable) as error:
+            yield Figure(name, None, "us", settings, f"not available: {error}"[:200])
+        free_memory()
+    for one, other in (("step", "products"), ("torch step", "step")):
+        if one in found and other in found:
+            yield Figure(f"{one} / {other}", found[one] / found[other], "", settings)
+
+
+def make_problem(width: int, batch: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Sizes, X (batch, width) float32 and labels (batch,) on the host."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((batch, width), dtype=np.float32)
+    return [width] * (LAYERS + 1), X, rng.integers(0, width, batch)
+
+
+def own_step(width: int, batch: int, budget: float) -> Measured:
+    """The engine's step: minibatches gathered from data on the device, Adam, no waiting."""
+    sizes, X, y = make_problem(width, batch)
+    place = select("cupy", dtype="float32")
+    objective = Objective(tuple(sizes), (ACTIVATIONS["relu"],) * (LAYERS - 1), LOSSES["softmax"])
+    Y = np.eye(width, dtype=np.float32)[y]
+    n = objective.layout.n_parameters
+    theta = np.random.default_rng(0).standard_normal(n, np.float32) * np.sqrt(2.0 / width)
+    optimizer = Adam(1e-3)
+    with place.context():
+        data = Data(place.asarray(X), place.asarray(Y), None)
+        vectors = [place.asarray(x, dtype=place.dtype) for x in (theta, 0 * theta, 0 * theta)]
+        engine = engine_for(place, objective)
+        program = engine.program(optimizer, data, batch, vectors[0], tuple(vectors[1:]))
+        # As `fit` does it, without reading costs between epochs. One epoch is one step; the upload
+        # of orders and scalars is included.
+        rng = np.random.default_rng(0)
+        orders = np.stack([rng.permutation(batch) for _ in range(STEPS)])
+        table = step_table(optimizer, np.arange(1.0, STEPS + 1.0), np.full(STEPS, 1e-3))
+        timed = Timed(lambda: program.run(orders, table), TOOLS["cupy"].wait, chunk=STEPS)
+        seconds = timed.within(budget)
+        yield "step", seconds * 1e6, "us"
+        yield "step, rate of products", step_flops(sizes, batch) / seconds * 1e-12, "TFLOP/s"
+        host = median(timed.host_seconds() for _ in range(9 if budget else 2))
+        yield "step, host", host * 1e6, "us"
+
+
+def products_alone(width: int, batch: int, budget: float) -> Measured:
+    """The 3L - 1 products of a step and nothing else, into arrays made beforehand."""
+    timed = floors(select("cupy", dtype="float32"), [width] * (LAYERS + 1), batch)["rows"]
+    yield "products", timed.within(budget) * 1e6, "us"
+
+
+def torch_step(width: int, batch: int, budget: float, device: str = "cuda") -> Measured:
+    """PyTorch eager: the same net and data, exact float32, fused Adam, batches by index."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailable("this PyTorch sees no CUDA device")
+    try:
+        seconds = _torch_step(torch, width, batch, device).within(budget)
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+    finally:
+        if device == "cuda":
+            torch.cuda.empty_cache()
+    yield "torch step", seconds * 1e6, "us"
+
+
+def _torch_step(torch: Any, width: int, batch: int, device: str) -> Timed:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    sizes, X, y = make_problem(width, batch)
+    modules: list[Any] = []
+    for n_in, n_out in pairwise(sizes):
+        modules += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*modules[:-1]).to(device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    loss = torch.nn.CrossEntropyLoss()
+    rows, labels = torch.tensor(X).to(device), torch.tensor(y).to(device)
+    order = torch.randperm(batch, device=device)
+
+    def step() -> Any:
+        optimizer.zero_grad(set_to_none=True)
+        cost = loss(net(rows[order]), labels[order])
+        cost.backward()
+        optimizer.step()
+        return cost
+
+    return Timed(step, TOOLS["torch"].wait)
