@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from itertools import pairwise
 from xml.etree import ElementTree
 
+import fake_worker
 import numpy as np
 import pytest
 
@@ -22,10 +22,13 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner
 
 from xpnet.backends.place import select
-from xpnet.bench import measure, pictures, products, report, worker
+from xpnet.bench import measure, products, report
 from xpnet.bench.results import Cell, Results, Series, Settings
+from xpnet.bench.runner import places
 from xpnet.bench.runner import run as run_workers
+from xpnet.bench.timing import Timed, interleaved
 from xpnet.cli import app
+from xpnet.cli.bench import time_text
 
 WINDOWS = sys.platform == "win32"
 TINY = Settings(hidden=(2, 3), inputs=4, outputs=3, batch_size=5, seconds=0.02)
@@ -45,9 +48,8 @@ def made_up(steps, widths=(16, 64, 256), hardware=None):
                 continue
             s = t * 1e-6
             floor = {"rows": [0.5 * s, 0.6 * s, 0.5 * s], "columns": [s, s, s]}
-            series.cells.append(
-                Cell(hidden, None, False, 8, [9 * s, s, s], floor, [0.1, 0.1], 1000, 0.5, 1.2)
-            )
+            times = {"step": [9 * s, s, s], "floor": floor, "predict": [0.1, 0.1]}
+            series.cells.append(Cell(hidden, steps_per_epoch=8, predict_examples=1000, **times))
         results.series.append(series)
     return results
 
@@ -133,9 +135,8 @@ SIX = {
 
 
 def test_csv():
-    found = list(csv.DictReader(io.StringIO(report.csv_text(made_up(SIX)))))
+    found = list(csv.DictReader(io.StringIO(report.csv_bytes(made_up(SIX)).decode())))
     assert len(found) == 18
-    assert tuple(found[0]) == report.CSV_COLUMNS
     assert found[2]["hidden"] == "256"
     assert float(found[2]["step_seconds"]) == pytest.approx(400e-6)
     assert float(found[2]["step_over_floor"]) == pytest.approx(2)
@@ -144,7 +145,7 @@ def test_csv():
 
 
 def test_json_holds_every_raw_time():
-    found = json.loads(report.json_text(made_up(SIX)))
+    found = json.loads(report.json_bytes(made_up(SIX)))
     assert set(found) == {
         *("settings", "date", "machine", "series", "absent", "failures", "interrupted"),
         *("peak_flops_per_second", "verdict"),
@@ -155,44 +156,46 @@ def test_json_holds_every_raw_time():
     assert len(found["verdict"]) == 5
 
 
-@pytest.mark.parametrize("picture", [pictures.time_picture, pictures.share_picture])
+@pytest.mark.parametrize("picture", report.PICTURES.values(), ids=report.PICTURES)
 @pytest.mark.parametrize(
-    "steps",
-    [SIX, {"numpy on cpu": (40, 90, 400)}, {"numpy on cpu": (40, None, 400)}, {}],
-    ids=["six", "one", "gap", "none"],
+    ("steps", "widths"),
+    [
+        (SIX, (16, 64, 256)),
+        ({"numpy on cpu": (40, None, 400), "torch on <&>": (1, 2, 3)}, (16, 64, 256)),
+        ({"numpy on cpu": (40,)}, (64,)),
+        ({"numpy on cpu": range(40, 80)}, tuple(range(100, 140))),
+    ],
+    ids=["six", "gap", "one width", "many widths"],
 )
-def test_pictures(picture, steps):
-    root = ElementTree.fromstring(picture(made_up(steps)))
-    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert [text for text in texts if " on " in text] == sorted(steps, key=texts.index)
-    assert "hidden units" in texts
-    numbers = [
-        float(x) for x in re.findall(r"[ML](\d+\.\d+) ", ElementTree.tostring(root, "unicode"))
-    ]
-    assert all(0 <= x <= pictures.WIDTH for x in numbers)
-    marks = list(root.iter("{http://www.w3.org/2000/svg}circle"))
-    if len(steps) == 1:  # a mark for each width, and the legend's
-        assert len(marks) == 1 + sum(t is not None for t in steps["numpy on cpu"])
+def test_pictures(monkeypatch, picture, steps, widths):
+    """The lines of each series hold its numbers; the SVG is well-formed, its labels text."""
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figure.Figure, "subplots", catching(figure.Figure.subplots, drawn))
+    results = made_up(steps, widths)
+    root = ElementTree.fromstring(picture(results))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    (ax,) = drawn
+    *lines, _ = ax.get_lines()  # the last one is the legend's
+    assert [line.get_label() for line in lines[::2]] == list(steps)
+    for series, step, floor in zip(results.series, lines[::2], lines[1::2], strict=True):
+        for line, factor in ((step, 1.0), (floor, 0.5)):
+            expected = [t and factor * t * 1e-6 for t in steps[series.label]]
+            if "share" in ax.get_ylabel():
+                shares = zip(expected, widths, strict=True)
+                expected = [t and results.share(series, t, hidden) for t, hidden in shares]
+            np.testing.assert_allclose(line.get_ydata(), np.array(expected, dtype=float))
+    assert len(ax.get_xticks()) <= 12
 
 
-def test_pictures_of_one_width_and_of_many():
-    for widths in ((64,), tuple(range(100, 140))):
-        results = made_up({"numpy on cpu": [40 + w for w in widths]}, widths)
-        root = ElementTree.fromstring(pictures.time_picture(results))
-        labels = [
-            (float(text.get("x")), len(text.text))
-            for text in root.iter("{http://www.w3.org/2000/svg}text")
-            if text.get("text-anchor") == "middle" and text.text.isdigit()
-        ]
-        assert labels
-        for (x, n), (x_next, n_next) in pairwise(labels):
-            assert x_next - x >= 4 * (n + n_next)  # pixels: digits are about 8 wide
+def catching(function, results):
+    """``function``, which appends its results to a list as well."""
 
+    def called(*args, **kwargs):
+        results.append(function(*args, **kwargs))
+        return results[-1]
 
-def test_a_label_cannot_break_a_picture():
-    results = made_up({"numpy on <&>": (1, 2, 3)})
-    root = ElementTree.fromstring(pictures.time_picture(results))
-    assert "numpy on <&>" in "".join(root.itertext())
+    return called
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,69 @@ def test_a_label_cannot_break_a_picture():
     ],
 )
 def test_times_as_text(seconds, text):
-    assert pictures.time_text(seconds) == text
+    assert time_text(seconds) == text
+
+
+# -- timing ------------------------------------------------------------------------------
+def test_times_are_per_piece_of_work_and_wait_for_the_device():
+    seen = []
+
+    def wait(result):
+        seen.append(f"wait {result}")
+        time.sleep(0.02)
+
+    timed = Timed(lambda: seen.append("call") or "done", wait, chunk=4)
+    assert 0.02 <= 8 * timed.seconds(8) < 1
+    assert seen == ["call", "call", "wait done"]
+    assert 8 * timed.host_seconds(8) < 0.02  # the calls return before the device is done
+    assert seen[3:] == ["call", "wait done", "call", "call", "wait done"]
+    assert Timed(lambda: seen.clear()).within(0.001, most=7) > 0
+
+
+def test_what_is_compared_takes_turns():
+    order = []
+    found = interleaved({name: lambda n=name: order.append(n) or len(order) for name in "ab"}, 3)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert found == {"a": [1, 3, 5], "b": [2, 4, 6]}
+
+
+def test_the_products_of_a_step_are_those_of_backpropagation():
+    """By the chain rule of a linear net of three layers, with the logits for dZ."""
+    generator = np.random.default_rng(1)
+    X, W1, W2, W3 = (generator.standard_normal(s) for s in ((6, 5), (4, 5), (3, 4), (2, 3)))
+    counted = []
+
+    def product(left, right, is_gradient):
+        counted.append(2 * left.shape[0] * left.shape[1] * right.shape[1])
+        return left @ right
+
+    gradients = products.step_products(X, [W1, W2, W3], product)
+    Z = X @ W1.T @ W2.T @ W3.T
+    np.testing.assert_allclose(gradients[0], (Z @ W3 @ W2).T @ X)
+    np.testing.assert_allclose(gradients[1], (Z @ W3).T @ (X @ W1.T))
+    np.testing.assert_allclose(gradients[2], Z.T @ (X @ W1.T @ W2.T))
+    assert len(counted) == 3 * 3 - 1
+    assert sum(counted) == products.step_flops([5, 4, 3, 2], 6)
+
+
+def test_floors_on_every_library(lib):
+    """The products of unit norm end at the W1 that they began with, in every layout."""
+    place = select(lib.options["backend"], lib.device, "float32")
+    generator = np.random.default_rng(0)
+    _, x, h, *_ = (v / np.linalg.norm(v) for v in map(generator.standard_normal, (6, 5, 4, 3)))
+    with place.context():
+        floors = products.floors(place, [5, 4, 3], 6)
+        assert set(floors) == ({"compiled"} if place.name == "jax" else {"rows", "columns"})
+        for timed in floors.values():
+            assert timed.seconds() > 0
+            result = timed.call()
+            first = result[0] if place.name == "jax" else result
+            np.testing.assert_allclose(lib.to_numpy(first), np.outer(h, x), atol=1e-5)
+
+
+def test_squares_stop_in_time():
+    place = select("numpy", dtype="float32")
+    assert [side for side, _ in products.squares(place, 0.0)] == [512]
 
 
 # -- measuring ---------------------------------------------------------------------------
@@ -214,7 +279,8 @@ def test_one_net(lib):
     """On every library: times, products in each layout, and the place of the numbers."""
     place = select(lib.options["backend"], lib.device, "float32")
     bench = measure.Bench(place, replace(TINY, seconds=1.0))  # enough for a busy machine
-    cell = bench.cell(3)
+    with place.context():
+        cell = bench.cell(3)
     assert cell.left_out is None
     assert len(cell.step) >= measure.FEWEST
     assert {len(times) for times in cell.floor.values()} == {len(cell.step)}
@@ -223,58 +289,28 @@ def test_one_net(lib):
     assert cell.predict_examples == min(4096, bench.y.shape[0])
 
 
-def test_the_floor_is_the_products_of_a_step(lib):
-    """Its numbers are those of five products, worked out in float64."""
-    place = select(lib.options["backend"], lib.device, "float32")
-    n, h, k, m = 5, 4, 3, 6
-    made = []
-
-    class Recording:
-        def __getattr__(self, name):
-            return getattr(place, name)
-
-        def asarray(self, x, dtype=None):
-            made.append(np.array(x))
-            return place.asarray(x, dtype=dtype)
-
-    with place.context():
-        floors = products.floors(Recording(), n, h, k, m)
-        X, W1, W2 = made[:3]
-        dA1 = X @ W1.T @ W2.T @ W2
-        for name, timed in floors.items():
-            assert timed.seconds(1) > 0
-            result = timed.call()
-            if name != "compiled":  # as often as a scan goes
-                np.testing.assert_allclose(lib.to_numpy(result), dA1.T @ X, atol=1e-6)
-            else:
-                dW1, dW2 = (lib.to_numpy(x) for x in result)
-                assert (dW1.shape, dW2.shape) == (W1.shape, W2.shape)
-                assert 1e-6 < np.abs(dW1).max() < 10  # a NaN is neither
+def numpy_bench(settings=TINY):
+    return measure.Bench(select("numpy", dtype=settings.dtype), settings)
 
 
-def test_squares_stop_in_time():
-    place = select("numpy", dtype="float32")
-    assert [side for side, _ in products.squares(place, 0.0)] == [512]
+def test_one_output_and_float64():
+    assert numpy_bench(Settings((2,), 3, 1, 4, "float64", 0.02)).cell(2).left_out is None
 
 
 def test_a_net_without_time_is_left_out(monkeypatch):
-    bench = measure.Bench(select("numpy", dtype="float32"), TINY)
-    monkeypatch.setattr(products.Timed, "seconds", lambda self, times: 1.0)
-    cell = bench.cell(3)
-    assert cell.left_out == "its products alone take 1 s a step"
-    assert not cell.failed
+    bench = numpy_bench()
+    monkeypatch.setattr(Timed, "seconds", lambda self, times=1: 1.0)
+    assert bench.cell(3) == Cell(3, "its products alone take 1 s a step", failed=False)
 
 
 def test_a_step_that_is_too_slow_is_left_out(monkeypatch):
-    bench = measure.Bench(select("numpy", dtype="float32"), TINY)
-
     class Slow(measure.Clock):
         def on_epoch_end(self, net, progress):
             time.sleep(0.05)
             return super().on_epoch_end(net, progress)
 
     monkeypatch.setattr(measure, "Clock", Slow)
-    cell = bench.cell(3)
+    cell = numpy_bench().cell(3)
     assert re.fullmatch(r"3 times \d+ steps take more than 0.08 s", cell.left_out)
 
 
@@ -287,112 +323,59 @@ def test_a_step_that_is_too_slow_is_left_out(monkeypatch):
     ],
 )
 def test_a_net_that_fails_is_left_out(monkeypatch, raised, left_out, failed):
-    bench = measure.Bench(select("numpy", dtype="float32"), TINY)
-
     def floors(*args):
         raise raised
 
     monkeypatch.setattr(measure, "floors", floors)
-    assert bench.cell(3) == Cell(3, left_out, failed)
+    assert numpy_bench().cell(3) == Cell(3, left_out, failed)
 
 
 def test_places(lib):
-    found = worker.places(select(lib.options["backend"]))
+    found = places(select(lib.options["backend"]))
     assert found[0] == select(lib.options["backend"])
-    assert len({products.is_accelerator(place) for place in found}) == len(found)
-    for place in found:  # each can be asked for by its name, and says what it is
+    assert len({place.is_accelerator for place in found}) == len(found)
+    for place in found:  # each can be asked for by its name
         assert select(place.name, place.device_name) == place
-        assert products.hardware(place)
-
-
-def test_one_output_and_float64():
-    settings = Settings((2,), 3, 1, 4, "float64", 0.02)
-    cell = measure.Bench(select("numpy", dtype="float64"), settings).cell(2)
-    assert cell.left_out is None
 
 
 # -- workers -----------------------------------------------------------------------------
-# Answers as a worker does; what NAME does besides is told by its name.
-FAKE = """
-import json, os, signal, sys, time
-spec = json.loads(sys.argv[1])
-name = spec["backend"]
-def say(**answer):
-    print(json.dumps(answer), flush=True)
-if name == "absent":
-    say(absent="not here")
-elif name == "dies-early":
-    sys.exit("cannot be imported")
-elif "device" not in spec:
-    say(places=[{"backend": name, "device": "cpu", "hardware": "A CPU"}])
-else:
-    say(side=512, seconds=0.001)
-    for i, hidden in enumerate(spec["settings"]["hidden"]):
-        if i == 1 and name == "crashes":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if i == 1 and name == "fails":
-            print("Traceback", file=sys.stderr)
-            raise SystemExit("ValueError: no luck")
-        if i == 1 and name == "hangs":
-            time.sleep(60)
-        if i == 1 and name == "ctrl-c":
-            time.sleep(0.5)  # until the first answer was read
-            os.kill(os.getppid(), signal.SIGINT)
-            time.sleep(60)
-        step = [hidden * (1e-6 if name == "numpy" else 2e-6)] * 3
-        say(cell={"hidden": hidden, "step": step, "floor": {"rows": step}, "steps_per_epoch": 4,
-                  "predict": step, "predict_examples": 5})
-    if name == "torch":  # has said all, and crashes on its way out
-        say(done=True)
-        os.abort()
-"""
-
-
-@pytest.fixture
-def fake(tmp_path):
-    """The command of a worker that only pretends."""
-    script = tmp_path / "fake.py"
-    script.write_text(FAKE)
-    return sys.executable, str(script)
-
-
-def test_one_that_breaks_loses_only_itself(fake):
+def test_one_that_breaks_loses_only_itself():
     names = ["fails", "absent", "dies-early", "numpy", "hangs"]
     seen = []
     watch = lambda *what: seen.append(what)  # noqa: E731
     start = time.monotonic()
-    results = run_workers(TINY, names, watch=watch, silence=3, worker=fake)
+    results = run_workers(TINY, names, watch=watch, silence=6, answers=fake_worker.answers)
     assert time.monotonic() - start < 30
     fails, numpy, hangs = results.series
     assert list(numpy.measured) == [2, 3]
     assert list(fails.measured) == list(hangs.measured) == [2]
     assert fails.left_out == {"ValueError: no luck": [3]}
-    assert hangs.left_out == {"no answer for 3 s": [3]}
-    assert results.absent == {"absent": "not here", "dies-early": "cannot be imported"}
+    assert hangs.left_out == {"no answer for 6 s": [3]}
+    assert results.absent == {"absent": "not here", "dies-early": "crashed: exit status 3"}
     assert results.failures == [
-        "dies-early: cannot be imported",
+        "dies-early: crashed: exit status 3",
         "fails on cpu: ValueError: no luck",
-        "hangs on cpu: no answer for 3 s",
+        "hangs on cpu: no answer for 6 s",
     ]
     assert not results.interrupted
     assert seen[-1] == ("hangs on cpu: 3 units", 5, 6)
 
 
 @pytest.mark.skipif(WINDOWS, reason="Windows has no such signal")
-def test_a_crash_is_told_by_its_signal(fake):
-    (series,) = run_workers(TINY, ["crashes"], worker=fake).series
+def test_a_crash_is_told_by_its_signal():
+    (series,) = run_workers(TINY, ["crashes"], answers=fake_worker.answers).series
     assert series.left_out == {"crashed: SIGKILL": [3]}
 
 
-def test_one_that_was_named_must_be_there(fake):
-    results = run_workers(TINY, ["absent"], required=True, worker=fake)
+def test_one_that_was_named_must_be_there():
+    results = run_workers(TINY, ["absent"], required=True, answers=fake_worker.answers)
     assert results.failures == ["absent: not here"]
 
 
 @pytest.mark.skipif(WINDOWS, reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_keeps_what_there_is(fake):
+def test_ctrl_c_keeps_what_there_is():
     start = time.monotonic()
-    results = run_workers(TINY, ["numpy", "ctrl-c", "fails"], worker=fake)
+    results = run_workers(TINY, ["numpy", "ctrl-c", "fails"], answers=fake_worker.answers)
     assert time.monotonic() - start < 30  # nobody waits for the one that sleeps
     assert results.interrupted
     numpy, broken_off, never = results.series
@@ -401,32 +384,10 @@ def test_ctrl_c_keeps_what_there_is(fake):
     assert never.left_out == {"interrupted": [2, 3]}
 
 
-def test_the_worker_speaks_through_what_libraries_print(monkeypatch, capfd):
-    def answers(spec):
-        os.write(1, b"noise on stdout\n")
-        yield {"spec": spec}
-
-    monkeypatch.setattr(worker, "answers", answers)
-    monkeypatch.setattr(sys, "argv", ["worker", '{"a": 1}'])
-    stdout = os.dup(1)
-    try:
-        worker.main()
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
-    out, err = capfd.readouterr()
-    assert [json.loads(line) for line in out.splitlines()] == [{"spec": {"a": 1}}, {"done": True}]
-    assert err == "noise on stdout\n"
-
-
-def test_answers_of_a_missing_library(monkeypatch):
-    from xpnet.exceptions import BackendUnavailable
-
-    def select(name):
-        raise BackendUnavailable("install it")
-
-    monkeypatch.setattr(worker, "select", select)
-    assert list(worker.answers({"backend": "cupy"})) == [{"absent": "install it"}]
+def test_a_worker_prints_nothing_on_the_terminal(capfd):
+    results = run_workers(TINY, ["numpy"], answers=fake_worker.answers)
+    assert not results.failures
+    assert capfd.readouterr() == ("", "")
 
 
 # -- the command -------------------------------------------------------------------------
@@ -447,11 +408,11 @@ def run(here):
 
 
 @pytest.fixture
-def run_fake(run, fake, monkeypatch):
+def run_fake(run, monkeypatch):
     """The command with pretended workers, for any names."""
 
     def measured(settings, names, required=False, watch=None, **kwargs):
-        return run_workers(settings, names, required, watch, silence=3, worker=fake)
+        return run_workers(settings, names, required, watch, silence=6, answers=fake_worker.answers)
 
     monkeypatch.setattr("xpnet.cli.bench.run", measured)
     monkeypatch.setattr("xpnet.cli.bench.LIBRARIES", dict.fromkeys(FAKE_NAMES))
@@ -491,6 +452,16 @@ def test_what_is_missing_is_told(run_fake, here):
     assert "xpnet: error: absent: not here" in result.stderr
     assert "xpnet: error: fails on cpu: ValueError: no luck" in result.stderr
     assert sorted(os.listdir("xpnet-bench")) == FILES
+
+
+def test_without_matplotlib_the_numbers_are_written(run_fake, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = run_fake(f"bench --backends numpy {OPTIONS}")
+    assert result.exit_code == 0
+    message = 'no pictures: drawing needs matplotlib: python -m pip install "xpnet[plot]"'
+    assert f"xpnet: {message}\n" in result.stderr
+    assert "numpy on cpu" in result.stdout
+    assert sorted(os.listdir("xpnet-bench")) == ["bench.csv", "bench.json"]
 
 
 def test_replaced_files_are_told(run_fake, here):

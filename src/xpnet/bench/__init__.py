@@ -1,7 +1,8 @@
-"""Behind ``xpnet bench``: how long a training step takes on each array library of this machine.
+"""Behind ``xpnet bench`` and ``python -m xpnet.gpu_check``: how long things take on this machine.
 
-Files, from the bottom: ``machine`` (what it runs on), ``results`` (what was found, and what follows
-from it), ``products`` (matrix products alone, per library), ``measure`` (one net on one library),
-``worker`` (one library in a process of its own), ``runner`` (all of them), ``report`` (JSON and
-CSV), ``pictures`` (SVG).
+Shared, from the bottom: ``machine`` (what it runs on), ``timing`` (how a thing is timed),
+``products`` (the matrix products of a step, per library). For ``xpnet bench``: ``results``,
+``measure`` (one net on one library), ``runner`` (a process per library), ``report`` (its files).
+For a GPU: ``gpu_report``, ``gpu_pieces`` (what is installed), ``gpu_checks`` (CuPy against NumPy),
+``gpu_timing``, ``gpu`` (the command).
 """

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from xpnet.bench import gpu_pieces, machine
-from xpnet.bench.gpu_checks import correctness, memory
+from xpnet.bench.gpu_checks import prefetching, products, running_out, tf32_net, trajectories
 from xpnet.bench.gpu_report import STAND_IN, Check, Figure, Report, holds
-from xpnet.bench.gpu_timing import timing
+from xpnet.bench.gpu_timing import calls, steps
 
 WRONG_OPTIONS = 64  # EX_USAGE; argparse would take 2, which means "no device" here
-SECTIONS: tuple[Callable[[bool], Iterator[Check | Figure]], ...] = correctness, memory, timing
+SECTIONS: dict[str, tuple[Callable[[bool], Iterator[Check | Figure]], ...]] = {
+    "correctness": (trajectories, products, tf32_net),
+    "memory": (prefetching, running_out),
+    "timing": (calls, steps),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,14 +70,15 @@ def run(report: Report) -> None:
         sys.stderr.write(f"CuPy runs on the CPU ({STAND_IN}), with --quick\n")
         report.quick = True
     report.pieces += gpu_pieces.pieces(driver, about["wheels"])
-    for section in SECTIONS if report.has_device and report.complete else ():
-        sys.stderr.write(f"{section.__name__} ...\n")
+    for section, parts in SECTIONS.items() if report.has_device and report.complete else ():
+        sys.stderr.write(f"{section} ...\n")
         start = time.perf_counter()
         try:
-            for found in section(report.quick):
-                report.add(found)
+            for part in parts:
+                for found in part(report.quick):
+                    report.add(found)
         except Exception as error:  # the other sections can still run
             traceback.print_exc()
             detail = f"{type(error).__name__}: {error}"
-            report.add(holds(f"{section.__name__} ran to its end", False, detail[:300]))
-        report.about[f"{section.__name__}_seconds"] = round(time.perf_counter() - start, 3)
+            report.add(holds(f"{section} ran to its end", False, detail[:300]))
+        report.about[f"{section}_seconds"] = round(time.perf_counter() - start, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import median
 from typing import Any
 
@@ -28,13 +28,6 @@ SECONDS = 0.3  # what one figure may take, beyond a first look
 STEPS = 32  # queued at once: about 800 launches of the 1024 that the device's queue holds
 
 Measured = Iterator[tuple[str, float, str]]  # name, value, unit
-
-
-def timing(quick: bool) -> Iterator[Figure]:
-    yield from calls(quick)
-    for width in (4, 8) if quick else WIDTHS:
-        for batch in (8,) if quick else BATCHES:
-            yield from steps(width, batch, quick)
 
 
 def calls(quick: bool) -> Iterator[Figure]:
@@ -66,23 +59,24 @@ def calls(quick: bool) -> Iterator[Figure]:
         yield Figure(f"host: {name}", median(seconds) * 1e6, "us")
 
 
-def steps(width: int, batch: int, quick: bool) -> Iterator[Figure]:
-    """A training step, its products alone, and PyTorch's step, for one width and batch."""
-    settings = {"width": width, "batch": batch, "layers": LAYERS, "dtype": "float32"}
+def steps(quick: bool) -> Iterator[Figure]:
+    """A training step, its products alone, and PyTorch's step, for each width and batch."""
     budget = 0.0 if quick else SECONDS
-    found: dict[str, float] = {}
     parts = {"step": own_step, "products": products_alone, "torch step": torch_step}
-    for name, part in parts.items():
-        try:
-            for figure, value, unit in part(width, batch, budget):
-                found[figure] = value
-                yield Figure(figure, value, unit, settings)
-        except (MemoryError, ImportError, OSError, BackendUnavailable) as error:
-            yield Figure(name, None, "us", settings, f"not available: {error}"[:200])
-        free_memory()
-    for one, other in (("step", "products"), ("torch step", "step")):
-        if one in found and other in found:
-            yield Figure(f"{one} / {other}", found[one] / found[other], "", settings)
+    for width, batch in product((4, 8), (8,)) if quick else product(WIDTHS, BATCHES):
+        settings = {"width": width, "batch": batch, "layers": LAYERS, "dtype": "float32"}
+        found: dict[str, float] = {}
+        for name, part in parts.items():
+            try:
+                for figure, value, unit in part(width, batch, budget):
+                    found[figure] = value
+                    yield Figure(figure, value, unit, settings)
+            except (MemoryError, ImportError, OSError, BackendUnavailable) as error:
+                yield Figure(name, None, "us", settings, f"not available: {error}"[:200])
+            free_memory()
+        for one, other in (("step", "products"), ("torch step", "step")):
+            if one in found and other in found:
+                yield Figure(f"{one} / {other}", found[one] / found[other], "", settings)
 
 
 def make_problem(width: int, batch: int) -> tuple[list[int], np.ndarray, np.ndarray]:
@@ -95,17 +89,15 @@ def make_problem(width: int, batch: int) -> tuple[list[int], np.ndarray, np.ndar
 def own_step(width: int, batch: int, budget: float) -> Measured:
     """The engine's step: minibatches gathered from data on the device, Adam, no waiting."""
     sizes, X, y = make_problem(width, batch)
-    place = select("cupy", dtype="float32")
+    place, optimizer = select("cupy", dtype="float32"), Adam(1e-3)
     objective = Objective(tuple(sizes), (ACTIVATIONS["relu"],) * (LAYERS - 1), LOSSES["softmax"])
-    Y = np.eye(width, dtype=np.float32)[y]
     n = objective.layout.n_parameters
     theta = np.random.default_rng(0).standard_normal(n, np.float32) * np.sqrt(2.0 / width)
-    optimizer = Adam(1e-3)
     with place.context():
-        data = Data(place.asarray(X), place.asarray(Y), None)
-        vectors = [place.asarray(x, dtype=place.dtype) for x in (theta, 0 * theta, 0 * theta)]
+        data = Data(place.asarray(X), place.asarray(np.eye(width, dtype=np.float32)[y]), None)
+        first, *moments = (place.asarray(x, place.dtype) for x in (theta, 0 * theta, 0 * theta))
         engine = engine_for(place, objective)
-        program = engine.program(optimizer, data, batch, vectors[0], tuple(vectors[1:]))
+        program = engine.program(optimizer, data, batch, first, tuple(moments))
         # As `fit` does it, without reading costs between epochs. One epoch is one step; the upload
         # of orders and scalars is included.
         rng = np.random.default_rng(0)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 import xpnet
-from xpnet._typing import Array
 from xpnet.backends.place import Backend
 from xpnet.bench.products import floors
 from xpnet.bench.results import Cell, Settings
@@ -75,12 +74,15 @@ class Bench:
             limit = f"{PATIENCE * settings.seconds:g} s"
             raise TooSlow(f"{FEWEST} times {steps} steps take more than {limit}")
         examples = min(_PREDICTED, self.y.shape[0])
+        X = self.X[:examples, ...].T
+        predict = Timed(lambda: xpnet.to_numpy(net.predict(X)))  # which waits for the device
+        predict.seconds()
         return Cell(
             hidden,
             steps_per_epoch=steps,
             step=clock.step,
             floor=clock.floor,
-            predict=self._predictions(net, self.X[:examples, ...].T),
+            predict=[predict.seconds() for _ in range(FEWEST)],
             predict_examples=examples,
             warm_up=clock.warm - start,
             cost=history.cost[-1],
@@ -96,18 +98,6 @@ class Bench:
         if (WARM_UP + FEWEST) * least * once > PATIENCE * seconds:
             raise TooSlow(f"its products alone take {once:.2g} s a step")
         return int(np.clip(seconds / 20 / (2 * once + 1e-4), least, self.batches))
-
-    def _predictions(self, net: xpnet.DeepNet, X: Array) -> list[float]:
-        """Seconds of each ``predict``: one at least, three if they fit, more while there is time.
-
-        The class numbers are read on the host, which waits for the device.
-        """
-        timed = Timed(lambda: xpnet.to_numpy(net.predict(X)))
-        timed.seconds()
-        found: list[float] = []
-        while not found or sum(found) < self.settings.seconds * (0.15 if len(found) > 2 else 1.0):
-            found.append(timed.seconds())
-        return found
 
 
 class Clock:

@@ -47,10 +47,6 @@ def _torch_wait(x: Array) -> None:
         _module("torch").accelerator.synchronize(x.device)
 
 
-def _torch_name(device: Any) -> str:
-    return _module("torch").cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
 TOOLS = {
     "numpy": Tools(lambda left, right, out: partial(left.dot, right, out)),
     "cupy": Tools(
@@ -58,7 +54,11 @@ TOOLS = {
         lambda x: _module("cupy").cuda.get_current_stream().synchronize(),
         lambda at: _module("cupy").cuda.runtime.getDeviceProperties(at.id)["name"].decode(),
     ),
-    "torch": Tools(_into("torch", "mm"), _torch_wait, _torch_name),
+    "torch": Tools(
+        _into("torch", "mm"),
+        _torch_wait,
+        lambda at: _module("torch").cuda.get_device_name(at) if at.type == "cuda" else str(at),
+    ),
     "jax": Tools(
         lambda left, right, out: partial(operator.matmul, left, right),  # arrays are read-only
         lambda x: x.block_until_ready(),

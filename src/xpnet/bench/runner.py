@@ -81,11 +81,9 @@ def places(default: Backend) -> list[Backend]:
 
 def _series(place: Backend) -> Series:
     version = str(importlib.import_module(place.name).__version__)
-    if place.is_accelerator:
-        hardware = TOOLS[place.name].hardware(place.device)
-    else:
-        hardware = machine.processor()
-    return Series(place.name, place.device_name, version, hardware, place.is_accelerator)
+    own, accelerator = TOOLS[place.name].hardware, place.is_accelerator
+    hardware = own(place.device) if accelerator else machine.processor()
+    return Series(place.name, place.device_name, version, hardware, accelerator)
 
 
 # -- in the parent's ---------------------------------------------------------------------

@@ -59,6 +59,7 @@ options; 130 stopped by Ctrl-C, with what was measured saved."""
 
 def bench(
     context: typer.Context,
+    *,
     backends: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="For example numpy,torch; all that work if left out."),
