@@ -30,7 +30,7 @@ nox.options.error_on_missing_interpreters = True
 
 GROUPS = functools.partial(nox.project.dependency_groups, nox.project.load_toml("pyproject.toml"))
 # What only one session can cover: left out of the verdict when that session did not run.
-COVERED_BY = {"cupy_on_cpu": "*/engines/cupy*.py,*/gpu_check/*"}
+COVERED_BY = {"cupy_on_cpu": "*/engines/cupy*.py,*/bench/gpu*.py"}
 COVERAGE = ("--cov", "--cov-report=")
 # A process per core, whose libraries compute on one thread each.
 PARALLEL = ("-n=auto", "--maxprocesses=4", "--dist=worksteal")

@@ -24,14 +24,14 @@ LAYERS = {
     "plotting": "pictures of nets and of their training",
     "estimators": "the models behind scikit-learn's interface",
     "xpnet": "the public names",
-    "gpu_check": "does this machine's GPU compute what it should, and how fast",
-    "bench": "how long a step takes on each library of this machine",
+    "bench": "how long a step takes on this machine; does its GPU compute what it should",
+    "gpu_check": "python -m xpnet.gpu_check, the public address of bench.gpu",
     "cli": "the command xpnet",
     "__main__": "python -m xpnet",
 }
 
 # Only these may name an array library other than NumPy, which is also the host's toolbox.
-MAY_NAME_LIBRARIES = {"backends", "engines", "files.torch", "files.sklearn", "gpu_check", "bench"}
+MAY_NAME_LIBRARIES = {"backends", "engines", "files.torch", "files.sklearn", "bench"}
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"}
 
 

@@ -131,7 +131,7 @@ def prefetching(quick: bool) -> Iterator[Check | Figure]:
         net = DeepNet([width, width, width, 10], output="softmax", backend="cupy", dtype="float32")
 
         def fit(epochs: int, net: DeepNet = net, prefetch: bool = prefetch) -> None:
-            net.fit(X, y, Adam(1e-4), epochs, batch, prefetch=prefetch)
+            net.fit(X, y, Adam(1e-4), epochs=epochs, batch_size=batch, prefetch=prefetch)
 
         # Long minus short: moving or pinning the data at the start cancels out. One compiles.
         fits = [Timed(partial(fit, epochs)).seconds() for epochs in (1, 1, 3)]

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import Adam
+from xpnet import Adam, DeepNet
 from xpnet.backends.place import free_memory, select
 from xpnet.bench.gpu_report import Figure
 from xpnet.bench.products import TOOLS, floors, step_flops
 from xpnet.bench.timing import Timed, interleaved
-from xpnet.core.activations import ACTIVATIONS
-from xpnet.core.leaves import Data
-from xpnet.core.losses import LOSSES
-from xpnet.core.network import Objective, step_table
+from xpnet.core.network import step_table
 from xpnet.engines import engine_for
 from xpnet.exceptions import BackendUnavailable
+from xpnet.net.examples import examples
+from xpnet.training.state import starting_state
 
 LAYERS = 4
 WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
@@ -89,15 +88,13 @@ def make_problem(width: int, batch: int) -> tuple[list[int], np.ndarray, np.ndar
 def own_step(width: int, batch: int, budget: float) -> Measured:
     """The engine's step: minibatches gathered from data on the device, Adam, no waiting."""
     sizes, X, y = make_problem(width, batch)
-    place, optimizer = select("cupy", dtype="float32"), Adam(1e-3)
-    objective = Objective(tuple(sizes), (ACTIVATIONS["relu"],) * (LAYERS - 1), LOSSES["softmax"])
-    n = objective.layout.n_parameters
-    theta = np.random.default_rng(0).standard_normal(n, np.float32) * np.sqrt(2.0 / width)
-    with place.context():
-        data = Data(place.asarray(X), place.asarray(np.eye(width, dtype=np.float32)[y]), None)
-        first, *moments = (place.asarray(x, place.dtype) for x in (theta, 0 * theta, 0 * theta))
-        engine = engine_for(place, objective)
-        program = engine.program(optimizer, data, batch, first, tuple(moments))
+    net = DeepNet(sizes, output="softmax", backend="cupy", dtype="float32")
+    optimizer = Adam(1e-3)
+    place, data, _ = examples(net.placement, net.objective, X.T, y)
+    moments = starting_state(None, optimizer, net.theta, place.backend).moments
+    engine = engine_for(place.backend, net.objective)
+    with place.backend.context():
+        program = engine.program(optimizer, data, batch, net.theta, moments)
         # As `fit` does it, without reading costs between epochs. One epoch is one step; the upload
         # of orders and scalars is included.
         rng = np.random.default_rng(0)
