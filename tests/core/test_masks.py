@@ -7,7 +7,7 @@ import pytest
 from helpers import plain_fields, plain_threefry
 
 import xpnet
-from xpnet.core import masks as threefry
+from xpnet.core import masks
 from xpnet.core.network import PREFIX, step_table
 from xpnet.engines import numpy as engine
 from xpnet.engines.numpy_dropout import Fields
@@ -30,7 +30,7 @@ def computed(lib, key, counter):
     place = xpnet.select(lib.name, lib.device)
     with place.context():
         pairs = [tuple(lib.asarray(x) for x in signed(*pair)) for pair in (key, counter)]
-        words = threefry.threefry2x32(*pairs)
+        words = masks.threefry2x32(*pairs)
     for word in words:
         assert lib.owns(word)
         assert lib.dtype_of(word) == "int32"
@@ -67,7 +67,7 @@ def test_fields_on_every_library(lib, shape, seed, step):
     with place.context():
         like = place.asarray(np.ones(1, np.float32))
         options = {"xp": place.xp, "device": getattr(like, "device", None)}
-        found = threefry.fields(1, *shape, row[3:PREFIX].tolist(), **options)
+        found = masks.fields(1, *shape, row[3:PREFIX].tolist(), **options)
         assert lib.owns(found)
     np.testing.assert_array_equal(lib.to_numpy(found), plain_fields(1, *shape, seed, step))
 
@@ -92,7 +92,7 @@ def test_fields_drawn_ahead_are_those_of_the_step(steps):
             place[()] = half
         fields.advance()
         for layer, n in units.items():
-            expected = threefry.fields(layer, m, n, halves.tolist(), xp=np, device=None)
+            expected = masks.fields(layer, m, n, halves.tolist(), xp=np, device=None)
             np.testing.assert_array_equal(fields[layer], expected)
 
 
@@ -122,13 +122,13 @@ def test_table_without_a_seed_has_no_key():
     ("rate", "kept"), [(0.0, 65536), (0.25, 49152), (0.5, 32768), (1e-9, 65536)]
 )
 def test_scale_is_exact(rate, kept):
-    assert 65536 - threefry.threshold(rate) == kept
-    assert threefry.scale(rate) * kept == 65536
+    assert 65536 - masks.threshold(rate) == kept
+    assert masks.scale(rate) * kept == 65536
 
 
 def test_a_rate_next_to_one_keeps_something():
-    assert threefry.threshold(np.nextafter(1.0, 0.0)) == 65535
-    assert threefry.scale(np.nextafter(1.0, 0.0)) == 65536.0
+    assert masks.threshold(np.nextafter(1.0, 0.0)) == 65535
+    assert masks.scale(np.nextafter(1.0, 0.0)) == 65536.0
 
 
 M, N = 200, 300
@@ -136,7 +136,7 @@ M, N = 200, 300
 
 def drawn(layer=0, step=0, seed=0):
     (key,) = keys_of([step], seed)
-    return threefry.fields(layer, M, N, key.tolist(), xp=np, device=None)
+    return masks.fields(layer, M, N, key.tolist(), xp=np, device=None)
 
 
 def test_fields_are_uniform():
@@ -152,7 +152,7 @@ def test_fields_are_uniform():
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_share_of_kept_units(rate):
-    kept = drawn() >= threefry.threshold(rate)
+    kept = drawn() >= masks.threshold(rate)
     assert abs(kept.mean() - (1 - rate)) < 4 * np.sqrt(rate * (1 - rate) / (M * N))
     for axis in (0, 1):  # no unit, and no example, is preferred
         share = kept.mean(axis=axis)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from array_api_compat import device
 
 from xpnet._typing import Array, Namespace
-from xpnet.core import masks as threefry
+from xpnet.core import masks
 from xpnet.core.activations import Activation
 from xpnet.core.losses import Loss
 from xpnet.core.optimizers import Moments, Optimizer
@@ -78,9 +78,9 @@ class Leaves:
         number ``layer``, from 0; ``slope`` will be given it as it was.
         """
         n, m = A.shape
-        fields = threefry.fields(layer, m, n, key, xp=self.xp, device=device(A))
-        kept = self.xp.astype(fields >= threefry.threshold(rate), A.dtype)
-        D = threefry.scale(rate) * kept.T  # (n, m)
+        fields = masks.fields(layer, m, n, key, xp=self.xp, device=device(A))
+        kept = self.xp.astype(fields >= masks.threshold(rate), A.dtype)
+        D = masks.scale(rate) * kept.T  # (n, m)
         return A * D, D
 
     def predict(self, loss: Loss, Z: Array) -> Array:

@@ -1,7 +1,8 @@
 """All parameters of a net in one flat vector: every weight first, then every bias.
 
 One vector makes the optimiser one pass, L2 and weight decay one slice, a checkpoint one
-tensor, and is what L-BFGS works on. ``Layout`` says where each layer lies in it.
+tensor, and is what L-BFGS works on. ``Layout`` says where each layer lies in it. Initial weights
+are drawn on the host with NumPy, so that one seed gives the same net on every library.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import sqrt
 from typing import NamedTuple
 
+import numpy as np
+
 from xpnet._typing import Array, Namespace
+from xpnet.core.activations import Activation
 
 
 class Layer(NamedTuple):
@@ -64,3 +69,22 @@ class Layout:
         """The inverse of ``layers``: a new vector (n_parameters,)."""
         pieces = [W for W, _ in layers] + [b for _, b in layers]
         return xp.concat([xp.reshape(piece, (-1,)) for piece in pieces])
+
+
+def initial_parameters(
+    layout: Layout, hidden: Sequence[Activation], rng: np.random.Generator
+) -> np.ndarray:
+    """Normal weights, He's deviation into ReLU-like layers, Glorot's elsewhere; zero biases.
+
+    Returns
+    -------
+    theta : ndarray of float64, (n_parameters,)
+    """
+    gains = [activation.gain for activation in hidden] + [1.0]
+    theta = np.zeros(layout.n_parameters)
+    for ((n_out, n_in), w, _), gain in zip(layout.slices(), gains, strict=True):
+        # He et al. 2015, equation 10, for ReLU and its relatives; else Glorot & Bengio 2010,
+        # equation 12.
+        variance = 2.0 / n_in if gain == 2.0 else 2.0 / (n_in + n_out)
+        theta[w] = sqrt(variance) * rng.standard_normal(n_out * n_in)
+    return theta

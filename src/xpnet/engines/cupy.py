@@ -29,7 +29,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
-from xpnet.core import masks as threefry
+from xpnet.core import masks
 from xpnet.core.activations import ACTIVATIONS, Activation, identity
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
@@ -150,10 +150,10 @@ class Recorder(Leaves):
         """The kernel finds the key in the table, and so does the one that undoes this."""
         run = self.run
         assert run is not None
-        T, scale = threefry.threshold(rate), threefry.scale(rate)
+        T, scale = masks.threshold(rate), masks.scale(rate)
         mask = (
             *(run.table, run.width, run.step_number, np.int32(layer), np.uint32(T)),
-            *(self.real(scale), self.real(1.0 - T / threefry.FIELDS)),
+            *(self.real(scale), self.real(1.0 - T / masks.FIELDS)),
         )
         if isinstance(A, Held):
             activation, Z, b = A

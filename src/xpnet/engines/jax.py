@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.core import masks as threefry
+from xpnet.core import masks
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.network import Key, Objective, forward, step, value, value_and_gradient
 from xpnet.core.optimizers import OPTIMIZERS, Moments
@@ -83,14 +83,14 @@ class ScanLeaves(Leaves):
         n, m = A.shape
         low0, high0, low1, high1 = (jnp.asarray(x, jnp.int32) for x in key)
         number = jnp.arange(-(-m * n // 4), dtype=jnp.int32)
-        words = threefry.threefry2x32(
+        words = masks.threefry2x32(
             (low0 | (high0 << 16), low1 | (high1 << 16)), (jnp.full_like(number, layer), number)
         )
         # Out of the reference's four arrays of halves XLA would compute the words four times.
         halves = jax.lax.bitcast_convert_type(jnp.stack(words, axis=1), jnp.uint16)
         fields = halves.reshape(-1)[: m * n].reshape(m, n)
-        kept = (fields >= threefry.threshold(rate)).T.astype(A.dtype)
-        D = threefry.scale(rate) * kept  # (n, m)
+        kept = (fields >= masks.threshold(rate)).T.astype(A.dtype)
+        D = masks.scale(rate) * kept  # (n, m)
         return A * D, D
 
     def penalize_cost(self, l2: Array | float, theta: Layers, cost: Array) -> Array:

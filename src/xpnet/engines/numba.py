@@ -138,7 +138,7 @@ def four_rounds(x0, x1, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @helper
 def random_bits(k0, k1, x0, x1):  # type: ignore[no-untyped-def]
-    """``threefry.threefry2x32``, written out; both words in one, the first one in its lower half.
+    """``masks.threefry2x32``, written out; both words in one, the first one in its lower half.
 
     Field f of a counter's four is bits 16 f to 16 f + 15.
     """

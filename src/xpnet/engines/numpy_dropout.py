@@ -28,7 +28,7 @@ def halves(words: np.ndarray) -> np.ndarray:
 
 
 class Fields:
-    """The 16-bit fields of a step, ``fields[layer]`` (m, n): see ``threefry.fields``.
+    """The 16-bit fields of a step, ``fields[layer]`` (m, n): see ``masks.fields``.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Fields:
         self._drawn = seed, step, steps
 
     def _record(self, steps: int) -> list[Callable[[], Any]]:
-        """``threefry.threefry2x32``, as calls that write into the buffers."""
+        """``masks.threefry2x32``, as calls that write into the buffers."""
         calls: list[Callable[[], Any]] = []
 
         def do(function: Callable[..., Any], *args: Any) -> None:

@@ -68,7 +68,7 @@ class Masks:
         self._drawn = seed, step, steps
 
     def _words(self, seed: int, step: int, steps: int) -> tuple[Array, Array]:
-        """``threefry.threefry2x32`` for the steps ``step, step + 1, ...``: (steps, counters)."""
+        """``masks.threefry2x32`` for the steps ``step, step + 1, ...``: (steps, counters)."""
         ahead = torch.arange(steps, dtype=torch.int32, device=self._number.device)[:, None]
         k0, k1 = _signed(seed), ahead + _signed(step)
         schedule = k0, k1, k1 ^ _signed(seed ^ PARITY)

@@ -13,12 +13,11 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, select
 from xpnet.core.activations import Activation
-from xpnet.core.initializers import initial_parameters
 from xpnet.core.leaves import Data
 from xpnet.core.losses import get_loss
 from xpnet.core.network import Objective
 from xpnet.core.optimizers import Adam, Optimizer
-from xpnet.core.parameters import Layer
+from xpnet.core.parameters import Layer, initial_parameters
 from xpnet.core.schedules import Constant, prepared
 from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data.stream import Stream
