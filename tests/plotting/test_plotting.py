@@ -14,6 +14,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from xpnet.plotting import (
@@ -37,7 +38,9 @@ def no_figure_is_left():
 
 def new_ax(width=6.4, height=4.8):
     """Axes that pyplot knows nothing of."""
-    return Figure(figsize=(width, height), layout="constrained").subplots()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.subplots()
 
 
 def texts(ax):
@@ -102,11 +105,13 @@ def test_any_size_of_axes_is_drawn_without_a_warning(size):
     for i in range(5):
         display = list(draw_each(new_ax(*size)))[i]()
         display.figure_.canvas.draw()
+        pixels = np.asarray(display.figure_.canvas.buffer_rgba())[..., :3]
+        assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 10
 
 
 def test_inside_a_subfigure():
     for i in range(5):
-        subfigure = Figure(layout="constrained").subfigures(1, 2)[0]
+        subfigure = new_ax().figure.subfigures(1, 2)[0]
         display = list(draw_each(subfigure.subplots()))[i]()
         assert display.figure_ is subfigure
         subfigure.canvas.draw()

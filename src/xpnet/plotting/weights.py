@@ -75,12 +75,14 @@ class WeightsDisplay:
             heights = base + 0.85 * counts / counts.max()
             self.patches_.append(ax.stairs(heights, edges, baseline=base, fill=True, color=color))
             ax.axhline(base, color=color, linewidth=0.6)
-        row = points_of(ax)[1] / n
+        width, height = points_of(ax)
+        row = height / n
         every = ceil(6 / row)  # letters of less than five points say nothing
         shapes = enumerate(self.shapes, 1)
         names = [f"$W^{{[{l}]}}$  {n_out} × {n_in}" for l, (n_out, n_in) in shapes]
         ax.set_yticks(bases[::every], names[::every])
-        size = min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.8 * row * every)
+        # width / 14 leaves room for the histograms between the texts on both sides
+        size = min(ax.yaxis.get_ticklabels()[0].get_fontsize(), 0.8 * row * every, width / 14)
         ax.tick_params(axis="y", length=0, labelsize=size)
         look = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
         look |= {"va": "center", "size": 0.85 * size}
