@@ -339,8 +339,11 @@ def test_settings_of_fit(settings, named):
 
 
 def test_numpy_integers_are_integers():
-    fit(make_net(), X, Y, batch_size=np.int64(4), epochs=np.int32(2))
-    xpnet.DeepNet(np.array([3, 4, 1]), output="sigmoid")
+    net, plain = make_net(), make_net()
+    fit(net, X, Y, batch_size=np.int64(4), epochs=np.int32(2))
+    fit(plain, X, Y, batch_size=4, epochs=2)
+    assert_pairs_equal(net.parameters, plain.parameters)
+    assert xpnet.DeepNet(np.array([3, 4, 1])).sizes == xpnet.DeepNet([3, 4, 1]).sizes
 
 
 def test_a_refused_fit_changes_nothing():
