@@ -68,7 +68,7 @@ def plane(here):
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """Presses Ctrl-C after an update, in the middle of an epoch."""
+    """Presses Ctrl-C after a step, in the middle of an epoch."""
     from xpnet.cli.interrupt import Interrupt
 
     original = Interrupt.on_steps_end

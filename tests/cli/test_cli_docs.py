@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from xpnet.cli.config import option
+from xpnet.cli.config import long_name
 from xpnet.cli.settings import Settings
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documents are not
 
 def test_every_option_of_train_is_in_the_document():
     said = DOCS.read_text(encoding="utf-8")
-    names = {option(name) for name in inspect.signature(Settings).parameters} - {"data"}
+    names = {long_name(name) for name in inspect.signature(Settings).parameters} - {"data"}
     missing = {name for name in names if not re.search(rf"--{name}\b|`--{name}`", said)}
     assert missing - {"out"} == set()
 

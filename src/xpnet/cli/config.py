@@ -40,8 +40,8 @@ class ConfiguredCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def option(name: str) -> str:
-    """The long name of a field of ``Settings``: ``batch_size`` is batch-size."""
+def long_name(name: str) -> str:
+    """The option of a field of ``Settings``: ``batch_size`` is batch-size."""
     return "json" if name == "as_json" else name.replace("_", "-")
 
 
@@ -63,7 +63,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageProblem("--config", f"{path}: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageProblem("--config", f"{path}: {error}") from None
-    names = {option(field.name): field.name for field in fields(Settings)}
+    names = {long_name(field.name): field.name for field in fields(Settings)}
     for name in _NOT_HERE:
         del names[name]
     values = {}
@@ -113,7 +113,7 @@ def as_toml(settings: Settings, comments: list[str]) -> str:
         *comments,
     ]
     values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
-    lines = [f"{option(name)} = {_toml(value)}" for name, value in values.items()
+    lines = [f"{long_name(name)} = {_toml(value)}" for name, value in values.items()
              if name not in ABOUT_THE_OUTPUT and value is not None]  # fmt: skip
     return "\n".join([*(f"# {line}" for line in comments), "", *lines, ""])
 

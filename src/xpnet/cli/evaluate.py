@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 from rich import box
 from rich.table import Table
 
 from xpnet.cli import output
 from xpnet.cli.model import load_table_model
-from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend
+from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend, option
 from xpnet.cli.output import Console, results_table
 from xpnet.cli.scores import Tally, as_text
 from xpnet.data.columns import WantedColumns, encoder
@@ -38,9 +37,7 @@ Ctrl-C."""
 def evaluate(
     model: ModelFile,
     data: DataFile,
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column with the answers.")
-    ] = None,
+    target: Annotated[str | None, option("COLUMN", "The column with the answers.")] = None,
     backend: Backend = "auto",
     device: Device = None,
     as_json: Json = False,

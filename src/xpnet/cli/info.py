@@ -21,9 +21,7 @@ EXAMPLES = """Examples:
 Exit codes: 0 done; 2 wrong options."""
 
 
-def info(
-    as_json: Json = False,
-) -> None:
+def info(as_json: Json = False) -> None:
     """List the array libraries found, their versions and devices.
 
     For each one that is missing, the line that installs it.

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpnet.backends.libraries import LIBRARIES
+
+
+def option(metavar: str, help: str, **more: Any) -> Any:
+    """An option with the name of its parameter: ``batch_size`` is --batch-size."""
+    return typer.Option(metavar=metavar, help=help, **more)
+
 
 ModelFile = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A file that xpnet train wrote, or a checkpoint."),
 ]
 DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="The examples.")]
-Backend = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="auto (NumPy), best (a GPU if any), or as xpnet info."),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="For example cpu or cuda:1."),
-]
+Backend = Annotated[str, option("NAME", "auto (NumPy), best (a GPU if any), or as xpnet info.")]
+Device = Annotated[str | None, option("NAME", "For example cpu or cuda:1.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 

@@ -17,6 +17,7 @@ from xpnet.cli.options import (
     UsageProblem,
     check_backend,
     check_output_file,
+    option,
 )
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks
@@ -44,8 +45,7 @@ def predict(
     model: ModelFile,
     data: DataFile,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A .csv or .npy file; stdout (CSV) if left out."),
+        Path | None, option("FILE", "A .csv or .npy file; stdout (CSV) if left out.")
     ] = None,
     proba: Annotated[
         bool, typer.Option("--proba", help="A probability for each class in place of the class.")

@@ -6,15 +6,14 @@ The command line, configuration files and the record in a run folder all follow 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from xpnet.cli.options import Backend, Device
-from xpnet.core.optimizers import OPTIMIZERS, Rule
+from xpnet.cli.options import Backend, Device, option
+from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
 RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
@@ -23,20 +22,7 @@ RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
 # not record it.
 ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
                               "as_json"})  # fmt: skip
-
-
-def _listed(words: Iterable[str], before_last: str = "and") -> str:
-    *first, last = words
-    return f"{', '.join(first)} {before_last} {last}" if first else last
-
-
-def _rates(of: Callable[[Rule], float]) -> str:
-    """The learning rate of each rule: "0.1 for gd, 0.01 for adam and rmsprop"."""
-    rules: dict[float, list[str]] = {}
-    for name, rule in RULES.items():
-        rules.setdefault(of(rule), []).append(name)
-    return ", ".join(f"{rate:g} for {_listed(names)}" for rate, names in rules.items())
-
+_RATES = ", ".join(f"{name} {rule.rate:g} / {rule.linear_rate:g}" for name, rule in RULES.items())
 
 EXAMPLES = f"""Examples:
 
@@ -65,9 +51,8 @@ and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values
 {MOST_CLASSES} with {EXAMPLES_PER_CLASS} examples each on average. Two classes get a sigmoid
 output, more a softmax.
 
-Defaults: --lr is {_rates(lambda rule: rule.rate)};
-without hidden layers {_rates(lambda rule: rule.linear_rate)}.
---l2 is 0.001 with hidden layers, else 0.
+Defaults: --l2 is 0.001 with hidden layers, else 0. --lr with / without hidden layers:
+{_RATES}.
 
 Costs: that of training includes the penalties (shown as cost+l2), that of validation does not.
 
@@ -86,10 +71,6 @@ Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, with the model (and checkpoint) as it was
 step saved. A second Ctrl-C stops at once."""
 
 
-def _option(metavar: str, help: str, **more: Any) -> Any:
-    return typer.Option(metavar=metavar, help=help, **more)
-
-
 @dataclass(frozen=True)
 class Settings:
     """One value for every option and argument of ``xpnet train``."""
@@ -103,64 +84,64 @@ class Settings:
             show_default=False,
         ),
     ] = None
-    target: Annotated[str | None, _option("COLUMN", "Label column: name or index.")] = None
+    target: Annotated[str | None, option("COLUMN", "Label column: name or index.")] = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
-        _option("TASK", "auto, classification or regression; see below."),
+        option("TASK", "auto, classification or regression; see below."),
     ] = "auto"
     model: Annotated[
         Literal["linear", "logistic", "shallow", "deep"],
-        _option("MODEL", "linear, logistic, shallow or deep; see below."),
+        option("MODEL", "linear, logistic, shallow or deep; see below."),
     ] = "deep"
-    hidden: Annotated[str | None, _option("WIDTHS", "Hidden units, for example 256,128.")] = None
+    hidden: Annotated[str | None, option("WIDTHS", "Hidden units, for example 256,128.")] = None
     backend: Backend = "auto"
     device: Device = None
-    dtype: Annotated[Literal["float32", "float64"], _option("TYPE", "float32 or float64.")] = (
+    dtype: Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")] = (
         "float32"
     )
     epochs: Annotated[
-        int, _option("N", "Passes over the training part; all of them, with --resume.", min=1)
+        int, option("N", "Passes over the training part; all of them, with --resume.", min=1)
     ] = 50
-    batch_size: Annotated[str, _option("M", "Examples per minibatch, or full.")] = "32"
-    optimizer: Annotated[str, _option("RULE", f"{_listed(RULES, 'or')}.")] = "adam"
-    lr: Annotated[float | None, _option("RATE", "Learning rate; see below.")] = None
-    schedule: Annotated[str, _option("NAME", "Of the learning rate; see below.")] = "constant"
-    l2: Annotated[float | None, _option("L", "Adds L/2 * sum(W**2) to the cost; see below.")] = None
-    l1: Annotated[float, _option("L", "Adds L * sum|W| to the cost.")] = 0.0
+    batch_size: Annotated[str, option("M", "Examples per minibatch, or full.")] = "32"
+    optimizer: Annotated[str, option("RULE", f"{', '.join(RULES)}.")] = "adam"
+    lr: Annotated[float | None, option("RATE", "Learning rate; see below.")] = None
+    schedule: Annotated[str, option("NAME", "Of the learning rate; see below.")] = "constant"
+    l2: Annotated[float | None, option("L", "Adds L/2 * sum(W**2) to the cost; see below.")] = None
+    l1: Annotated[float, option("L", "Adds L * sum|W| to the cost.")] = 0.0
     dropout: Annotated[
-        str, _option("P", "Probability of dropping a hidden unit, or one per layer: 0.2,0.3.")
+        str, option("P", "Probability of dropping a hidden unit, or one per layer: 0.2,0.3.")
     ] = "0"
-    clip_norm: Annotated[float | None, _option("C", "Scales longer gradients to this norm.")] = None
+    clip_norm: Annotated[float | None, option("C", "Scales longer gradients to this norm.")] = None
     validation: Annotated[
-        str, _option("SHARE|FILE", "Share of the examples set aside, or a file.")
+        str, option("SHARE|FILE", "Share of the examples set aside, or a file.")
     ] = "0.2"
     early_stopping: Annotated[
         int | None,
-        _option("N", "Stop after N epochs without a better validation cost, and keep the best.",
+        option("N", "Stop after N epochs without a better validation cost, and keep the best.",
                 min=1),
     ] = None  # fmt: skip
-    seed: Annotated[int, _option("N", "Of the split, the first weights and the minibatches.",
+    seed: Annotated[int, option("N", "Of the split, the first weights and the minibatches.",
                                  min=0)] = 0  # fmt: skip
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Read DATA block by block; else as it fits."),
     ] = None
     out: Annotated[
-        Path | None, _option("FILE", "Where the model goes.  [default: model.safetensors]")
+        Path | None, option("FILE", "Where the model goes.  [default: model.safetensors]")
     ] = None
-    run_dir: Annotated[Path | None, _option("DIR", "A folder for all of a run; see below.")] = None
+    run_dir: Annotated[Path | None, option("DIR", "A folder for all of a run; see below.")] = None
     checkpoint_dir: Annotated[
-        Path | None, _option("DIR", "Where checkpoints go: the last 3 are kept.")
+        Path | None, option("DIR", "Where checkpoints go: the last 3 are kept.")
     ] = None
     checkpoint_every: Annotated[
-        int, _option("N", "Epochs from one checkpoint to the next.", min=1)
+        int, option("N", "Epochs from one checkpoint to the next.", min=1)
     ] = 1
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
     ] = False
-    config: Annotated[Path | None, _option("FILE", "Options from a .toml file; see below.")] = None
-    log: Annotated[Path | None, _option("FILE", "A line per epoch: .csv or .jsonl.")] = None
-    plot: Annotated[Path | None, _option("FILE", "The learning curve: .svg, .png or .pdf.")] = None
+    config: Annotated[Path | None, option("FILE", "Options from a .toml file; see below.")] = None
+    log: Annotated[Path | None, option("FILE", "A line per epoch: .csv or .jsonl.")] = None
+    plot: Annotated[Path | None, option("FILE", "The learning curve: .svg, .png or .pdf.")] = None
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Results as one JSON object on stdout, all else on stderr."),

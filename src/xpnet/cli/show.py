@@ -31,10 +31,7 @@ _CURVE = 40  # characters at most
 _CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 
-def show(
-    model: ModelFile,
-    as_json: Json = False,
-) -> None:
+def show(model: ModelFile, as_json: Json = False) -> None:
     """Show a model: layers, data, classes, state of training."""
     net = xpnet.load(model, backend="numpy")
     if as_json:
