@@ -69,14 +69,16 @@ def pytest(
     REPORTS.append(report)
     # Read by tests/conftest.py, and by coverage.
     env = {"XPNET_TEST_REPORT": str(report), "COVERAGE_FILE": f".coverage.{session.name}"}
-    env |= environment
-    # The OpenCL loader finds no CPU by itself in a virtual environment: it must be told the driver.
-    driver = Path(session.virtualenv.location) / "lib" / "libintelocl.so"
-    if driver.exists():
-        env["OCL_ICD_FILENAMES"] = str(driver)
+    env |= environment | opencl(session)
     command = (*under, "python", "-m", "pytest", *args)
     session.run(*command, env=env, success_codes=success_codes)
     return report.exists() and json.loads(report.read_text())["failed"] > 0
+
+
+def opencl(session: nox.Session) -> dict[str, str]:
+    """What shows dpnp its CPU device: the OpenCL loader does not look into virtual environments."""
+    driver = Path(session.virtualenv.location) / "lib" / "libintelocl.so"
+    return {"OCL_ICD_FILENAMES": str(driver)} if driver.exists() else {}
 
 
 @atexit.register
@@ -272,17 +274,9 @@ def peers(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def compare(session: nox.Session) -> None:
-    """Two git revisions under today's benchmarks: `nox -s compare -- A B [pytest arguments]`.
+    """Two git revisions under today's benchmarks, in turn: `nox -s compare -- A B -k numpy`.
 
-    Fails where B is more than a tenth slower than A in the mean.
+    Fails where a benchmark's median ratio, of B's time over A's, is above 1.10.
     """
-    a, b, *args = session.posargs
     session.install(*GROUPS("bench"), ".")
-    store = f"storage=file://{session.create_tmp()}/compare-{time.time():.0f}"
-    for i, revision in enumerate((a, b)):
-        library = f"xpnet @ git+file://{Path.cwd()}@{revision}"
-        session.install("--force-reinstall", "--no-deps", library)
-        save = f"--benchmark-save={i}-{revision}"
-        against = ("--benchmark-compare=0001", "--benchmark-compare-fail=mean:10%") if i else ()
-        pytest(session, "benchmarks", f"--benchmark-{store}", save, *against, *args)
-    session.run("pytest-benchmark", f"--{store}", "compare", "--group-by=name")
+    session.run("python", "-m", "benchmarks.compare", *session.posargs, env=opencl(session))

@@ -11,13 +11,14 @@ Examples enter only through the number of steps in an epoch.
 from __future__ import annotations
 
 import os
-import time
 from itertools import pairwise
 from statistics import median
 
 import numpy as np
 
 import xpnet
+from xpnet.bench.products import step_flops
+from xpnet.bench.timing import Timed, interleaved
 
 SERIES = {
     "hidden units": [([64, h, 10], 64) for h in (16, 32, 64, 128, 256, 512, 1024, 2048)],
@@ -34,21 +35,27 @@ def seconds(sizes: list[int], m: int) -> float:
     net = xpnet.DeepNet(sizes, output="softmax", backend="numpy", dtype="float32")
 
     def fit(epochs: int) -> float:
-        start = time.perf_counter()
-        net.fit(X, y, xpnet.Adam(1e-3), epochs=epochs, batch_size=m)
-        return time.perf_counter() - start
+        adam = xpnet.Adam(1e-3)
+        return Timed(lambda: net.fit(X, y, adam, epochs=epochs, batch_size=m)).seconds()
 
     epochs = 4
     while fit(1 + epochs) < 0.1:
         epochs *= 2
-    return median((fit(1 + epochs) - fit(1)) / (4 * epochs) for _ in range(5))
+    found = interleaved({"long": lambda: fit(1 + epochs), "short": lambda: fit(1)}, rounds=5)
+    pairs = zip(found["long"], found["short"], strict=True)
+    return median((long - short) / (4 * epochs) for long, short in pairs)
 
 
 def features(sizes: list[int], m: int) -> list[float]:
     pairs = list(pairwise(sizes))
     products = sum(n * k for n, k in pairs)
-    flops = 2.0 * m * (3 * products - sizes[0] * sizes[1])  # no product goes back to the input
-    return [1.0, len(pairs), flops, products + sum(sizes[1:]), m * sum(sizes[1:])]
+    return [
+        1.0,
+        len(pairs),
+        float(step_flops(sizes, m)),
+        products + sum(sizes[1:]),
+        m * sum(sizes[1:]),
+    ]
 
 
 def fit(A: np.ndarray, t: np.ndarray) -> np.ndarray:

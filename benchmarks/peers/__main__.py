@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.machine import describe
 from benchmarks.peers.measure import measure, parity
 from benchmarks.peers.workloads import PEERS, WORKLOADS, Workload
+
+from xpnet.bench import machine
 
 CLOCKS = ("wall", "cpu")
 FLOORS = ("floor-rows", "floor-columns")
@@ -38,7 +40,7 @@ def main() -> None:
     starts = tuple(arguments.rows.split(","))
     rows = [w for w in WORKLOADS if w.name.startswith(starts)]
     report: dict[str, Any] = {"threads": arguments.threads, "rounds": arguments.rounds}
-    report |= {"machine": describe(), "rows": {}}
+    report |= {"machine": machine.about() | {"revision": _revision()}, "rows": {}}
     counts = {"reached": 0, "short": 0, "void": 0}
     for row in rows:
         trains, chosen = row.kind == "training", arguments.peers.split(",")
@@ -54,6 +56,12 @@ def main() -> None:
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written to {path}")
     sys.exit(1 if arguments.strict and counts["short"] + counts["void"] else 0)
+
+
+def _revision() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks.peers.workloads import Workload
+
+from xpnet.bench.timing import interleaved
 
 # How far from xpnet's a candidate may end, by the dtype it computes in. scikit-learn adds Adam's
 # epsilon before the bias correction, so it is elsewhere in either.
@@ -63,24 +67,23 @@ class Worker:
 
 def measure(row: Workload, names: list[str], rounds: int, threads: int) -> dict[str, Any]:
     """Seconds a step of each candidate (a call, where there are no steps), and who ended where."""
-    times: dict[str, list[dict]] = {name: [] for name in names}
     ended: dict[str, Any] = {}
     if row.kind == "inference":
-        for _ in range(rounds):
-            for name in names:
-                with Worker(row, name, "float32", threads) as worker:
-                    times[name].append(worker.ask("round"))
+
+        def once(name: str) -> dict[str, Any]:
+            with Worker(row, name, "float32", threads) as worker:
+                return worker.ask("round")
+
+        times = interleaved({name: partial(once, name) for name in names}, rounds)
     else:
-        workers = {name: Worker(row, name, "float32", threads) for name in names}
-        try:
+        with ExitStack() as stack:
+            workers = {
+                name: stack.enter_context(Worker(row, name, "float32", threads)) for name in names
+            }
             for name, worker in workers.items():
                 ended[name] = worker.ask("result")
-            for _ in range(rounds):
-                for name, worker in workers.items():
-                    times[name].append(worker.ask("round"))
-        finally:
-            for worker in workers.values():
-                worker.__exit__()
+            asked = {name: partial(worker.ask, "round") for name, worker in workers.items()}
+            times = interleaved(asked, rounds)
     steps = row.steps if row.kind == "training" else 1
     found = {
         name: {clock: median(t[clock] for t in times[name]) / steps for clock in ("wall", "cpu")}

@@ -106,8 +106,10 @@ def step_products(
     return gradients[::-1]
 
 
-def floors(place: Backend, sizes: Sequence[int], m: int) -> dict[str, Timed]:
-    """The products of a step on m examples, with activations in either layout.
+def floors(
+    place: Backend, sizes: Sequence[int], m: int, layouts: Sequence[str] = ("rows", "columns")
+) -> dict[str, Timed]:
+    """The products of a step on m examples, with activations in each layout.
 
     "rows" holds them as (m, units), "columns" as (units, m). X is (m, n_x) in both. JAX lays its
     arrays out itself.
@@ -122,7 +124,7 @@ def floors(place: Backend, sizes: Sequence[int], m: int) -> dict[str, Timed]:
     )
     if place.name == "jax":
         return {"compiled": _compiled(X, weights, step_flops(sizes, m))}
-    return {layout: _recorded(place, X, weights, layout) for layout in ("rows", "columns")}
+    return {layout: _recorded(place, X, weights, layout) for layout in layouts}
 
 
 def _recorded(place: Backend, X: Array, weights: Sequence[Array], layout: str) -> Timed:
