@@ -19,6 +19,7 @@ from xpnet.bench import gpu_pieces, machine
 from xpnet.bench.gpu_checks import prefetching, products, running_out, tf32_net, trajectories
 from xpnet.bench.gpu_report import STAND_IN, Check, Figure, Report, holds
 from xpnet.bench.gpu_timing import calls, steps
+from xpnet.files.atomic import write_atomically
 
 WRONG_OPTIONS = 64  # EX_USAGE; argparse would take 2, which means "no device" here
 SECTIONS: dict[str, tuple[Callable[[bool], Iterator[Check | Figure]], ...]] = {
@@ -53,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
             # NaN and infinities as text: JSON has no word for them
             found = json.loads(json.dumps(report.to_json()), parse_constant=str)
             text = json.dumps(found, indent=2)
-            options.json.write_text(text + "\n", encoding="utf-8")
+            write_atomically(options.json, f"{text}\n".encode())
     report.show()
     return report.status
 
