@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ PATIENCE = 30  # iterations without a visible decrease of the value or of the gr
 
 @dataclass(frozen=True)
 class LbfgsResult:
-    """Where `lbfgs` stopped; its callback gets one after each iteration.
+    """The point where `lbfgs` stopped; its callback is given one after each iteration.
 
     ``x`` (n,) and ``gradient`` (n,) are arrays of the library of ``x0``, the rest is plain Python.
     ``value`` includes the l1 penalty, ``gradient`` does not; ``gradient_norm`` is the largest
@@ -76,7 +76,7 @@ def lbfgs(
     ----------
     fun : callable
         ``fun(x) -> (value, gradient)``: a 0-d array of the library of x, or a float, and an array
-        like x. It must not write into x. Where it is not finite the step is shortened.
+        like x. It must not write into x. Where the answer is not finite the step is shortened.
     x0 : array (n,)
         float32 or float64, of any library that follows the Array API standard.
     memory : int
@@ -91,7 +91,7 @@ def lbfgs(
     l1 : float or array (n,)
         Strength of the l1 penalty on each component; components with 0 are not penalised.
     callback : callable
-        Given an `LbfgsResult` after each iteration. A true answer stops the run.
+        Called with an `LbfgsResult` after each iteration. A true answer stops the run.
 
     Returns
     -------
@@ -110,59 +110,21 @@ def lbfgs(
     max_evaluations = check_count(max_evaluations, "max_evaluations", 1)
     tol, ftol = check_number(tol, "tol"), check_number(ftol, "ftol")
     problem = _Problem(fun, _strengths(l1, x0, place), place)
-    point, history = problem.evaluate(x0), _Memory()
-    if not point.finite:
+    start = problem.evaluate(x0)
+    if not start.finite:
         raise ValueError(
-            f"fun is not finite at x0: its value is {point.value}, the largest component of its "
-            f"gradient {point.norm}; start from another x0"
+            f"fun is not finite at x0: its value is {start.value}, the largest component of its "
+            f"gradient {start.norm}; start from another x0"
         )
-    search = strong_wolfe if problem.strengths is None else backtrack
-    iterations, fall, best, idle, stop = 0, math.inf, point, 0, False
-
-    def result(message: str, converged: bool = False) -> LbfgsResult:
-        state = (point.x, point.value, point.gradient, point.norm)
-        return LbfgsResult(*state, iterations, problem.evaluations, converged, message)
-
-    while True:
-        if point.norm <= tol:
-            return result(f"largest gradient component {point.norm:.3g} <= tol {tol:.3g}", True)
-        if ftol > 0 and fall <= ftol:
-            return result(f"relative decrease of the value {fall:.3g} <= ftol {ftol:.3g}", True)
-        if stop:
-            return result("stopped by the callback")
-        if iterations >= max_iter:
-            return result(f"max_iter {max_iter} reached")
-        if problem.evaluations >= max_evaluations:
-            return result(f"max_evaluations {max_evaluations} reached")
-
-        digit = float(place.xp.finfo(x0.dtype).eps) * abs(point.value)  # the value's last
-        move = partial(problem.move, point, problem.direction(point, history), history.pairs)
-        # While no curvature is known the first trial has length 1, as in SciPy.
-        first = 1.0 / math.sqrt(point.inner[2, 2]) if history.pairs is None else 1.0
-        trials = min(TRIALS, max_evaluations - problem.evaluations)
-        found = search(move, point.value, NOISE * digit, first, trials)
-        if found is not None:
-            history = _remember(history, found, memory, xp=place.xp)
-            fall = (point.value - found.value) / max(abs(point.value), abs(found.value), 1.0)
-            progress = point.value - found.value > digit or found.norm < best.norm
-            best, idle = (found, 0) if progress else (best, idle + 1)
-            point, iterations = found, iterations + 1
-            stop = callback is not None and bool(callback(result("running")))
-        elif history.pairs is not None:
-            history = _Memory()  # the pairs mislead (an ascent direction, say): forget them
-        elif problem.evaluations < max_evaluations:
-            idle = PATIENCE
-        if idle >= PATIENCE and point.norm > tol:
-            point = best
-            return result(
-                f"no step lowers the value {point.value:.9g}: rounding of {dtype_name(x0.dtype)}, "
-                f"or value and gradient disagree; largest gradient component {point.norm:.3g} > "
-                f"tol {tol:.3g}"
-            )
+    run = _Run(problem, memory, max_iter, max_evaluations, tol, ftol, point=start, best=start)
+    while (end := run.end()) is None:
+        if run.iterate() and callback is not None:
+            run.stopped = bool(callback(run.result("running")))
+    return run.result(*end)
 
 
 class _Point(NamedTuple):
-    """An evaluated point: its vectors on the device, every number the host needs of it."""
+    """An evaluated point: its vectors on the device, and the numbers of it that the host needs."""
 
     x: Array  # (n,)
     gradient: Array  # (n,)
@@ -197,14 +159,14 @@ class _Memory(NamedTuple):
 
 
 class _Problem:
-    """``fun`` plus the l1 penalty: where vectors are made and their numbers fetched."""
+    """``fun`` plus the l1 penalty. Makes all vectors, and fetches their numbers to the host."""
 
     def __init__(self, fun: Callable[..., Any], strengths: Array | None, place: Backend) -> None:
         self.fun, self.strengths, self.place, self.xp = fun, strengths, place, place.xp
         self.evaluations = 0
 
     def evaluate(self, x: Array, start: _Point | None = None, pairs: Array | None = None) -> _Point:
-        """The point x, reached from start: all that the host needs of it comes in one transfer."""
+        """The point x, reached from start; its numbers come to the host in one transfer."""
         xp, self.evaluations = self.xp, self.evaluations + 1
         value, gradient = _checked(self.fun(x), x, self.place)
         with self.place.context():
@@ -258,6 +220,82 @@ class _Problem:
             return d
 
 
+@dataclass
+class _Run:
+    """A minimisation: its limits, and how far it has come."""
+
+    problem: _Problem
+    memory: int
+    max_iter: int
+    max_evaluations: int
+    tol: float
+    ftol: float
+    point: _Point
+    best: _Point  # of the points since the value or the gradient last fell visibly
+    history: _Memory = field(default_factory=_Memory)
+    iterations: int = 0
+    fall: float = math.inf  # of the value in the last iteration, relative
+    idle: int = 0  # iterations since ``best``
+    stopped: bool = False  # by the callback
+
+    def iterate(self) -> bool:
+        """One line search from ``point``; whether it found a better point."""
+        problem, point, history = self.problem, self.point, self.history
+        digit = float(problem.xp.finfo(point.x.dtype).eps) * abs(point.value)  # the value's last
+        move = partial(problem.move, point, problem.direction(point, history), history.pairs)
+        # While no curvature is known the first trial has length 1, as in SciPy.
+        first = 1.0 / math.sqrt(point.inner[2, 2]) if history.pairs is None else 1.0
+        trials = min(TRIALS, self.max_evaluations - problem.evaluations)
+        search = strong_wolfe if problem.strengths is None else backtrack
+        found = search(move, point.value, NOISE * digit, first, trials)
+        if found is not None:
+            self.history = _remember(history, found, self.memory, xp=problem.xp)
+            fall = point.value - found.value
+            self.fall = fall / max(abs(point.value), abs(found.value), 1.0)
+            progress = fall > digit or found.norm < self.best.norm
+            self.best, self.idle = (found, 0) if progress else (self.best, self.idle + 1)
+            self.point, self.iterations = found, self.iterations + 1
+        elif history.pairs is not None:
+            self.history = _Memory()  # the pairs mislead (an ascent direction, say): forget them
+        elif problem.evaluations < self.max_evaluations:
+            self.idle = PATIENCE
+        return found is not None
+
+    def end(self) -> tuple[str, bool] | None:
+        """Why the run ends here, and whether it has converged; None where it goes on."""
+        norm, tol = self.point.norm, self.tol
+        if norm <= tol:
+            return f"largest gradient component {norm:.3g} <= tol {tol:.3g}", True
+        if self.idle >= PATIENCE:
+            self.point = self.best
+            return (
+                f"no step lowers the value {self.best.value:.9g}: rounding of "
+                f"{dtype_name(self.best.x.dtype)}, or value and gradient disagree; largest "
+                f"gradient component {self.best.norm:.3g} > tol {tol:.3g}"
+            ), False
+        if self.ftol > 0 and self.fall <= self.ftol:
+            return f"relative decrease of the value {self.fall:.3g} <= ftol {self.ftol:.3g}", True
+        if self.stopped:
+            return "stopped by the callback", False
+        if self.iterations >= self.max_iter:
+            return f"max_iter {self.max_iter} reached", False
+        if self.problem.evaluations >= self.max_evaluations:
+            return f"max_evaluations {self.max_evaluations} reached", False
+        return None
+
+    def result(self, message: str, converged: bool = False) -> LbfgsResult:
+        return LbfgsResult(
+            self.point.x,
+            self.point.value,
+            self.point.gradient,
+            self.point.norm,
+            self.iterations,
+            self.problem.evaluations,
+            converged,
+            message,
+        )
+
+
 def pseudo_gradient(x: Array, gradient: Array, strengths: Array, *, xp: Namespace) -> Array:
     """The steepest one-sided slope of ``fun(x) + sum(strengths * |x|)``, componentwise.
 
@@ -295,7 +333,7 @@ def _two_loop(history: _Memory, pp: float) -> tuple[np.ndarray, float]:
 
 
 def _remember(history: _Memory, point: _Point, most: int, *, xp: Namespace) -> _Memory:
-    """The memory at point. The pair that led there is kept if its curvature is positive."""
+    """The memory at ``point``: the pair that led there joins it if its curvature is positive."""
     new, along, own = point.products[:, :2], point.products[:, 2], point.inner[:2, :2]
     if not own[0, 1] > xp.finfo(point.x.dtype).eps * abs(point.before):  # as in SciPy
         return history._replace(along=along)
@@ -308,7 +346,7 @@ def _remember(history: _Memory, point: _Point, most: int, *, xp: Namespace) -> _
 
 
 def _fetch(numbers: list[Array], *, xp: Namespace) -> np.ndarray:
-    """All numbers in one transfer, as float64: the only place where vectors' numbers are read."""
+    """All numbers in one transfer, as float64. Nothing else here reads from the device."""
     dtype = xp.result_type(*numbers)
     flat = [xp.astype(xp.reshape(part, (-1,)), dtype) for part in numbers]
     return np.asarray(to_numpy(xp.concat(flat)), dtype=np.float64)
@@ -340,7 +378,7 @@ def _strengths(l1: float | Array, x0: Array, place: Backend) -> Array | None:
 
 
 def _checked(answer: Any, x: Array, place: Backend) -> tuple[Array | float, Array]:
-    """What fun returned: the value, 0-d of x's library or a float, and the gradient (n,)."""
+    """The answer of fun: the value, 0-d of x's library or a float, and the gradient (n,)."""
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
         raise TypeError(f"fun returned a {type(answer).__name__}; it must return (value, gradient)")
     value, gradient = answer

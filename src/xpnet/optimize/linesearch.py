@@ -1,7 +1,7 @@
 """Line searches: strong Wolfe steps for smooth functions, backtracking for an l1 penalty.
 
-They see a step along a line only through the numbers of a ``Trial``, so nothing here knows where
-the vectors are.
+They read a point on the line only through the numbers of a ``Trial``; the vectors stay on their
+device.
 
 Sources: Moré & Thuente 1994, "Line search algorithms with guaranteed sufficient decrease"; Nocedal
 & Wright 2006, chapter 3; Hager & Zhang 2005, "A new conjugate gradient method", for steps so short
@@ -21,7 +21,7 @@ NARROW = 0.1  # a bracket this narrow, relative to its upper end, is not searche
 
 
 class Trial(Protocol):
-    """What a search reads of a point on the line."""
+    """The numbers that a search reads of a point on the line."""
 
     @property
     def value(self) -> float:
@@ -37,7 +37,7 @@ class Trial(Protocol):
 
     @property
     def finite(self) -> bool:
-        """Whether value and gradient are."""
+        """Whether value and gradient are finite."""
 
 
 Point = TypeVar("Point", bound=Trial)
@@ -51,28 +51,72 @@ class _End(NamedTuple):
     slope: float
 
 
+class _Bracket:
+    """The interval that is searched: its ends, and the limits of the next step.
+
+    ``low`` is the best point so far, ``high`` the other end. They hold a minimiser between them
+    once ``bracketed``.
+    """
+
+    def __init__(self, start: _End, step: float) -> None:
+        self.low = self.high = start
+        self.bracketed = False
+        self.lower, self.upper = 0.0, 5.0 * step
+        self._widths = math.inf, math.inf
+
+    def shorten(self, step: float) -> float:
+        """The next step after one to a point that is not finite."""
+        self.high, self.bracketed, self.upper = _End(step, math.inf, math.inf), True, step
+        return self.low.step + 0.1 * (step - self.low.step)
+
+    def narrow(self, here: _End, tilt: float) -> float:
+        """Makes ``here`` an end; the next step. ``tilt`` is taken off all slopes."""
+        a, b, c = (
+            _End(e.step, e.value - tilt * e.step, e.slope - tilt)
+            for e in (self.low, self.high, here)
+        )
+        step = _next_step(a, b, c, self.bracketed, self.lower, self.upper)
+        if c.value > a.value:
+            self.high, self.bracketed = here, True
+        else:
+            if c.slope * a.slope < 0:
+                self.high, self.bracketed = self.low, True
+            self.low = here
+        if not self.bracketed:
+            self.lower, self.upper = (step + f * (step - here.step) for f in (1.1, 4.0))
+            return step
+        self.lower, self.upper = sorted((self.low.step, self.high.step))
+        width = self.upper - self.lower
+        if width >= 0.66 * self._widths[0] or math.isnan(step):  # two steps took off under a third
+            step = (self.lower + self.upper) / 2
+        self._widths = (self._widths[1], width)
+        return step
+
+    def exhausted(self, step: float) -> bool:
+        """Whether the interval is too narrow to search, or does not contain ``step``."""
+        tight = self.upper - self.lower <= NARROW * self.upper
+        return self.bracketed and (tight or not self.lower < step < self.upper)
+
+
 def strong_wolfe(
     move: Callable[[float], Point], value0: float, noise: float, step: float, trials: int
 ) -> Point | None:
-    """A point that satisfies the strong Wolfe conditions; None where no step lowers the value.
+    """A point that satisfies the strong Wolfe conditions (Moré & Thuente 1994).
 
-    Moré & Thuente 1994. ``low`` is the best point so far, ``high`` the other end of the interval
-    that holds a minimiser once it is ``bracketed``. When trials or digits run out, low will do.
+    If trials or precision are exhausted, the best point so far; None where no step lowers the
+    value.
     """
     point = move(step)
     slope0 = point.before / step
     if not slope0 < 0:
         return None
-    best, bracketed, tilted = None, False, True
-    low = high = _End(0.0, value0, slope0)
-    lower, upper, widths = 0.0, 5.0 * step, (math.inf, math.inf)
+    best, tilted, bracket = None, True, _Bracket(_End(0.0, value0, slope0), step)
     for trial in range(trials):
         point = move(step) if trial else point
         if point.before == 0:  # the step is lost in rounding
             break
         if not point.finite:
-            high, bracketed, upper = _End(step, math.inf, math.inf), True, step
-            step = low.step + 0.1 * (step - low.step)
+            step = bracket.shorten(step)
             continue
         here = _End(step, point.value, point.after / step)
         enough = here.value <= value0 + DECREASE * step * slope0
@@ -84,25 +128,12 @@ def strong_wolfe(
         # Until a point has enough decrease and a rising slope, the search is for a minimiser of
         # the value minus the decrease asked for (psi of their section 2).
         tilted = tilted and not (enough and here.slope >= 0)
-        tilt = DECREASE * slope0 if tilted and not enough and here.value <= low.value else 0.0
-        a, b, c = (_End(e.step, e.value - tilt * e.step, e.slope - tilt) for e in (low, high, here))
-        step = _next_step(a, b, c, bracketed, lower, upper)
-        if c.value > a.value:
-            high, bracketed = here, True
-        else:
-            if c.slope * a.slope < 0:
-                high, bracketed = low, True
-            low, best = here, point
-
-        if not bracketed:
-            lower, upper = (step + factor * (step - low.step) for factor in (1.1, 4.0))
-            continue
-        lower, upper = sorted((low.step, high.step))
-        width = upper - lower
-        if width >= 0.66 * widths[0] or math.isnan(step):  # two trials took off less than a third
-            step = (lower + upper) / 2
-        widths = (widths[1], width)
-        if not lower < step < upper or width <= NARROW * upper:
+        lower = here.value <= bracket.low.value
+        tilt = DECREASE * slope0 if tilted and not enough and lower else 0.0
+        step = bracket.narrow(here, tilt)
+        if bracket.low is here:
+            best = point
+        if bracket.exhausted(step):
             break
     return best if best is not None and best.value < value0 else None
 
