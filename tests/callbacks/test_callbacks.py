@@ -1,4 +1,4 @@
-"""The callback protocol: any of three methods, a progress that reads the device when asked."""
+"""Callbacks: when they are called, what they read, and those that come with xpnet."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,31 +94,14 @@ def test_all_callbacks_hear_of_the_epoch_that_one_of_them_stops():
     assert listener.calls == ["begin", "epoch", "epoch", "end"]
 
 
-class OnlyEpochs:
-    count = 0
-
-    def on_epoch_end(self, net, progress):
-        self.count += 1
-
-
-class OnlyEnd:
-    count = 0
-
-    def on_fit_end(self, net, progress):
-        self.count += 1
-
-
-class OnlyBegin:
-    count = 0
-
-    def on_fit_begin(self, net, progress):
-        self.count += 1
-
-
 def test_a_callback_may_have_any_of_the_three_methods():
-    some = [OnlyBegin(), OnlyEpochs(), OnlyEnd()]
+    events, called = ["on_fit_begin", "on_epoch_end", "on_fit_end"], []
+    some = [
+        SimpleNamespace(**{event: lambda net, progress, event=event: called.append(event)})
+        for event in events
+    ]
     make_net().fit(X, Y, optimizer=xpnet.Adam(0.01), epochs=3, callbacks=some)
-    assert [one.count for one in some] == [1, 3, 1]
+    assert [called.count(event) for event in events] == [1, 3, 1]
 
 
 def test_an_object_with_none_of_them_is_an_error():
@@ -191,38 +175,30 @@ class ReadsNothing:
         assert progress.epoch <= progress.epochs
 
 
-def count_fetches(lib, monkeypatch):
-    """A list that grows with every tensor that becomes a number or a NumPy array."""
-    fetches = []
-    for name in ("numpy", "item", "tolist", "__float__", "__bool__", "__array__"):
-        original = getattr(lib.xp.Tensor, name)
+def watched_fit(lib, callbacks, **settings):
+    """A net, its history, and how often a tensor became a number or a NumPy array in its fit."""
+    fetches, net = [], make_net(lib)
+    x, y, *validation = (lib.asarray(array) for array in (X, Y, X_VALID, Y_VALID))
+    settings = {"epochs": 60, "validation": validation} | settings
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("numpy", "item", "tolist", "__float__", "__bool__", "__array__"):
+            original = getattr(lib.xp.Tensor, name)
 
-        def counting(self, *args, original=original, **kwargs):
-            fetches.append(self.shape)
-            return original(self, *args, **kwargs)
+            def counting(self, *args, original=original, **kwargs):
+                fetches.append(self.shape)
+                return original(self, *args, **kwargs)
 
-        monkeypatch.setattr(lib.xp.Tensor, name, counting)
-    return fetches
+            patch.setattr(lib.xp.Tensor, name, counting)
+        history = net.fit(x, y, xpnet.Adam(0.01), callbacks=callbacks, **settings)
+    return net, history, len(fetches)
 
 
 @pytest.mark.parametrize("lib", ["torch"], indirect=True)
-def test_figures_are_fetched_only_when_read(lib, monkeypatch):
+def test_figures_are_fetched_only_when_read(lib):
     """Counts every way a tensor becomes a number; not reading must cost far fewer of them."""
-    fetches = count_fetches(lib, monkeypatch)
-    arrays = [lib.asarray(array) for array in (X, Y, X_VALID, Y_VALID)]
     counts, costs = {}, {}
     for kind in (Reads, ReadsNothing):
-        net = make_net(lib)
-        fetches.clear()
-        history = net.fit(
-            *arrays[:2],
-            optimizer=xpnet.Adam(0.01),
-            epochs=30,
-            batch_size=8,
-            validation=arrays[2:],
-            callbacks=[kind()],
-        )
-        counts[kind] = len(fetches)
+        _, history, counts[kind] = watched_fit(lib, [kind()], epochs=30, batch_size=8)
         costs[kind] = history.cost + history.validation_cost
     assert costs[Reads] == costs[ReadsNothing]
     in_the_end = 3 * 30  # the histories are fetched once the run is over
@@ -627,14 +603,11 @@ def test_a_bar_looks_ten_times_a_second_at_most(monkeypatch):
 def test_a_bar_costs_few_looks_at_the_device(lib, monkeypatch):
     """Between two looks at the cost, nothing of the bar reads a tensor."""
     monkeypatch.setattr("xpnet.callbacks.progressbar.monotonic", Clock(0.0))  # no time goes by
-    fetches = count_fetches(lib, monkeypatch)
-    counts = []
-    for callbacks in ([ReadsNothing()], [ReadsNothing(), ProgressBar(console=terminal(80))]):
-        net, x, y = make_net(lib), lib.asarray(X), lib.asarray(Y)
-        fetches.clear()
-        net.fit(x, y, xpnet.Adam(0.01), epochs=60, batch_size=8, callbacks=callbacks)
-        counts.append(len(fetches))
-    assert counts[1] <= counts[0] + 8
+    without, with_bar = (
+        watched_fit(lib, [ReadsNothing(), *bar], batch_size=8, validation=None)[2]
+        for bar in ([], [ProgressBar(console=terminal(80))])
+    )
+    assert with_bar <= without + 8
 
 
 def test_a_bar_moves_in_the_middle_of_an_epoch(monkeypatch):
@@ -680,6 +653,7 @@ def test_a_fit_that_fails_leaves_the_terminal_as_it_was(error):
 CLOSED = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import xpnet
 from xpnet.callbacks import ProgressBar
@@ -703,51 +677,31 @@ def test_a_reader_that_goes_away_does_not_end_the_fit(tmp_path):
 # -- what ours cost ----------------------------------------------------------------------
 @pytest.mark.parametrize("lib", ["torch"], indirect=True)
 @pytest.mark.parametrize("name", ["checkpoints", "early stopping", "log"])
-def test_ours_read_no_more_than_they_say(lib, monkeypatch, tmp_path, name):
+def test_ours_read_no_more_than_they_say(lib, tmp_path, name):
     """Checkpoints every 30 of 60 epochs cost nothing in between; others a few reads an epoch."""
     callback, most = {
         "checkpoints": (lambda: Checkpoints(tmp_path, every=30), 80),
         "early stopping": (lambda: EarlyStopping(60), 60 * 3),
         "log": (lambda: CSVLog(tmp_path / "log.csv"), 60 * 3),
     }[name]
-    x, y, x_valid, y_valid = (lib.asarray(a) for a in (X, Y, X_VALID, Y_VALID))
-    fetches = count_fetches(lib, monkeypatch)
-    counts = []
-    for callbacks in ([ReadsNothing()], [callback()]):
-        net = make_net(lib)
-        fetches.clear()
-        net.fit(x, y, xpnet.Adam(0.01), epochs=60, validation=(x_valid, y_valid),
-                callbacks=callbacks)  # fmt: skip
-        counts.append(len(fetches))
-    assert counts[1] - counts[0] <= most
+    without, with_ours = (watched_fit(lib, [c])[2] for c in (ReadsNothing(), callback()))
+    assert with_ours - without <= most
 
 
 @pytest.mark.parametrize("lib", ["torch"], indirect=True)
-def test_keeping_what_callbacks_remember_reads_nothing(lib, monkeypatch):
+def test_keeping_what_callbacks_remember_reads_nothing(lib):
     """The loop asks early stopping for its state now and then; the parameters stay where they are.
 
     They are fetched once, for the state that the fit leaves behind.
     """
-
-    class Forgets:
-        def __init__(self):
-            stopping = EarlyStopping(60)
-            self.on_fit_begin = stopping.on_fit_begin
-            self.on_epoch_end = stopping.on_epoch_end
-            self.on_fit_end = stopping.on_fit_end
-
-    x, y, x_valid, y_valid = (lib.asarray(a) for a in (X, Y, X_VALID, Y_VALID))
-    fetches = count_fetches(lib, monkeypatch)
-    counts = []
-    for callback in (Forgets(), EarlyStopping(60)):
-        net = make_net(lib)
-        fetches.clear()
-        net.fit(x, y, xpnet.Adam(0.01), epochs=60, batch_size=1, validation=(x_valid, y_valid),
-                callbacks=[callback])  # fmt: skip
-        counts.append(len(fetches))
+    stopping = EarlyStopping(60)
+    events = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+    forgets = SimpleNamespace(**{event: getattr(stopping, event) for event in events})
+    _, _, without = watched_fit(lib, [forgets], batch_size=1)
+    net, _, with_state = watched_fit(lib, [EarlyStopping(60)], batch_size=1)
     ((_, state),) = net.training_state.callbacks
     assert all(type(x) is np.ndarray for layer in state["parameters"] for x in layer)
-    assert counts[1] - counts[0] == sum(map(len, state["parameters"]))
+    assert with_state - without == sum(map(len, state["parameters"]))
 
 
 # -- the guide ---------------------------------------------------------------------------
