@@ -14,6 +14,7 @@ pytest.importorskip("rich")
 from xpnet.files.model import load_model
 
 WINDOWS = sys.platform == "win32"
+HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup:1+cosine"
 
 
 def rows(output: str) -> dict[str, str]:
@@ -42,23 +43,32 @@ def same_model(a, b) -> bool:
     return same and all(np.array_equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
+def assert_close(a, b, **tolerances) -> None:
+    """The parameters of two model files agree."""
+    layers = zip(load_model(a).parameters, load_model(b).parameters, strict=True)
+    for found, expected in layers:
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x, y, **tolerances)
+
+
 def without_codes(text: str) -> str:
     """Text without control codes."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).strip()
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "xpnet", *words]
+def command(*words: str, start: tuple[str, ...] = ("-m", "xpnet")) -> list[str]:
+    return [sys.executable, *start, *words]
 
 
 def utf8(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONUTF8": "1"} | more
 
 
-def program(*words: str, **options) -> subprocess.CompletedProcess:
+def program(*words: str, start=("-m", "xpnet"), **options) -> subprocess.CompletedProcess:
     """The command line as a program of its own, to its end."""
-    return subprocess.run(command(*words), capture_output=True, encoding="utf-8",
-                          env=utf8(**options.pop("env", {})), **options)  # fmt: skip
+    env = utf8(**options.pop("env", {}))
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run(command(*words, start=start), encoding="utf-8", env=env, **options)
 
 
 def started(*words: str) -> subprocess.Popen:

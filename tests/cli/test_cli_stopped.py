@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, closed pipes: nothing is lost."""
+"""Ctrl-C, SIGTERM, SIGKILL, closed pipes, full disks: nothing is lost."""
 
 import json
 import os
@@ -6,10 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_helpers import (
+    HARD,
     WINDOWS,
     command,
     error,
@@ -17,12 +20,14 @@ from cli_helpers import (
     rows,
     same_model,
     started,
+    utf8,
     without_codes,
 )
 
 import xpnet
 import xpnet.cli
 from xpnet.cli.interrupt import Interrupt
+from xpnet.data.table import load_digits
 from xpnet.files.model import load_model
 
 
@@ -241,3 +246,135 @@ def test_a_closed_pipe_loses_nothing(here):
         errors = running.stderr.read()
     assert (running.returncode, errors) == (0, b"")
     assert load_model(here / "model.safetensors").parameters
+
+
+# -- what goes wrong outside -------------------------------------------------------------
+@pytest.mark.skipif(WINDOWS or not Path("/proc/self").exists(), reason="/proc is Linux's")
+@pytest.mark.parametrize(
+    "option",
+    ["--out /proc/m", "--run-dir /proc/r", "--checkpoint-dir /proc/c", "--log /proc/l.csv"],
+)
+def test_folders_that_nobody_can_write_in(run, here, option):
+    (here / "m").write_text("mine")
+    result = run(f"train --epochs 2 --hidden 4 --out m {option}")
+    assert (here / "m").read_text() == "mine"
+    assert result.exit_code in (1, 2)
+    told = result.stderr.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("xpnet: error: ")
+    assert "/proc/" in told[0] or "the folder /proc" in told[0]
+
+
+def test_a_file_where_a_folder_should_be(run, here):
+    (here / "ck").write_text("mine")
+    for option in ("--run-dir", "--checkpoint-dir"):
+        said = error(run(f"train --epochs 1 --hidden 4 {option} ck"), 2)
+        assert f"'{option}': ck is not a folder" in said
+    assert (here / "ck").read_text() == "mine"
+
+
+LIMITED = (
+    "import resource, signal, sys, xpnet.cli\n"
+    "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))\n"
+    "xpnet.cli.main(sys.argv[2:])\n"
+)
+
+
+def limited(size: int, *words: str) -> subprocess.CompletedProcess:
+    """The command line where no file may grow beyond ``size`` bytes, like on a full disk."""
+    return program(str(size), *words, start=("-c", LIMITED))
+
+
+@pytest.mark.skipif(WINDOWS, reason="no resource limits there")
+def test_a_disk_that_fills(ok, here):
+    words = ["train", "--epochs", "2", "--hidden", "64"]
+    ok("train --epochs 1 --hidden 4")  # a model that was there
+    before = (here / "model.safetensors").read_bytes()
+    done = limited(9000, *words)
+    assert done.returncode == 1
+    assert done.stderr == "xpnet: error: model.safetensors: File too large\n"
+    assert (here / "model.safetensors").read_bytes() == before
+    assert os.listdir(here) == ["model.safetensors"]
+    # The checkpoint before is whole, and going on from it ends where it would have ended.
+    ok("train --epochs 1 --hidden 64 --checkpoint-dir ck --out a")
+    done = limited(9000, *words, "--checkpoint-dir", "ck", "--resume", "--out", "a")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "the checkpoint was not written: File too large" in line
+    assert "; the net so far is in" not in line
+    ok("train --epochs 2 --hidden 64 --checkpoint-dir ck --resume --out a")
+    ok("train --epochs 2 --hidden 64 --out whole")
+    assert same_model("whole", "a")
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+def test_a_log_on_a_full_disk_does_not_lose_the_net(here):
+    (here / "log.csv").symlink_to("/dev/full")
+    done = program("train", "--epochs", "3", "--hidden", "4", "--log", "log.csv")
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    assert "log.csv" in line
+
+
+@pytest.mark.skipif(WINDOWS, reason="no resource limits there")
+def test_a_log_that_grows_too_large_does_not_lose_the_net(ok, here):
+    done = limited(9000, "train", "--epochs", "200", "--hidden", "4", "--log", "log.csv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == "xpnet: error: log.csv: File too large; the net so far is in model.safetensors"
+    assert load_model("model.safetensors").parameters
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+def test_a_full_disk_behind_stdout_loses_nothing(here):
+    with open("/dev/full", "w") as full:
+        done = program("train", "--epochs", "3", "--hidden", "4", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "xpnet: error: stdout: No space left on device\n"
+    assert load_model("model.safetensors").parameters
+
+
+@pytest.mark.skipif(WINDOWS, reason="descriptors are a matter of Unix")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_descriptors_lose_nothing(here, closed):
+    words = " ".join(command("train", "--epochs", "3", "--hidden", "4"))
+    done = subprocess.run(f"{words} {closed}", shell=True, env=utf8(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert load_model("model.safetensors").parameters
+
+
+def test_divergence_names_the_last_checkpoint(run, here):
+    said = error(
+        run("train --optimizer gd --lr 1e9 --l2 0 --hidden 4 --checkpoint-dir ck --epochs 3"), 1
+    )
+    assert "training diverged in epoch 1 of 3" in said
+    assert said.endswith(
+        f"No model was written; the last checkpoint is {Path('ck/epoch-000000.safetensors')}"
+    )
+
+
+# -- kill -9 -----------------------------------------------------------------------------
+def killed(pause: float, *words: str) -> bool:
+    """Run the command line, and kill it if it is still running after a pause."""
+    with started(*words) as running:
+        time.sleep(pause)
+        alive = running.poll() is None
+        if alive:
+            running.kill()
+        running.communicate()
+    return alive
+
+
+@pytest.mark.skipif(WINDOWS, reason="no SIGKILL there")
+@pytest.mark.parametrize("moments", [2, pytest.param(50, marks=pytest.mark.long)])
+def test_kill_9_and_resume(ok, here, moments):
+    X, y = load_digits()
+    np.savez("digits.npz", X=X, y=y)
+    words = f"train digits.npz --epochs {50 * moments} --batch-size 32 {HARD}"
+    ok(f"{words} --run-dir whole")
+    rng = np.random.default_rng(moments)
+    resumed = f"{words} --run-dir parts --resume".split()
+    assert sum(killed(pause, *resumed) for pause in rng.uniform(0, 0.3, moments)) > 0
+    ok("train --run-dir parts --resume")
+    assert same_model("whole/model.safetensors", "parts/model.safetensors")

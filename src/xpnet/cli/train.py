@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from xpnet import DeepNet, DivergedError, Stream
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
 from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
-from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.run_folder import RunFiles
 from xpnet.cli.settings import Settings
@@ -28,63 +26,59 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     Without DATA it learns 1,797 handwritten digits (8 x 8 pixels; UCI Machine Learning
     Repository, CC BY 4.0).
     """
-    recipe = Recipe.of(settings)
-    files = RunFiles.of(settings)
-    if settings.dtype == "float64":
-        # JAX reads this when it is first imported, and without it has no float64.
-        os.environ.setdefault("JAX_ENABLE_X64", "1")
-    console = output.Console(on_stderr=settings.as_json)
-    problem = load(settings, recipe)
-    net = DeepNet(
-        [len(problem.names), *recipe.widths, problem.n_outputs],
-        output=problem.output,
-        backend=settings.backend,
-        device=settings.device,
-        dtype=settings.dtype,
-        seed=settings.seed,
-    )
-    provenance = run_folder.provenance(settings, recipe, problem)
-    begins = None
-    if settings.resume and files.checkpoints is not None:
-        net, begins = run_folder.begin(files.checkpoints, net, provenance, settings)
-    train_report.announce(console, settings, recipe, problem, net)
-    if begins is not None:
-        console.line_of(begins)
-    comments = [
-        run_folder.described(problem.fingerprint),
-        f"{net.backend}, {net.backend.dtype_name}",
-    ]
-    files.record(config.resolved(settings, recipe, problem, net), comments)
-    run = Run(settings, recipe, files, problem, net, provenance, console, words)
+    run = Run(settings, words)
     run.train()
     try:
         run.finish()
     except KeyboardInterrupt:
-        output.tell(f"stopped at once; the model is in {files.model}")
+        output.tell(f"stopped at once; the model is in {run.files.model}")
         run.tell_how_it_ended()
         raise typer.Exit(INTERRUPTED) from None
 
 
-@dataclass
 class Run:
-    """The training of one net, what is saved of it, and what is told."""
+    """The training of one net, what is saved of it, and what is told.
 
-    settings: Settings
-    recipe: Recipe
-    files: RunFiles
-    problem: Problem
-    net: Any
-    provenance: dict[str, Any]  # see run_folder.provenance
-    console: output.Console
-    words: Sequence[str]  # the command line after "xpnet"
+    ``words`` is the command line after "xpnet".
+    """
 
-    def __post_init__(self) -> None:
-        settings, files = self.settings, self.files
-        self.data, self.tensors = self.problem.saved(settings.model)
-        self.cost_name = train_report.cost_name(self.recipe)
+    def __init__(self, settings: Settings, words: Sequence[str]) -> None:
+        self.settings, self.words = settings, words
+        self.recipe = recipe = Recipe.of(settings)
+        self.files = files = RunFiles.of(settings)
+        if settings.dtype == "float64":
+            # JAX reads this when it is first imported, and without it has no float64.
+            os.environ.setdefault("JAX_ENABLE_X64", "1")
+        self.console = output.Console(on_stderr=settings.as_json)
+        self.problem = problem = load(settings, recipe)
+        net = DeepNet(
+            [len(problem.names), *recipe.widths, problem.n_outputs],
+            output=problem.output,
+            backend=settings.backend,
+            device=settings.device,
+            dtype=settings.dtype,
+            seed=settings.seed,
+        )
+        provenance = run_folder.provenance(settings, recipe, problem)
+        begins = None
+        if settings.resume and files.checkpoints is not None:
+            net, begins = run_folder.begin(files.checkpoints, net, provenance, settings)
+        self.net: Any = net
+        train_report.announce(self.console, settings, recipe, problem, net)
+        if begins is not None:
+            self.console.line_of(begins)
+        place = f"{net.backend}, {net.backend.dtype_name}"
+        comments = [run_folder.described(problem.fingerprint), place]
+        files.record(config.resolved(settings, recipe, problem, net), comments)
+        self.data, self.tensors = problem.saved(settings.model)
         # A run that goes on replaces what it wrote itself.
-        self.replaces = files.model.exists() and self.net.training_state is None
-        patience, stopper, log, checkpoints = settings.early_stopping, None, None, None
+        self.replaces = files.model.exists() and net.training_state is None
+        self.callbacks = self._make_callbacks(self.data | {run_folder.PROVENANCE: provenance})
+
+    def _make_callbacks(self, data: dict[str, Any]) -> list[Any]:
+        """Keeps those that are asked for results; ``data`` is that of a checkpoint."""
+        patience, files = self.settings.early_stopping, self.files
+        self.cost_name = train_report.cost_name(self.recipe)
         self.view = ProgressBar(
             lambda done: train_report.figures(
                 self.problem, done, self.cost_name, patience is not None
@@ -92,20 +86,17 @@ class Run:
             console=self.console,
         )
         self.interrupt = Interrupt(self._stopping)
-        if patience is not None:
-            stopper = EarlyStopping(patience)
+        self.stopper = None if patience is None else EarlyStopping(patience)
+        self.checkpoints = log = None
         if files.log is not None:
             log = (JSONLinesLog if files.log.suffix.lower() == ".jsonl" else CSVLog)(files.log)
         if files.checkpoints is not None:
-            checkpoints = Checkpoints(
-                files.checkpoints,
-                settings.checkpoint_every,
-                data=self.data | {run_folder.PROVENANCE: self.provenance},
-                tensors=self.tensors,
+            every = self.settings.checkpoint_every
+            self.checkpoints = Checkpoints(
+                files.checkpoints, every, data=data, tensors=self.tensors
             )
-        self.stopper, self.checkpoints = stopper, checkpoints
-        callbacks = (self.view, self.interrupt, stopper, log, checkpoints)
-        self.callbacks = [callback for callback in callbacks if callback is not None]
+        made = (self.view, self.interrupt, self.stopper, log, self.checkpoints)
+        return [callback for callback in made if callback is not None]
 
     def _stopping(self, name: str) -> None:
         if self.view.live:
