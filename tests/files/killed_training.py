@@ -11,7 +11,7 @@ import numpy as np
 
 import xpnet
 from xpnet.callbacks import Checkpoints, EarlyStopping, JSONLinesLog
-from xpnet.files.checkpoint_folder import latest
+from xpnet.files.checkpoint_folder import latest_checkpoint
 from xpnet.schedules import Cosine, WarmUp
 
 
@@ -32,7 +32,7 @@ def main(folder: Path, epochs: int, fast: bool) -> None:
     X = rng.normal(size=(4, 200))
     Y = (X[:1] * X[1:2] > 0).astype(float)
     folder.mkdir(exist_ok=True)
-    path = latest(folder / "checkpoints")
+    path = latest_checkpoint(folder / "checkpoints")
     if path is None:
         net = xpnet.DeepNet([4, 8, 1], hidden="tanh", backend="numpy", dtype="float64", seed=3)
     else:

@@ -20,7 +20,13 @@ import xpnet
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog
 from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.files.checkpoint import check_architecture, pack, unpack
-from xpnet.files.checkpoint_folder import file_name, find, latest, prune, readable
+from xpnet.files.checkpoint_folder import (
+    checkpoint_name,
+    find_checkpoints,
+    is_checkpoint,
+    latest_checkpoint,
+    prune_checkpoints,
+)
 from xpnet.files.model import load_model, save_model
 from xpnet.schedules import Plateau, WarmUp
 from xpnet.training.state import TrainingState
@@ -136,7 +142,7 @@ def test_what_cannot_be_kept(state, error, said):
         ({"optimizer": {"name": "Adam", "learning_rate": -0.1}}, "learning_rate=-0.1"),
         ({"epoch": -1}, "epoch=-1"),
         ({"step": 1.5}, "step=1.5"),
-        ({"position": 2}, "2 updates"),
+        ({"position": 2}, "2 steps"),
     ],
 )
 def test_states_that_cannot_be_read(change, said):
@@ -219,8 +225,8 @@ def test_a_fit_broken_off_in_an_epoch_goes_on(lib, tmp_path, epoch):
     history = broken.fit(x, y, epochs=4, callbacks=[Checkpoints(tmp_path), stops], **options)
     assert len(history.cost) == epoch
     assert 0 < stops.position < 90
-    path = latest(tmp_path)
-    assert path.name == file_name(epoch, stops.position)
+    path = latest_checkpoint(tmp_path)
+    assert path.name == checkpoint_name(epoch, stops.position)
     for net in (broken, xpnet.load(path, **lib.options)):  # in memory, and from the file
         net.fit(x, y, epochs=4 - epoch, resume=True, **options)
         assert_pairs_equal(lib.host(whole.parameters), lib.host(net.parameters))
@@ -240,14 +246,14 @@ def test_newer_unknown_and_unfitting_files(tmp_path):
     for changes, said in (
         ({"version": 9}, "newer than this xpnet"),
         ({"optimizer": {"name": "Unknown"}}, "'Unknown'"),
-        ({"position": 7}, "7 updates"),
+        ({"position": 7}, "7 steps"),
         ({"callbacks": 3}, "m: "),
     ):
         write(**changes)
         with pytest.raises(xpnet.ModelFileError, match=said) as raised:
             xpnet.load(tmp_path / "m")
         assert "\n" not in str(raised.value)
-        assert not readable(tmp_path / "m")
+        assert not is_checkpoint(tmp_path / "m")
 
 
 def test_another_architecture_is_told_with_both():
@@ -269,54 +275,54 @@ def folder(tmp_path):
     net = make_net()
     net.fit(X, Y, epochs=0, **MINI)
     for epoch in range(5):
-        net.save(tmp_path / file_name(epoch), training=True)
-    net.save(tmp_path / file_name(4, 17), training=True)
+        net.save(tmp_path / checkpoint_name(epoch), training=True)
+    net.save(tmp_path / checkpoint_name(4, 17), training=True)
     return tmp_path
 
 
 def test_names_sort_by_number():
-    assert file_name(12) == "epoch-000012.safetensors"
-    assert file_name(12, 345) == "epoch-000012-step-000345.safetensors"
-    assert file_name(1234567) == "epoch-1234567.safetensors"
+    assert checkpoint_name(12) == "epoch-000012.safetensors"
+    assert checkpoint_name(12, 345) == "epoch-000012-step-000345.safetensors"
+    assert checkpoint_name(1234567) == "epoch-1234567.safetensors"
 
 
 def test_the_latest(folder):
-    assert latest(folder).name == file_name(4, 17)
-    (folder / "epoch-1000000.safetensors").write_bytes((folder / file_name(4)).read_bytes())
-    assert latest(folder).name == "epoch-1000000.safetensors"
-    assert [found[:2] for found in find(folder)][:3] == [(1000000, 0), (4, 17), (4, 0)]
+    assert latest_checkpoint(folder).name == checkpoint_name(4, 17)
+    (folder / "epoch-1000000.safetensors").write_bytes((folder / checkpoint_name(4)).read_bytes())
+    assert latest_checkpoint(folder).name == "epoch-1000000.safetensors"
+    assert [found[:2] for found in find_checkpoints(folder)][:3] == [(1000000, 0), (4, 17), (4, 0)]
 
 
 def test_no_checkpoints(tmp_path):
-    assert latest(tmp_path) is None
-    assert latest(tmp_path / "none") is None
+    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoint(tmp_path / "none") is None
     (tmp_path / "notes.txt").write_text("")
-    assert latest(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is None
     with pytest.raises(NotADirectoryError, match="checkpoints need a folder"):
-        latest(tmp_path / "notes.txt")
+        latest_checkpoint(tmp_path / "notes.txt")
 
 
 def test_what_is_passed_over_is_named(folder):
-    whole = (folder / file_name(4)).read_bytes()
-    (folder / file_name(4, 17)).write_bytes(whole[:-9])  # truncated
-    (folder / file_name(5)).write_bytes(whole[:-1] + b"?")  # damaged
-    (folder / file_name(6)).write_bytes(b"PK" + whole)  # foreign
-    make_net().save(folder / file_name(7))  # a model
-    (folder / file_name(8)).mkdir()
-    (folder / f".{file_name(9)}.0a1b2c3d.tmp").write_bytes(whole)
+    whole = (folder / checkpoint_name(4)).read_bytes()
+    (folder / checkpoint_name(4, 17)).write_bytes(whole[:-9])  # truncated
+    (folder / checkpoint_name(5)).write_bytes(whole[:-1] + b"?")  # damaged
+    (folder / checkpoint_name(6)).write_bytes(b"PK" + whole)  # foreign
+    make_net().save(folder / checkpoint_name(7))  # a model
+    (folder / checkpoint_name(8)).mkdir()
+    (folder / f".{checkpoint_name(9)}.0a1b2c3d.tmp").write_bytes(whole)
     (folder / "model.safetensors").write_bytes(whole)
     (folder / "notes.txt").write_text("")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert latest(folder).name == file_name(4)
+        assert latest_checkpoint(folder).name == checkpoint_name(4)
     said = "\n".join(str(w.message) for w in caught)
     for name, why in (
-        (file_name(4, 17), "truncated"),
-        (file_name(5), "checksum"),
-        (file_name(6), "not a safetensors file"),
-        (file_name(7), "without the state of training"),
-        (file_name(8), "directory"),
-        (f".{file_name(9)}.0a1b2c3d.tmp", "cut off"),
+        (checkpoint_name(4, 17), "truncated"),
+        (checkpoint_name(5), "checksum"),
+        (checkpoint_name(6), "not a safetensors file"),
+        (checkpoint_name(7), "without the state of training"),
+        (checkpoint_name(8), "directory"),
+        (f".{checkpoint_name(9)}.0a1b2c3d.tmp", "cut off"),
         ("model.safetensors", "not called like a checkpoint"),
     ):
         (line,) = [line for line in said.splitlines() if f"{folder}{os.sep}{name}" in line]
@@ -325,21 +331,21 @@ def test_what_is_passed_over_is_named(folder):
 
 
 def test_nothing_but_damaged_ones_is_an_error(folder):
-    for found in find(folder):
+    for found in find_checkpoints(folder):
         found.path.write_bytes(b"")
     with pytest.raises(
         xpnet.ModelFileError, match=r"no checkpoint in .* can be read: .*step-00001"
     ):
-        latest(folder)
+        latest_checkpoint(folder)
 
 
 def test_pruning(folder):
-    leftover = folder / f".{file_name(9)}.0a1b2c3d.tmp"
+    leftover = folder / f".{checkpoint_name(9)}.0a1b2c3d.tmp"
     for name in (leftover, folder / "model.safetensors", folder / "notes.txt"):
         name.write_bytes(b"")
-    prune(folder, 2, folder / file_name(3))
+    prune_checkpoints(folder, 2, folder / checkpoint_name(3))
     assert sorted(os.listdir(folder)) == [
-        file_name(2), file_name(3), "model.safetensors", "notes.txt"
+        checkpoint_name(2), checkpoint_name(3), "model.safetensors", "notes.txt"
     ]  # fmt: skip
 
 
@@ -351,13 +357,13 @@ def test_a_folder_of_a_fit(tmp_path):
         last = True
 
         def on_epoch_end(self, net, progress):
-            seen.append([found.epoch for found in find(tmp_path / "a" / "b")])
+            seen.append([found.epoch for found in find_checkpoints(tmp_path / "a" / "b")])
 
     checkpoints = Checkpoints(tmp_path / "a" / "b", every=2, keep=2)
     make_net().fit(X, Y, epochs=7, callbacks=[checkpoints, Looks()], **MINI)
     assert seen == [[0], [2, 0], [2, 0], [4, 2], [4, 2], [6, 4], [7, 6]]
-    assert checkpoints.path == latest(tmp_path / "a" / "b")
-    assert all(readable(found.path) for found in find(tmp_path / "a" / "b"))
+    assert checkpoints.path == latest_checkpoint(tmp_path / "a" / "b")
+    assert all(is_checkpoint(found.path) for found in find_checkpoints(tmp_path / "a" / "b"))
 
 
 def test_a_fit_with_everything_goes_on_exactly(lib, tmp_path):
@@ -385,10 +391,10 @@ def test_a_fit_with_everything_goes_on_exactly(lib, tmp_path):
     for total in range(1, 10):
         epochs = total - len(parts.history.cost)
         parts.fit(x, y, epochs=epochs, callbacks=callbacks("parts"), resume=True, **options)
-        parts = xpnet.load(latest(tmp_path / "parts"), **lib.options)
+        parts = xpnet.load(latest_checkpoint(tmp_path / "parts"), **lib.options)
         assert parts.data == {"classes": ["no", "yes"]}
     same_history(whole.history, parts.history)
-    last = xpnet.load(latest(tmp_path / "whole"), **lib.options)
+    last = xpnet.load(latest_checkpoint(tmp_path / "whole"), **lib.options)
     assert_pairs_equal(lib.host(last.parameters), lib.host(parts.parameters))
     for one, other in zip(
         *(json_lines(tmp_path / f"{n}.jsonl") for n in ("whole", "parts")), strict=True
@@ -405,7 +411,7 @@ def test_a_fit_that_stopped_early_can_be_trained_further(tmp_path, order):
     whole.fit(X, Y, epochs=9, **options)
     done = len(parts.fit(X, Y, epochs=9, callbacks=callbacks, **options).cost)
     assert 2 < done < 9
-    parts = xpnet.load(latest(tmp_path))
+    parts = xpnet.load(latest_checkpoint(tmp_path))
     parts.fit(X, Y, epochs=9 - done, resume=True, **options)
     assert_pairs_equal(whole.parameters, parts.parameters)
 
@@ -422,7 +428,7 @@ def test_callbacks_of_one_kind_each_get_their_own_state_back(tmp_path):
     options = MINI | {"validation": (X_VALID, 1.0 - Y_VALID)}
     first, second = callbacks(), callbacks()
     make_net().fit(X, Y, epochs=4, callbacks=first, **options)
-    net = xpnet.load(latest(tmp_path))
+    net = xpnet.load(latest_checkpoint(tmp_path))
     net.fit(X, Y, epochs=0, callbacks=second, resume=True, **options)
     for before, after in zip(first[1:], second[1:], strict=True):
         for name in ("monitor", "best", "best_epoch", "since"):
@@ -442,16 +448,16 @@ def test_checkpoints_of_another_run_are_not_lost(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     fresh = Checkpoints(tmp_path, overwrite=True)
     make_net().fit(X, Y, epochs=1, callbacks=[fresh], **MINI)
-    assert [found.epoch for found in find(tmp_path)] == [1, 0]
+    assert [found.epoch for found in find_checkpoints(tmp_path)] == [1, 0]
 
 
 def test_damaged_later_ones_do_not_stand_in_the_way(tmp_path):
     make_net().fit(X, Y, epochs=3, callbacks=[Checkpoints(tmp_path)], **MINI)
-    (tmp_path / file_name(3)).write_bytes(b"")
-    with pytest.warns(UserWarning, match=file_name(3)):
-        net = xpnet.load(latest(tmp_path))
+    (tmp_path / checkpoint_name(3)).write_bytes(b"")
+    with pytest.warns(UserWarning, match=checkpoint_name(3)):
+        net = xpnet.load(latest_checkpoint(tmp_path))
     net.fit(X, Y, epochs=2, resume=True, callbacks=[Checkpoints(tmp_path)], **MINI)
-    assert latest(tmp_path).name == file_name(4)
+    assert latest_checkpoint(tmp_path).name == checkpoint_name(4)
 
 
 def test_a_diverging_fit_leaves_good_checkpoints(tmp_path):
@@ -460,7 +466,7 @@ def test_a_diverging_fit_leaves_good_checkpoints(tmp_path):
     with np.errstate(all="ignore"), pytest.raises(xpnet.DivergedError):
         net.fit(X, 1e3 * Y, xpnet.GradientDescent(40.0), epochs=200,
                 callbacks=[Checkpoints(tmp_path)])  # fmt: skip
-    kept = [xpnet.load(found.path) for found in find(tmp_path)]
+    kept = [xpnet.load(found.path) for found in find_checkpoints(tmp_path)]
     assert len(kept) == 3
     for net in kept:
         assert all(np.all(np.isfinite(x)) for layer in net.parameters for x in layer)
@@ -540,8 +546,11 @@ FILL = """
 def assert_survived(done, folder, reason):
     assert done.returncode == 0, done.stderr
     message, epochs = done.stdout.splitlines()
-    assert f"the checkpoint was not written: {reason}; {file_name(2)} before it is whole" in message
-    assert message.endswith(f"{file_name(3)}'")
+    assert (
+        f"the checkpoint was not written: {reason}; {checkpoint_name(2)} before it is whole"
+        in message
+    )
+    assert message.endswith(f"{checkpoint_name(3)}'")
     assert epochs == "3"  # the net itself has lost nothing
     assert done.stderr == ""
 
@@ -551,8 +560,10 @@ def test_a_file_size_limit(tmp_path):
     words = [sys.executable, "-c", FULL.format(fill=LIMIT), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert_survived(done, tmp_path, "File too large")
-    assert latest(tmp_path).name == file_name(2)  # no leftovers, or this would warn
-    net = xpnet.load(latest(tmp_path))
+    assert latest_checkpoint(tmp_path).name == checkpoint_name(
+        2
+    )  # no leftovers, or this would warn
+    net = xpnet.load(latest_checkpoint(tmp_path))
     net.fit(X, Y, epochs=1, resume=True)
 
 
@@ -571,7 +582,7 @@ def test_a_full_disk(tmp_path):
         pytest.skip("there is no unshare here")
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("nothing can be mounted here")
-    assert done.stderr.split() == [file_name(0), file_name(1), file_name(2)]
+    assert done.stderr.split() == [checkpoint_name(0), checkpoint_name(1), checkpoint_name(2)]
     done.stderr = ""
     assert_survived(done, tmp_path, "No space left on device")
 
@@ -600,8 +611,8 @@ def kill_and_go_on(tmp_path, times):
             run.kill()
         assert run.returncode == -signal.SIGKILL
         kills += 1
-        found = find(tmp_path / "killed" / "checkpoints")
-        assert all(readable(f.path) for f in found)
+        found = find_checkpoints(tmp_path / "killed" / "checkpoints")
+        assert all(is_checkpoint(f.path) for f in found)
         files = os.listdir(tmp_path / "killed" / "checkpoints") if found else []
         in_writes += any(name.endswith(".tmp") for name in files)
     state = xpnet.load(found[0].path).training_state
@@ -613,7 +624,8 @@ def kill_and_go_on(tmp_path, times):
     killed, whole = (xpnet.load(tmp_path / name / "model") for name in ("killed", "whole"))
     assert_pairs_equal(killed.parameters, whole.parameters)
     killed, whole = (
-        xpnet.load(latest(tmp_path / name / "checkpoints")) for name in ("killed", "whole")
+        xpnet.load(latest_checkpoint(tmp_path / name / "checkpoints"))
+        for name in ("killed", "whole")
     )
     assert_pairs_equal(killed.parameters, whole.parameters)
     same_history(killed.history, whole.history)

@@ -10,7 +10,7 @@ from xpnet.callbacks.checkpoints import Checkpoints
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.callbacks.logs import CSVLog, JSONLinesLog
 from xpnet.callbacks.progressbar import ProgressBar
-from xpnet.files.checkpoint_folder import latest as latest_checkpoint
+from xpnet.files.checkpoint_folder import latest_checkpoint
 
 __all__ = [
     "CSVLog",

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.core.settings import check_count
-from xpnet.files.checkpoint_folder import file_name, find, prune, readable
+from xpnet.files.checkpoint_folder import (
+    checkpoint_name,
+    find_checkpoints,
+    is_checkpoint,
+    prune_checkpoints,
+)
 from xpnet.training.history import Progress
 
 
@@ -75,8 +80,8 @@ class Checkpoints:
         self.path = None
         self._make_folder()
         here = progress.total_epoch, progress.position
-        later = [found.path for found in find(self.folder) if found[:2] > here]
-        if not self.overwrite and any(readable(path) for path in later):
+        later = [found.path for found in find_checkpoints(self.folder) if found[:2] > here]
+        if not self.overwrite and any(is_checkpoint(path) for path in later):
             raise FileExistsError(
                 f"{self.folder} holds checkpoints later than where this fit begins "
                 f"({later[0].name}): go on from the latest with xpnet.load and resume=True, choose "
@@ -93,7 +98,7 @@ class Checkpoints:
             self._save(net, progress)
 
     def _path(self, progress: Progress) -> Path:
-        return self.folder / file_name(progress.total_epoch, progress.position)
+        return self.folder / checkpoint_name(progress.total_epoch, progress.position)
 
     def _save(self, net: Any, progress: Progress) -> None:
         if not progress.finite():
@@ -104,12 +109,14 @@ class Checkpoints:
         try:
             net.save(path, data, tensors, training=True)
         except OSError as error:
-            before = [found.path.name for found in find(self.folder) if found.path != path][:1]
+            before = [
+                found.path.name for found in find_checkpoints(self.folder) if found.path != path
+            ][:1]
             rest = f"; {before[0]} before it is whole, go on from there" if before else ""
             reason = f"the checkpoint was not written: {error.strerror or error}{rest}"
             raise OSError(error.errno, reason, os.fspath(path)) from error
         self.path = path
-        prune(self.folder, self.keep, path)
+        prune_checkpoints(self.folder, self.keep, path)
 
     def _make_folder(self) -> None:
         try:

@@ -22,7 +22,7 @@ from xpnet.cli.settings import Settings
 from xpnet.core import schedules
 from xpnet.files.atomic import write_atomically
 from xpnet.files.checkpoint import check_architecture
-from xpnet.files.checkpoint_folder import find, latest
+from xpnet.files.checkpoint_folder import find_checkpoints, latest_checkpoint
 
 PROVENANCE = "run"  # its key in the data of a checkpoint
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
@@ -79,7 +79,7 @@ class RunFiles:
                 "--run-dir",
                 f"{self.folder} is not empty; go on there with --resume, or choose another folder",
             )
-        if self.checkpoints is not None and (found := find(self.checkpoints)):
+        if self.checkpoints is not None and (found := find_checkpoints(self.checkpoints)):
             raise UsageProblem(
                 "--checkpoint-dir",
                 f"{self.checkpoints} holds checkpoints, the latest {found[0].path.name}; go on "
@@ -93,7 +93,7 @@ class RunFiles:
         begins = settings.data is not None or settings.config is not None
         recorded = self.folder is not None and (self.folder / config.NAME).is_file()
         require(
-            begins or recorded or bool(find(self.checkpoints)),
+            begins or recorded or bool(find_checkpoints(self.checkpoints)),
             "--resume",
             f"there is no run in {self.folder or self.checkpoints} to go on with: name its folder, "
             "or give DATA (or --config) to begin one here; leave --resume out to begin one on the "
@@ -150,7 +150,7 @@ def begin(folder: Path, fresh: Any, now: dict[str, Any], settings: Settings) -> 
     """
     with warnings.catch_warnings(record=True) as passed:
         warnings.simplefilter("always")
-        path = latest(folder)
+        path = latest_checkpoint(folder)
     for warning in passed:
         output.tell(str(warning.message))
     if path is None:

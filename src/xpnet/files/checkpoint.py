@@ -110,7 +110,7 @@ def unpack(
     )
     if not state.costs.shape == state.weights.shape == (state.position,):
         raise ValueError(
-            f"its training state has costs {state.costs.shape} of {state.position} updates"
+            f"its training state has costs {state.costs.shape} of {state.position} steps"
         )
     if any(m.shape != (n_parameters,) or m.dtype.kind != "f" for m in state.moments):
         raise ValueError(f"its moments do not fit its {n_parameters} parameters")

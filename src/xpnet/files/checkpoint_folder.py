@@ -21,7 +21,7 @@ _NAME = re.compile(r"epoch-(\d{6,15})(?:-step-(\d{6,15}))?\.safetensors")
 _LEFTOVER = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]+\.tmp")
 
 
-class Found(NamedTuple):
+class FoundCheckpoint(NamedTuple):
     """A file with the name of a checkpoint; the later of two is the greater."""
 
     epoch: int
@@ -29,12 +29,12 @@ class Found(NamedTuple):
     path: Path
 
 
-def file_name(epoch: int, position: int = 0) -> str:
+def checkpoint_name(epoch: int, position: int = 0) -> str:
     """The name of the checkpoint after ``epoch`` epochs and ``position`` steps of the next."""
     return f"epoch-{epoch:06}{f'-step-{position:06}' if position else ''}.safetensors"
 
 
-def find(folder: str | os.PathLike[str]) -> list[Found]:
+def find_checkpoints(folder: str | os.PathLike[str]) -> list[FoundCheckpoint]:
     """The files of a folder that have the names of checkpoints, the latest first.
 
     Raises
@@ -44,11 +44,11 @@ def find(folder: str | os.PathLike[str]) -> list[Found]:
     """
     matches = [(_NAME.fullmatch(path.name), path) for path in _files(folder)]
     return sorted(
-        (Found(int(m[1]), int(m[2] or 0), path) for m, path in matches if m), reverse=True
+        (FoundCheckpoint(int(m[1]), int(m[2] or 0), path) for m, path in matches if m), reverse=True
     )
 
 
-def latest(folder: str | os.PathLike[str]) -> Path | None:
+def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The latest checkpoint of a folder that can be read; None if the folder has none.
 
     Warns
@@ -65,7 +65,7 @@ def latest(folder: str | os.PathLike[str]) -> Path | None:
     """
     passed: list[str] = []
     chosen = None
-    for found in find(folder):
+    for found in find_checkpoints(folder):
         if (problem := _problem(found.path)) is None:
             chosen = found.path
             break
@@ -82,18 +82,18 @@ def latest(folder: str | os.PathLike[str]) -> Path | None:
     return chosen
 
 
-def readable(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a checkpoint, whole and undamaged."""
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a fit can go on from a file: it is a checkpoint, whole and undamaged."""
     return _problem(Path(path)) is None
 
 
-def prune(folder: str | os.PathLike[str], keep: int, written: Path) -> None:
+def prune_checkpoints(folder: str | os.PathLike[str], keep: int, written: Path) -> None:
     """Deletes all but the ``keep`` checkpoints up to ``written``, and what cut off writes left.
 
     Call it when ``written`` is on the disk. Later checkpoints come from a run that was given up,
     and are deleted too.
     """
-    there = [found.path for found in find(folder)]
+    there = [found.path for found in find_checkpoints(folder)]
     first = there.index(written) if written in there else len(there)
     leftovers = [path for path in _files(folder) if _LEFTOVER.fullmatch(path.name)]
     for path in there[:first] + there[first + keep :] + leftovers:

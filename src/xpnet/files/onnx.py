@@ -90,7 +90,7 @@ def _model(net: Any, raw: bool) -> bytes:
     outputs = [_value(result, _FLOAT, "m", n_y)]
     if not regression:
         outputs.append(_label(graph, net, None if table is None else table.classes))
-    metadata = [_message((1, key), (2, json.dumps(said))) for key, said in net.data.items()]
+    metadata = [_message((1, key), (2, json.dumps(value))) for key, value in net.data.items()]
     return _message(
         (1, _IR_VERSION),
         (2, "xpnet"),
@@ -108,8 +108,8 @@ def _operator(name: str) -> Operator:
 def _standardized(graph: _Graph, inputs: Standardizer, X: str) -> str:
     """``(X - mean) / scale``, 0 in columns of scale 0."""
     mean, scale = inputs.mean, inputs.scale
-    # A mean far from 0 has digits beyond float32. Subtracting what it is rounded to loses
-    # nothing for X near it, and then the rest counts.
+    # A mean far from 0 has digits beyond float32. For X near it, X minus the rounded mean is exact;
+    # the rest of the mean is subtracted from that.
     high = _float32(mean, "input_mean")
     rest = graph.constant("mean_rest", _float32(mean - high, ""))
     X = graph.node("Sub", X, graph.constant("mean", high), output="X_near")

@@ -142,8 +142,8 @@ def _standardizer(net: Any, what: str, n: int) -> Standardizer:
 
 def _names(net: Any, what: str, n: int) -> np.ndarray:
     """The n "features" or "classes" of ``net.data``; numbers from 0 if it has none."""
-    said = net.data.get(what)
-    found = np.arange(n) if said is None else np.asarray(said)
+    names = net.data.get(what)
+    found = np.arange(n) if names is None else np.asarray(names)
     if found.shape != (n,):
         raise ValueError(f"net.data has {found.size} {what} for {n} of the net")
     return found
