@@ -1,4 +1,4 @@
-"""What xpnet must know of each array library where the Array API standard is silent."""
+"""How the array libraries differ where the Array API standard is silent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xpnet.exceptions import BackendUnavailable
 
 @dataclass(frozen=True)
 class Library:
-    """How one array library differs where the standard is silent."""
+    """One array library: its names, devices and conversions."""
 
     title: str
     namespace: str  # the module whose functions follow the Array API standard
@@ -27,7 +27,7 @@ class Library:
     device: Callable[[Any], Any]  # the library's device object for what the user wrote
     to_numpy: Callable[[Array], np.ndarray]
     contiguous: Callable[[Array], Array] = lambda x: x  # in row-major memory
-    from_host: Callable[[np.ndarray], np.ndarray] = lambda x: x  # what it can take over
+    from_host: Callable[[np.ndarray], np.ndarray] = lambda x: x  # memory it can read
     device_name: Callable[[Any], str] = str
     devices: Callable[[Namespace], list[Any]] = lambda xp: xp.__array_namespace_info__().devices()
     is_accelerator: Callable[[Any], bool] = lambda device: False
@@ -154,10 +154,10 @@ def _dpnp_device(device: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _without_onemkl_vm() -> None:
-    """Has dpnp use its own elementwise kernels in place of oneMKL's vector functions.
+    """Makes dpnp use its own elementwise kernels in place of oneMKL's vector functions.
 
-    Those wait, on a CPU, for the operation before while they hold Python's lock, which that
-    operation may need to drop a reference: dpnp 0.20 stands still for good now and then.
+    On a CPU, oneMKL's wait for the operation before while they hold Python's lock, which that
+    operation may need to drop a reference: dpnp 0.20 deadlocks now and then.
     """
     try:
         from dpnp.backend.extensions.vm import _vm_impl
@@ -265,7 +265,7 @@ LIBRARIES = {
     ),
 }
 
-# What stands in for a namespace this table does not know: the standard, and nothing else.
+# For a namespace that is not in the table: only what the standard defines is used.
 UNKNOWN = Library(
     title="",
     namespace="",

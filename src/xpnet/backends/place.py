@@ -1,7 +1,6 @@
 """Places to compute: an array library, a device and a dtype.
 
-``libraries.py`` holds what differs between libraries; besides it only ``engines/`` knows any of
-them by name.
+``libraries.py`` holds the differences between libraries.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Backend:
             return self._library.contiguous(x)
 
     def context(self) -> AbstractContextManager[Any]:
-        """What computations of this place run under (current device, no autograd, quiet)."""
+        """The context of computations here: current device, no autograd, no overflow warnings."""
         return self._library.context(self.device)
 
     def holds(self, x: Any) -> bool:
@@ -142,7 +141,7 @@ class Backend:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Any library's dtype by the name they share, such as "float32"."""
+    """The name of any library's dtype, such as "float32"."""
     if isinstance(dtype, str):
         return dtype
     try:
@@ -258,7 +257,7 @@ def _best() -> Backend:
     return _on("numpy", _load("numpy"), None)
 
 
-# -- what is here ------------------------------------------------------------------------
+# -- installed libraries ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class BackendInfo:
     """One line of ``backends()``."""
@@ -273,7 +272,7 @@ class BackendInfo:
 
 
 def backends() -> dict[str, BackendInfo]:
-    """Which array libraries are usable here, on which devices, and what installs the others."""
+    """The array libraries: which are usable here, on which devices, and how to install others."""
     return {name: _inspect(name) for name in LIBRARIES}
 
 
@@ -294,16 +293,16 @@ def _inspect(name: str) -> BackendInfo:
 
 # -- memory ------------------------------------------------------------------------------
 def free_memory() -> int:
-    """Returns the memory that CuPy keeps for later arrays, of devices and pinned, to its owner.
+    """Frees the device memory and the pinned memory that CuPy keeps for later arrays.
 
-    CuPy's pools hold on to what arrays leave behind, and other programs cannot use it
-    (https://docs.cupy.dev/en/stable/user_guide/memory.html). Living arrays, nets among them, stay.
-    Does nothing where CuPy was not imported.
+    CuPy's pools keep the memory of deleted arrays, and other programs cannot use it
+    (https://docs.cupy.dev/en/stable/user_guide/memory.html). Existing arrays, as of nets,
+    stay. Does nothing where CuPy was not imported.
 
     Returns
     -------
     int
-        Bytes that the devices got back. CuPy does not tell how much pinned host memory it freed.
+        Bytes freed on the devices. CuPy does not report how much pinned host memory it freed.
     """
     cupy = sys.modules.get("cupy")
     if cupy is None or not cupy.cuda.is_available():

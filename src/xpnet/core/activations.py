@@ -1,8 +1,8 @@
 """Activations as pairs of a value and a slope.
 
 The slope is written in terms of the *output* ``A = g(Z)``, so a layer caches nothing but the
-inputs of its neighbour, and an engine may overwrite ``Z`` with ``A``. That is why GELU and
-SiLU are not here: their slope needs ``Z``.
+inputs of the next one, and an engine may overwrite ``Z`` with ``A``. GELU and SiLU are not here
+because their slope needs ``Z``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Operator(NamedTuple):
 
 
 def operator(name: str, **settings: float) -> Operator:
+    """An ``Operator`` with its settings as keywords."""
     return Operator(name, tuple(settings.items()))
 
 
@@ -132,7 +133,7 @@ ACTIVATIONS = {a.name: a for a in (identity, sigmoid, tanh, relu, leaky_relu, el
 
 
 def get_activation(activation: str | Activation) -> Activation:
-    """The activation called by this name; an ``Activation`` is returned as it is.
+    """The activation of this name; an ``Activation`` is returned as it is.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 ``network.py`` writes the chain rule over these. This version is the reference: no ``out=``, no
 in-place writes, no library names, nothing newer than the 2024.12 standard, so it runs on any
-namespace. Every engine's fast leaves are held against it.
+namespace. Tests compare the fast leaves of every engine with it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Data(NamedTuple):
 
     X: Array  # (m, n_x)
     Y: Array  # (m, n_y)
-    w: Array | None  # (m,) sample weights, None: all one
+    w: Array | None  # (m,) sample weights; None: all are 1
 
 
 class Batch(NamedTuple):
-    """Which examples a step reads."""
+    """The examples that a step reads."""
 
     data: Data
-    rows: Array | None  # (m_batch,) numbers of the examples, None: all of them
+    rows: Array | None  # (m_batch,) numbers of the examples; None: all examples
 
 
 class Leaves:
@@ -73,9 +73,9 @@ class Leaves:
     ) -> tuple[Array, Any]:
         """``A * D`` (n, m) and ``D``, which only ``undrop`` reads: an engine chooses its form.
 
-        ``D`` is 0 for a share ``rate`` of the units of each example, and one over the share
-        that is left for the others (Srivastava et al. 2014, inverted). ``A`` is hidden layer
-        number ``layer``, from 0; ``slope`` will be given it as it was.
+        ``D`` is 0 with probability ``rate``, else ``1 / (1 - rate)`` (Srivastava et al. 2014,
+        inverted dropout). ``layer`` is the number of the hidden layer, from 0. ``slope`` is later
+        given ``A`` without dropout.
         """
         n, m = A.shape
         fields = masks.fields(layer, m, n, key, xp=self.xp, device=device(A))
@@ -132,9 +132,9 @@ class Leaves:
         """The gradient times ``min(1, clip_norm / norm)`` (Pascanu et al. 2013, Algorithm 1)."""
         norm = self.xp.sqrt(self.xp.sum(gradient * gradient))
         bound = self.xp.zeros_like(norm) + clip_norm
-        # bound / max(norm, bound) is 1 where nothing is to do, also for a norm of 0. An infinite
-        # norm, be it that only the squares overflow, would make zeros of all finite entries;
-        # inf - inf says instead that the step is lost.
+        # bound / max(norm, bound) is 1 for a norm up to the bound, also for 0. With an infinite
+        # norm (the squares may overflow) it would be 0 and hide the overflow: inf - inf makes the
+        # gradient NaN instead.
         return gradient * (bound / self.xp.maximum(norm, bound) + (norm - norm))
 
     # -- update --------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """Losses, each with its canonical link, read from the logits ``Z`` of the output layer.
 
 With the canonical link the derivative of every one of them is ``dZ = predict(Z) - Y``
-(McCullagh & Nelder 1989, section 2.2.4): OLS, logistic and softmax regression are one
-sentence. Working from ``Z`` there is no ``log(0)`` and nothing to clip.
+(McCullagh & Nelder 1989, section 2.2.4), for OLS, logistic and softmax regression alike. Computed
+from ``Z`` they contain no ``log(0)``, and nothing needs clipping.
 
-Poisson regression, with the exponential as its link, is the same sentence. It serves the
-estimators; ``DeepNet`` offers the first three.
+Poisson regression, with the exponential as its link, has the same derivative. The estimators use
+it; ``DeepNet`` offers the first three.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Loss:
     value : callable (Z, Y, *, xp) -> array
         The loss of each example, ``(1, m)``, summed over outputs.
     reported : bool
-        Whether ``value`` is what scikit-learn reports, see ``as_reported``. The slope is not
-        affected.
+        Whether ``value`` is the one that scikit-learn reports (see ``as_reported``). The
+        derivative is the exact one in both cases.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Loss:
 
     @property
     def exact(self) -> Loss:
-        """The same loss, with the value that its slope is the derivative of."""
+        """The same loss with its exact value, of which ``predict(Z) - Y`` is the derivative."""
         return _ALL[self.output] if self.reported else self
 
     def __reduce__(self) -> tuple[Callable[..., Loss], tuple[str, bool]]:
@@ -116,7 +116,7 @@ def _by_name(output: str, reported: bool = False) -> Loss:
 
 # -- as scikit-learn reports it ----------------------------------------------------------
 def log_loss_range(dtype: Any, *, xp: Namespace) -> tuple[float, float]:
-    """Between which values a reported log-loss lies: probabilities are kept in [eps, 1 - eps]."""
+    """The least and the greatest reported log-loss: probabilities are in [eps, 1 - eps]."""
     eps = float(xp.finfo(dtype).eps)
     return -log1p(-eps), -log(eps)
 

@@ -1,8 +1,8 @@
-"""Random numbers that are a function of a key and a counter, for dropout.
+"""Dropout's random numbers: a function of a key and a counter.
 
 Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy
-as 1, 2, 3"): nothing is carried from one number to the next, so every library, device and memory
-layout computes the same ones, and a step can be repeated from its number alone.
+as 1, 2, 3"): no number depends on the one before, so every library, device and memory layout
+computes the same ones, and a step can be repeated from its number alone.
 
 Words of 32 bits are held in int32 arrays whose sums wrap around: PyTorch has no arithmetic on
 uint32, and JAX by itself no integers of 64 bits.
@@ -17,7 +17,7 @@ from xpnet._typing import Array, Namespace
 
 PARITY = 0x1BD11BDA  # keeps the third word of the key schedule from being zero
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # left, in turn for groups of four rounds
-FIELDS = 65536  # a field of 16 bits has so many values
+FIELDS = 65536  # values of a field of 16 bits
 
 Words = tuple[Array, Array]
 
@@ -43,17 +43,17 @@ def threefry2x32(key: Words, counter: Words) -> Words:
 
 
 def _rotated(x: Array, r: int) -> Array:
-    # a right shift of a signed number copies its sign into the upper bits
+    # A right shift of a signed number copies its sign into the upper bits.
     return (x << r) | ((x >> (32 - r)) & ((1 << r) - 1))
 
 
 def threshold(rate: float) -> int:
-    """A unit is kept where its field of 16 bits is at least this: a share ``1 - rate`` of them."""
+    """The least 16-bit field that keeps a unit, which then has probability ``1 - rate``."""
     return min(round(rate * FIELDS), FIELDS - 1)
 
 
 def scale(rate: float) -> float:
-    """What kept units are multiplied by: one over the share that is kept, exactly."""
+    """The factor on kept units: one over the exact probability of being kept."""
     return FIELDS / (FIELDS - threshold(rate))
 
 

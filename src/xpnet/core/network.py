@@ -1,9 +1,9 @@
 """The chain rule, once.
 
-These functions are the mathematics of the library: the forward pass of the notes, the
-backward pass that follows from it, and the step of an optimiser. They are written over leaf
-operations (``leaves.py``), so an engine that has faster leaves, records them, or traces them
-runs this very derivation.
+These functions are the mathematics of the library: the forward pass, the backward pass that
+follows from it, and the step of an optimiser. They are written over leaf operations
+(``leaves.py``), so an engine with faster leaves, or one that records or traces them, runs the same
+derivation.
 
 Shapes: ``X`` (n_x, m), ``Y`` (n_y, m), ``A[l]`` and ``Z[l]`` (n[l], m), ``W[l]``
 (n[l], n[l-1]), ``b[l]`` (n[l], 1). Examples are columns.
@@ -25,17 +25,17 @@ from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.core.parameters import Layer, Layout
 
 Key: TypeAlias = Sequence[Array | float]
-"""Of the dropout masks: two words, each as its lower and its upper 16 bits."""
+"""The key of the dropout masks: two words, each as its lower and its upper 16 bits."""
 
-PREFIX = 7  # numbers of a step that come before its optimiser's own: see `step_table`
+PREFIX = 7  # scalars of a step before those of its optimiser: see `step_table`
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: the mean loss of a net, plus the penalties that were asked for.
+    """The cost that is minimised: the mean loss of a net plus penalties.
 
-    The coefficients of penalties and the bound of the norm are scalars of each step; only
-    whether there are any is known here.
+    The strengths of the penalties and the bound of the gradient's norm are scalars of each step.
+    An objective says only whether there are any.
     """
 
     sizes: tuple[int, ...]
@@ -43,7 +43,7 @@ class Objective:
     loss: Loss
     penalized: bool = False  # plus l2/2 * sum(W**2)
     sparse: bool = False  # plus l1 * sum(abs(W))
-    dropout: tuple[float, ...] = ()  # shares of each hidden layer left out of a step, in [0, 1)
+    dropout: tuple[float, ...] = ()  # probability in [0, 1) for each hidden layer; (): none
     clipped: bool = False  # whether the step bounds the norm of the gradient
 
     @property
@@ -85,7 +85,7 @@ def step_table(
 def forward(
     ops: Leaves, objective: Objective, layers: Sequence[Layer], X: Array
 ) -> tuple[list[Array], Array]:
-    """Activations ``A[0] = X, ..., A[L-1]`` and the logits ``Z`` of the output layer."""
+    """The activations ``A[0] = X, ..., A[L-1]`` and the logits ``Z`` of the output layer."""
     A, Z, _, _ = forward_with_dropout(ops, objective, layers, X, None)
     return A, Z
 
@@ -93,10 +93,10 @@ def forward(
 def forward_with_dropout(
     ops: Leaves, objective: Objective, layers: Sequence[Layer], X: Array, key: Key | None
 ) -> tuple[list[Array], Array, list[Array], list[Any]]:
-    """What each layer is given, ``A``, and the logits ``Z``; and what the backward pass needs:
-    activations before dropout, ``G``, and the masks ``D``, so that ``A[l] = G[l] * D[l]``.
+    """The inputs ``A`` of the layers, the logits ``Z``, and ``G`` and ``D`` for the backward pass.
 
-    Where nothing is dropped, in all layers for ``key=None``, D[l] is None and A[l] is G[l].
+    ``G`` are the activations before dropout and ``D`` the masks: ``A[l] = G[l] * D[l]``. In a layer
+    without dropout (all of them for ``key=None``) D[l] is None and A[l] is G[l].
     """
     A, G, D = [X], [X], [None]
     for l, (activation, (W, b)) in enumerate(zip(objective.hidden, layers[:-1], strict=True)):

@@ -1,9 +1,9 @@
-"""Optimisers: frozen settings here, their state passed in and out.
+"""Optimisers: frozen settings, whose state is passed in and returned.
 
 An optimiser turns ``(theta, moments, gradient)`` into new ``(theta, moments)``. All of these
-are flat vectors ``(n_parameters,)``. Whatever changes from step to step (learning rate, bias
-correction) is a *scalar* that ``scalars`` works out on the host, ahead of time, for many steps
-at once: a compiled step then never needs a new constant, and no array value is read in between.
+are flat vectors ``(n_parameters,)``. Numbers that change from step to step (learning rate, bias
+correction) are *scalars*, which ``scalars`` computes on the host for many steps ahead: a compiled
+step then needs no new constant, and no value is read from the device between steps.
 
 Moments are kept without their ``1 - beta`` factors (``m = beta m + g``), which are folded into
 the scalars instead: two operations fewer per step, the same numbers to rounding.
@@ -26,7 +26,7 @@ Scalars = tuple[Array, ...]
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What ``DeepNet.fit`` asks of an optimiser."""
+    """The interface of the optimisers that ``DeepNet.fit`` takes."""
 
     n_moments: ClassVar[int]
 
@@ -34,7 +34,7 @@ class Optimizer(Protocol):
     def learning_rate(self) -> float: ...
 
     def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
-        """Per-step numbers for the steps ``t`` (counted from 1) at learning rates ``rate``."""
+        """The scalars of the steps ``t`` (steps,), from 1, at learning rates ``rate`` (steps,)."""
 
     def update(
         self,
@@ -52,7 +52,7 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class GradientDescent(CheckedNumbers):
-    """``theta := theta - learning_rate * gradient``, the update of the notes."""
+    """``theta := theta - learning_rate * gradient``."""
 
     learning_rate: float = 0.01
     n_moments: ClassVar[int] = 0

@@ -1,11 +1,11 @@
-"""Learning-rate schedules: frozen settings here, their state passed in and out.
+"""Learning-rate schedules: frozen settings, whose state is passed in and returned.
 
 A schedule is a function ``epoch -> factor``; the learning rate of a step is the optimiser's own
 times that factor. ``epoch`` is fractional: step ``i`` of the ``n`` in epoch ``e`` asks for
 ``e + i / n``, and ``e`` counts from 0 at the first fit and goes on in a resumed one.
 
-``Plateau`` alone ``adapts`` to the costs. What it has seen is a small dict, whose "factor"
-multiplies the schedule's. So the training loop does three things, whatever it was given:
+Only ``Plateau`` ``adapts`` to the costs. Its state is a small dict, whose "factor" multiplies the
+schedule's. The training loop treats all schedules alike:
 
     schedule = prepared(schedule, total_epochs)           # once per fit: checks and binds
     rate = learning_rate * factors(schedule, epochs, state)           # (steps,); state {} at first
@@ -28,11 +28,11 @@ State: TypeAlias = Mapping[str, Any]  # what JSON can hold
 
 
 class Schedule(CheckedNumbers):
-    """The base of schedules: their fields are checked, and a loop has its answers by default."""
+    """The base of all schedules, which checks their numbers."""
 
     @property
     def adapts(self) -> bool:
-        """Whether it wants to know the cost of every epoch."""
+        """Whether the training loop calls ``after_epoch`` with the cost of each epoch."""
         return False
 
     def bound(self, total_epochs: float) -> Schedule:
@@ -40,7 +40,7 @@ class Schedule(CheckedNumbers):
         return self
 
     def after_epoch(self, cost: float, state: State) -> dict[str, Any]:
-        """The state once an epoch has ended at ``cost``."""
+        """The state after an epoch that ended at ``cost``."""
         return dict(state)
 
     def __call__(self, epoch: Epochs) -> Any:
@@ -129,13 +129,12 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Times ``factor`` whenever the cost has stopped falling.
+    """Multiplies the rate by ``factor`` whenever the cost has stopped falling.
 
-    It looks at the end of every epoch: at the cost of the validation data if there are any, else
-    at that of training. An epoch is an improvement if its cost is below ``(1 - threshold)`` times
-    the best before it; ``patience`` epochs without one are borne, the next one lowers the rate.
-    These are the rules of PyTorch's ``ReduceLROnPlateau``. Looking at each epoch's cost waits for
-    the device once an epoch.
+    At the end of every epoch it reads the cost, of the validation data if there are any, else of
+    training; this waits for the device. An epoch is an improvement if its cost is below
+    ``(1 - threshold)`` times the best before it. After ``patience`` epochs without one, the next
+    such epoch lowers the rate. These are the rules of PyTorch's ``ReduceLROnPlateau``.
 
     Parameters
     ----------
@@ -149,7 +148,7 @@ class Plateau(Schedule):
     least: float = number(0.0)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
-        """1: what it found out is in its state, whose factor comes on top."""
+        """1 everywhere: the factor of its state lowers the rate."""
         return np.ones_like(epoch)
 
     @property
@@ -189,7 +188,7 @@ class WarmUp(Schedule):
     def at(self, epoch: np.ndarray) -> np.ndarray:
         found = self.start + (1.0 - self.start) * np.minimum(epoch / self.epochs, 1.0)
         after = epoch >= self.epochs
-        if np.any(after):  # nobody is asked about an epoch before its first
+        if np.any(after):  # ``then`` is defined from its own epoch 0 on
             found = np.where(after, 1.0, found)
             found[after] = self.then(epoch[after] - self.epochs)
         return found
@@ -207,7 +206,7 @@ class WarmUp(Schedule):
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """A function of the user's, ``epoch -> factor``, called with one float for every step."""
+    """The user's own function ``epoch -> factor``, called with one float for every step."""
 
     function: Callable[[float], float]
 

@@ -3,15 +3,15 @@
 As in ``numpy.py`` a step is recorded once and then replayed, here as a list of bound kernel
 launches and matrix products into preallocated arrays. What changes from step to step (order of
 the examples, learning rate, where the cost goes) lies in device memory and is found there by a
-step counter, also in device memory: replaying needs no new argument, no copy and no answer.
+step counter, also in device memory: replaying needs no new argument and no copy, and does not wait.
 
 A step of L layers is 3L - 1 products and 3L + 1 launches: gather, L - 1 times bias and
 activation, output, L column sums, L - 1 slopes, one update. Penalties and dropout ride along in
 these; clipping needs the norm of the whole gradient first, which is one launch more.
 
 Examples are *rows* in this file, so that every product is a GEMM on row-major arrays and
-transposed views; only ``predict`` turns its result. An activation, loss or optimiser without a
-kernel runs the reference leaf: right, with more launches.
+transposed views; only ``predict`` transposes its result. An activation, loss or optimiser without
+a kernel runs the reference leaf, in more launches.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def kernels(dtype: str) -> Callable[[str], Any]:
 
 
 class Held(NamedTuple):
-    """A hidden layer whose kernel waits for `drop`: bias, activation and dropout are one."""
+    """A hidden layer that waits for `drop`, whose kernel also does its bias and activation."""
 
     activation: Activation
     Z: Array  # (m, n); from `drop` on the activations, dropped
@@ -73,7 +73,7 @@ class Held(NamedTuple):
 
 
 class Recorder(Leaves):
-    """Leaf operations on rows that launch into their own arrays and remember how."""
+    """Leaf operations on rows that launch into their own arrays and record the launches."""
 
     def __init__(
         self, layout: Layout, dtype: Any, m: int, run: Program | None = None, slot: int = 0
@@ -147,7 +147,7 @@ class Recorder(Leaves):
     def drop(
         self, layer: int, rate: float, A: Array | Held, key: Key
     ) -> tuple[Array, tuple[Any, ...]]:
-        """The kernel finds the key in the table, and so does the one that undoes this."""
+        """The kernels of this and of the backward pass read the key from the table."""
         run = self.run
         assert run is not None
         T, scale = masks.threshold(rate), masks.scale(rate)
@@ -157,7 +157,7 @@ class Recorder(Leaves):
         )
         if isinstance(A, Held):
             activation, Z, b = A
-        else:  # without a kernel: `slope` needs these as they are
+        else:  # no kernel computes the activation; `slope` needs A without dropout
             activation, Z, b = identity, self.new(*A.shape), None
             self.do(cupy.copyto, Z, A)
         kind, n = np.int32(_ACTIVATIONS[activation]), np.int32(Z.shape[1])
@@ -277,19 +277,19 @@ class Recorder(Leaves):
         return self.run.gradient
 
     def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
-        return cost  # in column_sums
+        return cost  # column_sums adds it
 
     def penalize_gradient(self, l2: Any, theta: Array, gradient: Array) -> Array:
-        return gradient  # in the update, and in `clip`
+        return gradient  # the update adds it, and so does `clip`
 
     def sparsify_cost(self, l1: Any, theta: Array, cost: Array) -> Array:
-        return cost  # where L2 is
+        return cost  # added with L2
 
     def sparsify_gradient(self, l1: Any, theta: Array, gradient: Array) -> Array:
-        return gradient  # where L2 is
+        return gradient  # added with L2
 
     def clip(self, clip_norm: Any, gradient: Array) -> Array:
-        """Leaves a scale behind, which the update multiplies by."""
+        """Computes the factor by which the update multiplies the gradient."""
         run = self.run
         assert run is not None
         self.scale, parts, finished = run.clipping
@@ -349,7 +349,7 @@ class Recorder(Leaves):
             gradient = self.scale * gradient
         scalars = tuple(row[i] for i in range(PREFIX, row.size - 1))
         new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
-        # copies first: a rule may give the old parameters back as a moment
+        # Copies first: a rule may return the old parameters as a moment.
         news = [x.copy() for x in (new, *new_moments)]
         for mine, updated in zip((theta, *moments), news, strict=True):
             cupy.copyto(mine, updated)
@@ -378,7 +378,7 @@ class Program(generic.Program):
         on_host = isinstance(self.data.X, np.ndarray)
         self.feed = Feed(self.data, self.batch_size or m) if on_host else None
         self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
-        # as many epochs as make a worthwhile run, if their orders stay small beside the data
+        # Several short epochs make one run, if their orders stay small beside the data.
         ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
         self.epochs_ahead = max(1, ahead)
         steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
@@ -389,12 +389,12 @@ class Program(generic.Program):
         self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
         self.costs = cupy.zeros((steps, columns), dtype)
         self.step_number = cupy.zeros(1, np.int32)
-        # what `step_table` made, and 1 over the batch's sum of weights
+        # The scalars of `step_table`, and 1 over the batch's sum of weights.
         n_scalars = PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1)))
         self.width = np.int32(n_scalars + 1)
         self.table = cupy.empty((steps, n_scalars + 1), dtype)
         if objective.clipped:
-            # the scale, sums of squares, and how many blocks have left theirs
+            # The scale, sums of squares, and how many blocks have written theirs.
             parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
             one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
             self.clipping = one, squares, cupy.zeros(1, np.uint32)
@@ -478,7 +478,7 @@ class Program(generic.Program):
             call()
 
     def _record(self, length: int, slot: int) -> None:
-        """Runs a step, and keeps what it did."""
+        """Runs a step and keeps the list of its launches."""
         ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(
@@ -494,7 +494,7 @@ class Program(generic.Program):
 
     @contextmanager
     def _explained(self, batch: int, with_net: bool = False) -> Iterator[None]:
-        """Out of memory, said with what was needed, what there is, and what would fit."""
+        """Turns CuPy's error into a MemoryError with the bytes needed and free, and what fits."""
         free = free_bytes()
         try:
             yield
@@ -532,7 +532,7 @@ class Program(generic.Program):
 
 
 def free_bytes() -> int:
-    """What the current device could still allocate, the memory pool's unused blocks included."""
+    """Bytes that the current device can still allocate, unused blocks of the pool included."""
     pool = cupy.get_default_memory_pool()
     free = cupy.cuda.Device().mem_info[0] + pool.free_bytes()
     limit = pool.get_limit()
@@ -575,7 +575,7 @@ class Engine(generic.Engine):
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         X, Y, w = data
         shares = None
-        if w is not None:  # all zero in a part of a stream, perhaps
+        if w is not None:  # they may be all zero in a part of a stream
             shares = w / np.maximum(w.sum(), np.finfo(w.dtype).tiny)
 
         def compute(part: slice) -> Array:

@@ -7,8 +7,8 @@ For the batch of step k, in slot k % 2:
     copies:   wait until this slot's last step has read the device buffer, then copy
     compute:  wait for the copy, then step, then say that the buffer has been read
 
-The host runs ahead of the device, so while it writes batch k + 1, step k computes. Leaving out
-any one of these waits lets a buffer be overwritten too early; the tests do, and see it.
+The host runs ahead of the device, so while it writes batch k + 1, step k computes. Without any one
+of these waits a buffer is overwritten too early; the tests leave out each of them and see that.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Program:
         self.start()
 
     def start(self) -> None:
-        """What an engine prepares; one that writes in place copies the state here."""
+        """Prepares the program; an engine that writes in place copies the state here."""
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         """Steps through ``orders``, one step per row of ``table``.
@@ -87,13 +87,13 @@ class Program:
                 yield order[start : start + size]
 
     def load(self, data: Data) -> None:
-        """Other examples take the place of those before: the next orders are of these.
+        """Replaces the examples: later orders are orders of these.
 
         Parameters
         ----------
         data : Data
-            Host rows in the dtype of the net, with sample weights if there were any before. They
-            must stay as they are until all steps over them have been asked for.
+            Host rows in the dtype of the net, with sample weights if there were any before. The
+            caller must not change them until it has called ``run`` for all steps over them.
         """
         asarray = self.engine.backend.asarray
         self.data = Data(*(None if x is None else asarray(x) for x in data))
@@ -105,7 +105,7 @@ class Program:
         """
 
     def least(self, kind: Any) -> list[tuple[Array, float]]:
-        """Parameters and moments, each with the size below which an entry does not matter.
+        """Parameters and moments, each with the size below which an entry is negligible.
 
         ``kind`` is the library's ``finfo`` of their dtype. Moments decay; weights of inputs that
         are always 0 are shrunk for ever by a penalty.
@@ -118,7 +118,7 @@ class Program:
         return self.theta, *self.moments
 
     def snapshot(self) -> tuple[Array, Moments]:
-        """The state now, safe from later steps."""
+        """The state now; later steps leave it unchanged."""
         return self.theta, self.moments  # the reference leaves overwrite nothing
 
     def restore(self, state: tuple[Array, Moments]) -> None:

@@ -50,7 +50,7 @@ def _compiled(objective: Objective) -> tuple[Callable, Callable, Callable]:
 
 
 def _as_written(product: Array) -> Array:
-    """Keeps XLA from turning a product round, which on a CPU costs these shapes up to half."""
+    """Keeps XLA from transposing a product: on a CPU these shapes lose up to half their speed."""
     on_cpu = jax.default_backend() == "cpu"
     return jax.lax.optimization_barrier(product) if on_cpu else product
 
@@ -223,7 +223,7 @@ class Program(generic.Program):
         return costs
 
     def load(self, data: Data) -> None:
-        # No shorter than before, or a stream's short last chunk would compile everything anew.
+        # At least as long as before, or a stream's short last chunk would compile a new scan.
         m = len(data.X)
         if self.batch_size is not None:
             m = max(m, self.data.X.shape[0])
@@ -231,8 +231,8 @@ class Program(generic.Program):
         def padded(x: np.ndarray | None) -> Array | None:
             if x is None:
                 return None
-            # A copy also where nothing is missing: steps are still on their way when this array
-            # is given back, and JAX may read it in place.
+            # Copied even where nothing is padded: steps may still run when the caller reuses x,
+            # and JAX may read it in place.
             rows = np.zeros((m, *x.shape[1:]), x.dtype)
             rows[: len(x)] = x
             return self.engine.backend.asarray(rows)

@@ -49,7 +49,7 @@ class Program(generic.Program):
         self.dtype = self.theta.dtype
         self.recordings: dict[int, tuple[Array, list[Callable], Array]] = {}
         self.scalars = np.empty(0, self.dtype)
-        self.memory, self.owns_memory = self.data, False  # what recordings read minibatches from
+        self.memory, self.owns_memory = self.data, False  # where recordings read minibatches
 
     def load(self, data: Data) -> None:
         # Recordings are bound to arrays: where they fit, new examples go into the same ones.
@@ -92,7 +92,7 @@ class Program(generic.Program):
         return costs
 
     def _record(self, index: np.ndarray | None) -> Array:
-        """Runs a step, and keeps what it did."""
+        """Runs a step and keeps the list of its calls; the step's cost."""
         m = len(self.data.X) if index is None else len(index)
         buffer = None if index is None else index.copy()
         objective = self.engine.objective

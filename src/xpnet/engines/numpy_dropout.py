@@ -37,7 +37,7 @@ class Fields:
     m : int
         Examples in a batch.
     key : four 0-d arrays
-        Where a step's key will stand: see ``network.step_table``.
+        The scalars that will hold a step's key: see ``network.step_table``.
     """
 
     def __init__(self, units: Mapping[int, int], m: int, key: Sequence[np.ndarray]) -> None:
@@ -65,12 +65,12 @@ class Fields:
         return self._views[layer]
 
     def advance(self) -> None:
-        """The fields become those of the step whose key stands there now."""
+        """Sets the fields to those of the step whose key is in the scalars now."""
         low0, high0, low1, high1 = (int(half) for half in self._key)
         seed, step = low0 + (high0 << 16), low1 + (high1 << 16)
         of, first, steps = self._drawn
         if seed != of or not first <= step < first + steps:
-            # Batches of other lengths may come between: more are drawn while none is skipped.
+            # Batches of other lengths may come between: draw more only while no step is skipped.
             steps = min(2 * steps, self._most) if (seed, step) == (of, first + steps) else 1
             self._draw(seed, step, steps)
             first = step

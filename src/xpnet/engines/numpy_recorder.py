@@ -42,7 +42,7 @@ LINE = 64  # bytes
 
 
 class Recorder(Leaves):
-    """Leaf operations that compute into their own buffers and remember how."""
+    """Leaf operations that compute into their own buffers and record their calls."""
 
     def __init__(
         self, xp: Any, layout: Layout, dtype: Any, m: int, dropout: Sequence[float] = ()
@@ -51,7 +51,7 @@ class Recorder(Leaves):
         self.dtype = dtype
         self.m = m
         self.calls: list[Callable[[], Any]] = []
-        self.products: list[Array] = []  # where those of the forward pass went
+        self.products: list[Array] = []  # the outputs of those in the forward pass
         self.dropping = {l: n for l, (n, p) in enumerate(zip(layout.sizes[1:], dropout)) if p > 0}
         self.fields: Fields | None = None
         self.gradient = aligned((layout.n_parameters,), dtype)
@@ -67,7 +67,7 @@ class Recorder(Leaves):
         self.calls.append(call)
 
     def once(self, function: Callable[..., Any], *args: Any) -> None:
-        """``do`` for what depends on the data alone: a batch of all examples is always the same."""
+        """Calls; records the call unless each batch is all examples: its result then stays."""
         if self.all_examples:
             function(*args)
         else:

@@ -26,8 +26,8 @@ from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 from xpnet.engines.torch_dropout import Masks
 
-BLOCK = 2**16  # elements the optimiser works on at a time, of a net with
-MANY = 2**19  # parameters or more
+BLOCK = 2**16  # parameters that the optimiser updates at a time on a CPU ...
+MANY = 2**19  # ... in a net with at least so many; they stay in cache between its passes
 MASKS = 64  # layers and batch lengths; a stream may bring batches of many lengths
 
 _relu_slope = torch.ops.aten.threshold_backward.default
@@ -58,7 +58,7 @@ class TorchLeaves(Leaves):
             logs = log_softmax(Z, dim=0)
             sY = Y * s
             cost = -(logs * sY).sum()
-            # Products of subnormal numbers are many times slower, and mean nothing beside a sum.
+            # Products of subnormal numbers are many times slower, and too small to change a sum.
             least = 0.5 * log(torch.finfo(Z.dtype).smallest_normal)
             return cost, logs.clamp_(min=least).exp_().mul_(s).sub_(sY)
         return super().output(loss, Z, Y, s)
@@ -77,8 +77,8 @@ class TorchLeaves(Leaves):
 class TrainingLeaves(TorchLeaves):
     """Leaves of a program, which owns ``theta`` and ``moments`` and moves them in place.
 
-    The gradient has its memory too, each layer's products going where they belong: a new vector
-    per step costs a large net as many page faults as it has pages.
+    They also own the memory of the gradient, and each layer's products are written into it: a new
+    vector per step would cost a large net a page fault for each of its pages.
     """
 
     def __init__(self, xp: Any, layout: Layout, theta: Array) -> None:
@@ -142,9 +142,9 @@ class TrainingLeaves(TorchLeaves):
         # By rule, not by class: a subclass with other scalars keeps the fast rule.
         move = _MOVES.get(type(optimizer).update)
         if move is None:
-            # a rule of the user's may keep the gradient, whose memory the next step writes to
+            # A user's rule may keep the gradient, whose memory the next step overwrites,
             new, others = super().update(optimizer, theta, moments, gradient.clone(), scalars)
-            # and give the old parameters back as a moment: copies first
+            # or return the old parameters as a moment: copy first.
             for mine, x in zip((theta, *moments), [y.clone() for y in (new, *others)], strict=True):
                 mine.copy_(x)
             return theta, moments
@@ -155,7 +155,7 @@ class TrainingLeaves(TorchLeaves):
         return theta, moments
 
     def _in_blocks(self, *vectors: Array) -> list[tuple[Array, ...]]:
-        """The same vectors in every step: on a CPU in blocks that a rule's passes find in cache."""
+        """The vectors, which are the same in every step; on a CPU in blocks that fit in cache."""
         on_cpu, size = vectors[0].device.type == "cpu", len(vectors[0])
         size = BLOCK if on_cpu and size >= MANY else size
         self._blocks = list(zip(*(torch.split(x, size) for x in vectors), strict=True))

@@ -28,9 +28,9 @@ class Masks:
     m : int
         Examples in a batch.
     rate : float
-        Share of the units left out.
+        The dropout probability.
     like : tensor
-        Of the device and dtype of the masks.
+        Any with the device and dtype of the masks.
     """
 
     def __init__(self, layer: int, n: int, m: int, rate: float, like: Array) -> None:
@@ -44,12 +44,12 @@ class Masks:
         self._drawn = (-1, 0, 0)  # first word of the key, first step, steps
 
     def of(self, key: Sequence[float]) -> Array:
-        """``D`` (n, m) of the step with this key: one array, whose next content overwrites it."""
+        """``D`` (n, m) of the step with this key; a later draw overwrites the array."""
         low0, high0, low1, high1 = (int(half) for half in key)
         seed, step = low0 + (high0 << 16), low1 + (high1 << 16)
         of, first, steps = self._drawn
         if seed != of or not first <= step < first + steps:
-            # Batches of other lengths may come between: more are drawn while none is skipped.
+            # Batches of other lengths may come between: draw more only while no step is skipped.
             steps = min(2 * steps, self._most) if (seed, step) == (of, first + steps) else 1
             self._draw(seed, step, steps)
             first = step

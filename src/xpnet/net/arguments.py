@@ -1,4 +1,4 @@
-"""Checks of what ``DeepNet`` is told, each with a message that names the argument and the fix."""
+"""Checks of the arguments of ``DeepNet``; each message names the argument and the fix."""
 
 from __future__ import annotations
 

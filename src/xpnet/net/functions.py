@@ -18,7 +18,7 @@ def affine(W: Array, A: Array, b: Array) -> Array:
     Raises
     ------
     TypeError
-        Something else than arrays of one library.
+        They are not arrays of one library.
     """
     common_namespace(W=W, A=A, b=b)
     return W @ A + b
@@ -52,7 +52,7 @@ ACTIVATION_FUNCTIONS = {f.__name__: f for a in ACTIVATIONS.values() for f in (_v
 
 
 class LayerCache(NamedTuple):
-    """What the backward pass of a layer reads."""
+    """The arrays of a layer that its backward pass reads."""
 
     A_prev: Array  # (n_in, m)
     W: Array  # (n_out, n_in)
@@ -63,7 +63,7 @@ class LayerCache(NamedTuple):
 def linear_activation_forward(
     A_prev: Array, W: Array, b: Array, activation: str | Activation
 ) -> tuple[Array, LayerCache]:
-    """One layer of the notes' deep net: ``A = g(W @ A_prev + b)`` (n_out, m), and its cache.
+    """One layer: ``A = g(W @ A_prev + b)`` (n_out, m), and its cache.
 
     Raises
     ------
@@ -85,9 +85,8 @@ def linear_activation_backward(
 ) -> tuple[Array, Array, Array]:
     """Back through one layer: ``dA_prev`` (n_in, m), ``dW`` (n_out, n_in), ``db`` (n_out, 1).
 
-    As in the notes, ``dA`` (n_out, m) is the derivative of each example's own loss, for the
-    last layer ``-(Y/AL - (1-Y)/(1-AL))``; the mean over the m examples is taken here, in ``dW``
-    and ``db``.
+    ``dA`` (n_out, m) is the derivative of each example's own loss, for the last layer
+    ``-(Y/AL - (1-Y)/(1-AL))``; the mean over the m examples is taken here, in ``dW`` and ``db``.
     """
     A_prev, W, _, A = cache
     xp, m = common_namespace(dA=dA, A_prev=A_prev, W=W), A_prev.shape[1]
@@ -137,7 +136,7 @@ def least_squares(X: Array, Y: Array) -> Layer:
 def linear_regression(n_x: int, n_y: int = 1, **options: Any) -> DeepNet:
     """OLS as a net: no hidden layer, identity output, half the mean squared error.
 
-    ``options`` of this and the next three: those of ``DeepNet`` besides what the model fixes.
+    ``options`` of this and the next three are the other arguments of ``DeepNet``.
     """
     return DeepNet([n_x, n_y], output="identity", **options)
 
