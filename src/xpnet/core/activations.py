@@ -50,8 +50,9 @@ class Activation:
     value: Callable[..., Array] = field(repr=False)
     slope: Callable[..., Array] = field(repr=False)
     gain: float = field(default=1.0, repr=False)
-    onnx_operator: Operator | None = field(default=None, repr=False)
-    torch_module: Operator | None = field(default=None, repr=False)
+    # Not compared: engines look activations up by their hash in every step.
+    onnx_operator: Operator | None = field(default=None, repr=False, compare=False)
+    torch_module: Operator | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Callable[..., Activation], tuple]:
         # The library's own are pickled by name: their functions are lambdas, which pickle refuses.
