@@ -11,8 +11,6 @@ PASSED, FAILED, NOT_AVAILABLE = "passed", "failed", "not available"
 ALL_PASSED, SOME_FAILED, NO_DEVICE = 0, 1, 2  # exit statuses
 STAND_IN = "stand-in: timings mean nothing"
 
-Row = dict[str, str]  # names of columns and what stands there
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -34,12 +32,6 @@ class Check:
     limit: float | None = None
     detail: str = ""
 
-    def row(self) -> Row:
-        status = self.status.upper() if self.status == FAILED else self.status
-        limit = "" if self.limit is None else f" (limit {self.limit:.3g})"
-        value = "" if self.value is None else f"{self.value:.3g}{limit}"
-        return {"check": self.name, "status": status, "value": value, "detail": self.detail}
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -50,10 +42,6 @@ class Figure:
     unit: str
     settings: dict[str, Any] = field(default_factory=dict)
     detail: str = ""
-
-    @property
-    def shown(self) -> str:
-        return "-" if self.value is None else f"{self.value:.4g}"
 
 
 def at_most(name: str, value: float, limit: float, detail: str = "") -> Check:
@@ -116,10 +104,10 @@ class Report:
         """Prints tables, then remedies and the verdict."""
         note = f" ({STAND_IN})" if self.stand_in else ""
         for title, rows in self.tables():
-            sys.stdout.write(f"{title}{note}\n")
             header = list(dict.fromkeys(name for row in rows for name in row))
-            lines = [header, *([row.get(name, "-") for name in header] for row in rows)]
+            lines = [header, *([_shown(row.get(name)) for name in header] for row in rows)]
             widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            sys.stdout.write(f"{title}{note}\n")
             for line in lines:
                 cells = (cell.ljust(w) for cell, w in zip(line, widths, strict=True))
                 sys.stdout.write(f"  {'  '.join(cells).rstrip()}\n")
@@ -129,21 +117,23 @@ class Report:
             sys.stdout.write(f"To get {names}:\n    {remedy}\n")  # a line that can be copied
         sys.stdout.write(self.verdict + "\n")
 
-    def tables(self) -> Iterator[tuple[str, list[Row]]]:
+    def tables(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """The title and the rows of each table; figures of the same settings share a row."""
         ok = {True: "ok", False: "MISSING"}
-        yield (
-            "Installed",
-            [{"piece": p.name, "found": ok[p.found], "detail": p.detail} for p in self.pieces],
-        )
-        if self.checks:
-            yield "Checks", [c.row() for c in self.checks]
+        pieces = [{"piece": p.name, "found": ok[p.found], "detail": p.detail} for p in self.pieces]
+        yield "Installed", pieces
+        checks = [asdict(c) | {"status": c.status.replace(FAILED, "FAILED")} for c in self.checks]
+        yield "Checks", checks
         for keys in dict.fromkeys(tuple(f.settings) for f in self.figures):
             figures = [f for f in self.figures if tuple(f.settings) == keys]
-            rows: dict[Any, Row] = {}
+            rows: dict[str, dict[str, Any]] = {}
             for f in figures:
                 where = f.settings or {"figure": f.name}
-                row = rows.setdefault(tuple(where.values()), {k: str(v) for k, v in where.items()})
-                row[f"{f.name if keys else 'value'}, {f.unit}".rstrip(", ")] = f.shown
+                column = f"{f.name if keys else 'value'}, {f.unit}".rstrip(", ")
+                rows.setdefault(str(where), dict(where))[column] = f.value
             reasons = dict.fromkeys(f"{f.name}: {f.detail}" for f in figures if f.detail)
             yield " | ".join(["Figures", *reasons]), list(rows.values())
+
+
+def _shown(x: Any) -> str:
+    return f"{x:.4g}" if isinstance(x, float) else "-" if x is None else str(x)

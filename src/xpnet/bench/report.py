@@ -16,12 +16,7 @@ _MARKERS = "osD^vP*X"
 
 
 def save(results: Results, folder: Path, writers: Mapping[str, Any]) -> dict[Path, bool]:
-    """Writes the files of ``writers``, ``FILES`` or ``PICTURES``, each in one step.
-
-    Returns
-    -------
-    dict
-        Their paths, and whether a file of that name was replaced.
+    """Writes ``FILES`` or ``PICTURES``, each in one step, and tells which of them it replaced.
 
     Raises
     ------

@@ -130,17 +130,16 @@ def _measure(results: Results, number: int, found: Iterator[Any], watch: Watch) 
     """Fills the series of this number with what a worker finds."""
     settings, series = results.settings, results.series[number]
     nets = len(settings.hidden)
-    watch(f"{series.label}: square products", number * nets, len(results.series) * nets)
+    done, total = number * nets, len(results.series) * nets
+    watch(f"{series.label}: square products", done, total)
     try:
         for answer in found:
             if isinstance(answer, Cell):
                 series.cells.append(answer)
             else:
                 series.squares[str(answer[0])] = answer[1]
-            n = len(series.cells)
-            if n < nets:
-                what, done = f"{series.label}: {settings.hidden[n]} units", number * nets + n
-                watch(what, done, len(results.series) * nets)
+            for hidden in settings.hidden[len(series.cells) :][:1]:  # the next one
+                watch(f"{series.label}: {hidden} units", done + len(series.cells), total)
     except (Broken, BackendUnavailable) as error:
         series.broken = str(error)
         results.failures.append(f"{series.label}: {error}")
