@@ -214,7 +214,7 @@ def test_tables(capsys):
     assert f"Figures | torch: no torch ({STAND_IN})\n  width  step, us  torch, us\n" in shown
     assert "  16     4         -\n  32     8         -\n" in shown
     assert "  empty   1.5\n" in shown
-    assert "  wrong  FAILED         xpnet[cuda12]\n" in shown
+    assert "  wrong  FAILED  -      -      xpnet[cuda12]\n" in shown
 
 
 def test_wrong_options_do_not_look_like_a_missing_device(capsys):

@@ -33,6 +33,8 @@ class Library:
     is_accelerator: Callable[[Any], bool] = lambda device: False
     context: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
     allow_tf32: Callable[[], None] | None = None
+    wait: Callable[[Array], Any] = lambda x: None  # until the device has computed x
+    hardware: Callable[[Any], str] = str  # the name of an accelerator, from its device object
 
 
 def _quiet(device: Any) -> AbstractContextManager[Any]:
@@ -44,6 +46,25 @@ def _numpy_device(device: Any) -> str:
     if device not in (None, "cpu"):
         raise ValueError(f"NumPy computes on 'cpu', not on device={device!r}")
     return "cpu"
+
+
+def _torch_wait(x: Array) -> None:
+    import torch
+
+    if x.device.type != "cpu":
+        torch.accelerator.synchronize(x.device)
+
+
+def _torch_hardware(device: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _cupy_hardware(device: Any) -> str:
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode(errors="replace")
 
 
 def _torch_device(device: Any) -> Any:
@@ -208,6 +229,8 @@ LIBRARIES = {
         context=lambda device: device,
         devices=lambda xp: [xp.cuda.Device(i) for i in range(_cupy_device_count())],
         allow_tf32=_cupy_allow_tf32,
+        wait=lambda x: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
+        hardware=_cupy_hardware,
     ),
     "torch": Library(
         title="PyTorch",
@@ -222,6 +245,8 @@ LIBRARIES = {
         context=_torch_context,
         devices=lambda xp: ["cpu"] + [f"cuda:{i}" for i in range(xp.cuda.device_count())],
         allow_tf32=lambda: importlib.import_module("torch").set_float32_matmul_precision("high"),
+        wait=_torch_wait,
+        hardware=_torch_hardware,
     ),
     "jax": Library(
         title="JAX",
@@ -236,6 +261,8 @@ LIBRARIES = {
         allow_tf32=lambda: importlib.import_module("jax").config.update(
             "jax_default_matmul_precision", "tensorfloat32"
         ),
+        wait=lambda x: x.block_until_ready(),
+        hardware=lambda device: device.device_kind,
     ),
     "dpnp": Library(
         title="dpnp",
@@ -250,6 +277,8 @@ LIBRARIES = {
         devices=lambda xp: [
             xp.empty(0, device=d).device for d in xp.__array_namespace_info__().devices()
         ],
+        wait=lambda x: x.sycl_queue.wait(),
+        hardware=lambda device: device.sycl_device.name,
     ),
     "array_api_strict": Library(
         title="array-api-strict",

@@ -1,4 +1,4 @@
-"""``python -m xpnet.gpu_check [--json FILE] [--quick]``: does this GPU compute right, and how fast?
+"""Checks CuPy on this machine's GPU against NumPy, and takes timings.
 
 Exit status: 0, every check passed; 1, a piece is missing or a check failed; 2, no CUDA device
 (nothing was checked: not a pass); 64, wrong options.
@@ -37,12 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs everything, prints tables, and returns the exit status."""
-    parser = _Parser(
-        prog="python -m xpnet.gpu_check",
-        description="Checks CuPy on this machine's GPU against NumPy, and takes timings.",
-        epilog="Exit status: 0 all passed; 1 something is missing or failed; 2 no CUDA device, "
-        "which is not a pass; 64 wrong options.",
-    )
+    parser = _Parser(prog="python -m xpnet.gpu_check", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     options = parser.parse_args(args)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet, load_digits, to_numpy
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import free_memory
 from xpnet.bench.gpu_report import NOT_AVAILABLE, Check, Figure, at_most, holds
-from xpnet.bench.products import TOOLS
 from xpnet.bench.timing import Timed
 
 STEPS = 100
@@ -45,9 +45,8 @@ def train(quick: bool, dtype: str, **options: Any) -> tuple[DeepNet, float]:
 def trajectories(quick: bool) -> Iterator[Check]:
     """The same digits, net and order of examples on both; every array is compared."""
     for dtype, tolerance in TOLERANCES.items():
-        (ours, expected), (theirs, cost) = (
-            train(quick, dtype, backend=b) for b in ("numpy", "cupy")
-        )
+        ours, expected = train(quick, dtype, backend="numpy")
+        theirs, cost = train(quick, dtype, backend="cupy")
         errors = [np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in paired(ours, theirs)]
         detail = f"cost {expected:.6f} NumPy, {cost:.6f} CuPy"
         # unlike max(), a NaN wins
@@ -158,7 +157,7 @@ def _copy_seconds(X: np.ndarray) -> float:
     pinned[...] = rows
     target = cupy.empty(rows.shape, rows.dtype)
     stream = cupy.cuda.get_current_stream()
-    copy = Timed(lambda: target.set(pinned, stream=stream), TOOLS["cupy"].wait)
+    copy = Timed(lambda: target.set(pinned, stream=stream), LIBRARIES["cupy"].wait)
     return max(min(copy.seconds() for _ in range(3)) * X.nbytes / rows.nbytes, 1e-9)
 
 

@@ -49,12 +49,9 @@ def find_driver() -> Driver:
 
 def find_wheels() -> dict[str, str]:
     """Installed distributions that bring the package ``cupy``, with their versions."""
-    found = {}
-    for distribution in distributions():
-        name = (distribution.name or "").lower().replace("_", "-")
-        if name in ("cupy", "amd-cupy") or name.startswith(("cupy-cuda", "cupy-rocm")):
-            found[name] = distribution.version
-    return dict(sorted(found.items()))
+    there = {(d.name or "").lower().replace("_", "-"): d.version for d in distributions()}
+    ours = ("cupy-cuda", "cupy-rocm")
+    return {n: there[n] for n in sorted(there) if n in ("cupy", "amd-cupy") or n.startswith(ours)}
 
 
 def install(driver: Driver, wheels: dict[str, str]) -> str:

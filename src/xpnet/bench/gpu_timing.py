@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise, product
 from statistics import median
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import free_memory, select
 from xpnet.bench.gpu_report import Figure
-from xpnet.bench.products import TOOLS, floors, step_flops
+from xpnet.bench.products import floors, step_flops
 from xpnet.bench.timing import Timed, interleaved
 from xpnet.core.network import step_table
 from xpnet.engines import engine_for
@@ -52,8 +54,8 @@ def calls(quick: bool) -> Iterator[Figure]:
         "empty": lambda: cupy.empty((n, n), np.float32),
     }
     rounds, repeats = (2, 3) if quick else (25, 100)
-    timed = {name: Timed(call, TOOLS["cupy"].wait) for name, call in table.items()}
-    measures = {name: lambda t=t: t.host_seconds(repeats) for name, t in timed.items()}
+    wait = LIBRARIES["cupy"].wait
+    measures = {n: partial(Timed(c, wait).host_seconds, repeats) for n, c in table.items()}
     for name, seconds in interleaved(measures, rounds).items():
         yield Figure(f"host: {name}", median(seconds) * 1e6, "us")
 
@@ -100,7 +102,7 @@ def own_step(width: int, batch: int, budget: float) -> Measured:
         rng = np.random.default_rng(0)
         orders = np.stack([rng.permutation(batch) for _ in range(STEPS)])
         table = step_table(optimizer, np.arange(1.0, STEPS + 1.0), np.full(STEPS, 1e-3))
-        timed = Timed(lambda: program.run(orders, table), TOOLS["cupy"].wait, chunk=STEPS)
+        timed = Timed(lambda: program.run(orders, table), LIBRARIES["cupy"].wait, chunk=STEPS)
         seconds = timed.within(budget)
         yield "step", seconds * 1e6, "us"
         yield "step, rate of products", step_flops(sizes, batch) / seconds * 1e-12, "TFLOP/s"
@@ -150,4 +152,4 @@ def _torch_step(torch: Any, width: int, batch: int, device: str) -> Timed:
         optimizer.step()
         return cost
 
-    return Timed(step, TOOLS["torch"].wait)
+    return Timed(step, LIBRARIES["torch"].wait)

@@ -25,7 +25,7 @@ def about() -> dict[str, Any]:
     found: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "usable_cores": usable_cores(),
+        "usable_cores": os.cpu_count() or 1,
         "caches": {p.parent.name: p.read_text().strip() for p in sorted(_CACHES.glob("*/size"))},
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -45,16 +45,11 @@ def about() -> dict[str, Any]:
         found["blas"] = f"{blas['name']} {blas['version']}"
     with suppress(Exception):  # kernels and threads of the BLAS, where threadpoolctl tells them
         found["thread_pools"] = importlib.import_module("threadpoolctl").threadpool_info()
-    with suppress(Exception):  # not on Windows
+    with suppress(AttributeError, OSError):  # not on every system
         found["load"] = os.getloadavg()
+    with suppress(AttributeError):
+        found["usable_cores"] = len(os.sched_getaffinity(0))
     return found
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -71,8 +71,8 @@ class Bench:
             callbacks=[clock],
         )
         if len(clock.step) < FEWEST:
-            limit = f"{PATIENCE * settings.seconds:g} s"
-            raise TooSlow(f"{FEWEST} times {steps} steps take more than {limit}")
+            seconds = PATIENCE * settings.seconds
+            raise TooSlow(f"{FEWEST} times {steps} steps take more than {seconds:g} s")
         examples = min(_PREDICTED, self.y.shape[0])
         X = self.X[:examples, ...].T
         predict = Timed(lambda: xpnet.to_numpy(net.predict(X)))  # which waits for the device

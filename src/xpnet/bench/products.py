@@ -6,17 +6,17 @@ xpnet is inside what is timed here.
 
 from __future__ import annotations
 
-import importlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import Backend
 from xpnet.bench.timing import Timed
 
@@ -24,58 +24,23 @@ _SIDES = (512, 1024, 2048, 4096, 8192)  # of the square products that show the p
 _SCAN = 32  # passes in one compiled call of JAX
 
 
-# -- what differs between libraries ------------------------------------------------------
-@dataclass(frozen=True)
-class Tools:
-    """How one library multiplies into an existing array, and how to wait until it is done."""
-
-    product: Callable[[Array, Array, Array], Callable[[], Array]]  # (left, right, out) -> a call
-    wait: Callable[[Array], Any] = lambda x: None
-    hardware: Callable[[Any], str] = str  # an accelerator's own name, from its device object
+# -- one product -------------------------------------------------------------------------
+def _dot(left: Array, right: Array, out: Array) -> Callable[[], Any]:
+    return partial(left.dot, right, out)
 
 
-def _module(name: str) -> Any:
-    return importlib.import_module(name)
-
-
-def _into(module: str, name: str) -> Callable[[Array, Array, Array], Callable[[], Array]]:
-    return lambda left, right, out: partial(getattr(_module(module), name), left, right, out=out)
-
-
-def _torch_wait(x: Array) -> None:
-    if x.device.type != "cpu":
-        _module("torch").accelerator.synchronize(x.device)
-
-
-TOOLS = {
-    "numpy": Tools(lambda left, right, out: partial(left.dot, right, out)),
-    "cupy": Tools(
-        lambda left, right, out: partial(left.dot, right, out),
-        lambda x: _module("cupy").cuda.get_current_stream().synchronize(),
-        lambda at: _module("cupy").cuda.runtime.getDeviceProperties(at.id)["name"].decode(),
-    ),
-    "torch": Tools(
-        _into("torch", "mm"),
-        _torch_wait,
-        lambda at: _module("torch").cuda.get_device_name(at) if at.type == "cuda" else str(at),
-    ),
-    "jax": Tools(
-        lambda left, right, out: partial(operator.matmul, left, right),  # arrays are read-only
-        lambda x: x.block_until_ready(),
-        lambda device: device.device_kind,
-    ),
-    "dpnp": Tools(
-        _into("dpnp", "matmul"),
-        lambda x: x.sycl_queue.wait(),
-        lambda device: device.sycl_device.name,
-    ),
-    "array_api_strict": Tools(
-        lambda left, right, out: lambda: operator.setitem(out, ..., left @ right)
-    ),
+# What multiplies into an existing array, from ``(left, right, out)``.
+PRODUCTS: dict[str, Callable[[Array, Array, Array], Callable[[], Any]]] = {
+    "numpy": _dot,
+    "cupy": _dot,
+    "torch": lambda left, right, out: partial(import_module("torch").mm, left, right, out=out),
+    "jax": lambda left, right, out: partial(operator.matmul, left, right),  # read-only arrays
+    "dpnp": lambda left, right, out: partial(import_module("dpnp").matmul, left, right, out=out),
+    "array_api_strict": lambda left, right, out: lambda: operator.setitem(out, ..., left @ right),
 }
 
 # array-api-strict checks other people's code and is slow on purpose.
-BY_DEFAULT = tuple(name for name in TOOLS if name != "array_api_strict")
+BY_DEFAULT = tuple(name for name in PRODUCTS if name != "array_api_strict")
 
 
 # -- the products of a step --------------------------------------------------------------
@@ -129,7 +94,7 @@ def floors(
 
 def _recorded(place: Backend, X: Array, weights: Sequence[Array], layout: str) -> Timed:
     """The products of a step into arrays that were made beforehand."""
-    tools, calls = TOOLS[place.name], []
+    calls: list[Callable[[], Any]] = []
 
     def product(left: Array, right: Array, is_gradient: bool) -> Array:
         turned = layout == "columns" and not is_gradient
@@ -137,7 +102,7 @@ def _recorded(place: Backend, X: Array, weights: Sequence[Array], layout: str) -
             left, right = right.T, left.T
         shape = left.shape[0], right.shape[1]
         out = place.xp.empty(shape, dtype=place.dtype, device=place.device)
-        calls.append(tools.product(left, right, out))
+        calls.append(PRODUCTS[place.name](left, right, out))
         return out.T if turned else out
 
     first = step_products(X, weights, product)[0]
@@ -147,7 +112,7 @@ def _recorded(place: Backend, X: Array, weights: Sequence[Array], layout: str) -
             each()
         return first
 
-    return Timed(call, tools.wait)
+    return Timed(call, LIBRARIES[place.name].wait)
 
 
 def _compiled(X: Array, weights: Sequence[Array], flops: int) -> Timed:
@@ -156,7 +121,7 @@ def _compiled(X: Array, weights: Sequence[Array], flops: int) -> Timed:
     The compiler must not find a product that it could compute once for all passes, so each pass
     takes the dW1 of the last for its W1.
     """
-    jax = _module("jax")
+    jax: Any = import_module("jax")
     chunk = _SCAN if flops < 1e9 else 1
 
     def once(state: list[Array], _: None) -> tuple[list[Array], None]:
@@ -169,10 +134,9 @@ def _compiled(X: Array, weights: Sequence[Array], flops: int) -> Timed:
 
 def squares(place: Backend, budget: float) -> Iterator[tuple[int, float]]:
     """Side and best seconds of ever larger square products, within about ``budget`` seconds."""
-    tools = TOOLS[place.name]
     for n in _SIDES:
         A, B, out = (place.asarray(np.full((n, n), 1 / n), dtype=place.dtype) for _ in range(3))
-        timed = Timed(tools.product(A, B, out), tools.wait)
+        timed = Timed(PRODUCTS[place.name](A, B, out), LIBRARIES[place.name].wait)
         timed.seconds()
         best = min(timed.seconds() for _ in range(3))
         yield n, best

@@ -91,12 +91,6 @@ class Series:
         """Cells that hold times, by hidden units."""
         return {cell.hidden: cell for cell in self.cells if cell.left_out is None}
 
-    @property
-    def left_out(self) -> dict[str, list[int]]:
-        """Reasons, each with the hidden units that it holds for."""
-        reasons = dict.fromkeys(cell.left_out for cell in self.cells if cell.left_out is not None)
-        return {r: [cell.hidden for cell in self.cells if cell.left_out == r] for r in reasons}
-
 
 @dataclass
 class Results:
@@ -123,11 +117,10 @@ class Results:
     def peak(self, hardware: str) -> float:
         """The best rate of products, in flops per second, that any library reached on it."""
         rates = [0.0]
-        for series in self.series:
-            if series.hardware == hardware:
-                rates += [2 * int(n) ** 3 / seconds for n, seconds in series.squares.items()]
-                cells = series.measured.values()
-                rates += [self.settings.flops(cell.hidden) / cell.floor_seconds for cell in cells]
+        for series in filter(lambda series: series.hardware == hardware, self.series):
+            rates += [2 * int(n) ** 3 / seconds for n, seconds in series.squares.items()]
+            cells = series.measured.values()
+            rates += [self.settings.flops(cell.hidden) / cell.floor_seconds for cell in cells]
         return max(rates)
 
     def share(self, series: Series, seconds: float, hidden: int) -> float:

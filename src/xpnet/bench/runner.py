@@ -17,7 +17,7 @@ from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import Backend, select
 from xpnet.bench import machine
 from xpnet.bench.measure import Bench
-from xpnet.bench.products import TOOLS, squares
+from xpnet.bench.products import squares
 from xpnet.bench.results import Cell, Results, Series, Settings
 from xpnet.exceptions import BackendUnavailable
 
@@ -81,9 +81,9 @@ def places(default: Backend) -> list[Backend]:
 
 def _series(place: Backend) -> Series:
     version = str(importlib.import_module(place.name).__version__)
-    own, accelerator = TOOLS[place.name].hardware, place.is_accelerator
-    hardware = own(place.device) if accelerator else machine.processor()
-    return Series(place.name, place.device_name, version, hardware, accelerator)
+    own = LIBRARIES[place.name].hardware
+    hardware = own(place.device) if place.is_accelerator else machine.processor()
+    return Series(place.name, place.device_name, version, hardware, place.is_accelerator)
 
 
 # -- in the parent's ---------------------------------------------------------------------

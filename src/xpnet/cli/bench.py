@@ -17,9 +17,9 @@ from rich.table import Table
 
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.products import BY_DEFAULT
-from xpnet.bench.report import FILES, PICTURES, json_bytes, save
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
+from xpnet.cli.bench_files import FILES, PICTURES, json_bytes, save
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.output import Console
 
@@ -51,7 +51,7 @@ Each library runs in a process of its own, on its default accelerator and on the
 threads as it takes by itself: OMP_NUM_THREADS and the like are theirs to read.
 
 Files: bench.json has every time and the machine, bench.csv a row per net and device; time.svg and
-peak.svg are the pictures.
+peak.svg are the pictures, which need the extra plot.
 
 Exit codes: 0 done; 1 a library failed or crashed, or one that was named is missing; 2 wrong
 options; 130 stopped by Ctrl-C, with what was measured saved."""
@@ -195,8 +195,8 @@ def _show_series(console: Console, results: Results, series: Series) -> None:
     console.line_of(f"{series.label} ({series.version}{hardware})", style="cyan")
     if series.measured:
         console.print(_table(results, series, console))
-    for reason, widths in series.left_out.items():
-        listed = ", ".join(map(str, widths))
+    for reason in dict.fromkeys(cell.left_out for cell in series.cells if cell.left_out):
+        listed = ", ".join(str(cell.hidden) for cell in series.cells if cell.left_out == reason)
         console.line_of(f"left out: {listed} hidden units ({reason})", style="yellow")
 
 
