@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xpnet import Activation, DeepNet
+from xpnet import DeepNet
 
 OUTPUTS = [("identity", 1), ("identity", 3), ("sigmoid", 1), ("sigmoid", 3), ("softmax", 2),
            ("softmax", 4)]  # fmt: skip
@@ -21,7 +21,3 @@ def random_net(sizes, hidden="tanh", output="identity", *, scale=1.0, **options)
 
 def examples(m=200, n=5):
     return 2 * np.random.default_rng(1).normal(size=(m, n))
-
-
-# A function of the user's, which happens to be called like one of the library's.
-OWN = Activation("relu", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)

@@ -8,7 +8,7 @@ import exchange_helpers
 import numpy as np
 import pytest
 
-from xpnet import Activation, DeepNet
+from xpnet import DeepNet
 from xpnet.core.activations import ACTIVATIONS
 from xpnet.data.standardizer import Standardizer
 from xpnet.files import onnx as exporter
@@ -176,13 +176,6 @@ def test_raw_labels_are_the_classes(session, classes):
 
 
 # -- what cannot be written --------------------------------------------------------------
-def test_own_activations(tmp_path):
-    own = Activation("relu", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
-    with pytest.raises(ValueError, match="'relu' is a function of yours"):
-        exporter.write(DeepNet([2, 3, 1], own), tmp_path / "m.onnx")
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

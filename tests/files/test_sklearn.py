@@ -1,13 +1,11 @@
 """Nets to and from scikit-learn: they predict the same, and share nothing."""
 
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
-from exchange_helpers import OUTPUTS, OWN, examples, random_net
+from exchange_helpers import OUTPUTS, examples, random_net
 
 from xpnet import Activation, DeepNet
 from xpnet.files.sklearn import from_sklearn, to_sklearn
@@ -220,23 +218,3 @@ def test_what_is_no_fitted_perceptron(sklearn):
     poisson = MLPRegressor(loss="poisson", max_iter=300, tol=1e9).fit(X, y**2)
     with pytest.raises(ValueError, match="'exp'; a DeepNet has"):
         from_sklearn(DeepNet, poisson)
-
-
-def test_own_activations(sklearn):
-    with pytest.raises(ValueError, match="'relu' is a function of yours"):
-        to_sklearn(DeepNet([2, 3, 1], OWN))
-
-
-def test_a_missing_library_is_named_with_its_extra():
-    """In a process of its own, where the import fails."""
-    code = """
-import sys
-sys.modules["sklearn"] = None
-from xpnet import DeepNet
-try:
-    DeepNet([1, 1]).to_sklearn()
-except ImportError as error:
-    print(error)
-"""
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "xpnet[sklearn]"' in said.stdout

@@ -1,11 +1,8 @@
 """Nets as PyTorch modules: they compute the same, and share nothing."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from exchange_helpers import OUTPUTS, OWN, examples, random_net
+from exchange_helpers import OUTPUTS, examples, random_net
 
 from xpnet import Activation, DeepNet
 from xpnet.core.activations import ACTIVATIONS
@@ -78,28 +75,8 @@ def test_to_torch_from_any_library(torch, lib):
     np.testing.assert_allclose(A, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_own_activations(torch):
-    with pytest.raises(ValueError, match="'relu' is a function of yours"):
-        to_torch(DeepNet([2, 3, 1], OWN))
-
-
 def test_an_activation_that_torch_does_not_have(torch, monkeypatch):
     square = Activation("square", value=lambda z, *, xp: z**2, slope=lambda a, *, xp: a)
     monkeypatch.setitem(ACTIVATIONS, "square", square)
     with pytest.raises(ValueError, match="'square' has no counterpart in a torch module"):
         to_torch(DeepNet([2, 3, 1], "square", "identity"))
-
-
-def test_a_missing_library_is_named_with_its_extra():
-    """In a process of its own, where the import fails."""
-    code = """
-import sys
-sys.modules["torch"] = None
-from xpnet import DeepNet
-try:
-    DeepNet([1, 1]).to_torch()
-except ImportError as error:
-    print(error)
-"""
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "xpnet[torch]"' in said.stdout
