@@ -47,6 +47,14 @@ def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def curve(history, **options):
+    return LearningCurveDisplay.from_history(history, ax=new_ax(), **options)
+
+
 def history(n=5, factor=0.5, accuracy=True):
     cost = list(2.0 * factor ** np.arange(n))
     return xpnet.History(
@@ -62,67 +70,53 @@ POINTS = np.random.default_rng(0).normal(size=(2, 30))
 
 
 # -- what all share ----------------------------------------------------------------------
-def draw_each(ax=None):
-    """Every display, drawn on ``ax``, or on figures of their own."""
-    net = xpnet.DeepNet([64, 12, 10], output="softmax")
-    labels = np.arange(30) % 10
-    yield lambda: LearningCurveDisplay.from_history(history(), ax=ax)
-    yield lambda: WeightsDisplay.from_net(net, ax=ax)
-    yield lambda: FirstLayerDisplay.from_net(net, (8, 8), ax=ax)
-    yield lambda: DecisionBoundaryDisplay.from_net(net_2d(), POINTS, labels % 2, ax=ax)
-    yield lambda: GraphDisplay.from_net(net, ax=ax)
+NET, LABELS = xpnet.DeepNet([64, 12, 10], output="softmax"), np.arange(30) % 2
+DRAW = [
+    lambda ax=None: LearningCurveDisplay.from_history(history(), ax=ax),
+    lambda ax=None: WeightsDisplay.from_net(NET, ax=ax),
+    lambda ax=None: FirstLayerDisplay.from_net(NET, (8, 8), ax=ax),
+    lambda ax=None: DecisionBoundaryDisplay.from_net(net_2d(), POINTS, LABELS, ax=ax),
+    lambda ax=None: GraphDisplay.from_net(NET, ax=ax),
+]
+each_display = pytest.mark.parametrize("draw", DRAW)
 
 
-def test_axes_that_are_given_are_used_and_pyplot_is_left_alone():
-    for i in range(5):
-        ax = new_ax()
-        display = list(draw_each(ax))[i]()
+@each_display
+def test_a_display_is_drawn_on_the_axes_given_and_again_elsewhere(draw):
+    for ax in (new_ax(), new_ax().figure.subfigures(1, 2)[0].subplots()):
+        display = draw(ax)
         assert display.ax_ is ax
         assert display.figure_ is ax.figure
         display.figure_.canvas.draw()
-    assert plt.get_fignums() == []
-
-
-def test_without_axes_there_is_a_new_figure():
-    for draw in draw_each():
-        before = len(plt.get_fignums())
-        display = draw()
-        assert len(plt.get_fignums()) == before + 1
-        assert display.figure_ is plt.gcf()
-        display.figure_.canvas.draw()
-
-
-def test_a_display_is_drawn_again_elsewhere():
-    for i in range(5):
-        display = list(draw_each(new_ax()))[i]()
         ax = new_ax()
         assert display.plot(ax) is display
         assert display.ax_ is ax
+    assert plt.get_fignums() == []  # pyplot is left alone
 
 
+@each_display
+def test_without_axes_there_is_a_new_figure(draw):
+    display = draw()
+    assert len(plt.get_fignums()) == 1
+    assert display.figure_ is plt.gcf()
+    display.figure_.canvas.draw()
+
+
+@each_display
 @pytest.mark.parametrize("size", [(2.4, 1.8), (1.5, 1.2), (16.0, 3.0)])
-def test_any_size_of_axes_is_drawn_without_a_warning(size):
-    for i in range(5):
-        display = list(draw_each(new_ax(*size)))[i]()
-        display.figure_.canvas.draw()
-        pixels = np.asarray(display.figure_.canvas.buffer_rgba())[..., :3]
-        assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 10
+def test_any_size_of_axes_is_drawn_without_a_warning(draw, size):
+    display = draw(new_ax(*size))
+    display.figure_.canvas.draw()
+    pixels = np.asarray(display.figure_.canvas.buffer_rgba())[..., :3]
+    assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 10
 
 
-def test_inside_a_subfigure():
-    for i in range(5):
-        subfigure = new_ax().figure.subfigures(1, 2)[0]
-        display = list(draw_each(subfigure.subplots()))[i]()
-        assert display.figure_ is subfigure
-        subfigure.canvas.draw()
-
-
-def test_missing_matplotlib_says_what_installs_it(monkeypatch):
+@each_display
+def test_missing_matplotlib_says_what_installs_it(draw, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    for draw in draw_each():
-        with pytest.raises(ImportError, match=r'python -m pip install "xpnet\[plot\]"'):
-            draw()
+    with pytest.raises(ImportError, match=r'python -m pip install "xpnet\[plot\]"'):
+        draw()
 
 
 def test_matplotlib_is_imported_when_something_is_drawn():
@@ -134,9 +128,9 @@ def test_matplotlib_is_imported_when_something_is_drawn():
 # -- learning curves ---------------------------------------------------------------------
 def test_learning_curve_data_and_lines():
     h = history()
-    display = LearningCurveDisplay.from_history(h, ax=new_ax())
-    (curve,) = display.curves
-    np.testing.assert_array_equal(curve.cost, h.cost)
+    display = curve(h)
+    (kept,) = display.curves
+    np.testing.assert_array_equal(kept.cost, h.cost)
     drawn = {line.get_label(): line for line in display.lines_}
     assert set(drawn) == {"cost", "validation cost", "validation accuracy"}
     for name, values in (("cost", h.cost), ("validation cost", h.validation_cost),
@@ -146,31 +140,26 @@ def test_learning_curve_data_and_lines():
     assert drawn["validation accuracy"].axes is display.accuracy_ax_ is not display.ax_
     assert display.accuracy_ax_.get_ylabel() == "validation accuracy"
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "cost")
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["cost", "validation cost", "validation accuracy"]
+    assert legend(display.ax_) == ["cost", "validation cost", "validation accuracy"]
 
 
 def test_a_cost_with_a_penalty_says_so():
-    h = replace(history(), penalized=True)
-    display = LearningCurveDisplay.from_history(h, ax=new_ax())
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    labels = legend(curve(replace(history(), penalized=True)).ax_)
     assert labels == ["cost (with penalty)", "validation cost", "validation accuracy"]
 
 
 def test_axis_of_accuracy_ends_at_one():
     h = history()
     h.validation_accuracy = [1.0] * 5
-    _, top = LearningCurveDisplay.from_history(h, ax=new_ax()).accuracy_ax_.get_ylim()
+    _, top = curve(h).accuracy_ax_.get_ylim()
     assert 1.0 < top < 1.01
 
 
 def test_accuracy_is_left_out():
-    display = LearningCurveDisplay.from_history(history(), ax=new_ax(), accuracy=False)
+    display = curve(history(), accuracy=False)
     assert display.accuracy_ax_ is None
     assert len(display.lines_) == 2
-    assert (
-        LearningCurveDisplay.from_history(history(accuracy=False), ax=new_ax()).accuracy_ax_ is None
-    )
+    assert curve(history(accuracy=False)).accuracy_ax_ is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +167,7 @@ def test_accuracy_is_left_out():
     [(0.5, None, "linear"), (0.1, None, "log"), (0.5, True, "log"), (0.1, False, "linear")],
 )
 def test_logarithmic_axis(factor, log, scale):
-    display = LearningCurveDisplay.from_history(history(3, factor), ax=new_ax(), log=log)
+    display = curve(history(3, factor), log=log)
     assert display.ax_.get_yscale() == scale
 
 
@@ -192,19 +181,18 @@ def test_when_a_logarithm_helps():
 
 def test_several_histories_by_name_or_number():
     two = history(3), history(4, 0.9)
-    display = LearningCurveDisplay.from_history(dict(zip("ab", two)), ax=new_ax())
-    assert [curve.name for curve in display.curves] == ["a", "b"]
+    display = curve(dict(zip("ab", two)))
+    assert [kept.name for kept in display.curves] == ["a", "b"]
     costs = [line for line in display.lines_ if line.get_label().endswith(": cost")]
     assert [len(line.get_xdata()) for line in costs] == [3, 4]
     assert [line.get_color() for line in costs] == list(COLOURS[:2])
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["a", "b", "cost", "validation cost", "validation accuracy"]
-    numbered = LearningCurveDisplay.from_history(two, ax=new_ax())
-    assert [curve.name for curve in numbered.curves] == ["1", "2"]
+    assert legend(display.ax_) == ["a", "b", "cost", "validation cost", "validation accuracy"]
+    numbered = curve(two)
+    assert [kept.name for kept in numbered.curves] == ["1", "2"]
 
 
 def test_one_epoch_is_a_point():
-    display = LearningCurveDisplay.from_history(history(1), ax=new_ax())
+    display = curve(history(1))
     assert {line.get_marker() for line in display.lines_} == {"o"}
 
 
@@ -212,20 +200,20 @@ def test_learning_curve_of_a_fit(lib):
     X, Y = lib.asarray(POINTS), lib.asarray(POINTS[:1] > 0)
     net = net_2d(**lib.options)
     fitted = net.fit(X, Y, epochs=3, validation=(X, Y))
-    display = LearningCurveDisplay.from_history(fitted, ax=new_ax())
+    display = curve(fitted)
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), fitted.cost)
 
 
 @pytest.mark.parametrize("wrong", [[1.0, 2.0], 3, net_2d(), {"a": [1.0]}])
 def test_not_a_history(wrong):
     with pytest.raises(TypeError, match=r"net\.history"):
-        LearningCurveDisplay.from_history(wrong, ax=new_ax())
+        curve(wrong)
 
 
 def test_history_without_epochs():
     for empty in (xpnet.History(), [], {}):
         with pytest.raises(ValueError, match="no epochs"):
-            LearningCurveDisplay.from_history(empty, ax=new_ax())
+            curve(empty)
 
 
 # -- weights -----------------------------------------------------------------------------
@@ -419,8 +407,7 @@ def test_examples_are_drawn_by_class():
     assert [points.get_label() for points in display.points_] == ["oak", "elm"]
     for points, k in zip(display.points_, (0, 2), strict=True):
         np.testing.assert_array_equal(points.get_offsets(), POINTS[:, y == k].T)
-    legend = display.ax_.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == names
+    assert legend(display.ax_) == names
 
 
 def test_regression_shows_targets_on_the_scale_of_predictions():
