@@ -1,22 +1,16 @@
-"""The displays: the arrays they keep, and what is drawn of them."""
+"""What all displays share, and learning curves, weights and first layers."""
+
+from __future__ import annotations
 
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
+from plotting_helpers import POINTS, legend, net_2d, new_ax, plt
 
 import xpnet
-
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from xpnet.plotting import (
     DecisionBoundaryDisplay,
     FirstLayerDisplay,
@@ -29,28 +23,6 @@ from xpnet.plotting.learning_curve import spans_decades
 from xpnet.plotting.shared import COLOURS
 
 
-@pytest.fixture(autouse=True)
-def no_figure_is_left():
-    assert plt.get_fignums() == []
-    yield
-    plt.close("all")
-
-
-def new_ax(width=6.4, height=4.8):
-    """Axes that pyplot knows nothing of."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.subplots()
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
-
-
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
 def curve(history, **options):
     return LearningCurveDisplay.from_history(history, ax=new_ax(), **options)
 
@@ -60,13 +32,6 @@ def history(n=5, factor=0.5, accuracy=True):
     return xpnet.History(
         cost, [c + 0.25 for c in cost], [i / n for i in range(n)] if accuracy else []
     )
-
-
-def net_2d(output="sigmoid", n_y=1, **options):
-    return xpnet.DeepNet([2, 4, n_y], hidden="tanh", output=output, seed=3, **options)
-
-
-POINTS = np.random.default_rng(0).normal(size=(2, 30))
 
 
 # -- what all share ----------------------------------------------------------------------
@@ -320,248 +285,3 @@ def test_mosaic_of_one():
     tiles = mosaic(np.ones((1, 2, 2)), 1)
     assert tiles.shape == (4, 4)
     assert tiles.count() == 4
-
-
-# -- decision boundaries -----------------------------------------------------------------
-@pytest.mark.parametrize(("output", "n_y"), [("sigmoid", 1), ("softmax", 3), ("identity", 1)])
-def test_response_is_the_nets_on_the_grid(lib, output, n_y):
-    net = net_2d(output, n_y, dtype="float64", **lib.options)
-    X, y = lib.asarray(POINTS), np.arange(30) % max(n_y, 2)
-    display = DecisionBoundaryDisplay.from_net(
-        net, X, lib.asarray(y), grid_resolution=12, margin=0.5, ax=new_ax()
-    )
-    assert display.xx0.shape == display.xx1.shape == (12, 12)
-    low, high = POINTS.min(axis=1), POINTS.max(axis=1)
-    reach = 0.5 * (high - low)
-    np.testing.assert_allclose([display.xx0[0, 0], display.xx1[0, 0]], low - reach)
-    np.testing.assert_allclose([display.xx0[-1, -1], display.xx1[-1, -1]], high + reach)
-    grid = np.stack([display.xx0.ravel(), display.xx1.ravel()])
-    expected = lib.to_numpy(net.predict_proba(lib.asarray(grid)))
-    shape = (12, 12) if n_y == 1 else (n_y, 12, 12)
-    np.testing.assert_allclose(display.response, expected.reshape(shape), rtol=1e-6)
-    np.testing.assert_array_equal(display.X, POINTS)
-    np.testing.assert_array_equal(display.y, y)
-
-
-def test_a_net_that_follows_its_data_gets_the_datas_dtype():
-    net = net_2d()
-    display = DecisionBoundaryDisplay.from_net(net, POINTS.astype(np.float32), ax=new_ax())
-    assert net.backend.dtype_name == "float32"
-    assert display.response.dtype == np.float32
-    lists = DecisionBoundaryDisplay.from_net(net_2d(), POINTS.tolist(), ax=new_ax())
-    np.testing.assert_allclose(lists.response, display.response, rtol=1e-4)
-
-
-def straight_line(output="sigmoid"):
-    """The net whose boundary is x1 = 0.25: class 1 to the right."""
-    net = xpnet.DeepNet([2, 1 if output == "sigmoid" else 2], output=output, dtype="float64")
-    W = [[4.0, 0.0]] if output == "sigmoid" else [[0.0, 0.0], [4.0, 0.0]]
-    b = [[-1.0]] if output == "sigmoid" else [[0.0], [-1.0]]
-    net.parameters = [(np.array(W), np.array(b))]
-    return net
-
-
-@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-def test_boundary_is_where_it_should_be(output):
-    display = DecisionBoundaryDisplay.from_net(straight_line(output), POINTS, ax=new_ax())
-    assert display.boundaries_
-    for contour in display.boundaries_:
-        (path,) = contour.get_paths()
-        np.testing.assert_allclose(path.vertices[:, 0], 0.25, atol=1e-2)
-    x, y = display.xx0[0], display.xx1[:, 0]  # the image's pixels are centred on the grid
-    left, right, bottom, top = display.image_.get_extent()
-    np.testing.assert_allclose([left + right, bottom + top], [x[0] + x[-1], y[0] + y[-1]])
-    np.testing.assert_allclose((right - left) / 200, x[1] - x[0])
-    np.testing.assert_allclose((top - bottom) / 200, y[1] - y[0])
-    assert display.image_.origin == "lower"
-    assert display.points_ == []
-
-
-def test_colours_are_those_of_the_classes():
-    y = (POINTS[0] > 0.25).astype(int)
-    for output in ("sigmoid", "softmax"):
-        display = DecisionBoundaryDisplay.from_net(straight_line(output), POINTS, y, ax=new_ax())
-        drawn = display.image_.get_array()
-        if output == "sigmoid":
-            np.testing.assert_array_equal(drawn, display.response)
-            assert (display.image_.norm.vmin, display.image_.norm.vmax) == (0, 1)
-            drawn = display.image_.to_rgba(drawn)[..., :3]
-        for k, column in enumerate((0, -1)):
-            pixel = drawn[100, column]
-            colour = display.points_[k].get_facecolor()[0, :3]
-            others = [
-                p.get_facecolor()[0, :3] for p in display.points_ if p is not display.points_[k]
-            ]
-            assert np.linalg.norm(pixel - colour) < np.linalg.norm(pixel - others[0])
-        x = display.xx0[0]
-        np.testing.assert_allclose(drawn[100, np.argmin(np.abs(x - 0.25))], 1.0, atol=0.05)
-
-
-def test_examples_are_drawn_by_class():
-    y = np.arange(30) % 3
-    y[y == 1] = 2  # nobody is in class 1
-    names = ["oak", "ash", "elm"]
-    display = DecisionBoundaryDisplay.from_net(
-        net_2d("softmax", 3), POINTS, y, class_names=names, ax=new_ax()
-    )
-    assert [points.get_label() for points in display.points_] == ["oak", "elm"]
-    for points, k in zip(display.points_, (0, 2), strict=True):
-        np.testing.assert_array_equal(points.get_offsets(), POINTS[:, y == k].T)
-    assert legend(display.ax_) == names
-
-
-def test_regression_shows_targets_on_the_scale_of_predictions():
-    y = np.linspace(-50, 50, 30)
-    display = DecisionBoundaryDisplay.from_net(net_2d("identity"), POINTS, y, ax=new_ax())
-    (points,) = display.points_
-    np.testing.assert_array_equal(points.get_array(), y)
-    assert points.norm.vmin == display.image_.norm.vmin == -50
-    assert points.norm.vmax == display.image_.norm.vmax == 50
-    assert display.boundaries_ == []
-
-
-def test_a_net_that_is_everywhere_sure_has_no_boundary():
-    net = straight_line()
-    net.parameters = [(np.zeros((1, 2)), np.ones((1, 1)))]
-    display = DecisionBoundaryDisplay.from_net(net, np.zeros((2, 1)), ax=new_ax())
-    assert display.boundaries_ == []
-    assert display.xx0[0, 0] < 0 < display.xx0[0, -1]  # one example has no range
-
-
-def test_what_has_no_boundary():
-    draw = DecisionBoundaryDisplay.from_net
-    for wrong, message in (
-        (lambda: draw(xpnet.DeepNet([3, 1]), np.zeros((3, 4))), "this net has 3"),
-        (lambda: draw(net_2d("sigmoid", 2), POINTS), "2 sigmoid outputs"),
-        (lambda: draw(net_2d("identity", 2), POINTS), "2 identity outputs"),
-        (lambda: draw(net_2d(), POINTS.T), r"X has shape \(30, 2\)"),
-        (lambda: draw(net_2d(), POINTS, np.zeros(3)), "3 labels for 30"),
-        (lambda: draw(net_2d(), POINTS, class_names=["a"]), "1 names for 2"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            wrong()
-
-
-# -- graphs ------------------------------------------------------------------------------
-def test_graph_of_a_net():
-    net = xpnet.DeepNet([4, 3, 2], hidden="tanh", output="softmax")
-    display = GraphDisplay.from_net(net, ax=new_ax())
-    nodes = {node.name: node for node in display.nodes}
-    assert {name: node.lines for name, node in nodes.items()} == {
-        "X": (("$X$", (4, "m")),),
-        "forward 1": (("$Z^{[1]} = W^{[1]} X + b^{[1]}$", (3, "m")),
-                      ("$A^{[1]}$ = tanh$(Z^{[1]})$", (3, "m"))),
-        "forward 2": (("$Z^{[2]} = W^{[2]} A^{[1]} + b^{[2]}$", (2, "m")),
-                      ("$A^{[2]}$ = softmax$(Z^{[2]})$", (2, "m"))),
-        "cost": (("$J$: mean cross-entropy of $A^{[2]}$, $Y$", None), ("$Y$", (2, "m"))),
-        "backward 1": ((r"$dZ^{[1]} = dA^{[1]} \ast$ tanh_slope$(A^{[1]})$", (3, "m")),
-                       ("$dW^{[1]} = dZ^{[1]} X^{T}$", (3, 4)),
-                       ("$db^{[1]}$ = row sums of $dZ^{[1]}$", (3, 1))),
-        "backward 2": ((r"$dZ^{[2]} = (A^{[2]} - Y)\,/\,m$", (2, "m")),
-                       ("$dW^{[2]} = dZ^{[2]} A^{[1]T}$", (2, 3)),
-                       ("$db^{[2]}$ = row sums of $dZ^{[2]}$", (2, 1))),
-    }  # fmt: skip
-    edges = {(edge.start, edge.end): (edge.kind, edge.label) for edge in display.edges}
-    assert edges == {
-        ("X", "forward 1"): ("forward", ""),
-        ("forward 1", "forward 2"): ("forward", ""),
-        ("forward 2", "cost"): ("forward", ""),
-        ("cost", "backward 2"): ("backward", ""),
-        ("backward 2", "backward 1"): ("backward", "$dA^{[1]} = W^{[2]T} dZ^{[2]}$"),
-        ("X", "backward 1"): ("kept", "$X$"),
-        ("forward 1", "backward 1"): ("kept", "$A^{[1]}$"),  # for the slope
-        ("forward 1", "backward 2"): ("kept", ""),  # for dW[2], the same array
-    }
-
-
-def test_shapes_in_the_graph_are_those_of_the_gradients():
-    net = xpnet.DeepNet([5, 7, 6, 1], hidden=["relu", "elu"])
-    nodes = {node.name: node for node in GraphDisplay.from_net(net, ax=new_ax()).nodes}
-    X = np.zeros((5, 4))
-    for l, (dW, db) in enumerate(net.gradients(X, np.zeros((1, 4))), 1):
-        (_, dZ_shape), (_, dW_shape), (_, db_shape) = nodes[f"backward {l}"].lines
-        assert (dW_shape, db_shape) == (dW.shape, db.shape)
-        assert dZ_shape == (net.sizes[l], "m")
-
-
-def test_what_is_drawn_is_the_graph():
-    display = GraphDisplay.from_net(xpnet.DeepNet([4, 3, 1]), ax=new_ax())
-    drawn = texts(display.ax_)
-    for node in display.nodes:
-        for formula, shape in node.lines:
-            assert formula in drawn
-            assert shape is None or f"({shape[0]}, {shape[1]})" in drawn
-    assert all(edge.label in drawn for edge in display.edges if edge.label)
-    assert len(display.arrows_) == len(display.edges)
-    assert {"forward", "kept", "backward"} <= set(drawn)
-
-
-def test_identity_keeps_nothing_for_its_slope():
-    net = xpnet.DeepNet([4, 3, 1], hidden="identity", output="identity")
-    display = GraphDisplay.from_net(net, ax=new_ax())
-    kept = [(e.start, e.end, e.label) for e in display.edges if e.kind == "kept"]
-    assert kept == [("X", "backward 1", "$X$"), ("forward 1", "backward 2", "$A^{[1]}$")]
-    assert "$dZ^{[1]} = dA^{[1]}$" in texts(display.ax_)
-    assert "$J$: mean half squared error of $A^{[2]}$, $Y$" in texts(display.ax_)
-
-
-def test_one_layer_is_a_graph_too():
-    display = GraphDisplay.from_net(xpnet.logistic_regression(3), ax=new_ax())
-    assert [node.name for node in display.nodes] == ["X", "forward 1", "backward 1", "cost"]
-
-
-def test_layers_are_left_out():
-    net = xpnet.DeepNet([9, 8, 7, 6, 5, 4, 3])
-    display = GraphDisplay.from_net(net, max_layers=3, ax=new_ax())
-    names = [node.name for node in display.nodes if node.column == 0]
-    assert names == ["X", "forward 1", "forward 2", "forward skipped", "forward 6", "cost"]
-    assert [node.row for node in display.nodes if node.column == 0] == [0, 1, 2, 3, 4, 5]
-    assert texts(display.ax_).count("3 more layers") == 2
-    edges = {(edge.start, edge.end): edge.label for edge in display.edges}
-    assert edges["forward skipped", "backward 6"] == "$A^{[5]}$"
-    assert edges["backward 6", "backward skipped"] == "$dA^{[5]} = W^{[6]T} dZ^{[6]}$"
-    assert edges["backward skipped", "backward 2"] == "$dA^{[2]} = W^{[3]T} dZ^{[3]}$"
-    assert edges["forward 2", "backward skipped"] == ""
-    every = GraphDisplay.from_net(net, max_layers=6, ax=new_ax())
-    assert not [node for node in every.nodes if node.note]
-    one = GraphDisplay.from_net(net, max_layers=5, ax=new_ax())
-    assert "1 more layer" in texts(one.ax_)
-    with pytest.raises(ValueError, match="max_layers=1"):
-        GraphDisplay.from_net(net, max_layers=1, ax=new_ax())
-
-
-def test_deep_nets_have_a_high_figure_or_are_cut_to_the_axes():
-    net = xpnet.DeepNet([4] * 13)
-    own = GraphDisplay.from_net(net)
-    assert own.figure_.get_figheight() > 10
-    assert not [node for node in own.nodes if node.note]
-    given = GraphDisplay.from_net(net, ax=new_ax())
-    assert [node.note for node in given.nodes if node.note]
-    for display in (own, given):
-        sizes = {text.get_fontsize() for text in display.text_["X"]}
-        assert min(sizes) > 5.5
-
-
-@pytest.mark.parametrize("sizes", [[784, 1024, 1024, 10], [20] + [16] * 11 + [1], [2, 1]])
-@pytest.mark.parametrize("size", [(6.4, 4.8), (3.0, 8.0), (12.0, 3.0)])
-def test_texts_of_the_graph_stay_in_their_boxes(sizes, size):
-    net = xpnet.DeepNet(sizes, hidden="leaky_relu")
-    display = GraphDisplay.from_net(net, ax=new_ax(*size))
-    display.figure_.canvas.draw()
-    for node in display.nodes:
-        boxes = [text.get_window_extent() for text in display.text_[node.name]]
-        for formula, shape in zip(boxes[::2], boxes[1::2], strict=False):
-            assert shape.width == 0 or formula.x1 < shape.x0
-    # no two boxes of a column overlap
-    frames = [patch.get_window_extent() for patch in display.ax_.patches]
-    for column in {round(frame.x0) for frame in frames}:
-        stacked = sorted((f.y0, f.y1) for f in frames if round(f.x0) == column)
-        assert all(top < bottom for (_, top), (bottom, _) in pairwise(stacked))
-
-
-def test_names_of_activations_are_no_mathtext():
-    names = ["$x$", "a_b^c{", "\\frac", "100%"]
-    own = [xpnet.Activation(name, np.tanh, np.tanh) for name in names]
-    display = GraphDisplay.from_net(xpnet.DeepNet([2] * 6, hidden=own), ax=new_ax())
-    display.figure_.canvas.draw()
-    assert r"$A^{[1]}$ = \$x\$$(Z^{[1]})$" in texts(display.ax_)
