@@ -147,16 +147,6 @@ class Problem:
             tally.add(*block)
         return tally.figures()
 
-    def figures(self, cost: float | None, accuracy: float | None) -> dict[str, float]:
-        """What to show of the validation part while training, from its cost and accuracy."""
-        if accuracy is not None:
-            return {"accuracy": accuracy}
-        if cost is None or self.validation is None:
-            return {}
-        # The cost is half the mean squared error of the standardised target.
-        variance = self.validation.variance
-        return {"R²": 1.0 - 2 * cost / variance if variance > 0 else float("nan")}
-
     def saved(self, model: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The data and the tensors that a model file holds beside the net.
 

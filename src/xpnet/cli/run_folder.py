@@ -74,11 +74,9 @@ class RunFiles:
                 require(os.access(there, os.W_OK), option, f"cannot write in the folder {there}")
         if resume:
             return
-        if self.folder is not None and self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UsageProblem(
-                "--run-dir",
-                f"{self.folder} is not empty; go on there with --resume, or choose another folder",
-            )
+        empty = self.folder is None or not self.folder.is_dir() or not any(self.folder.iterdir())
+        full = f"{self.folder} is not empty; go on there with --resume, or choose another folder"
+        require(empty, "--run-dir", full)
         if self.checkpoints is not None and (found := find_checkpoints(self.checkpoints)):
             raise UsageProblem(
                 "--checkpoint-dir",

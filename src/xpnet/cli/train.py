@@ -76,13 +76,11 @@ class Run:
         self.callbacks = self._make_callbacks(self.data | {run_folder.PROVENANCE: provenance})
 
     def _make_callbacks(self, data: dict[str, Any]) -> list[Any]:
-        """Keeps those that are asked for results; ``data`` is that of a checkpoint."""
+        """The callbacks of the fit; some are asked for results. Checkpoints hold ``data``."""
         patience, files = self.settings.early_stopping, self.files
-        self.cost_name = train_report.cost_name(self.recipe)
+        self.cost_name, watched = train_report.cost_name(self.recipe), patience is not None
         self.view = ProgressBar(
-            lambda done: train_report.figures(
-                self.problem, done, self.cost_name, patience is not None
-            ),
+            lambda done: train_report.figures(self.problem, done, self.cost_name, watched),
             console=self.console,
         )
         self.interrupt = Interrupt(self._stopping)

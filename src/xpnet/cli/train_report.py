@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,16 @@ def cost_name(recipe: Recipe) -> str:
     return "+".join(["cost", *(name for name in _PENALTIES if getattr(recipe, name))])
 
 
-def figures(
-    problem: Problem, progress: Progress, name: str, watched: bool = False
-) -> dict[str, float]:
+def figures(problem: Problem, progress: Progress, name: str, watched: bool) -> dict[str, float]:
     """Figures after an epoch: the cost by its ``name``, the validation cost if ``watched``."""
-    cost, validation = progress.cost, progress.validation_cost
-    shown = {} if cost is None else {name: cost}
-    if watched and validation is not None:
-        shown["validation cost"] = validation
-    return shown | problem.figures(validation, progress.validation_accuracy)
+    cost, accuracy, r2 = progress.validation_cost, progress.validation_accuracy, None
+    if problem.targets is not None and problem.validation is not None and cost is not None:
+        # The cost is half the mean squared error of the standardised target.
+        variance = problem.validation.variance
+        r2 = 1.0 - 2 * cost / variance if variance > 0 else nan
+    shown = {name: progress.cost, "validation cost": cost if watched else None}
+    shown |= {"accuracy": accuracy, "R²": r2}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def results(net: Any, problem: Problem, model: Path) -> dict[str, Any]:
