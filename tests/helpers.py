@@ -1,4 +1,4 @@
-"""What several test files share: an independent NumPy net, small problems, and ways to compare.
+"""Shared by the tests: an independent NumPy net, small problems, and ways to compare.
 
 The formulas are written out again on purpose, as plain as the notes have them, so that a mistake in
 the library cannot hide behind the same mistake in its tests.
@@ -31,7 +31,7 @@ OUTPUTS = ("sigmoid", "softmax", "identity")
 
 
 class Formula(NamedTuple):
-    """An activation as the notes have it, its slope in terms of z: not the library's form."""
+    """An activation, with its slope in terms of z, which is not the library's form."""
 
     value: Callable
     slope: Callable

@@ -1,4 +1,4 @@
-"""Which library a net lives on: `auto`, `best`, names, modules, devices, and what is missing."""
+"""The library and device of a net: `auto`, `best`, names, modules, and missing ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fit(net, x, y, **settings):
 
 
 def python(code: str, **environment: str) -> str:
-    """What a fresh interpreter prints; its failure is the test's."""
+    """The output of a fresh interpreter; the test fails if it does."""
     source = str(Path(xpnet.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:xpnet", "-c", textwrap.dedent(code)],
@@ -139,7 +139,7 @@ def test_an_explicit_backend_takes_numpy_data_and_lists(lib):
 
 @pytest.mark.parametrize("lib", ["array_api_strict", "torch"], indirect=True)
 def test_host_data_are_moved_once(lib, monkeypatch):
-    """Not batch by batch: many batches cost no more moves than one."""
+    """Data are moved once: many batches cost no more moves than one."""
     moves = []
     original = lib.xp.asarray
 

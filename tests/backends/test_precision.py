@@ -1,4 +1,4 @@
-"""``precision="tf32"``: a setting of the library, asked for by name and never made by itself."""
+"""``precision="tf32"`` changes the library's setting, and nothing else does."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_torch_is_told():
 
 
 def test_jax_computes_float32_exactly_unless_told():
-    """Its own choice on a GPU would be TF32."""
+    """JAX by itself would choose TF32 on a GPU."""
     jax = pytest.importorskip("jax")
     place = xpnet.DeepNet([2, 1], backend="jax").backend
     with place.context():

@@ -1,4 +1,4 @@
-"""The law of the library: the gradient is the slope of the cost. Never skipped on NumPy.
+"""The gradient is the derivative of the cost: the law of the library, never skipped on NumPy.
 
 Central differences of `net.cost` in float64, at random weights and random biases (at b = 0 a
 wrongly penalised bias would pass), over activation x output x L2 x sample weights, and with L1 and

@@ -1,4 +1,4 @@
-"""The reference leaves ask the device for nothing: they run where arrays hold no values."""
+"""The reference leaves read no value from the device: they run on arrays that hold none."""
 
 import numpy as np
 import pytest

@@ -49,7 +49,7 @@ def test_no_log_of_zero(lib, output, dtype):
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 def test_training_from_a_sure_and_wrong_answer_stays_finite(lib, output):
-    """The engine's own loss, not only the cost function, meets logits of +-1e4."""
+    """The engine's own loss is finite at logits of +-1e4, as the cost function is."""
     Z = lib.asarray(np.array([[1e4, -1e4], [-1e4, 1e4]]))
     wrong = lib.asarray(np.array([[0.0, 1.0], [1.0, 0.0]]))
     net = logit_net(2, output, lib)
@@ -118,7 +118,7 @@ def test_sigmoid_takes_shares_between_0_and_1():
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_dZ_is_A_minus_Y_over_m(output):
-    """One sentence serves OLS, logistic regression and softmax."""
+    """``dZ = s (A - Y)`` holds for OLS, logistic regression and softmax."""
     rng = np.random.default_rng(7)
     X, Y = rng.normal(size=(3, 6)), draw_targets(output, 2, 6, rng)
     net = xpnet.DeepNet([3, 2], output=output, backend="numpy", dtype="float64", seed=1)

@@ -1,4 +1,4 @@
-"""Dropout's random numbers: the published ones, the same everywhere, and random."""
+"""Dropout's random numbers: equal to the published ones, the same on every library, and random."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def keys_of(steps, seed=3):
     ids=["in-order", "restored", "every-third", "again"],
 )
 def test_fields_drawn_ahead_are_those_of_the_step(steps):
-    """Whatever steps come next: those of a run, of one that went back, of every third batch."""
+    """Masks are right whatever step comes next: in a run, after going back, or every third."""
     units, m = {0: 5, 2: 8}, 3
     key = [np.array(0.0, np.float32) for _ in range(4)]
     fields = Fields(units, m, key)
@@ -97,7 +97,7 @@ def test_fields_drawn_ahead_are_those_of_the_step(steps):
 
 
 def test_a_run_draws_many_steps_at_once(monkeypatch):
-    """Or a small net would spend most of its time on masks."""
+    """Draws are shared by many steps: a small net would spend most of its time on them."""
     drawn = []
     original = Fields._draw
     monkeypatch.setattr(
@@ -162,7 +162,7 @@ def test_share_of_kept_units(rate):
 
 
 def test_masks_are_independent_of_each_other():
-    """Of layers, steps, seeds; of neighbours, whose numbers come from the same counter."""
+    """Masks of other layers, steps, seeds, and of neighbours that share a counter."""
     base = drawn() >= 32768
     others = [drawn(layer=1), drawn(step=1), drawn(step=2**16), drawn(seed=1), drawn(seed=2**16)]
     others += [np.roll(drawn(), k, axis=axis) for k in (1, 2, 3, 4) for axis in (0, 1)]

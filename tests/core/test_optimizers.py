@@ -182,7 +182,7 @@ def test_training_leaves_the_settings_alone_and_lowers_the_cost(case):
 
 @pytest.mark.parametrize("case", ["Momentum", "Adam", "AdamW", "RMSProp"])
 def test_one_settings_object_serves_two_nets(case):
-    """State is with the run, not with the settings: the second net trains as the first."""
+    """The run holds the state, not the settings: the second net trains as the first."""
     optimizer = CASES[case]
     first, _ = train(optimizer)
     second, _ = train(optimizer)

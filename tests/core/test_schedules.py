@@ -270,7 +270,7 @@ def test_a_fit_in_pieces_has_the_same_rates():
 
 @pytest.mark.parametrize("batch_size", range(1, 20))
 def test_epochs_run_together_have_the_same_rates(batch_size):
-    """Without anybody who looks, several epochs are one call."""
+    """Several epochs are one call where no callback looks at each."""
     options = {"batch_size": batch_size, "schedule": Exponential(0.7)}
     together, apart = make_net(), make_net()
     together.fit(X, Y, xpnet.GradientDescent(0.5), epochs=7, **options)

@@ -1,4 +1,4 @@
-"""What a warm step of the NumPy engine may cost, counted: calls of NumPy, and bytes of new arrays.
+"""Budgets of a warm step of the NumPy engine: calls of NumPy, and bytes of new arrays.
 
 Counts do not depend on the machine. The nets are those of ``benchmarks/peers``. A test fails where
 a step costs more than its budget; where it costs less, lower the budget.
@@ -109,7 +109,7 @@ def test_numpy_calls_of_a_draw(monkeypatch):
 
 @pytest.mark.parametrize("name", [*NETS, *SETTINGS])
 def test_a_warm_step_makes_no_array(name, monkeypatch):
-    """All results of a step, held at once, are arrays that were there before."""
+    """Every result of a step is written into an array that existed before."""
     (net, settings), _ = SETTINGS.get(name, ((name, {}), None))
     program, *_ = warm_program(*NETS[net][:-1], monkeypatch, **settings)
     ((_, calls, _),) = program.recordings.values()
@@ -156,7 +156,7 @@ def test_memory_of_a_run_does_not_grow_with_its_steps(name, monkeypatch):
     ("sizes", "m", "looks"), [([30, 32, 1], 2048, 2), ([784, 256, 10], 4096, 16)], ids=str
 )
 def test_how_often_a_fit_looks_at_its_state(sizes, m, looks, monkeypatch):
-    """2048 steps: every 1024 where they are cheap, every 128 where they are not."""
+    """Of 2048 steps: every 1024 where they are cheap, every 128 where they are not."""
     kept = []
     monkeypatch.setattr(engine.Program, "snapshot", lambda self: kept.append(self))
     monkeypatch.setattr(engine.Program, "run", lambda self, orders, table: np.ones(len(table)))

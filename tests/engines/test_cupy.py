@@ -1,4 +1,4 @@
-"""What a training step on CuPy costs and where its data lie, counted by the stand-in for a GPU.
+"""Launches, copies and waits of a training step on CuPy, counted by the stand-in for a GPU.
 
 Budgets are counts, so no clock can disturb them. Everything here runs the real CuPy through
 tools/cupy_on_cpu; elsewhere it is skipped.
@@ -86,7 +86,7 @@ class WarmSteps:
         self.program.run(orders, np.tile(self.table, (times, 1)))
 
     def cost_of_a_step(self):
-        """What one step adds: two epochs in one run, less one epoch in a run."""
+        """The counts of a step: those of two epochs in a run less those of one."""
         self.epoch(2)  # grows the pool to what the counted runs need
         with counts.counting() as one:
             self.epoch(1)
@@ -343,7 +343,7 @@ WAITS = [
 
 @pytest.mark.parametrize("left_out", [None, *WAITS], ids=str)
 def test_each_wait_of_the_prefetch_is_needed(left_out, monkeypatch):
-    """Under the worst legal asynchrony (FAKEHIP_LAZY) leaving any wait out shows in the result."""
+    """Under the worst legal asynchrony (FAKEHIP_LAZY) the result is wrong without any one wait."""
     if not os.environ.get("FAKEHIP_LAZY"):
         pytest.skip("races show only where streams hold work back: FAKEHIP_LAZY=1")
     from xpnet.engines.cupy_feed import Slot

@@ -159,7 +159,7 @@ def test_engine_equals_reference_for_wide_layers(lib, output, batching):
 @OWN_BUFFERS
 @pytest.mark.parametrize("name", ["Adam", "Nesterov"])
 def test_engine_equals_reference_after_many_steps(lib, name):
-    """300 steps: what an engine does only now and then has been done several times."""
+    """In 300 steps an engine has done several times what it does only now and then."""
     setting = ([3, 4, 2], "tanh", "sigmoid", OPTIMIZERS[name][0], (8, 100), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
@@ -192,7 +192,7 @@ def test_recorders_of_the_numpy_engine(lib, hidden, fused, by_example, monkeypat
 @pytest.mark.parametrize("lib", ["numpy"], indirect=True)
 @pytest.mark.parametrize("m", [1, 1024, 2100])
 def test_narrow_products_are_computed_by_example(lib, m):
-    """Of chunks, of all examples at once, and of a last chunk that is too short for it."""
+    """One chunk, several, and a last chunk that is too short for it."""
     rng = np.random.default_rng(2)
     net = xpnet.DeepNet([130, 10, 3], dtype="float32", output="softmax", **lib.options)
     X = rng.standard_normal((m, 130)).astype(np.float32).T
@@ -205,7 +205,7 @@ def test_narrow_products_are_computed_by_example(lib, m):
 @ENGINES
 @pytest.mark.parametrize("engine", [None, "generic"], ids=["own", "reference"])
 def test_each_extra_changes_the_run(lib, engine):
-    """Or the comparisons above would hold without it."""
+    """The comparisons above would hold even if an engine ignored a setting: here each one acts."""
     setting = ([3, 5, 4, 3], "tanh", "softmax", OPTIMIZERS["GradientDescent"][0], (8, 2))
     plain = run(lib, engine, *setting, "plain")
     for extra in ("l2", "l1", "dropout", "clip", "weighted"):
@@ -245,7 +245,7 @@ ROOT = {dtype: float(np.sqrt(np.finfo(dtype).max)) for dtype in ("float32", "flo
 @pytest.mark.parametrize("dtype", ROOT)
 @pytest.mark.parametrize("gradient", ["nan", "infinite", "norm overflows"])
 def test_clipping_hides_nothing_infinite(lib, gradient, dtype):
-    """Also where each entry of the gradient is finite, and the sum of their squares is not."""
+    """Even where every entry of the gradient is finite and only the sum of squares is not."""
     x, W = 2.0 * ROOT[dtype], {"nan": [[1.0, -1.0]], "infinite": [[1.0, 1.0]]}.get(gradient)
     if W is None:  # Z = 2 x, dW = Z x = 8 root(largest number)
         x, W = 2.0 * np.sqrt(ROOT[dtype]), [[1.0, 1.0]]
@@ -292,7 +292,7 @@ def test_engine_keeps_float32(lib, optimizer):
 
 @pytest.mark.parametrize("lib", xpnet.engines.ENGINES[1:], indirect=True)
 def test_the_library_runs_its_own_engine(lib, monkeypatch):
-    """Or every comparison above would be of the reference with itself."""
+    """The comparisons above would hold even if every library ran the reference: none does."""
     program = importlib.import_module(f"xpnet.engines.{lib.name}").Program
     original, runs = program.run, []
 
@@ -315,7 +315,7 @@ def test_an_unknown_engine_names_the_known_ones(lib):
 
 
 class HeavyBall(xpnet.GradientDescent):
-    """Whose moment is the parameters before the last step."""
+    """A rule whose moment is the parameters before the last step."""
 
     n_moments = 1
 

@@ -1,4 +1,4 @@
-"""L-BFGS and OWL-QN: against SciPy and scikit-learn, on every library, one transfer a time."""
+"""L-BFGS and OWL-QN against SciPy and scikit-learn, on every library, with one transfer a time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def quadratic(lib, curvatures):
 
 
 class Numpy:
-    """A `lib` for the tests that compare with SciPy, which takes nothing else."""
+    """NumPy, for the tests that compare with SciPy, which takes no other arrays."""
 
     xp = np
     asarray = staticmethod(np.asarray)
