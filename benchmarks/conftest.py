@@ -2,6 +2,9 @@
 
 Select with ``-k``: ``nox -s bench -- -k "torch and affine"``. With ``--benchmark-disable``, the
 smoke pass of the tests, sizes are tiny and nothing is timed.
+
+This file and ``test_speed_*.py`` use public names of xpnet only, since ``nox -s compare`` runs them
+on older revisions: they cannot take their clock from ``xpnet.bench.timing``.
 """
 
 import importlib

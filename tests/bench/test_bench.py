@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from xpnet.backends.place import select
 from xpnet.bench import measure, products
 from xpnet.bench.results import Cell, Results, Series, Settings
-from xpnet.bench.runner import places
+from xpnet.bench.runner import measured, places
 from xpnet.bench.runner import run as run_workers
 from xpnet.bench.timing import Timed, interleaved
 from xpnet.cli import app
@@ -171,9 +171,14 @@ def test_json_holds_every_raw_time():
 )
 def test_pictures(monkeypatch, picture, steps, widths):
     """The lines of each series hold its numbers; the SVG is well-formed, its labels text."""
-    figure = pytest.importorskip("matplotlib.figure")
-    drawn = []
-    monkeypatch.setattr(figure.Figure, "subplots", catching(figure.Figure.subplots, drawn))
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn, savefig = [], figure.savefig
+
+    def catch(self, *args, **kwargs):
+        drawn.extend(self.axes)
+        savefig(self, *args, **kwargs)
+
+    monkeypatch.setattr(figure, "savefig", catch)
     results = made_up(steps, widths)
     root = ElementTree.fromstring(picture(results))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -188,16 +193,6 @@ def test_pictures(monkeypatch, picture, steps, widths):
                 expected = [t and results.share(series, t, hidden) for t, hidden in shares]
             np.testing.assert_allclose(line.get_ydata(), np.array(expected, dtype=float))
     assert len(ax.get_xticks()) <= 12
-
-
-def catching(function, results):
-    """``function``, which appends its results to a list as well."""
-
-    def called(*args, **kwargs):
-        results.append(function(*args, **kwargs))
-        return results[-1]
-
-    return called
 
 
 @pytest.mark.parametrize(
@@ -341,6 +336,16 @@ def test_places(lib):
 
 
 # -- workers -----------------------------------------------------------------------------
+def test_what_a_worker_answers():
+    (series,) = measured("numpy", None, TINY)
+    assert [(s.label, s.accelerator, s.version) for s in series] == [
+        ("numpy on cpu", False, np.__version__)
+    ]
+    (side, seconds), *cells = measured("numpy", "cpu", TINY)
+    assert (side, seconds > 0) == (512, True)
+    assert [(cell.hidden, cell.left_out) for cell in cells] == [(2, None), (3, None)]
+
+
 def left_out(series):
     return {cell.hidden: cell.left_out for cell in series.cells if cell.left_out}
 

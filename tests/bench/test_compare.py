@@ -15,7 +15,7 @@ def test_two_revisions(monkeypatch, capsys, factor, code, said):
 
     def medians(folder, arguments):
         asked.append((folder.name, arguments))
-        disturbed = 10.0 if len(asked) == 3 else 1.0
+        disturbed = 10.0 if len(asked) == 4 else 1.0
         return {"a step": disturbed * (factor if folder.name == "1" else 1.0)}
 
     monkeypatch.setattr(compare, "unpacked", lambda revision, folder: Path(folder))

@@ -138,10 +138,10 @@ def prefetching(quick: bool) -> Iterator[Check | Figure]:
         seconds.append(max((fits[2] - fits[1]) / 2, 1e-9))
     on_device, streamed = seconds
     copying = _copy_seconds(X)
+    overlap = (on_device + copying - streamed) / min(on_device, copying)
     yield Figure("epoch, data on the device", on_device, "s", settings)
     yield Figure("epoch, data streamed", streamed, "s", settings)
     yield Figure("copying X once, pinned", copying, "s", settings)
-    overlap = (on_device + copying - streamed) / min(on_device, copying)
     yield Figure("overlap of copies and steps", overlap, "", settings)
     difference = float(np.max([np.max(np.abs(a - b)) for a, b in paired(*nets)]))
     yield at_most("streamed data gives the same net", difference, 1e-5, "largest difference")

@@ -25,14 +25,10 @@ _SCAN = 32  # passes in one compiled call of JAX
 
 
 # -- one product -------------------------------------------------------------------------
-def _dot(left: Array, right: Array, out: Array) -> Callable[[], Any]:
-    return partial(left.dot, right, out)
-
-
 # What multiplies into an existing array, from ``(left, right, out)``.
 PRODUCTS: dict[str, Callable[[Array, Array, Array], Callable[[], Any]]] = {
-    "numpy": _dot,
-    "cupy": _dot,
+    "numpy": lambda left, right, out: partial(left.dot, right, out),
+    "cupy": lambda left, right, out: partial(left.dot, right, out),
     "torch": lambda left, right, out: partial(import_module("torch").mm, left, right, out=out),
     "jax": lambda left, right, out: partial(operator.matmul, left, right),  # read-only arrays
     "dpnp": lambda left, right, out: partial(import_module("dpnp").matmul, left, right, out=out),
