@@ -39,7 +39,7 @@ class Checkpoints:
     data, tensors : mapping, optional
         As in ``net.save``: saved beside the net in each file. The net's own if left out.
     overwrite : bool
-        Whether checkpoints in the folder that are later than the begin of this fit may be lost.
+        Whether checkpoints in the folder that are later than the start of this fit may be lost.
         They are of another run, or follow the checkpoint that this one goes on from.
 
     Attributes
@@ -109,9 +109,7 @@ class Checkpoints:
         try:
             net.save(path, data, tensors, training=True)
         except OSError as error:
-            before = [
-                found.path.name for found in find_checkpoints(self.folder) if found.path != path
-            ][:1]
+            before = [f.path.name for f in find_checkpoints(self.folder) if f.path != path]
             rest = f"; {before[0]} before it is whole, go on from there" if before else ""
             reason = f"the checkpoint was not written: {error.strerror or error}{rest}"
             raise OSError(error.errno, reason, os.fspath(path)) from error

@@ -34,7 +34,7 @@ class EarlyStopping:
     best : float or None
         The best value so far.
     best_epoch : int
-        Its epoch, from 1, counted over all fits that were resumed.
+        The number of its epoch, from 1, counted over all fits that were resumed; 0 for none.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class EarlyStopping:
         restore_best: bool = True,
     ) -> None:
         if monitor not in get_args(Monitor):
-            raise ValueError(f"monitor={monitor!r}: choose of {', '.join(get_args(Monitor))}")
+            raise ValueError(f"monitor={monitor!r}: choose from {', '.join(get_args(Monitor))}")
         self.patience = check_count(patience, "patience", 1)
         self.monitor: Monitor = monitor
         self.min_delta = check_number(min_delta, "min_delta")

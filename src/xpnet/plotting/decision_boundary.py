@@ -115,12 +115,8 @@ class DecisionBoundaryDisplay:
             self._draw_probability()
         else:
             self._draw_number()
-        self.ax_.set(
-            xlabel=feature_names[0],
-            ylabel=feature_names[1],
-            xlim=self.xx0[0, [0, -1]],
-            ylim=self.xx1[[0, -1], 0],
-        )
+        self.ax_.set(xlabel=feature_names[0], ylabel=feature_names[1])
+        self.ax_.set(xlim=self.xx0[0, [0, -1]], ylim=self.xx1[[0, -1], 0])
         return self
 
     def _draw_probability(self) -> None:

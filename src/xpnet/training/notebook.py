@@ -29,18 +29,11 @@ def net_html(net: Any) -> str:
     """A table of the layers of a ``DeepNet``; of a very deep one, the first and the last layers."""
     sizes = net.sizes
     activations = [activation.name for activation in net.hidden] + [net.output]
-    rows = [
-        _row(
-            "td",
-            f"{l}",
-            f"({n_out}, {n_in})",
-            f"({n_out}, 1)",
-            name,
-            f"{n_out * (n_in + 1):,}",
-            text=3,
-        )
-        for l, (name, (n_in, n_out)) in enumerate(zip(activations, pairwise(sizes), strict=True), 1)
-    ]
+    rows = []
+    for l, (name, (n_in, n_out)) in enumerate(zip(activations, pairwise(sizes), strict=True), 1):
+        n = n_out * (n_in + 1)
+        cells = f"{l}", f"({n_out}, {n_in})", f"({n_out}, 1)", name, f"{n:,}"
+        rows.append(_row("td", *cells, text=3))
     if len(rows) > MAX_LAYERS:
         left_out = len(rows) - MAX_LAYERS
         note = f'<tr><td class="text" colspan="5">… {left_out:,} more layers …</td></tr>'
@@ -88,7 +81,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _row(tag: str, *cells: str, text: int = -1) -> str:
-    """A row; words, in the column number ``text``, stand left."""
+    """A row of a table; the column ``text`` is aligned left, as words are."""
     styled = (
         f'<{tag} class="text">{escape(cell)}</{tag}>'
         if i == text
