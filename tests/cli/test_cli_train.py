@@ -17,10 +17,8 @@ from xpnet.files.model import load_model
 
 
 # -- the main job ------------------------------------------------------------------------
-def test_digits_by_default(run, here):
-    result = run("train")
-    assert result.exit_code == 0, result.output
-    table = rows(result.stdout)
+def test_digits_by_default(ok, here):
+    table = rows(ok("train"))
     assert float(table["validation accuracy"]) >= 0.96
     assert table | {"backend": "numpy", "device": "cpu", "dtype": "float32"} == table
     assert table["parameters"] == "17,226"
@@ -210,35 +208,27 @@ def test_regression_by_a_deep_net(run, plane):
     assert re.search(r"epoch 60/60  cost\+l2 \S+ R² 0\.9", result.stdout)
 
 
-@pytest.mark.parametrize(
-    ("options", "sizes"),
-    [
-        ("--model logistic", [3, 1]),
-        ("--model shallow", [3, 64, 1]),
-        ("--model shallow --hidden 5", [3, 5, 1]),
-        ("--hidden 6,5,4", [3, 6, 5, 4, 1]),
-        ("--hidden 9", [3, 9, 1]),
-    ],
-)
-def test_models(run, here, blobs, options, sizes):
-    result = run(f"train blobs.csv --target 3 --epochs 2 {options}")
-    assert result.exit_code == 0, result.output
-    assert load_model(here / "model.safetensors").config["net"]["sizes"] == sizes
+SIDES = "blobs.csv --target 3"
 
 
 @pytest.mark.parametrize(
-    ("options", "task"),
+    ("words", "sizes", "task"),
     [
-        ("", "classification"),
-        ("--task regression", "regression"),
-        ("--model linear", "regression"),
-        ("--model logistic", "classification"),
+        (f"{SIDES} --model logistic", [3, 1], "classification"),
+        (f"{SIDES} --model shallow", [3, 64, 1], "classification"),
+        (f"{SIDES} --model shallow --hidden 5", [3, 5, 1], "classification"),
+        (f"{SIDES} --hidden 6,5,4", [3, 6, 5, 4, 1], "classification"),
+        (f"{SIDES} --hidden 9", [3, 9, 1], "classification"),
+        ("", [64, 128, 64, 10], "classification"),
+        ("--task regression", [64, 128, 64, 1], "regression"),
+        ("--model linear", [64, 1], "regression"),
+        ("--model logistic", [64, 10], "classification"),
     ],
 )
-def test_tasks(run, here, options, task):
-    result = run(f"train --epochs 2 {options}")
-    assert result.exit_code == 0, result.output
-    assert load_model(here / "model.safetensors").config["data"]["task"] == task
+def test_models_and_tasks(ok, here, blobs, words, sizes, task):
+    ok(f"train {words} --epochs 2")
+    config = load_model(here / "model.safetensors").config
+    assert (config["net"]["sizes"], config["data"]["task"]) == (sizes, task)
 
 
 def test_penalty_and_full_batches(run):
@@ -283,15 +273,13 @@ def test_the_validation_cost_is_shown_where_it_is_watched(run, here):
     assert re.search(rf"^epoch 2/2  \S+ \S+ validation cost {cost:.4g} accuracy 0", output, re.M)
 
 
-def test_help(run):
-    result = run("--help")
-    assert result.exit_code == 0
-    assert "xpnet train data.csv --target price" in result.stdout
-    assert run("").stdout == result.stdout
-    result = run("train -h")
-    assert result.exit_code == 0
+def test_help(run, ok):
+    output = ok("--help")
+    assert "xpnet train data.csv --target price" in output
+    assert run("").stdout == output
+    output = ok("train -h")
     for words in ("--target COLUMN", "xpnet train iris.csv --target species", "Exit codes"):
-        assert words in result.stdout
+        assert words in output
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -309,18 +297,15 @@ def test_version(run):
     assert (result.exit_code, result.stdout) == (0, f"xpnet {xpnet.__version__}\n")
 
 
-def test_info(run):
-    result = run("info")
-    assert result.exit_code == 0
+def test_info(ok):
+    output = ok("info")
     found = xpnet.backends()
-    assert re.search(rf"^numpy +{re.escape(np.__version__)} +cpu", result.stdout, re.M)
+    assert re.search(rf"^numpy +{re.escape(np.__version__)} +cpu", output, re.M)
     for backend in found.values():
         if backend.usable:
-            assert re.search(
-                rf"^{backend.name} +{re.escape(backend.version)} ", result.stdout, re.M
-            )
+            assert re.search(rf"^{backend.name} +{re.escape(backend.version)} ", output, re.M)
         elif not backend.installed:
-            assert f"{backend.name}: not installed\n  {backend.install}\n" in result.stdout
+            assert f"{backend.name}: not installed\n  {backend.install}\n" in output
 
 
 def test_info_of_what_is_missing_or_broken(run, monkeypatch):
