@@ -160,7 +160,7 @@ def _label(item: pytest.Item) -> str | None:
 
 
 # Nothing in these depends on the engine, and dpnp runs the generic one, as array-api-strict does.
-MANY_STEPS = {"test_loop", "test_callbacks", "test_checkpoint", "test_bench"}
+MANY_STEPS = {"test_loop", "test_callbacks", "test_early_stopping", "test_checkpoint", "test_bench"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
