@@ -1,8 +1,9 @@
 """Engines: how each array library runs, and compiles, the step of ``network.py``.
 
-An engine is one file: the library's fast leaf operations, and what a step becomes (a call, a
-recorded program, a compiled scan). A library without a file of its own runs the reference
-leaves through the generic engine. Every engine follows the reference's trajectory to rounding.
+An engine is a module named after its library: the leaf operations that the library does faster
+another way, and what a step becomes (a call, a recorded program, a compiled scan). A library
+without an engine runs the reference leaves through the generic one. Every engine follows the
+reference's trajectory to rounding.
 """
 
 from __future__ import annotations

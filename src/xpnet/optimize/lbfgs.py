@@ -284,16 +284,9 @@ class _Run:
         return None
 
     def result(self, message: str, converged: bool = False) -> LbfgsResult:
-        return LbfgsResult(
-            self.point.x,
-            self.point.value,
-            self.point.gradient,
-            self.point.norm,
-            self.iterations,
-            self.problem.evaluations,
-            converged,
-            message,
-        )
+        x, gradient, _, value, norm, *_ = self.point
+        counts = self.iterations, self.problem.evaluations
+        return LbfgsResult(x, value, gradient, norm, *counts, converged, message)
 
 
 def pseudo_gradient(x: Array, gradient: Array, strengths: Array, *, xp: Namespace) -> Array:
