@@ -1,7 +1,7 @@
-"""Checking what the user hands in, and laying it out for training.
+"""Checks of the user's X, Y and sample weights, and their layout as rows.
 
 Examples arrive as columns and are kept in memory as contiguous rows: a minibatch is then one
-row gather whose transpose is a view that a matrix product takes as it is. A column slice
+row gather, and its transpose is a view that a matrix product takes as it is. A column slice
 ``X[:, i:j]`` would be copied at every use.
 """
 
@@ -22,28 +22,25 @@ _FLOATS = ("float32", "float64")
 
 
 def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
-    """``x`` as an array of ``backend``, not copied if it is one already.
+    """Return ``x`` as an array of ``backend``; one that is there already is not copied.
 
     Parameters
     ----------
     moves : bool
-        Whether host arrays may be moved to another library: yes if the user chose the
-        backend, no if the net follows the library of its first X.
+        Whether host arrays may be moved to another library: True if the user chose the
+        backend, False if the net follows the library of its first X.
 
     Raises
     ------
     TypeError
         ``x`` lives in another library or on another device, or holds no numbers.
     """
-    if not is_array_api_obj(x):
-        x = host_array(x, what)
-        host = True
-    else:
-        host = moves and isinstance(x, np.ndarray)
+    is_array = is_array_api_obj(x)
+    x = x if is_array else host_array(x, what)
     check_numeric(x, what)
     if backend.holds(x):
         return x
-    if host:
+    if not is_array or (moves and isinstance(x, np.ndarray)):
         return backend.asarray(x)
     borrowed = backend.borrow(x) if moves else None
     if borrowed is not None:
@@ -55,6 +52,7 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
 
 
 def host_array(x: Any, what: str) -> np.ndarray:
+    """Return ``x`` as a NumPy array; a ValueError names ``what`` where that fails."""
     try:
         return np.asarray(x)
     except ValueError as error:
@@ -62,7 +60,7 @@ def host_array(x: Any, what: str) -> np.ndarray:
 
 
 def check_numeric(x: Array, what: str) -> None:
-    """Raises TypeError unless ``x`` holds float32, float64, integers or booleans."""
+    """Raise TypeError unless ``x`` holds float32, float64, integers or booleans."""
     name = dtype_name(x.dtype)
     if name in _FLOATS or name.startswith(("int", "uint", "bool")):
         return
@@ -75,7 +73,7 @@ def check_numeric(x: Array, what: str) -> None:
 
 
 def feature_rows(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
-    """Rows (m, n_x) of the checked ``X`` (n_x, m), in the dtype of ``backend``."""
+    """Check ``X`` (n_x, m) and return its examples as rows (m, n_x), in the backend's dtype."""
     check_columns(X, what, n_x)
     rows = to_rows(X, backend)
     refuse_nan(rows, what, backend)
@@ -83,6 +81,7 @@ def feature_rows(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array
 
 
 def to_rows(x: Array, backend: Backend) -> Array:
+    """Return ``x`` (n, m) as contiguous rows (m, n), in the backend's dtype."""
     with backend.context():
         if x.dtype != backend.dtype:
             x = backend.xp.astype(x, backend.dtype)
@@ -90,6 +89,7 @@ def to_rows(x: Array, backend: Backend) -> Array:
 
 
 def check_columns(x: Array, what: str, n: int) -> None:
+    """Raise ValueError unless ``x`` is (n, m) with m > 0."""
     if x.ndim != 2:
         raise ValueError(
             f"{what} has shape {tuple(x.shape)}; expected ({n}, m), examples in columns"
@@ -105,13 +105,14 @@ def check_columns(x: Array, what: str, n: int) -> None:
 
 
 def all_finite(*arrays: Array, xp: Namespace) -> bool:
-    """Whether no entry is NaN or infinite; reads one number from the device where that is so."""
-    # A finite sum has finite terms; one that is not may only have grown too large.
+    """Whether no entry is NaN or infinite; if so, one number is read from the device."""
+    # A finite sum has finite terms; any other sum may just have overflowed.
     total = reduce(add, [xp.sum(x) for x in arrays])
     return bool(np.isfinite(float(total))) or all(bool(xp.all(xp.isfinite(x))) for x in arrays)
 
 
 def refuse_nan(rows: Array, what: str, backend: Backend) -> None:
+    """Raise ValueError if ``rows`` (m, n) hold NaN or infinity, and say where the first is."""
     with backend.context():
         if all_finite(rows, xp=backend.xp):
             return
@@ -123,7 +124,7 @@ def refuse_nan(rows: Array, what: str, backend: Backend) -> None:
 
 
 def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
-    """Rows (m, n_y) of targets, in the dtype of ``backend``.
+    """Check targets and return them as rows (m, n_y), in the backend's dtype.
 
     ``Y`` is (n_y, m), or 1-D: class numbers 0 ... n_y - 1 for softmax, 0/1 for sigmoid.
 
@@ -165,7 +166,7 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
 
 
 def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
-    """Rows (m, n_y) with a one in column ``y[i]``."""
+    """Return rows (m, n_y) that are 1 in column ``y[i]`` and 0 elsewhere."""
     _check_m(y.shape[0], m, what)
     host = to_numpy(y)
     classes = np.zeros(host.shape, dtype=np.int64)
@@ -185,7 +186,7 @@ def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Ar
 
 
 def weight_vector(sample_weight: Array, m: int, backend: Backend) -> Array:
-    """Sample weights (m,). They must be finite, at least 0, and not all 0."""
+    """Return sample weights as (m,). They must be finite, at least 0, and not all 0."""
     if tuple(sample_weight.shape) not in ((m,), (1, m)):
         raise ValueError(f"sample_weight has shape {tuple(sample_weight.shape)}; expected ({m},)")
     w = to_rows(sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight, backend)
@@ -205,6 +206,6 @@ def _check_m(found: int, m: int, what: str) -> None:
 
 
 def _some(rows: Array) -> str:
-    """The first few values that are neither 0 nor 1, for a message."""
+    """For a message: the smallest values that are neither 0 nor 1."""
     values = np.unique(to_numpy(rows))
     return ", ".join(map(str, values[(values != 0) & (values != 1)][:5]))

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 Block = tuple[np.ndarray, np.ndarray | None]  # rows (m, n) and encoded targets (m,)
-LISTED = 10  # names shown in a message
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,30 @@ def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.nd
     return codes
 
 
-def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+def find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
+    """Return the index of the column ``target``, a name or an index; a ValueError lists names."""
+    columns = f"the columns are {listed(names, 20)}"
+    if not header:
+        columns += " (line 1 holds numbers, so it is no header, and columns go by their index)"
+    if target is None:
+        raise ValueError(f"{path}: which column is the target? Name it (--target); {columns}")
+    wanted = str(target)
+    if names.count(wanted) > 1:
+        places = ", ".join(str(i) for i, name in enumerate(names) if name == wanted)
+        raise ValueError(f"{path}: {names.count(wanted)} columns are named {wanted!r}; {places}"
+                         " are their indices, rename one")  # fmt: skip
+    if wanted in names:
+        return names.index(wanted)
+    try:
+        index = int(wanted)
+    except ValueError:
+        index = len(names)
+    if not -len(names) <= index < len(names):
+        raise ValueError(f"{path}: no column {wanted!r}; {columns}")
+    return index % len(names)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Join names for a message: the first ``most``, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

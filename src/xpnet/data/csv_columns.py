@@ -6,8 +6,8 @@ The rules are those of ``csv_rules``, but columns that nobody asked for may hold
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.columns import Block, WantedColumns
-from xpnet.data.csv_rules import delimiter_of, is_header, open_text, problem_of
+from xpnet.data.csv_rules import delimiter_of, is_header, open_text, parse, problem_of
 
 Record = tuple[int, str]  # the number of its last line in the file, and its text
 
@@ -42,14 +42,15 @@ def csv_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Bl
             raise ValueError(f"{path}: not UTF-8 text ({error.reason})") from None
 
 
+@dataclass(frozen=True)
 class _Reader:
     """Turns the records of one file into arrays."""
 
-    def __init__(
-        self, path: Path, wanted: WantedColumns, delimiter: str, width: int, places: list[int]
-    ) -> None:
-        self.path, self.wanted, self.delimiter, self.width = path, wanted, delimiter, width
-        self.places = places
+    path: Path
+    wanted: WantedColumns
+    delimiter: str
+    width: int
+    places: list[int]
 
     def __call__(self, records: list[Record]) -> Block:
         n = len(self.wanted.features)
@@ -57,18 +58,9 @@ class _Reader:
         if self.wanted.target is not None:
             converters = {self.places[n]: lambda cell: self.wanted.encode(cell.strip())}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                values = np.loadtxt(
-                    [text for _, text in records],
-                    delimiter=self.delimiter,
-                    comments=None,
-                    quotechar='"',
-                    usecols=self.places,
-                    converters=converters,
-                    ndmin=2,
-                )
-        except (ValueError, UserWarning) as error:
+            lines = [text for _, text in records]
+            values = parse(lines, self.delimiter, converters, self.places)
+        except ValueError as error:
             raise ValueError(self._fault(records) or f"{self.path}: {error}") from None
         widths = len({text.count(self.delimiter) for _, text in records}) > 1
         if widths or not np.isfinite(values).all():

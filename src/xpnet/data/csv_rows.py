@@ -20,8 +20,8 @@ import numpy as np
 from xpnet.data.csv_rules import (
     first_fault,
     is_utf8,
-    numbers,
     open_text,
+    parse_table,
     read_format,
 )
 from xpnet.data.epoch_order import thinned
@@ -191,7 +191,7 @@ class CsvRows:
         try:
             if not is_utf8("".join(lines)):
                 raise ValueError("not UTF-8 text")
-            values = numbers(self._form, lines, codes)
+            values = parse_table(self._form, lines, codes)
             if np.isfinite(values).all():
                 return values
         except ValueError as error:

@@ -24,12 +24,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-_LISTED = 20  # column names shown in an error message
+from xpnet.data.columns import find_target
 
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """What the first line of a file says: names of the columns, and which one is the target."""
+    """How a file is read: its delimiter, names of the columns, the index of the target."""
 
     path: Path
     delimiter: str
@@ -44,14 +44,14 @@ class CsvFormat:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first thing wrong in a file: what to tell, and whether only the target is concerned."""
+    """What is wrong with a file, and whether it is a label that is no number."""
 
     message: str
     in_target: bool = False
 
 
 def read_format(path: Path, target: str | int | None) -> CsvFormat:
-    """Read the first line that is not empty and find the target in it."""
+    """Read the format from the first line that is not empty, and find the target in it."""
     with open_text(path, errors="surrogateescape") as lines:
         numbered = enumerate(lines, 1)
         number, line = next((pair for pair in numbered if pair[1].strip()), (0, ""))
@@ -75,70 +75,53 @@ def is_header(cells: Sequence[str], known: Collection[str | None]) -> bool:
 
 
 def delimiter_of(path: Path, line: str) -> str:
-    """What separates the cells of a file, whose first line this is."""
+    """Return what separates the cells, given the first line of the file."""
     if path.suffix.lower() == ".tsv":
         return "\t"
     return next((d for d in ",;\t" if d in line), ",")
 
 
-def find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
-    listed = ", ".join(names[:_LISTED])
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    columns = f"the columns are {listed}{more}"
-    if not header:
-        columns += " (line 1 holds numbers, so it is no header, and columns go by their index)"
-    if target is None:
-        raise ValueError(f"{path}: which column is the target? Name it (--target); {columns}")
-    wanted = str(target)
-    if names.count(wanted) > 1:
-        places = ", ".join(str(i) for i, name in enumerate(names) if name == wanted)
-        raise ValueError(f"{path}: {names.count(wanted)} columns are named {wanted!r}; {places}"
-                         " are their indices, rename one")  # fmt: skip
-    if wanted in names:
-        return names.index(wanted)
-    try:
-        index = int(wanted)
-    except ValueError:
-        index = len(names)
-    if not -len(names) <= index < len(names):
-        raise ValueError(f"{path}: no column {wanted!r}; {columns}")
-    return index % len(names)
-
-
-def numbers(form: CsvFormat, rows: Iterable[str], codes: dict[str, int] | None) -> np.ndarray:
-    """The cells of ``rows``, lines of text without the header, as float64 (m, columns).
-
-    With ``codes`` the target is text and becomes its number there; new texts are added.
-    """
-    converters: dict[int | str, Callable[[Any], float]] | None = None
-    if codes is not None:
-        known = codes
-
-        def encode(cell: str) -> float:
-            cell = cell.strip()
-            if _is_missing(cell):
-                raise ValueError("a label is missing")
-            return float(known.setdefault(cell, len(known)))
-
-        converters = {form.target: encode}
+def parse(
+    lines: Iterable[str],
+    delimiter: str,
+    converters: dict[int | str, Callable[[Any], float]] | None = None,
+    columns: list[int] | None = None,
+) -> np.ndarray:
+    """Return cells as float64 (m, columns); ``columns`` says which, all if left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "input contained no data": told by callers
-        values = np.loadtxt(
-            rows,
+        return np.loadtxt(
+            lines,
             dtype=np.float64,
-            delimiter=form.delimiter,
+            delimiter=delimiter,
             comments=None,
             quotechar='"',
+            usecols=columns,
             converters=converters,
             ndmin=2,
         )
+
+
+def parse_table(form: CsvFormat, lines: list[str], codes: dict[str, int] | None) -> np.ndarray:
+    """Return all cells of ``lines``, the header not among them, as float64 (m, columns).
+
+    With ``codes`` the target is text and becomes its number there; new texts are added.
+    """
+
+    def encode(cell: str) -> float:
+        cell = cell.strip()
+        if codes is None or _is_missing(cell):
+            raise ValueError("a label is missing")
+        return float(codes.setdefault(cell, len(codes)))
+
+    values = parse(lines, form.delimiter, None if codes is None else {form.target: encode})
     if values.size and values.shape[1] != len(form.names):
         raise ValueError("the rows are not as wide as the header")
     return values
 
 
 def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: bool) -> Fault | None:
-    """Read lines cell by cell and say what is wrong first.
+    """Read lines cell by cell and return the first fault.
 
     Parameters
     ----------
@@ -153,8 +136,6 @@ def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: boo
     reader = csv.reader(lines, delimiter=form.delimiter)
     try:
         for cells in reader:
-            if _is_fine(cells, form, text):
-                continue
             where = f"{form.path}, line {before + reader.line_num}"
             if not all(map(is_utf8, cells)):
                 return Fault(f"{where}: not UTF-8 text")
@@ -175,23 +156,8 @@ def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: boo
     return None
 
 
-def _is_fine(cells: list[str], form: CsvFormat, text: bool) -> bool:
-    """Whether a row certainly has no fault; told in a tenth of the time of looking for one."""
-    if len(cells) != len(form.names):
-        return False
-    if text:
-        if _is_missing(cells[form.target].strip()):
-            return False
-        cells = cells[: form.target] + cells[form.target + 1 :]
-    together = "".join(cells)
-    try:
-        return together.isascii() and "_" not in together and all(map(isfinite, map(float, cells)))
-    except ValueError:
-        return False
-
-
 def problem_of(cell: str, *, number: bool) -> str | None:
-    """What is wrong with a cell, if anything."""
+    """Say what is wrong with a cell; None if it is fine."""
     if _is_missing(cell.strip()):
         return f"{cell.strip()!r} is a missing value" if cell.strip() else "the cell is empty"
     if not number:
@@ -231,7 +197,7 @@ def _count(n: int, noun: str) -> str:
 
 
 def open_text(path: Path, errors: str = "strict") -> TextIO:
-    """The lines of a file.
+    """Open a file as lines of text.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.csv_rules import find_target
+from xpnet.data.columns import find_target
 from xpnet.data.epoch_order import thinned
 from xpnet.data.file_array import FileArray, temporary
 from xpnet.data.row_source import Decoded, Piece, RowSource, SlicedRows, check_kind, float_type
