@@ -26,7 +26,7 @@ from stream_helpers import (
 from xpnet.data.epoch_order import EpochOrder, even_bounds
 from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
-from xpnet.data.selection import _spans
+from xpnet.data.selection import _groups
 
 
 # -- what is read ------------------------------------------------------------------------
@@ -300,11 +300,11 @@ def test_shares_of_many_rows():
 
 
 def test_short_runs_are_read_together_up_to_a_limit():
-    assert _spans([(0, 3), (5, 9), (90, 91), (92, 93)], 10) == [
+    assert _groups([(0, 3), (5, 9), (90, 91), (92, 93)], 10) == [
         [(0, 3), (5, 9)], [(90, 91), (92, 93)]]  # fmt: skip
-    spans = _spans([(i, i + 2) for i in range(0, 100, 10)], 10)
+    spans = _groups([(i, i + 2) for i in range(0, 100, 10)], 10)
     assert max(span[-1][1] - span[0][0] for span in spans) <= 40
-    assert _spans([(0, 1), (2, 3)], 0) == [[(0, 1)], [(2, 3)]]
+    assert _groups([(0, 1), (2, 3)], 0) == [[(0, 1)], [(2, 3)]]
 
 
 # -- the guide ---------------------------------------------------------------------------

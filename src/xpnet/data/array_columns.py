@@ -1,8 +1,9 @@
-"""Blocks of rows out of ``.npy``, ``.npz`` and ``.parquet`` files larger than memory."""
+"""Reads columns of ``.npy``, ``.npz`` and ``.parquet`` files, a block of rows at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from xpnet.data.columns import WantedColumns
 from xpnet.data.file_array import open_npy, open_npz
-from xpnet.data.parquet_rows import pyarrow_of
+from xpnet.data.parquet_rows import open_parquet
 from xpnet.data.row_source import check_kind, float_type
 
 Raw = tuple[np.ndarray, Any, Sequence[str]]  # rows, labels or None, names of the columns
@@ -47,13 +48,8 @@ def npz_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Ra
 
 
 def parquet_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
-    with path.open("rb"):  # an OSError of Python's, with the name of the file
-        pass
-    arrow, parquet = pyarrow_of(path)
-    try:
-        file = parquet.ParquetFile(path)
-    except arrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a .parquet file ({error})") from None
+    """Columns by their names."""
+    file = open_parquet(path)
     names = file.schema_arrow.names
     chosen = [names[i] for i in wanted.places(path, names, len(names))]
     n = len(wanted.features)
@@ -62,7 +58,7 @@ def parquet_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterato
             columns = [_column(path, table, name) for name in chosen[:n]]
             labels = None if wanted.target is None else table.column(chosen[n]).to_pylist()
             yield np.stack(columns, axis=1), labels, chosen[:n]
-    except (arrow.ArrowException, OSError) as error:
+    except (import_module("pyarrow").ArrowException, OSError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 

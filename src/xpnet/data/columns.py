@@ -27,14 +27,13 @@ class WantedColumns:
     ----------
     features : sequence of str
     target : str or None
-        None: rows alone.
+        None: read features alone.
     encode : callable (label) -> float
-        The number of a label, given as text or as a value. What it does not know is a
-        ``ValueError``.
+        The number of a label, which is text or a value; raises ValueError for an unknown one.
     known : sequence of str
-        Names of further columns, by which a header can be told.
+        Names of further columns, by which a header is recognised.
     hint : str
-        What to do where there is no target, for the message.
+        What to do if there is no such target, for the message.
     """
 
     features: Sequence[str]
@@ -44,10 +43,9 @@ class WantedColumns:
     hint: str = ""
 
     def places(self, path: Path, names: Sequence[str] | None, width: int) -> list[int]:
-        """Indices of the features, and last of the target, in a table of ``width`` columns.
+        """Return the indices of the features, then of the target, among ``width`` columns.
 
-        ``names`` is None where columns have none. The message of the ``ValueError`` names the
-        column that is missing.
+        ``names`` is None if columns have none. A ValueError names the column that is missing.
         """
         there = [str(i) for i in range(width)] if names is None else list(names)
         nameless = names is None or all(name.isdecimal() for name in self.features)
@@ -72,14 +70,14 @@ class WantedColumns:
         return [there.index(name) for name in wanted]
 
     def _target(self, there: list[str]) -> str:
-        """Its name; an index, negative ones from the end, stands for one."""
+        """Return the target's name, if it was given by index too (negative: from the end)."""
         target = str(self.target)
         if target in there or not target.removeprefix("-").isdecimal():
             return target
         return there[int(target)] if -len(there) <= int(target) < len(there) else target
 
     def _by_position(self, there: list[str]) -> list[str]:
-        """Names for columns that have none, if their number leaves no doubt."""
+        """Return names for columns that have none, if their number leaves no doubt."""
         n = len(self.features)
         if len(there) == n:
             return list(self.features)
@@ -91,7 +89,7 @@ class WantedColumns:
 
 
 def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
-    """Labels, or their text, to class numbers; targets to floats."""
+    """Return the function from a label, or its text, to its class number; float without classes."""
     if classes is None:
         return float
     numbers = {label: i for i, label in enumerate(classes.tolist())}
@@ -116,7 +114,7 @@ def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
 
 
 def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.ndarray:
-    """Labels (m,) as numbers; ``where`` has a place for the number of a row, from 0."""
+    """Return labels as numbers (m,); messages fill the row number (from 0) into ``where``."""
     codes = np.empty(len(labels))
     known: dict[Any, float] = {}
     for i, label in enumerate(labels):

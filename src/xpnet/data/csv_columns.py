@@ -1,6 +1,6 @@
-"""Blocks of rows out of a ``.csv`` file that may be larger than memory.
+"""Reads columns of a ``.csv`` file by name, a block of rows at a time.
 
-The rules are those of ``csv_rules``, but columns that nobody asked for may hold anything.
+The rules are those of ``csv_rules``, but columns that are not wanted may hold anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Record = tuple[int, str]  # the number of its last line in the file, and its tex
 
 
 def csv_blocks(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Block]:
-    """See ``read_columns.read_blocks``; an error names the line and the column."""
+    """Yield blocks as ``read_columns.read_blocks``; an error names the line and the column."""
     with open_text(path) as file:
         records = _records(path, file)
         try:
@@ -70,7 +70,7 @@ class _Reader:
         return values[:, :n], None if self.wanted.target is None else values[:, n]
 
     def _fault(self, records: list[Record]) -> str | None:
-        """What is wrong first, and where."""
+        """Find the first fault; say where it is."""
         n = len(self.wanted.features)
         for line, text in records:
             where = f"{self.path}, line {line}"
@@ -94,7 +94,7 @@ class _Reader:
 
 
 def _records(path: Path, lines: Any) -> Iterator[Record]:
-    """The lines that are not empty; one with an open quotation mark goes on in the next."""
+    """Yield lines that are not empty; one with an open quotation mark is joined to the next."""
     held = ""
     number = 0
     for number, line in enumerate(lines, 1):

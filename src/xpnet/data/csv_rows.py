@@ -1,8 +1,8 @@
 """Rows of a ``.csv`` file, by the rules of ``xpnet.data.csv_rules``.
 
-Opening reads the whole file once: every cell is checked, the statistics are taken, and it is noted
-where each stretch of lines begins. Rows are then read by going there. A file is parsed again in
-every epoch: about a second per 50 MB.
+Opening reads the whole file once: it checks every cell, takes the statistics, and notes where each
+stretch of lines begins. Rows are then read from there. A file is parsed again in every epoch:
+about a second per 50 MB.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from xpnet.data.row_source import Piece
 from xpnet.data.statistics import RunningStatistics, check_number_of_texts
 from xpnet.data.task import as_integers
 
-_STRETCH = 2**16  # characters that are parsed, and found again, together
+_STRETCH = 2**16  # characters that are parsed together
 
 
 class _Stretch(NamedTuple):
-    """Lines in the file: the byte they start at, how many lines are before, and how many bytes."""
+    """Lines of the file: the byte they start at, how many lines are before, how many bytes."""
 
     offset: int
     before: int
@@ -42,7 +42,7 @@ class _Stretch(NamedTuple):
 
 
 class _TextTarget(Exception):
-    """The target turned out to hold text."""
+    """The target holds text."""
 
 
 class CsvRows:
@@ -101,7 +101,7 @@ class CsvRows:
 
     # -- the pass at the beginning -------------------------------------------------------
     def _scan(self, codes: dict[str, int] | None, keep: bool) -> None:
-        """Reads everything; ``codes`` numbers the labels if they are text."""
+        """Read the whole file; ``codes`` numbers the labels if they are text."""
         self._codes, self._labels, self._whole = codes, None, codes is None
         measuring = RunningStatistics()
         self.kept: list[Piece] = []
@@ -138,7 +138,7 @@ class CsvRows:
         self.measured = None if keep else measuring.result()
 
     def _stretches(self) -> Iterator[_Stretch]:
-        """The lines behind the header, some at a time; a row is never cut."""
+        """Yield the lines after the header, some at a time; a row is never cut."""
         with open_text(self._path, errors="surrogateescape") as file:
             # the byte-order mark is gone from the text, not from the file
             offset = 3 if self._starts_with_mark() else 0
@@ -165,7 +165,7 @@ class CsvRows:
             return file.read(3) == b"\xef\xbb\xbf"
 
     def _whole_rows(self, lines: list[str], rest: Iterator[str], before: int) -> list[str]:
-        """``lines``, and more if the last row goes on in them: a quoted cell may be long."""
+        """Add lines until the last row is complete: a quoted cell may span many."""
         taken = list(lines)
 
         def fed() -> Iterator[str]:
@@ -186,7 +186,7 @@ class CsvRows:
 
     # -- cells ---------------------------------------------------------------------------
     def _values(self, lines: list[str], before: int, codes: dict[str, int] | None) -> np.ndarray:
-        """All cells of ``lines`` as finite numbers."""
+        """Return all cells of ``lines`` as finite numbers, or raise what is wrong with them."""
         refused: ValueError | None = None
         try:
             if not is_utf8("".join(lines)):

@@ -1,13 +1,12 @@
-"""In which order the rows of an epoch come: shuffled blocks, and shuffled rows within a chunk.
+"""The order of an epoch's rows: blocks are shuffled, and rows within a chunk of blocks.
 
-A block is rows that stand together in the source, and is read in one go. An epoch's blocks are
-laid one behind the other in a random order; a chunk is as many rows of that line as memory takes,
-a multiple of the batch size; its rows are shuffled. A block that does not fit into a chunk to its
-end goes on in the next one. So every row comes once an epoch, and the number of minibatches is
-that of data in memory.
+A block is neighbouring rows of the source, read in one go. An epoch's blocks follow each other
+in a random order. A chunk is as many rows of that sequence as memory takes, a multiple of the
+batch size, and its rows are shuffled; a block may begin in one chunk and end in the next. So
+every row comes once an epoch, and the number of minibatches is that of data in memory.
 
-All follows from (seed, epoch) and the sizes of blocks and chunks. A chunk's own shuffle is drawn
-apart from the others', so that an epoch can go on in the middle.
+The order is a function of (seed, epoch) and the sizes of blocks and chunks. Each chunk has a
+random generator of its own, so that an epoch can be resumed in the middle.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RowRange = tuple[int, int]  # rows that stand together: start, stop
+RowRange = tuple[int, int]  # neighbouring rows: start, stop
 
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """Sizes, in rows.
+    """Sizes of blocks and chunks, in rows, and the random order that follows from them.
 
     Attributes
     ----------
@@ -40,14 +39,14 @@ class EpochOrder:
         return int(self.bounds[-1])
 
     def sequence(self, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-        """The blocks in the order of an epoch."""
+        """Return the blocks in the order of an epoch."""
         blocks = len(self.bounds) - 1
         return _draw(seed, epoch).permutation(blocks) if shuffle else np.arange(blocks)
 
     def ranges(
         self, seed: int, epoch: int, shuffle: bool, start: int = 0
     ) -> Iterator[list[RowRange]]:
-        """The rows of every chunk of an epoch, from the chunk that begins at place ``start``."""
+        """Yield the rows of each chunk of an epoch, from the chunk at position ``start`` on."""
         sequence = self.sequence(seed, epoch, shuffle)
         ends = np.cumsum(np.diff(self.bounds)[sequence])
         for begin in range(start, self.n, self.chunk):
@@ -59,14 +58,14 @@ class EpochOrder:
     def _range(
         self, sequence: np.ndarray, ends: np.ndarray, i: int, begin: int, end: int
     ) -> RowRange:
-        """What of the ``i``-th block lies between the places ``begin`` and ``end``."""
+        """Return the rows of the ``i``-th block between the positions ``begin`` and ``end``."""
         block = int(sequence[i])
         start, stop = int(self.bounds[block]), int(self.bounds[block + 1])
         at = int(ends[i]) - (stop - start)
         return start + max(begin - at, 0), stop - max(int(ends[i]) - end, 0)
 
     def order(self, seed: int, epoch: int, chunk: int, rows: int) -> np.ndarray:
-        """The order of the ``rows`` rows of the chunk number ``chunk``."""
+        """Return the order of the ``rows`` rows of the chunk number ``chunk``."""
         return _draw(seed, epoch, chunk + 1).permutation(rows)
 
 
@@ -75,12 +74,12 @@ def _draw(*key: int) -> np.random.Generator:
 
 
 def even_bounds(n: int, block: int) -> np.ndarray:
-    """Bounds of blocks of ``block`` rows, the last one shorter."""
+    """Return the bounds of blocks of ``block`` rows, the last one shorter."""
     return np.append(np.arange(0, n, block, dtype=np.int64), n)
 
 
 def thinned(bounds: np.ndarray, block: int) -> np.ndarray:
-    """Some of ``bounds``: neighbours together make at least ``block`` rows."""
+    """Drop bounds until neighbours are at least ``block`` rows apart."""
     kept = [0]
     while kept[-1] < len(bounds) - 1:
         wanted = bounds[kept[-1]] + block

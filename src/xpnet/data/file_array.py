@@ -1,7 +1,7 @@
-"""Arrays in ``.npy`` and ``.npz`` files, read a slice at a time through a file descriptor.
+"""Arrays in ``.npy`` and ``.npz`` files, read a slice at a time.
 
-A memory map would count the pages it has seen as memory of this process, and its whole length as
-address space; reading does neither.
+They are read, not mapped: a map counts its pages as memory of this process, and its whole
+length as address space.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FileArray:
     offset : int
         Bytes before the array.
     by_columns : bool
-        Whether the first index runs fastest (Fortran's order).
+        Whether the first index runs fastest (Fortran order).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FileArray:
         start, stop, _ = rows.indices(self.shape[0])
         count = max(stop - start, 0)
         if isinstance(self._file, Path):
-            # opened for each block: nothing to close, and nothing that two threads share
+            # opened for each read: nothing to close, and nothing that two threads share
             with self._file.open("rb", buffering=0) as file:
                 return self._read(file, start, count)
         with self._lock:
@@ -95,7 +95,7 @@ class FileArray:
         return columns.reshape(*self.shape[:0:-1], count).T
 
     def _fill(self, file: IO[bytes], flat: np.ndarray, first: int) -> None:
-        """Reads ``flat`` from the element ``first`` on."""
+        """Read elements from ``first`` on into ``flat``."""
         file.seek(self._offset + first * self.dtype.itemsize)
         into = flat.view(np.uint8).data
         while into:
@@ -111,7 +111,7 @@ class FileArray:
 
 
 def open_npy(path: Path) -> FileArray:
-    """The array in a ``.npy`` file."""
+    """Open the array in a ``.npy`` file."""
     with path.open("rb") as file:
         try:
             shape, by_columns, dtype = _header(file)
@@ -123,7 +123,7 @@ def open_npy(path: Path) -> FileArray:
 def open_npz(
     path: Path, folder: Path | None = None, needed: tuple[str, ...] = ("X", "y")
 ) -> dict[str, FileArray]:
-    """The ``needed`` arrays of a ``.npz`` file.
+    """Open the ``needed`` arrays of a ``.npz`` file.
 
     What is compressed is unpacked to a nameless file in ``folder`` (None: the system's), which
     goes with the array.
@@ -161,7 +161,7 @@ def _member(
 
 
 def _content(path: Path, info: ZipInfo) -> int:
-    """Where the content of a member begins: behind its local header (APPNOTE.TXT, 4.3.7)."""
+    """Return where a member's content begins: after its local header (APPNOTE.TXT, 4.3.7)."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)
@@ -180,16 +180,16 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 @contextmanager
 def temporary(path: Path, folder: Path | None) -> Iterator[IO[bytes]]:
-    """A file to unpack ``path`` to; nobody else sees it, it goes with this process at the latest.
+    """Open a nameless file to unpack ``path`` to, which lasts as long as this process at most.
 
-    It stays open, unless there is an error; an OSError then says what was written where.
+    It stays open unless there is an error; an OSError then says what was unpacked where.
     """
     file = TemporaryFile(prefix="xpnet-", dir=folder)  # noqa: SIM115 - stays open
     try:
         yield file
         file.flush()
     except BaseException as error:
-        with suppress(OSError):  # what is not written yet cannot be
+        with suppress(OSError):  # closing writes what is buffered, and the disk may be full
             file.close()
         if isinstance(error, OSError):
             where = folder or gettempdir()

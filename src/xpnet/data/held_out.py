@@ -1,8 +1,8 @@
-"""Rows set aside for validation.
+"""The rows of a stream that are held out for validation.
 
-The source is cut into short stretches, and each gives its share: neighbours, at a place drawn by
-a hash of the seed and the stretch's number. So both parts are read as ranges of rows, every region
-of the file is in both, and nothing is kept per row. The share of rows is exact.
+The source is cut into short stretches. Each gives neighbouring rows, as many as its share, at a
+place drawn by a hash of the seed and the stretch's number. So both parts are read as ranges of
+rows, every region of the file is in both, and nothing is kept per row. The fraction is exact.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _MASK = 2**64 - 1
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Which of ``n`` rows are held out, and where in either part a row stands.
+    """Splits ``n`` rows in two parts; methods take ``held``, True for the rows held out.
 
     Attributes
     ----------
     held : int
-        How many of the ``n`` rows.
+        Rows held out.
     length : int
         Rows of a stretch.
     """
@@ -32,7 +32,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, n: int, fraction: float, seed: int) -> HeldOut:
-        """``round(fraction * n)`` rows, at least one.
+        """Hold out ``round(fraction * n)`` rows, at least one.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class HeldOut:
         return self.held if held else self.n - self.held
 
     def ranges(self, start: int, stop: int, held: bool) -> list[tuple[int, int]]:
-        """The source's rows behind the rows ``start`` to ``stop`` of one part, as ranges."""
+        """Return the rows of the source that are the rows ``start`` to ``stop`` of one part."""
         stretches = range(-(-self.n // self.length))
         j = bisect_right(stretches, start, key=lambda j: self._before(j, held)) - 1
         found: list[tuple[int, int]] = []
@@ -71,7 +71,7 @@ class HeldOut:
         return found
 
     def before(self, row: int, held: bool) -> int:
-        """How many rows of one part stand before ``row`` of the source."""
+        """Count the rows of one part that stand before ``row`` of the source."""
         if row >= self.n:
             return self.size(held)
         j = row // self.length
@@ -79,13 +79,13 @@ class HeldOut:
         return self._before(j, held) + sum(max(0, count) for count in inside)
 
     def _before(self, j: int, held: bool) -> int:
-        """Rows of a part before stretch ``j``."""
+        """Count the rows of a part before stretch ``j``."""
         begin = min(j * self.length, self.n)
         share = begin * self.held // self.n
         return share if held else begin - share
 
     def _stretch(self, j: int, held: bool) -> list[tuple[int, int]]:
-        """A part's ranges in stretch ``j``."""
+        """Return a part's ranges in stretch ``j``."""
         begin, end = j * self.length, min((j + 1) * self.length, self.n)
         count = self._before(j + 1, True) - self._before(j, True)
         first = begin + _hash(self.seed, j) % (end - begin - count + 1)
@@ -95,7 +95,7 @@ class HeldOut:
 
 
 def _hash(seed: int, j: int) -> int:
-    """64 bits of the pair: the finaliser of SplitMix64 (Steele, Lea & Flood 2014), twice."""
+    """Hash the pair to 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood 2014), twice."""
     return _mixed(_mixed(seed) + j)
 
 

@@ -25,7 +25,7 @@ from xpnet.data.statistics import Statistics, check_number_of_texts
 def parquet_rows(
     path: Path, target: str | int | None, room: float, folder: Path | None
 ) -> RowSource:
-    """The rows of a file, read in groups that take less than ``room`` bytes.
+    """Open the rows of a file; what is in memory at a time takes less than ``room`` bytes.
 
     Raises
     ------
@@ -41,29 +41,28 @@ def parquet_rows(
     return SlicedRows(X, y, str(path), names=rows.names, target_name=rows.target)
 
 
-def pyarrow_of(path: Path) -> tuple[Any, Any]:
-    """pyarrow and its module ``parquet``; a ValueError that names ``path`` where it is missing."""
+def open_parquet(path: Path, **settings: Any) -> Any:
+    """Open a file as pyarrow's ``ParquetFile``; what is raised names the file."""
     if not find_spec("pyarrow"):
         install = 'python -m pip install "xpnet[parquet]"'
         raise ValueError(f"{path}: reading .parquet needs pyarrow: {install}")
-    return import_module("pyarrow"), import_module("pyarrow.parquet")
+    with path.open("rb"):  # an OSError of Python's, with the name of the file
+        pass
+    try:
+        return import_module("pyarrow.parquet").ParquetFile(path, **settings)
+    except ValueError as error:  # pyarrow.ArrowInvalid is one
+        raise ValueError(f"{path}: not a .parquet file ({error})") from None
 
 
 class _Groups:
     """See ``row_source.RowSource``. Keeps the group that was read last."""
 
     measured: Statistics | None = None
-    grain = 0  # a group is kept
+    grain = 0  # a group is kept, so small reads cost nothing
 
     def __init__(self, path: Path, target: str | int | None) -> None:
         self.name = str(path)
-        arrow, parquet = pyarrow_of(path)
-        with path.open("rb"):  # an OSError of Python's, with the name of the file
-            pass
-        try:
-            self._file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**16)
-        except arrow.ArrowInvalid as error:
-            raise ValueError(f"{path}: not a .parquet file ({error})") from None
+        self._file = open_parquet(path, pre_buffer=False, buffer_size=2**16)
         schema = self._file.schema_arrow
         self.names, self.target = _columns(path, schema.names, target)
         self.n_features = len(self.names)
@@ -100,7 +99,7 @@ class _Groups:
         return thinned(self._bounds, block)
 
     def pieces(self, per_block: int) -> Iterator[Piece]:
-        """All rows in their order."""
+        """Yield all rows in their order."""
         row = 0
         for batch in self._file.iter_batches(per_block, columns=self._chosen):
             yield Piece(*self._arrays(batch, row))
@@ -132,7 +131,7 @@ class _Groups:
 
 
 def _columns(path: Path, names: list[str], target: str | int | None) -> tuple[tuple[str, ...], str]:
-    """Names of the features, and of the target."""
+    """Return the names of the features, and of the target."""
     if len(names) < 2:
         raise ValueError(f"{path}: one column only; a table needs the target and one more")
     at = find_target(path, target, tuple(names), True)
@@ -143,7 +142,7 @@ def _columns(path: Path, names: list[str], target: str | int | None) -> tuple[tu
 
 
 def _kind(path: Path, name: str, kind: Any) -> np.dtype:
-    """NumPy's name for a type of pyarrow's."""
+    """Return the NumPy dtype of a type of pyarrow's."""
     try:
         found = np.dtype(kind.to_pandas_dtype())
     except (NotImplementedError, TypeError):
@@ -167,7 +166,7 @@ def _check_none_missing(path: str, name: str, missing: np.ndarray, row: int) -> 
 
 # -- unpacking ---------------------------------------------------------------------------
 def _unpacked(path: Path, pieces: Iterator[Piece], folder: Path | None) -> tuple[FileArray, Any]:
-    """All rows in temporary files, texts as numbers."""
+    """Write all rows to temporary files, labels that are text as numbers."""
     codes: dict[str, int] = {}
     n, text, X, y = 0, False, None, None
     with temporary(path, folder) as X_file, temporary(path, folder) as y_file:

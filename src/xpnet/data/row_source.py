@@ -1,4 +1,4 @@
-"""Rows that can be read by number: what every file and array looks like to a stream."""
+"""The interface of rows that are read by number, and its implementation over arrays with slices."""
 
 from __future__ import annotations
 
@@ -20,50 +20,37 @@ class Piece(NamedTuple):
 
 
 class RowSource(Protocol):
-    """Numbered rows.
+    """Rows 0 ... n - 1 of a file or an array.
 
     Attributes
     ----------
     name : str
         Of the file, for messages.
     n, n_features : int
-    names : tuple of str or None
-        Names of the columns of X.
     target : str
         Name of the labels.
     dtype : dtype
         Of X: float32 if that loses nothing, else float64.
     label_bytes : int
-        Of the labels of one row.
+        Bytes of the labels of one row.
     grain : int
-        So many rows cost hardly more to read than one.
+        As many rows as cost hardly more to read than one.
+    names : tuple of str or None
+        Names of the columns of X.
     measured : Statistics or None
         Of all rows, where they are known.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def n(self) -> int: ...
-
-    @property
-    def n_features(self) -> int: ...
+    name: str
+    n: int
+    n_features: int
+    target: str
+    dtype: np.dtype
+    label_bytes: int
+    grain: int
 
     @property
     def names(self) -> tuple[str, ...] | None: ...
-
-    @property
-    def target(self) -> str: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    @property
-    def label_bytes(self) -> int: ...
-
-    @property
-    def grain(self) -> int: ...
 
     @property
     def measured(self) -> Statistics | None: ...
@@ -91,6 +78,8 @@ class SlicedRows:
         Names of the columns of X but the target.
     """
 
+    measured: Statistics | None = None
+
     def __init__(
         self,
         X: Any,
@@ -115,7 +104,6 @@ class SlicedRows:
         self.n_features = width - (target is not None)
         if y is not None and (len(y.shape) not in (1, 2) or y.shape[0] != self.n):
             raise ValueError(f"{name}: X has {self.n} rows but y has shape {tuple(y.shape)}")
-        self.measured: Statistics | None = None
         self._maps = [m for m in (_mapping(X), _mapping(y)) if m is not None]
         X1, Y1 = self.read(0, 1)
         check_kind(name, "X", X1, "fiub", "numbers")
@@ -132,11 +120,11 @@ class SlicedRows:
         Y = None if self._y is None else np.asarray(self._y[start:stop])
         if self._column is not None:
             X, Y = np.delete(X, self._column, axis=1), X[:, self._column].copy()
-        if Y is not None and Y.dtype.kind in "OT":  # text in HDF5, in Zarr and of NumPy's new kind
+        if Y is not None and Y.dtype.kind in "OT":  # text of HDF5, of Zarr, of NumPy's StringDType
             Y = np.asarray([t.decode() if isinstance(t, bytes) else t for t in Y.tolist()])
         if self._maps:
             X, Y = X.copy(), None if Y is None else Y.copy()
-            for mapping in self._maps:  # the kernel keeps the pages, or drops them if it must
+            for mapping in self._maps:  # the pages count as the kernel's cache from here on
                 mapping.madvise(mmap.MADV_DONTNEED)
         return Piece(X, Y)
 
@@ -160,13 +148,13 @@ class Decoded:
 
 
 def float_type(dtype: np.dtype) -> np.dtype:
-    """float32 if that loses nothing, else float64."""
+    """Return float32 if that loses nothing, else float64."""
     small = dtype.newbyteorder("=") == np.float32 or dtype.itemsize <= 2
     return np.dtype(np.float32 if small else np.float64)
 
 
 def check_kind(name: str, what: str, x: Any, kinds: str, expected: str) -> None:
-    """Raises ValueError unless the dtype of the array ``x`` is one of ``kinds``."""
+    """Raise ValueError unless the dtype of the array ``x`` is one of ``kinds``."""
     if x.dtype.kind not in kinds:
         raise ValueError(f"{name}: {what} holds {x.dtype}, not {expected}")
 
@@ -180,7 +168,7 @@ def _column(name: str, target: int, width: int) -> int:
 
 
 def _mapping(x: Any) -> mmap.mmap | None:
-    """The file behind a memory map or a view of one, where its pages may be given back."""
+    """Return the file mapping behind a memory map or its view, if its pages may be given back."""
     while isinstance(x, np.ndarray):
         base: Any = x.base
         if isinstance(x, np.memmap) and isinstance(base, mmap.mmap):

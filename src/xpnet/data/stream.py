@@ -193,7 +193,7 @@ class Stream:
         source, plain = self._source, Preparation(self.names, self.target)
         if isinstance(source, Selection):
             known = source.rows.measured
-            if known is not None and not source.shares and self._preparation == plain:
+            if known is not None and not source.splits and self._preparation == plain:
                 return known
         measuring = RunningStatistics()
         for chunk in self.blocks():
@@ -247,8 +247,8 @@ class Stream:
         source = self._source
         if isinstance(source, UserBatches):
             raise TypeError("a stream of batches cannot be split: make two streams")
-        share = HeldOut.of(source.n, fraction, seed)
-        train, held = (source.part(share, which) for which in (False, True))
+        held_out = HeldOut.of(source.n, fraction, seed)
+        train, held = (source.part(held_out, which) for which in (False, True))
         new = self._memory, self._preparation
         return Stream(train, *new), Stream(held, *new)
 

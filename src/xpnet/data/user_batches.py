@@ -1,8 +1,9 @@
-"""Minibatches that the user makes."""
+"""Minibatches that the user makes, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from xpnet.data.checks import host_array
 from xpnet.data.row_source import check_kind, float_type
 
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X, Y, w
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
 
 
@@ -23,10 +25,9 @@ class UserBatch(NamedTuple):
 
 
 class UserBatches:
-    """UserBatches (X, Y) or (X, Y, w) of rows, of a function of the epoch or an iterable.
+    """Minibatches (X, Y) or (X, Y, w) in rows, from a function of the epoch or an iterable.
 
-    The first batch is fetched at once, for its width, and kept for the first epoch that is asked
-    for.
+    The first one is fetched at once, for its width, and kept for the first epoch.
 
     Raises
     ------
@@ -44,13 +45,13 @@ class UserBatches:
         first = next(iterator, None)
         if first is None:
             raise ValueError("the stream of batches is empty")
-        self._begun: tuple[Any, Any] | None = first, iterator
+        self._begun: tuple[Any, Iterator[Any]] | None = first, iterator
         X, _, w = _arrays(0, first)
         self.n_features, self.weighted = X.shape[1], w is not None
         self.dtype = float_type(X.dtype)
 
     def epoch(self, epoch: int) -> Iterator[UserBatch]:
-        """The batches of one epoch.
+        """Yield the batches of one epoch.
 
         Raises
         ------
@@ -58,31 +59,19 @@ class UserBatches:
             There is none, or one differs from the first in width or in having weights; its
             number, from 0, is named.
         """
-        begun, self._begun = self._begun, None
-        if begun is not None and (epoch == 0 or self._once):
-            found = self._joined(*begun)
+        if self._begun is not None and (epoch == 0 or self._once):
+            (first, source), self._begun = self._begun, None
+            batches: Iterator[Any] = chain([first], source)
+            del first
         else:
-            if begun is not None:
-                _close(begun[1])
-            found = self._iterator(epoch)
+            self.close()
+            batches = source = self._iterator(epoch)
         number = -1
         try:
-            for number, batch in enumerate(found):
-                X, Y, w = _arrays(number, batch)
-                if X.shape[1] != self.n_features:
-                    raise ValueError(
-                        f"batch {number} (from 0) of epoch {epoch} has {X.shape[1]} features, "
-                        f"but the first batch had {self.n_features}"
-                    )
-                if (w is not None) != self.weighted:
-                    one, other = ("no", "some") if self.weighted else ("some", "none")
-                    raise ValueError(
-                        f"batch {number} (from 0) of epoch {epoch} has {one} sample weights, "
-                        f"but the first batch had {other}"
-                    )
-                yield UserBatch(number, X, Y, w)
+            for number, batch in enumerate(batches):
+                yield UserBatch(number, *self._checked(number, batch, epoch))
         finally:
-            _close(found)
+            _close(source)
         if number < 0:
             raise ValueError(f"epoch {epoch} (from 0) brought no batches: {_AGAIN}")
 
@@ -99,17 +88,20 @@ class UserBatches:
         self._used = True
         return iter(self._source)
 
-    @staticmethod
-    def _joined(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-        try:
-            yield first
-            yield from rest
-        finally:
-            _close(rest)
+    def _checked(self, number: int, batch: Any, epoch: int) -> Arrays:
+        X, Y, w = _arrays(number, batch)
+        name = f"batch {number} (from 0) of epoch {epoch}"
+        if X.shape[1] != self.n_features:
+            had = f"but the first batch had {self.n_features}"
+            raise ValueError(f"{name} has {X.shape[1]} features, {had}")
+        if (w is not None) != self.weighted:
+            one, other = ("no", "some") if self.weighted else ("some", "none")
+            raise ValueError(f"{name} has {one} sample weights, but the first batch had {other}")
+        return X, Y, w
 
 
-def _arrays(number: int, batch: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Copies: a generator may fill the same arrays again for its next batch."""
+def _arrays(number: int, batch: Any) -> Arrays:
+    """Check a batch and copy it: a generator may fill the same arrays for its next batch."""
     name = f"batch {number} (from 0)"
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise TypeError(
