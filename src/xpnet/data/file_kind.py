@@ -1,10 +1,10 @@
-"""Which files of examples are read, by their endings."""
+"""The kind of a data file, told by its ending."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-TEXT = (".csv", ".tsv")  # read by csvfile
+TEXT = (".csv", ".tsv")  # text
 KINDS = (*TEXT, ".npy", ".npz", ".parquet")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 

@@ -1,4 +1,4 @@
-"""What a stream can be made of."""
+"""Opens a stream from a file, an array with row slices, or batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stream(
     memory: float = 256e6,
     folder: str | os.PathLike[str] | None = None,
 ) -> Stream:
-    """Examples that do not fit in memory, in rows.
+    """Open a stream of examples that do not fit in memory, in rows.
 
     Parameters
     ----------

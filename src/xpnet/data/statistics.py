@@ -9,14 +9,14 @@ import numpy as np
 from xpnet.data.standardizer import RunningMoments, Standardizer
 from xpnet.data.task import Labels, as_integers
 
-MOST_LABELS = 10_000  # more distinct numbers than this are no classes
-_CACHED = 2**15  # numbers that are measured together: what a processor keeps close
-MOST_TEXTS = 100_000  # more distinct texts are a mistake, and would fill the memory
+MOST_LABELS = 10_000  # above this a target counts as regression
+_CACHED = 2**15  # numbers that are measured together: they fit the L2 cache
+MOST_TEXTS = 100_000  # more distinct texts are refused: they would fill the memory
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one pass over the rows of a stream finds.
+    """Statistics of the rows of a stream, found in one pass.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Statistics:
 
     @property
     def task(self) -> str:
-        """Whether the labels look like classes: see ``task.detect_task``."""
+        """The task by the rule of ``task.detect_task``."""
         distinct = None if self.classes is None else as_integers(self.classes)
         return Labels(distinct, self.n).task
 
@@ -64,7 +64,7 @@ class RunningStatistics:
         self._countable = True
 
     def add(self, X: np.ndarray, Y: np.ndarray | None) -> None:
-        """Adds rows X (k, n_x) and their labels or targets Y (k,) or (k, n_y), all finite."""
+        """Add rows X (k, n_x) and their labels or targets Y (k,) or (k, n_y), all finite."""
         step = max(1, _CACHED // X.shape[1])
         for i in range(0, len(X), step):
             self._inputs.add(X[i : i + step])

@@ -20,10 +20,10 @@ from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
 from xpnet.data.user_batches import UserBatch, UserBatches
 
-# Of the memory a chunk takes a fourth: there is the one that is trained on, the engine's copy of
-# it, and the one that is read ahead; the last fourth is for blocks and what else there is.
+# A chunk takes a fourth of the memory: the chunk in training, the engine's copy of it and the
+# chunk that is read ahead are three, and blocks and temporary arrays need the last.
 _SHARE = 4
-_BLOCK = 2**20  # bytes of the source that are read in one go
+_BLOCK = 2**20  # bytes of the source that are read at once
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Stream:
         return ReadAhead(self._in_order(self._source, order, key, first * batch_size, dtype))
 
     def blocks(self, rows: int | None = None, dtype: Any = None) -> Iterator[Chunk]:
-        """All rows in their order, some at a time, read ahead; batches as those of epoch 0.
+        """Yield all rows in their order, some at a time, read ahead; batches are those of epoch 0.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class Stream:
             yield from chunks
 
     def close(self) -> None:
-        """Lets go of temporary files and batches that were begun. Parts and copies go along."""
+        """Close temporary files and begun batches, also for streams made from this one."""
         if isinstance(self._source, UserBatches):
             self._source.close()
         else:
@@ -189,7 +189,7 @@ class Stream:
 
     # -- other streams of the same rows --------------------------------------------------
     def statistics(self) -> Statistics:
-        """Means, standard deviations and labels of all rows, in one pass."""
+        """Return means, standard deviations and labels of all rows, in one pass."""
         source, plain = self._source, Preparation(self.names, self.target)
         if isinstance(source, Selection):
             known = source.rows.measured
@@ -206,7 +206,7 @@ class Stream:
         targets: Standardizer | None = None,
         classes: np.ndarray | None = None,
     ) -> Stream:
-        """The same rows, each made ready as it is read.
+        """Return a stream of the same rows, standardised and encoded as they are read.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class Stream:
         return Stream(self._source, self._memory, now)
 
     def standardized(self, statistics: Statistics | None = None) -> Stream:
-        """The same rows with features of mean 0 and standard deviation 1.
+        """Return a stream of the same rows with features of mean 0 and standard deviation 1.
 
         ``statistics`` are those of this stream if left out: one pass. A constant column becomes 0.
         """
@@ -232,7 +232,7 @@ class Stream:
         return self.prepared(found.inputs, kept.targets, kept.classes)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Stream, Stream]:
-        """Two streams of disjoint rows: to train on, and ``round(fraction * n)`` held out.
+        """Return two streams of disjoint rows: to train on, and ``round(fraction * n)`` held out.
 
         Every short stretch of the source (at most 1,024 rows, if the fraction is not tiny) gives
         its share, at a place drawn from ``seed``.
