@@ -217,7 +217,7 @@ def test_a_console_is_silent_after_its_reader_has_gone(here, monkeypatch):
         monkeypatch.setattr(sys, "stdout", gone)
         console = Console()
         for _ in range(2):
-            console.line_of("more")
+            console.print_line("more")
         console.check()
 
 
@@ -331,7 +331,7 @@ def test_a_full_disk_behind_stdout_loses_nothing(here):
     with open("/dev/full", "w") as full:
         done = program("train", "--epochs", "3", "--hidden", "4", stdout=full)
     assert done.returncode == 1
-    assert done.stderr == "xpnet: error: stdout: No space left on device\n"
+    assert done.stderr == "xpnet: error: No space left on device\n"
     assert load_model("model.safetensors").parameters
 
 

@@ -24,7 +24,7 @@ from xpnet.exceptions import BackendUnavailable
 SILENCE = 120.0  # seconds without an answer that count as a hang: GPUs may compile for long
 _LOOK = 0.1  # seconds between looks at Ctrl-C, which cannot break a longer wait on Windows
 
-Watch = Callable[[str, int, int], None]  # (what is measured, nets done, nets in all)
+Watch = Callable[[str], None]  # takes the label of the series whose turn it is
 # The series of all devices of a library; or a device's square products (side, seconds) and cells.
 Answer = list[Series] | tuple[int, float] | Cell
 Answers = Callable[[str, str | None, Settings], Iterator[Answer]]
@@ -91,7 +91,7 @@ def run(
     settings: Settings,
     names: Sequence[str],
     required: bool = False,
-    watch: Watch = lambda what, done, total: None,
+    watch: Watch = lambda label: None,
     silence: float = SILENCE,
     answers: Answers = measured,
 ) -> Results:
@@ -108,7 +108,6 @@ def run(
 
     try:
         for name in names:
-            watch(f"{name}: looking for devices", 0, 0)
             try:
                 with ask(name, None) as found:
                     results.series += [series for answer in found for series in answer]
@@ -116,9 +115,10 @@ def run(
                 results.absent[name] = str(error)
                 if required or isinstance(error, Broken):
                     results.failures.append(f"{name}: {error}")
-        for number, series in enumerate(results.series):
+        for series in results.series:
+            watch(series.label)
             with ask(series.backend, series.device) as found:
-                _measure(results, number, found, watch)
+                _measure(results, series, found)
     except KeyboardInterrupt:
         results.interrupted = True
         for series in results.series:
@@ -126,24 +126,18 @@ def run(
     return results
 
 
-def _measure(results: Results, number: int, found: Iterator[Any], watch: Watch) -> None:
-    """Fills the series of this number with what a worker finds."""
-    settings, series = results.settings, results.series[number]
-    nets = len(settings.hidden)
-    done, total = number * nets, len(results.series) * nets
-    watch(f"{series.label}: square products", done, total)
+def _measure(results: Results, series: Series, found: Iterator[Any]) -> None:
+    """Fills a series with what a worker finds."""
     try:
         for answer in found:
             if isinstance(answer, Cell):
                 series.cells.append(answer)
             else:
                 series.squares[str(answer[0])] = answer[1]
-            for hidden in settings.hidden[len(series.cells) :][:1]:  # the next one
-                watch(f"{series.label}: {hidden} units", done + len(series.cells), total)
     except (Broken, BackendUnavailable) as error:
         series.broken = str(error)
         results.failures.append(f"{series.label}: {error}")
-        _leave_out_rest(settings, series, str(error))
+        _leave_out_rest(results.settings, series, str(error))
     for cell in series.cells:
         if cell.failed:
             results.failures.append(f"{series.label}, {cell.hidden} units: {cell.left_out}")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich import box
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from xpnet.backends.libraries import LIBRARIES
@@ -21,6 +18,7 @@ from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.bench_files import FILES, PICTURES, json_bytes, save
 from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.cli.options import require
 from xpnet.cli.output import Console
 
 _WIDE = 72  # columns from which there is room for all figures
@@ -58,7 +56,6 @@ options; 130 stopped by Ctrl-C, with what was measured saved."""
 
 
 def bench(
-    context: typer.Context,
     *,
     backends: Annotated[
         str | None,
@@ -89,11 +86,6 @@ def bench(
     Times a training step on every array library here, from 16 to 4096 hidden units: a table and
     two pictures. It takes about a minute for each library.
     """
-
-    def require(condition: bool, option: str, message: str) -> None:
-        if not condition:
-            raise typer.BadParameter(message, context, param_hint=f"'{option}'")
-
     names = list(BY_DEFAULT)
     if backends is not None:
         names = list(dict.fromkeys(name.strip() for name in backends.split(",")))
@@ -108,8 +100,7 @@ def bench(
 
     folder = next(f for f in (out, *out.absolute().parents) if f.exists())
     require(os.access(folder, os.W_OK), "--out", f"cannot write in the folder {folder}")
-    with _watching() as watch:
-        results = run(settings, names, required=backends is not None, watch=watch)
+    results = run(settings, names, required=backends is not None, watch=_watch)
     console = Console()
     if as_json:
         sys.stdout.write(json_bytes(results).decode())
@@ -124,6 +115,10 @@ def bench(
         raise typer.Exit(INTERRUPTED)
     if results.failures or not results.usable:
         raise typer.Exit(1)
+
+
+def _watch(label: str) -> None:
+    print(f"measuring {label}", file=sys.stderr, flush=True)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -146,58 +141,36 @@ def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
         write(f"{path}{' (replaced)' if replaced else ''}\n")
 
 
-# -- while it runs -----------------------------------------------------------------------
-@contextmanager
-def _watching() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal, a line per library elsewhere, both on stderr."""
-    console = RichConsole(stderr=True, highlight=False, markup=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        told: set[str] = set()
-
-        def tell(what: str, done: int, total: int) -> None:
-            series = what.rpartition(": ")[0]
-            if total and series not in told:
-                told.add(series)
-                print(f"measuring {series}", file=sys.stderr, flush=True)
-
-        yield tell
-        return
-    columns = BarColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total or None
-        )
-
-
 # -- the tables --------------------------------------------------------------------------
 def _show(console: Console, results: Results) -> None:
     machine = results.machine
-    console.line_of(f"{results.settings}")
-    console.line_of(
+    console.print_line(f"{results.settings}")
+    console.print_line(
         f"{machine['processor']}, {machine['usable_cores']} cores; NumPy with {machine['blas']}"
     )
     load = machine.get("load", (0.0,))[0]
     if load > _BUSY * machine["usable_cores"]:
-        console.line_of(f"Other programs were running (load {load:.1f}): take no figure as exact.")
+        console.print_line(
+            f"Other programs were running (load {load:.1f}): take no figure as exact."
+        )
     for series in results.series:
         console.print()
         _show_series(console, results, series)
     console.print()
     for name, why in results.absent.items():
-        console.line_of(f"not measured: {name} ({why})", style="yellow")
+        console.print_line(f"not measured: {name} ({why})", style="yellow")
     for sentence in results.verdict():
-        console.line_of(sentence, style="bold")
+        console.print_line(sentence, style="bold")
 
 
 def _show_series(console: Console, results: Results, series: Series) -> None:
     hardware = f", {series.hardware}" if series.accelerator else ""
-    console.line_of(f"{series.label} ({series.version}{hardware})", style="cyan")
+    console.print_line(f"{series.label} ({series.version}{hardware})", style="cyan")
     if series.measured:
         console.print(_table(results, series, console))
     for reason in dict.fromkeys(cell.left_out for cell in series.cells if cell.left_out):
         listed = ", ".join(str(cell.hidden) for cell in series.cells if cell.left_out == reason)
-        console.line_of(f"left out: {listed} hidden units ({reason})", style="yellow")
+        console.print_line(f"left out: {listed} hidden units ({reason})", style="yellow")
 
 
 def _table(results: Results, series: Series, console: Console) -> Table:

@@ -86,8 +86,8 @@ def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) 
         console.print(table)
         return
     wrong = confusion - np.diag(np.diag(confusion))
-    console.line_of("most often taken for another class:")
+    console.print_line("most often taken for another class:")
     for flat in np.argsort(-wrong, axis=None, kind="stable")[:10]:
         i, j = np.unravel_index(flat, wrong.shape)
         if wrong[i, j]:
-            console.line_of(f"  {names[i]} for {names[j]}: {wrong[i, j]:,}")
+            console.print_line(f"  {names[i]} for {names[j]}: {wrong[i, j]:,}")

@@ -48,5 +48,5 @@ def export(
     console = output.Console()
     has_statistics = "input_mean" in trained.net.tensors
     takes = "standardised features" if standardized and has_statistics else "features as they are"
-    console.line_of(f"{out} takes {len(trained.features):,} {takes}")
+    console.print_line(f"{out} takes {len(trained.features):,} {takes}")
     console.check()

@@ -32,7 +32,7 @@ def info(as_json: Json = False) -> None:
         output.put_json(versions | {"backends": {n: asdict(b) for n, b in found.items()}})
         return
     console = output.Console()
-    console.line_of(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
+    console.print_line(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend", no_wrap=True)
     table.add_column("version", no_wrap=True)
@@ -49,10 +49,10 @@ def info(as_json: Json = False) -> None:
             continue
         console.print()
         if backend.installed:
-            console.line_of(f"{backend.name}: installed, but not usable", style="yellow")
-            console.line_of(f"  {backend.reason}")
+            console.print_line(f"{backend.name}: installed, but not usable", style="yellow")
+            console.print_line(f"  {backend.reason}")
         else:
-            console.line_of(f"{backend.name}: not installed", style="yellow")
+            console.print_line(f"{backend.name}: not installed", style="yellow")
             # On a line of its own and never wrapped, so that it can be copied.
-            console.line_of(f"  {backend.install}", wrap=False)
+            console.print_line(f"  {backend.install}", wrap=False)
     console.check()

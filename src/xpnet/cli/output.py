@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import rich.console
@@ -27,21 +27,19 @@ class Console(rich.console.Console):
 
     def __init__(self, on_stderr: bool = False) -> None:
         super().__init__(highlight=False, markup=False, stderr=on_stderr)
-        self._name = "stderr" if on_stderr else "stdout"
         stream = sys.stderr if on_stderr else sys.stdout
-        self._stream = None if stream is None else _Lossy(stream)
-        if self._stream is not None:
-            self.file = self._stream  # type: ignore[assignment]
+        if stream is not None:
+            self.file = _Lossy(stream)  # type: ignore[assignment]
 
-    def line_of(self, text: str, style: str = "", wrap: bool = True) -> None:
+    def print_line(self, text: str, style: str = "", wrap: bool = True) -> None:
         """Print one line; on a terminal ``wrap`` breaks it between words."""
         self.print(Text(text, style=style), soft_wrap=not (wrap and self.is_terminal))
 
     def check(self) -> None:
         """Raise the OSError that was met while writing, if any; a closed pipe is none."""
-        error = None if self._stream is None else self._stream.error
+        error = getattr(self.file, "error", None)
         if error is not None:
-            raise OSError(error.errno, error.strerror, self._name)
+            raise error
 
 
 class _Lossy:
@@ -52,19 +50,14 @@ class _Lossy:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._file.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._file.flush)
-
-    def _try(self, action: Callable[[], Any]) -> None:
         try:
-            action()
+            self._file.write(text)
+            self._file.flush()
         except OSError as error:
             _discard(self._file)
             if not isinstance(error, BrokenPipeError):
                 self.error = error
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -94,7 +87,7 @@ def put(text: str) -> None:
         _discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(0) from None
-        raise OSError(error.errno, error.strerror, "stdout") from None
+        raise
 
 
 def put_json(value: Any) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from xpnet.cli import predictions
+from xpnet.cli import output
 from xpnet.cli.model import load_table_model
 from xpnet.cli.options import (
     Backend,
@@ -21,6 +25,7 @@ from xpnet.cli.options import (
 )
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks
+from xpnet.files.atomic import open_atomically
 
 EXAMPLES = """Examples:
 
@@ -28,7 +33,7 @@ EXAMPLES = """Examples:
   xpnet predict model.safetensors new.csv
   xpnet predict model.safetensors new.csv --proba | head
   xpnet predict model.safetensors big.parquet --out answers.csv
-  xpnet predict model.safetensors X.npy --out y.npy --backend torch
+  xpnet predict model.safetensors X.npy --out y.csv --backend torch
 
 Data: .csv, .tsv, .npy, .npz (array X) or .parquet, examples in rows, read a block at a time: it
 need not fit in memory. Features are standardised as they were in training. Columns go by their
@@ -44,9 +49,7 @@ Ctrl-C. Nothing half-written stays behind."""
 def predict(
     model: ModelFile,
     data: DataFile,
-    out: Annotated[
-        Path | None, option("FILE", "A .csv or .npy file; stdout (CSV) if left out.")
-    ] = None,
+    out: Annotated[Path | None, option("FILE", "A .csv file; stdout if left out.")] = None,
     proba: Annotated[
         bool, typer.Option("--proba", help="A probability for each class in place of the class.")
     ] = False,
@@ -55,15 +58,33 @@ def predict(
 ) -> None:
     """Apply a model to a file of examples."""
     check_backend(backend)
-    check_output_file("--out", out, (".csv", ".npy"))
+    check_output_file("--out", out, (".csv",))
     trained = load_table_model(model, backend, device)
     if proba and trained.classes is None:
         raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
     blocks = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
+    columns, answer = [trained.target], trained.predict
     if proba:
         assert trained.classes is not None
-        columns = [str(label) for label in trained.classes]
-        predictions.write(out, columns, (trained.probabilities(rows) for rows, _ in blocks))
-    else:
-        answers = (trained.predict(rows).reshape(-1) for rows, _ in blocks)
-        predictions.write(out, [trained.target], answers)
+        columns, answer = [str(label) for label in trained.classes], trained.probabilities
+    lines = _csv(columns, (answer(rows) for rows, _ in blocks))
+    if out is None:
+        for text in lines:
+            output.put(text)
+        return
+    with open_atomically(out) as file:
+        file.writelines(text.encode() for text in lines)
+
+
+def _csv(columns: Sequence[str], blocks: Iterable[np.ndarray]) -> Iterator[str]:
+    """The header comes with the first block: data that cannot be read leave stdout empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for block in blocks:
+        # str of a NumPy scalar has the digits that its dtype needs, and no more
+        writer.writerows(map(str, row) for row in block.reshape(len(block), -1))
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()

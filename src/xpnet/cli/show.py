@@ -21,13 +21,10 @@ EXAMPLES = """Examples:
   xpnet show run/checkpoints/epoch-000012.safetensors
   xpnet show model.safetensors --json
 
-A checkpoint also has the state of training: optimiser, epochs, learning curve.
+A checkpoint also has the state of training: optimiser, epochs, costs.
 
 Exit codes: 0 done; 1 the file cannot be read or is no model; 2 wrong options."""
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_ASCII = "_.-=*#"
-_CURVE = 40  # characters at most
 _CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 
@@ -39,7 +36,7 @@ def show(model: ModelFile, as_json: Json = False) -> None:
         return
     console = Console()
     dtype = net.backend.dtype
-    console.line_of(f"{model}: {net.n_parameters:,} parameters, {np.dtype(dtype or 'f4').name}")
+    console.print_line(f"{model}: {net.n_parameters:,} parameters, {np.dtype(dtype or 'f4').name}")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in ("layer", "inputs", "units", "activation", "parameters"):
         table.add_column(heading, justify="left" if heading == "activation" else "right")
@@ -50,7 +47,7 @@ def show(model: ModelFile, as_json: Json = False) -> None:
     console.print(table)
     rows = _data_rows(net.data)
     if net.training_state is not None:
-        rows |= _training_rows(net.training_state, console)
+        rows |= _training_rows(net.training_state)
     if rows:
         found = results_table(rows)
         found.columns[1].justify = "left"  # words, not numbers
@@ -71,36 +68,16 @@ def _data_rows(data: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def _training_rows(state: Any, console: Console) -> dict[str, str]:
+def _training_rows(state: Any) -> dict[str, str]:
     rows = {"optimizer": f"{type(state.optimizer).__name__}, {state.optimizer.learning_rate:g}"}
     middle = f" and {state.position:,} steps" if state.position else ""
     rows["trained"] = f"{state.epoch:,} epochs{middle}, {state.history.seconds:.1f} s"
     for name in _CURVES:
         values = getattr(state.history, name)
         if values:
-            drawn = sparkline(values, _marks(console), min(_CURVE, max(8, console.width - 40)))
             called = state.history.cost_name if name == "cost" else name.replace("_", " ")
-            rows[called] = f"{drawn} {values[0]:.3g} to {values[-1]:.3g}"
+            rows[called] = f"{values[0]:.3g} to {values[-1]:.3g}"
     return rows
-
-
-def _marks(console: Console) -> str:
-    return _BLOCKS if console.encoding.lower().startswith("utf") else _ASCII
-
-
-def sparkline(values: list[float], marks: str = _BLOCKS, width: int = _CURVE) -> str:
-    """A curve in one line: the least value is the first mark, the greatest the last.
-
-    More values than ``width`` are averaged in groups.
-    """
-    groups = np.array_split(np.asarray(values, dtype=np.float64), min(width, len(values)))
-    heights = np.array([group.mean() for group in groups])
-    finite = heights[np.isfinite(heights)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
-    return "".join(
-        marks[round((height - low) * scale)] if np.isfinite(height) else "!" for height in heights
-    )
 
 
 def _described(path: Path, net: Any) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Run:
         self.net: Any = net
         train_report.announce(self.console, settings, recipe, problem, net)
         if begins is not None:
-            self.console.line_of(begins)
+            self.console.print_line(begins)
         place = f"{net.backend}, {net.backend.dtype_name}"
         comments = [run_folder.described(problem.fingerprint), place]
         files.record(config.resolved(settings, recipe, problem, net), comments)
@@ -178,14 +178,14 @@ class Run:
             output.put_json(train_report.as_json(found))
         else:
             if self.net.training_state.step == self.begun and not stopped:
-                self.console.line_of(self._nothing_left())
+                self.console.print_line(self._nothing_left())
             self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
             if stopper is not None and stopper.best is not None:
-                self.console.line_of(
+                self.console.print_line(
                     f"best validation cost {stopper.best:.4g} after epoch {stopper.best_epoch}; "
                     "the model is that of this epoch"
                 )
-            self.console.line_of(written)
+            self.console.print_line(written)
         if self.files.plot is not None:
             train_report.draw_curve(self.net.history, self.files.plot)
         if stopped:

@@ -25,7 +25,7 @@ def announce(
     kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
     n_train, n_validation = len(problem.train), len(problem.validation or ())
     how = ", streamed" if problem.streamed else ""
-    console.line_of(
+    console.print_line(
         f"{problem.name}: {len(problem.names):,} features, {kind}; {n_train:,} to train on, "
         f"{n_validation:,} to validate{how}"
     )
@@ -33,10 +33,10 @@ def announce(
         other = "regression" if problem.task == "classification" else "classification"
         instead = f" (or --task {other})" if problem.labels.either else ""
         why = f"{problem.target!r} holds {problem.labels.described}"
-        console.line_of(f"task: {problem.task}, as {why}{instead}")
+        console.print_line(f"task: {problem.task}, as {why}{instead}")
     _warn_of_shape(problem, settings.data)
     penalties = [f", {n} {getattr(recipe, n):g}" for n in _PENALTIES if getattr(recipe, n)]
-    console.line_of(
+    console.print_line(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
         f"learning rate {recipe.optimizer.learning_rate:g}{''.join(penalties)}"
     )
