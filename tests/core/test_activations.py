@@ -70,19 +70,6 @@ def test_affine_on_every_library(lib):
     np.testing.assert_allclose(lib.to_numpy(Z), W @ A + b, rtol=1e-13, atol=1e-13)
 
 
-def test_affine_is_the_loop_over_units_and_examples():
-    """The notes' four readings of a product are one product."""
-    rng = np.random.default_rng(1)
-    W, X, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 6)), rng.normal(size=(4, 1))
-    Z = xpnet.affine(W, X, b)
-    for i in range(4):
-        for j in range(6):
-            by_hand = sum(W[i, k] * X[k, j] for k in range(3)) + b[i, 0]
-            assert Z[i, j] == pytest.approx(by_hand, rel=1e-13, abs=1e-14)
-    columns = np.stack([sum(X[k, j] * W[:, k] for k in range(3)) for j in range(6)], axis=1)
-    np.testing.assert_allclose(Z - b, columns, rtol=1e-12, atol=1e-13)
-
-
 def test_the_table_names_every_activation():
     assert set(HIDDEN) == set(ACTIVATIONS)
     for name, activation in ACTIVATIONS.items():
@@ -90,15 +77,6 @@ def test_the_table_names_every_activation():
         assert callable(activation.value)
         assert callable(activation.slope)
         assert {name, f"{name}_slope"} <= set(xpnet.__all__)
-
-
-def test_the_pair_in_the_table_is_the_public_function():
-    z = np.linspace(-3.0, 3.0, 12)
-    for name in HIDDEN:
-        pair = ACTIVATIONS[name]
-        a = pair.value(z, xp=np)
-        np.testing.assert_array_equal(a, getattr(xpnet, name)(z))
-        np.testing.assert_array_equal(pair.slope(a, xp=np), getattr(xpnet, f"{name}_slope")(a))
 
 
 def test_a_public_function_has_its_own_name():

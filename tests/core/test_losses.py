@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import OUTPUTS, draw_targets, reference_cost, relative
+from helpers import OUTPUTS, draw_targets, reference_cost
 
 import xpnet
 
@@ -43,45 +43,14 @@ def test_no_log_of_zero(lib, output, dtype):
         for dW, db in lib.host(net.gradients(Z, Y)):
             assert np.all(np.isfinite(dW))
             assert np.all(np.isfinite(db))
-    P = lib.to_numpy(net.predict_proba(Z))
-    np.testing.assert_array_equal(P, np.eye(2, dtype=dtype))
-
-
-@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-def test_training_from_a_sure_and_wrong_answer_stays_finite(lib, output):
-    """The engine's own loss is finite at logits of +-1e4, as the cost function is."""
-    Z = lib.asarray(np.array([[1e4, -1e4], [-1e4, 1e4]]))
-    wrong = lib.asarray(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    net = logit_net(2, output, lib)
     history = net.fit(Z, wrong, optimizer=xpnet.GradientDescent(1e-12), epochs=2)
-    np.testing.assert_allclose(history.cost, [2e4, 2e4], rtol=1e-3)
+    np.testing.assert_allclose(history.cost, [2e4, 2e4], rtol=1e-3)  # the engine's own loss
     for W, b in lib.host(net.parameters):
         assert np.all(np.isfinite(W))
         assert np.all(np.isfinite(b))
-
-
-def test_squared_error_is_half_the_sum_over_m():
-    net = logit_net(2, "identity")
-    A = np.array([[1.0, 2.0], [0.0, 4.0]])
-    Y = np.array([[0.0, 2.0], [2.0, 1.0]])
-    assert float(net.cost(A, Y)) == (1 + 0 + 4 + 9) / (2 * 2)
-
-
-def test_several_sigmoids_are_summed_over_outputs_and_averaged_over_examples():
-    rng = np.random.default_rng(3)
-    Z, Y = rng.normal(size=(3, 5)), draw_targets("sigmoid", 3, 5, rng)
-    whole = float(logit_net(3, "sigmoid").cost(Z, Y))
-    one = logit_net(1, "sigmoid")
-    parts = [float(one.cost(Z[i : i + 1], Y[i : i + 1])) for i in range(3)]
-    assert whole == pytest.approx(sum(parts), rel=1e-13)
-
-
-def test_softmax_of_two_is_a_sigmoid_of_the_difference():
-    rng = np.random.default_rng(4)
-    Z, labels = rng.normal(scale=2.0, size=(2, 9)), rng.integers(0, 2, size=9)
-    two = float(logit_net(2, "softmax").cost(Z, labels))
-    one = float(logit_net(1, "sigmoid").cost(Z[1:] - Z[:1], labels))
-    assert two == pytest.approx(one, rel=1e-13)
+    net = logit_net(2, output, lib, dtype)
+    P = lib.to_numpy(net.predict_proba(Z))
+    np.testing.assert_array_equal(P, np.eye(2, dtype=dtype))
 
 
 def test_labels_equal_their_columns(lib):
@@ -114,18 +83,6 @@ def test_sigmoid_takes_shares_between_0_and_1():
     Z, Y = np.array([[0.3, -1.0]]), np.array([[0.25, 0.9]])
     expected = np.mean(np.logaddexp(0.0, Z) - Y * Z)
     assert float(logit_net(1, "sigmoid").cost(Z, Y)) == pytest.approx(expected, rel=1e-14)
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_dZ_is_A_minus_Y_over_m(output):
-    """``dZ = s (A - Y)`` holds for OLS, logistic regression and softmax."""
-    rng = np.random.default_rng(7)
-    X, Y = rng.normal(size=(3, 6)), draw_targets(output, 2, 6, rng)
-    net = xpnet.DeepNet([3, 2], output=output, backend="numpy", dtype="float64", seed=1)
-    dZ = (net.predict_proba(X) - Y) / 6
-    ((dW, db),) = net.gradients(X, Y)
-    assert relative(dW, dZ @ X.T) < 1e-13
-    assert relative(db, np.sum(dZ, axis=1, keepdims=True)) < 1e-12
 
 
 def test_probabilities_sum_to_one(lib):
@@ -161,23 +118,3 @@ def test_l2_penalises_weights_and_never_biases(output):
     for (dW, db), (dW_l2, db_l2), W in zip(plain, penalised, (W1, W2), strict=True):
         np.testing.assert_allclose(dW_l2 - dW, 0.3 * W, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(db_l2, db)
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_whole_weights_are_repeated_examples(output, seed):
-    rng = np.random.default_rng(seed)
-    m = int(rng.integers(3, 8))
-    times = rng.integers(0, 5, size=m)
-    times[0] = 1  # not all zero
-    X, Y = rng.normal(size=(2, m)), draw_targets(output, 3, m, rng)
-    net = xpnet.DeepNet([2, 4, 3], hidden="tanh", output=output, backend="numpy", dtype="float64")
-    X_long, Y_long = np.repeat(X, times, axis=1), np.repeat(Y, times, axis=1)
-    weights = times.astype(float)
-    weighted = net.cost(X, Y, sample_weight=weights, l2=0.1)
-    assert float(weighted) == pytest.approx(float(net.cost(X_long, Y_long, l2=0.1)), rel=1e-12)
-    found = net.gradients(X, Y, sample_weight=weights, l2=0.1)
-    expected = net.gradients(X_long, Y_long, l2=0.1)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one[0], other[0], rtol=1e-10, atol=1e-13)
-        np.testing.assert_allclose(one[1], other[1], rtol=1e-10, atol=1e-13)

@@ -210,14 +210,8 @@ def test_a_function_whose_factors_are_none(value, error, said):
 
     with raises_on_purpose(error, said, "mine"):
         factors(prepared(mine, 3), np.arange(0.0, 3.0, 0.5))
-
-
-def test_a_function_after_a_warm_up():
     with raises_on_purpose(ValueError, "WarmUp.*gave -1 at epoch 3"):
         factors(WarmUp(2, lambda epoch: -epoch), np.arange(4.0))
-
-
-def test_a_factor_that_overflows():
     with raises_on_purpose(ValueError, "Exponential", "inf at epoch 400"):
         factors(Exponential(10.0), np.array([0.0, 400.0]))
 
@@ -266,6 +260,12 @@ def test_a_fit_in_pieces_has_the_same_rates():
     parts.fit(X, Y, epochs=3, batch_size=8, schedule=WarmUp(1.5, Cosine(5.5)))
     parts.fit(X, Y, epochs=4, batch_size=8, schedule=schedule, resume=True)
     assert_pairs_equal(whole.parameters, parts.parameters)
+    options = {"batch_size": 8, "schedule": Plateau(0.5, patience=1, threshold=0.05)}
+    whole, parts = make_net(), make_net()
+    whole.fit(X, Y, xpnet.Momentum(0.1), epochs=12, **options)
+    for epochs in (5, 1, 6):
+        parts.fit(X, Y, xpnet.Momentum(0.1), epochs=epochs, resume=True, **options)
+    assert_pairs_equal(whole.parameters, parts.parameters)
 
 
 @pytest.mark.parametrize("batch_size", range(1, 20))
@@ -311,12 +311,3 @@ def test_a_plateau_reads_the_cost_of_each_epoch(lib, validation):
         state = plateau.after_epoch(cost, state)
     assert rates.found == expected
     assert len(set(expected)) > 1
-
-
-def test_a_plateau_goes_on_in_a_resumed_fit():
-    options = {"batch_size": 8, "schedule": Plateau(0.5, patience=1, threshold=0.05)}
-    whole, parts = make_net(), make_net()
-    whole.fit(X, Y, xpnet.Momentum(0.1), epochs=12, **options)
-    for epochs in (5, 1, 6):
-        parts.fit(X, Y, xpnet.Momentum(0.1), epochs=epochs, resume=True, **options)
-    assert_pairs_equal(whole.parameters, parts.parameters)
