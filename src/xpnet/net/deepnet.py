@@ -13,7 +13,6 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, select
 from xpnet.core.activations import Activation
-from xpnet.core.leaves import Data
 from xpnet.core.losses import get_loss
 from xpnet.core.network import Objective
 from xpnet.core.optimizers import Adam, Optimizer
@@ -21,7 +20,7 @@ from xpnet.core.parameters import Layer, initial_parameters
 from xpnet.core.schedules import Constant, prepared
 from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data.stream import Stream
-from xpnet.engines import Engine, engine_for
+from xpnet.engines import engine_for
 from xpnet.files import onnx
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
@@ -32,8 +31,8 @@ from xpnet.net.arguments import (
     check_hidden,
     check_sizes,
 )
-from xpnet.net.evaluation import decided, evaluator
-from xpnet.net.examples import columns_of, examples, settle, training_set
+from xpnet.net.evaluation import PenalizedCost, cost_of, decided, evaluator
+from xpnet.net.examples import columns_of, settle, training_set
 from xpnet.net.held import Held
 from xpnet.net.parameters import layers_of, theta_of
 from xpnet.net.placement import Placement
@@ -106,7 +105,8 @@ class DeepNet:
     ) -> None:
         sizes = check_sizes(sizes, output)
         activations = check_hidden(hidden, len(sizes) - 2)
-        self._objective = objective = Objective(sizes, activations, get_loss(output))
+        # without penalties and dropout
+        self.objective = objective = Objective(sizes, activations, get_loss(output))
         self.seed = check_count(seed, "seed", 0)
         rng = np.random.default_rng(self.seed)
         theta = initial_parameters(objective.layout, objective.hidden, rng)
@@ -121,19 +121,19 @@ class DeepNet:
     # -- what it is ----------------------------------------------------------------------
     @property
     def sizes(self) -> tuple[int, ...]:
-        return self._objective.sizes
+        return self.objective.sizes
 
     @property
     def hidden(self) -> tuple[Activation, ...]:
-        return self._objective.hidden
+        return self.objective.hidden
 
     @property
     def output(self) -> str:
-        return self._objective.loss.output
+        return self.objective.loss.output
 
     @property
     def n_parameters(self) -> int:
-        return self._objective.layout.n_parameters
+        return self.objective.layout.n_parameters
 
     @property
     def parameters(self) -> list[Layer]:
@@ -141,17 +141,12 @@ class DeepNet:
 
         Reading gives copies; assigning copies in, from the host or from the net's own library.
         """
-        return layers_of(self.theta, self._objective.layout, self.backend)
+        return layers_of(self.theta, self.objective.layout, self.backend)
 
     @parameters.setter
     def parameters(self, layers: Iterable[tuple[Any, Any]]) -> None:
         held = self._held
-        held.theta = theta_of(layers, self._objective.layout, held.placement, held.theta.dtype)
-
-    @property
-    def objective(self) -> Objective:
-        """The layers and the loss, without penalties and dropout."""
-        return self._objective
+        held.theta = theta_of(layers, self.objective.layout, held.placement, held.theta.dtype)
 
     @property
     def placement(self) -> Placement:
@@ -267,15 +262,14 @@ class DeepNet:
             Whether minibatches are drawn anew each epoch, or ``epoch -> permutation``.
         sample_weight : array (m,) or (1, m), optional
             The cost becomes the weighted mean.
-        l2 : float
-            Adds ``l2/2 * sum(W**2)`` to the cost; biases are not penalised.
+        l2, l1 : float
+            Add ``l2/2 * sum(W**2)`` and ``l1 * sum(|W|)`` to the cost; biases are not penalised.
         validation : (X, Y) or Stream, optional
             Evaluated after each epoch.
         callbacks : iterable
-            Objects with any of ``on_fit_begin(net, progress)``, ``on_epoch_end(net, progress)``,
-            ``on_fit_end(net, progress)``. A true return from ``on_epoch_end`` ends the fit.
-            ``progress`` has ``epoch``, ``epochs``, ``seconds``, ``cost``, ``validation_cost`` and
-            ``validation_accuracy``: see ``training.history``, and ``xpnet.callbacks`` for ours.
+            Objects with any of the methods of ``training.history.Callback``, such as
+            ``on_epoch_end(net, progress)``: a true return ends the fit. ``progress`` has ``epoch``,
+            ``cost``, ``validation_cost`` and more; ``xpnet.callbacks`` has ours.
         resume : bool
             Go on with the optimiser's state and the epoch count of the last fit: one long fit
             and two short ones are then the same to the last bit. Without a last fit, as for a net
@@ -283,8 +277,6 @@ class DeepNet:
         prefetch : bool, optional
             For host data and a net on a GPU: whether minibatches are copied while the previous
             one computes, or all data once beforehand. None: the latter if it fits.
-        l1 : float
-            Adds ``l1 * sum(|W|)`` to the cost.
         dropout : float or one per hidden layer
             Probability of dropping a unit; kept units are scaled by 1/(1-rate) (Srivastava et al.
             2014). Drawn anew for every update and example, from ``seed`` and the number of the
@@ -312,52 +304,21 @@ class DeepNet:
         epochs = check_count(epochs, "epochs", 0)
         batch_size = None if batch_size is None else check_count(batch_size, "batch_size", 1)
         dropout = check_dropout(dropout, len(self.hidden))
+        given = (X, Y, sample_weight, batch_size, shuffle, prefetch)
         placement, data, source, how = training_set(
-            self.placement,
-            self._objective,
-            X,
-            Y,
-            sample_weight,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            prefetch=prefetch,
-            seed=self.seed,
+            self.placement, self.objective, *given, seed=self.seed
         )
         self._held.settle(placement)
         place = self.backend
         start = starting_state(self._held.state if resume else None, optimizer, self.theta, place)
-        plan = NetPlan(
-            optimizer=optimizer,
-            epochs=epochs,
-            l2=l2,
-            l1=l1,
-            clip_norm=clip_norm,
-            dropout_seed=self.seed if dropout else None,
-            schedule=prepared(schedule or Constant(), start.epoch + epochs),
-        )
-        objective = replace(
-            self._objective,
-            penalized=l2 > 0,
-            sparse=l1 > 0,
-            dropout=dropout,
-            clipped=clip_norm > 0,
-        )
+        schedule = prepared(schedule or Constant(), start.epoch + epochs)
+        plan = NetPlan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
         with place.context():
-            evaluate = None
-            if validation is not None:
-                evaluate = evaluator(placement, self._objective, validation)
-            program = engine_for(place, objective).program(
+            program = engine_for(place, plan.objective(self.objective)).program(
                 optimizer, data, source.batch_size, self.theta, start.moments
             )
-            run = Run(
-                program,
-                plan,
-                source,
-                net=self,
-                callbacks=callbacks,
-                evaluate=evaluate,
-                start=start,
-            )
+            evaluate = evaluator(placement, self.objective, validation)
+            run = Run(program, plan, source, self, callbacks, evaluate, start)
             run.history.data = how
             start = run.start  # frees the moments that it began with
             return self._held.train(run)
@@ -372,10 +333,10 @@ class DeepNet:
         return self._predicted(X, lambda A: decided(A, self.output, xp=self.backend.xp))
 
     def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
-        placement, columns = columns_of(self.placement, self._objective, X)
+        placement, columns = columns_of(self.placement, self.objective, X)
         self._held.settle(placement)
         with self.backend.context():
-            A = engine_for(self.backend, self._objective).predict(self.theta, columns)
+            A = engine_for(self.backend, self.objective).predict(self.theta, columns)
             return placement.returned(change(A), X)
 
     def predict_raw(self, X: Array) -> np.ndarray:
@@ -406,9 +367,7 @@ class DeepNet:
         l1: float = 0.0,
     ) -> float:
         """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
-        engine, data, penalties = self._engine_on(X, Y, sample_weight, l2, l1, prefetch=None)
-        with self.backend.context():
-            return float(engine.value(self.theta, data, *penalties))
+        return self._cost_of(X, Y, sample_weight, l2, l1, prefetch=None).value(self.theta)
 
     def gradients(
         self,
@@ -422,22 +381,14 @@ class DeepNet:
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
         """
-        engine, data, penalties = self._engine_on(X, Y, sample_weight, l2, l1, prefetch=False)
-        with self.backend.context():
-            gradient = engine.value_and_gradient(self.theta, data, *penalties)[1]
-        return layers_of(gradient, self._objective.layout, self.backend)
+        cost = self._cost_of(X, Y, sample_weight, l2, l1, prefetch=False)
+        gradient = cost.gradient(self.theta)
+        return layers_of(gradient, self.objective.layout, self.backend)
 
-    def _engine_on(
-        self, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float, prefetch: bool | None
-    ) -> tuple[Engine, Data, tuple[float, float]]:
-        """An engine for the cost with these penalties, the examples, and the penalties checked."""
-        l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-        placement, data, _ = examples(
-            self.placement, self._objective, X, Y, sample_weight, batch_size=1, prefetch=prefetch
-        )
+    def _cost_of(self, X: Any, Y: Any, *given: Any, prefetch: bool | None) -> PenalizedCost:
+        placement, cost = cost_of(self.placement, self.objective, X, Y, *given, prefetch=prefetch)
         self._held.settle(placement)
-        objective = replace(self._objective, penalized=l2 > 0, sparse=l1 > 0)
-        return engine_for(self.backend, objective), data, (l2, l1)
+        return cost
 
     # -- files ---------------------------------------------------------------------------
     def save(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from xpnet._typing import Array, Namespace
 from xpnet.core.leaves import Data
 from xpnet.core.network import Objective
+from xpnet.core.settings import check_number
 from xpnet.data.stream import Stream
 from xpnet.engines import Engine, engine_for
 from xpnet.net.examples import examples, rows_of_chunk, settle_for_stream
@@ -18,8 +20,47 @@ from xpnet.net.placement import Placement
 Evaluate: TypeAlias = Callable[[Array], tuple[Any, Any]]
 
 
-def evaluator(place: Placement, objective: Objective, validation: Any) -> Evaluate:
-    """The function ``theta -> (cost, accuracy or None)`` of the validation data."""
+class PenalizedCost(NamedTuple):
+    """The cost over some examples as a function of ``theta``, with its penalties."""
+
+    engine: Engine
+    data: Data
+    l2: float
+    l1: float
+
+    def value(self, theta: Array) -> float:
+        with self.engine.backend.context():
+            return float(self.engine.value(theta, self.data, self.l2, self.l1))
+
+    def gradient(self, theta: Array) -> Array:
+        with self.engine.backend.context():
+            return self.engine.value_and_gradient(theta, self.data, self.l2, self.l1)[1]
+
+
+def cost_of(
+    place: Placement,
+    objective: Objective,
+    X: Any,
+    Y: Any,
+    sample_weight: Any,
+    l2: float,
+    l1: float,
+    *,
+    prefetch: bool | None,
+) -> tuple[Placement, PenalizedCost]:
+    """The settled placement, and the cost of Y given X."""
+    l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
+    place, data, _ = examples(
+        place, objective, X, Y, sample_weight, batch_size=1, prefetch=prefetch
+    )
+    objective = replace(objective, penalized=l2 > 0, sparse=l1 > 0)
+    return place, PenalizedCost(engine_for(place.backend, objective), data, l2, l1)
+
+
+def evaluator(place: Placement, objective: Objective, validation: Any) -> Evaluate | None:
+    """The function ``theta -> (cost, accuracy or None)`` of the validation data, if any."""
+    if validation is None:
+        return None
     if isinstance(validation, Stream):
         place = settle_for_stream(place, validation, objective.sizes[0])
         return lambda theta: _over_stream(place, objective, theta, validation)

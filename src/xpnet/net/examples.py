@@ -158,10 +158,10 @@ def training_set(
     X: Any,
     Y: Any,
     sample_weight: Any,
-    *,
     batch_size: int | None,
     shuffle: bool | Callable[[int], Any],
     prefetch: bool | None,
+    *,
     seed: int,
 ) -> TrainingSet:
     """The examples of X and Y, or of a stream, in minibatches."""

@@ -98,11 +98,11 @@ class Run:
         program: Program,
         plan: Plan,
         source: Source,
-        *,
         net: Any = None,
         callbacks: Iterable[Callback] = (),
         evaluate: Callable[[Array], tuple[float | Array, float | Array | None]] | None = None,
         start: TrainingState | None = None,
+        *,
         checked: bool = True,
     ) -> None:
         self.program = program

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sys import maxsize
 from typing import Protocol
 
 import numpy as np
 
-from xpnet.core.network import step_table
+from xpnet.core.network import Objective, step_table
 from xpnet.core.optimizers import Optimizer
 from xpnet.core.schedules import Constant, Schedule
 from xpnet.training.source import Part
@@ -46,12 +46,23 @@ class NetPlan:
     l2: float = 0.0
     l1: float = 0.0
     clip_norm: float = 0.0
-    dropout_seed: int | None = None
+    dropout: tuple[float, ...] = ()
+    seed: int = 0
     schedule: Schedule = field(default_factory=Constant)
 
     @property
     def penalized(self) -> bool:
         return bool(self.l2 or self.l1)
+
+    def objective(self, net: Objective) -> Objective:
+        """The objective of the net with what this fit adds to it."""
+        return replace(
+            net,
+            penalized=self.l2 > 0,
+            sparse=self.l1 > 0,
+            dropout=self.dropout,
+            clipped=self.clip_norm > 0,
+        )
 
     def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
         t = step + np.arange(1.0, len(factor) + 1.0)
@@ -63,7 +74,7 @@ class NetPlan:
             l2=self.l2,
             l1=self.l1,
             clip_norm=self.clip_norm,
-            seed=self.dropout_seed,
+            seed=self.seed if self.dropout else None,
         )
 
 
