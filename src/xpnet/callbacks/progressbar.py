@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from math import inf
 from time import monotonic
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from xpnet.training.history import Progress
 
 REFRESH = 0.1  # seconds between looks at the cost: each one waits for the device
-NARROW = 64  # columns below which there is room for the figures only
-CLOCK_AND_BAR = 18  # columns: eight of a clock, and a bar of at least as many
+LEAST_BAR = 4  # columns
 
 
 def _figures(progress: Progress) -> dict[str, float]:
@@ -58,7 +58,6 @@ class ProgressBar:
             self._terminal.is_terminal and not self._terminal.is_dumb_terminal
         )
         self._bar: Any = None  # rich's, while a fit runs
-        self._unread = False  # the reader of the output has gone
         # lines do not move in the middle of an epoch, so the loop need not cut it into parts
         self.on_steps_end = self._move if self.live else None
 
@@ -70,8 +69,9 @@ class ProgressBar:
         self.close()
         if self.live:
             self._bar = _rich_bar(self._terminal)
-            fields = {"epoch": done, "figures": ""}
-            self._task = self._bar.add_task("", total=self._total, completed=done, **fields)
+            self._task = self._bar.add_task(
+                "", total=self._total, completed=done, epoch=done, figures=""
+            )
             self._bar.start()
 
     def _move(self, net: Any, progress: Progress) -> None:
@@ -93,19 +93,14 @@ class ProgressBar:
         self.close()
 
     def _show(self, progress: Progress) -> None:
-        if self._unread:
-            return
         self._shown, figures = progress.total_epoch, self._figures(progress)
         self._looked = monotonic()
         if not self.live:
             epoch = f"epoch {self._shown:{len(str(self._total))}}/{self._total}"
             self.note(f"{epoch}  {as_text(figures, 4)}")
             return
-        room = self._terminal.width - len(f"{self._shown}/{self._total} ")
-        if self._bar.expand:
-            text = as_text(figures, 4, room - len("epoch ") - CLOCK_AND_BAR)
-        else:
-            text = as_text(figures, 3, room)
+        taken = len(f"{self._shown}/{self._total} ") + LEAST_BAR + 1
+        text = as_text(figures, 3, self._terminal.width - taken)
         self._bar.update(self._task, completed=self._shown, epoch=self._shown, figures=text)
 
     def note(self, text: str) -> None:
@@ -114,22 +109,14 @@ class ProgressBar:
             self._bar.update(self._task, figures=text)
         elif self._console is not None:
             self._console.print(text, soft_wrap=True)
-        elif not self._unread:
-            try:
+        else:
+            with suppress(BrokenPipeError):
                 print(text, file=self._file, flush=True)
-            except BrokenPipeError:
-                self._unread = True
 
     def close(self) -> None:
         """Leaves the terminal as it was; called by the fit, however it ends."""
         if self._bar is not None:
             self._bar.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def as_text(figures: Mapping[str, float], digits: int, room: float = inf) -> str:
@@ -158,17 +145,13 @@ def _rich_console(file: TextIO | None) -> Any:
 
 
 def _rich_bar(console: Any) -> Any:
-    """A bar of rich's as wide as the terminal; on a narrow one the texts alone."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """A line as wide as the terminal: epochs, a bar, figures."""
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    counter, text = "{task.fields[epoch]}/{task.total:.0f}", "{task.fields[figures]}"
-    if console.width < NARROW:
-        return Progress(TextColumn(f"{counter} {text}", markup=False), console=console)
     return Progress(
-        TextColumn(f"epoch {counter}", markup=False),
+        TextColumn("{task.fields[epoch]}/{task.total:.0f}", markup=False),
         BarColumn(bar_width=None),
-        TextColumn(text, markup=False),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[figures]}", markup=False),
         console=console,
         expand=True,
     )
