@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ def test_the_calls_in_their_order(lib):
     assert recorder.net is net
     assert recorder.total == 4
     assert recorder.costs == history.cost
-    assert all(type(cost) is float for cost in recorder.costs)
+    assert all(type(cost) is float for cost in recorder.costs + history.cost)
     assert np.all(np.diff(recorder.epochs) == 1)
     assert recorder.last_epoch == recorder.epochs[-1]
     assert np.all(np.diff([0.0, *recorder.seconds]) >= 0.0)
@@ -78,37 +78,27 @@ def test_a_method_that_is_none_is_not_there(monkeypatch):
     assert recorder.epochs == [1, 2, 3]
 
 
-class Watches:
-    """Reads the validation figures, and computes them again by the net's own functions."""
-
-    def __init__(self, x, y):
-        self.x, self.y, self.read, self.again = x, y, [], []
-
-    def on_epoch_end(self, net, progress):
-        self.read.append((progress.validation_cost, progress.validation_accuracy))
-        self.again.append(float(net.cost(self.x, self.y)))
-
-
-def test_validation_figures(lib):
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+def test_validation_figures(lib, output):
     """After each epoch's updates: the cost without penalty, and the share of right labels."""
-    net = make_net(lib)
-    x_valid, y_valid = lib.asarray(X_VALID), lib.asarray(Y_VALID)
-    watches = Watches(x_valid, y_valid)
+    n_y = {"sigmoid": 1, "softmax": 2}[output]
+    net = xpnet.DeepNet([3, 4, n_y], output=output, dtype="float64", **lib.options)
+    y, y_host = ((a if n_y == 1 else a[0].astype(int)) for a in (Y, Y_VALID))
+    x_valid, y_valid = lib.asarray(X_VALID), lib.asarray(y_host)
+    read, again = [], []
+
+    def look(net, progress):
+        read.append((progress.validation_cost, progress.validation_accuracy))
+        again.append(float(net.cost(x_valid, y_valid)))
+
     history = net.fit(
-        lib.asarray(X),
-        lib.asarray(Y),
-        optimizer=xpnet.Adam(0.1),
-        epochs=5,
-        batch_size=8,
-        validation=(x_valid, y_valid),
-        callbacks=[watches],
-    )
-    assert history.validation_cost == [cost for cost, _ in watches.read]
-    assert history.validation_accuracy == [accuracy for _, accuracy in watches.read]
-    figures = [*history.validation_cost, *history.validation_accuracy]
-    assert all(type(value) is float for value in figures)
-    np.testing.assert_allclose(history.validation_cost, watches.again, rtol=1e-12)
-    right = np.mean(lib.to_numpy(net.predict(x_valid)) == Y_VALID)
+        lib.asarray(X), lib.asarray(y), xpnet.Adam(0.1), epochs=5, batch_size=8,
+        validation=(x_valid, y_valid), callbacks=[SimpleNamespace(on_epoch_end=look)],
+    )  # fmt: skip
+    assert [*zip(history.validation_cost, history.validation_accuracy)] == read
+    assert all(type(value) is float for figures in read for value in figures)
+    np.testing.assert_allclose(history.validation_cost, again, rtol=1e-12)
+    right = np.mean(lib.to_numpy(net.predict(x_valid)) == y_host)
     assert history.validation_accuracy[-1] == pytest.approx(right, abs=1e-12)
 
 
@@ -118,14 +108,6 @@ def test_validation_changes_no_parameter():
     plain.fit(X, Y, **settings)
     watched.fit(X, Y, validation=(X_VALID, Y_VALID), **settings)
     assert_pairs_equal(plain.parameters, watched.parameters)
-
-
-def test_softmax_accuracy_counts_labels():
-    rng = np.random.default_rng(52)
-    x, labels = rng.normal(size=(4, 15)), rng.integers(0, 3, size=15)
-    net = xpnet.DeepNet([4, 3], output="softmax", backend="numpy", dtype="float64", seed=2)
-    history = net.fit(x, labels, optimizer=xpnet.Adam(0.1), epochs=3, validation=(x, labels))
-    assert history.validation_accuracy[-1] == pytest.approx(np.mean(net.predict(x) == labels))
 
 
 def test_without_validation_there_are_no_figures():
@@ -152,18 +134,6 @@ def test_figures_are_fetched_only_when_read(lib):
     assert counts[Reads] >= 3 * 30
 
 
-def test_a_callback_that_raises_ends_the_run_with_its_own_error():
-    class Breaks:
-        def on_epoch_end(self, net, progress):
-            raise KeyboardInterrupt
-
-    net = make_net()
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(X, Y, optimizer=xpnet.Adam(0.1), epochs=4, callbacks=[Breaks()])
-    assert math.isfinite(float(net.cost(X, Y)))
-    net.fit(X, Y, optimizer=xpnet.Adam(0.1), epochs=1)  # and the net trains on
-
-
 def test_a_callback_may_assign_parameters():
     """The run goes on from what was assigned."""
     start = make_net().parameters
@@ -186,7 +156,7 @@ def test_a_callback_sees_the_parameters_of_the_epoch_it_is_told_of(lib):
 
     class Keeps:
         def on_epoch_end(self, net, progress):
-            seen.append(lib.host(net.parameters))
+            seen.append((lib.host(net.parameters), lib.host(copy.copy(net).parameters)))
 
     x, y = lib.asarray(X), lib.asarray(Y)
     settings = {"optimizer": xpnet.Adam(0.1), "batch_size": 8}
@@ -194,7 +164,8 @@ def test_a_callback_sees_the_parameters_of_the_epoch_it_is_told_of(lib):
     for epochs in (1, 2, 3):
         net = make_net(lib)
         net.fit(x, y, epochs=epochs, **settings)
-        assert_pairs_equal(lib.host(net.parameters), seen[epochs - 1])
+        for found in seen[epochs - 1]:
+            assert_pairs_equal(lib.host(net.parameters), found)
 
 
 # -- what ours cost ----------------------------------------------------------------------

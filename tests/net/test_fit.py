@@ -61,25 +61,6 @@ def test_history_is_the_cost_before_each_update_weighted_by_batch(lib, weighted,
     assert_pairs_close(lib.host(net.parameters), expected, 1e-11)
 
 
-def test_first_cost_is_that_of_the_parameters_before_the_update():
-    X, Y = data()
-    net = make_net()
-    before = float(net.cost(X, Y, l2=0.1))
-    history = net.fit(X, Y, optimizer=GD, epochs=1, l2=0.1)
-    assert history.cost == [pytest.approx(before, rel=1e-14)]
-    assert float(net.cost(X, Y, l2=0.1)) < before
-
-
-def test_history_is_of_its_own_fit_and_of_plain_floats():
-    X, Y = data()
-    net = make_net()
-    first = net.fit(X, Y, epochs=3, **MINI)
-    second = net.fit(X, Y, epochs=2, **MINI)
-    assert (len(first.cost), len(second.cost)) == (3, 2)
-    assert all(type(cost) is float for cost in [*first.cost, *second.cost])
-    assert first.seconds >= 0.0
-
-
 def test_no_epochs_change_nothing():
     X, Y = data()
     net = make_net()
@@ -207,19 +188,6 @@ def test_resume_without_a_state_starts_afresh():
     assert_pairs_equal(one.parameters, other.parameters)
 
 
-def test_a_run_stopped_by_a_callback_resumes():
-    class Stop:
-        def on_epoch_end(self, net, progress):
-            return True
-
-    X, Y = data()
-    long, parts = make_net(), make_net()
-    long.fit(X, Y, epochs=4, **MINI)
-    parts.fit(X, Y, epochs=9, callbacks=[Stop()], **MINI)
-    parts.fit(X, Y, epochs=3, resume=True, **MINI)
-    assert_pairs_equal(parts.parameters, long.parameters)
-
-
 @pytest.mark.parametrize("name", ["Adam", "Momentum"])
 def test_a_second_fit_trains_on_with_a_fresh_optimiser(lib, name):
     X, Y = data()
@@ -250,20 +218,6 @@ def test_a_shuffle_may_use_its_array_again():
         net.fit(X, Y, xpnet.Adam(0.1), epochs=6, batch_size=4, shuffle=shuffle)
         nets.append(net.parameters[0].W)
     np.testing.assert_array_equal(*nets)
-
-
-def test_a_callback_that_raises_loses_no_epoch():
-    class Breaks:
-        def on_epoch_end(self, net, progress):
-            if progress.epoch == 5:
-                raise RuntimeError("five")
-
-    X, Y = np.ones((3, 4)), np.ones((1, 4))
-    broken, whole = small_net(), small_net()
-    with pytest.raises(RuntimeError, match="five"):
-        broken.fit(X, Y, epochs=50, callbacks=[Breaks()])
-    whole.fit(X, Y, epochs=5)
-    np.testing.assert_array_equal(broken.parameters[0].W, whole.parameters[0].W)
 
 
 # ---------------------------------------------------------------- what an engine must not keep

@@ -18,8 +18,6 @@ from xpnet.plotting import (
     LearningCurveDisplay,
     WeightsDisplay,
 )
-from xpnet.plotting.first_layer import mosaic
-from xpnet.plotting.learning_curve import spans_decades
 from xpnet.plotting.shared import COLOURS
 
 
@@ -128,20 +126,20 @@ def test_accuracy_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("factor", "log", "scale"),
-    [(0.5, None, "linear"), (0.1, None, "log"), (0.5, True, "log"), (0.1, False, "linear")],
+    ("costs", "log", "scale"),
+    [
+        ([2.0, 1.0, 0.5], None, "linear"),
+        ([2.0, 0.2, 0.02], None, "log"),
+        ([2.0, 1.0, 0.5], True, "log"),
+        ([2.0, 0.2, 0.02], False, "linear"),
+        ([11.0, 1.0, float("nan")], None, "log"),
+        ([9.0, 1.0], None, "linear"),
+        ([9.0, 0.0], None, "linear"),  # a logarithm has no place for these
+        ([100.0, -1.0], None, "linear"),
+    ],
 )
-def test_logarithmic_axis(factor, log, scale):
-    display = curve(history(3, factor), log=log)
-    assert display.ax_.get_yscale() == scale
-
-
-def test_when_a_logarithm_helps():
-    assert spans_decades([1.0, 11.0, float("nan")])
-    assert not spans_decades([1.0, 9.0])
-    assert not spans_decades([0.0, 9.0])
-    assert not spans_decades([-1.0, 100.0])
-    assert not spans_decades([])
+def test_logarithmic_axis(costs, log, scale):
+    assert curve(xpnet.History(costs), log=log).ax_.get_yscale() == scale
 
 
 def test_several_histories_by_name_or_number():
@@ -159,14 +157,6 @@ def test_several_histories_by_name_or_number():
 def test_one_epoch_is_a_point():
     display = curve(history(1))
     assert {line.get_marker() for line in display.lines_} == {"o"}
-
-
-def test_learning_curve_of_a_fit(lib):
-    X, Y = lib.asarray(POINTS), lib.asarray(POINTS[:1] > 0)
-    net = net_2d(**lib.options)
-    fitted = net.fit(X, Y, epochs=3, validation=(X, Y))
-    display = curve(fitted)
-    np.testing.assert_array_equal(display.lines_[0].get_ydata(), fitted.cost)
 
 
 @pytest.mark.parametrize("wrong", [[1.0, 2.0], 3, net_2d(), {"a": [1.0]}])
@@ -279,9 +269,3 @@ def test_units_that_are_not_there(units):
 def test_pixels_must_be_the_features():
     with pytest.raises(ValueError, match="9 pixels, X 4 features"):
         FirstLayerDisplay.from_net(xpnet.DeepNet([4, 1]), (3, 3), ax=new_ax())
-
-
-def test_mosaic_of_one():
-    tiles = mosaic(np.ones((1, 2, 2)), 1)
-    assert tiles.shape == (4, 4)
-    assert tiles.count() == 4
