@@ -276,20 +276,6 @@ def test_a_callback_changes_no_number(lib):
     assert_same_run(found, run(lib, "generic", *setting))
 
 
-@ENGINES
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_engine_keeps_float32(lib, optimizer):
-    rng = np.random.default_rng(32)
-    X = lib.asarray(rng.normal(size=(3, 10)).astype("float32"))
-    Y = lib.asarray(rng.integers(0, 2, size=(2, 10)).astype("float32"))
-    net = xpnet.DeepNet([3, 4, 2], hidden="tanh", output="sigmoid", **lib.options)
-    net.fit(X, Y, optimizer=OPTIMIZERS[optimizer][0], epochs=2, batch_size=4, l2=0.1)
-    for pair in net.parameters:
-        for array in pair:
-            assert lib.owns(array)
-            assert lib.dtype_of(array) == "float32"
-
-
 @pytest.mark.parametrize("lib", xpnet.engines.ENGINES[1:], indirect=True)
 def test_the_library_runs_its_own_engine(lib, monkeypatch):
     """The comparisons above would hold even if every library ran the reference: none does."""

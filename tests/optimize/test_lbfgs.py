@@ -247,6 +247,8 @@ def test_owlqn_satisfies_the_optimality_conditions(spread, strength):
     assert np.all(found.x[:4] != 0)
     assert np.any(found.x[4:] == 0)
     assert found.evaluations < 1000
+    start = lbfgs(fun, np.zeros(36), l1=l1, max_iter=0)  # slopes to one side of 0, of either sign
+    assert start.gradient_norm == pytest.approx(violation(start.x, start.gradient, l1), rel=1e-14)
 
 
 def test_owlqn_against_the_same_problem_with_bounds():
@@ -385,8 +387,10 @@ def test_a_gradient_of_the_wrong_sign_ends_with_a_message(l1):
 
 def test_pairs_of_negative_curvature_are_skipped():
     # cos is concave around 0, and backtracking stops at the first step that goes down: s.y < 0.
+    # A direction from such a pair goes up, which a whole line search would find out.
     found = lbfgs(lambda x: (float(np.sum(np.cos(x))), -np.sin(x)), np.array([0.3, 0.4]), l1=0.1)
     assert found.converged
+    assert found.evaluations < quasinewton.TRIALS
     np.testing.assert_allclose(np.sin(found.x), 0.1, atol=1e-5)
 
 
