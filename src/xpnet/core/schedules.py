@@ -238,9 +238,9 @@ def factors(schedule: Schedule, epochs: np.ndarray, state: State | None = None) 
     epochs = np.asarray(epochs, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.asarray(schedule(epochs), dtype=np.float64) * (state or {}).get("factor", 1.0)
-    wrong = ~(np.isfinite(found) & (found >= 0.0))
-    if np.any(wrong):
-        at = int(np.argmax(wrong))
+    right = (found >= 0.0) & (found < inf)
+    if not right.all():
+        at = int(np.argmin(right))
         raise ValueError(
             f"the schedule {_name(schedule)} gave {found[at]:g} at epoch {epochs[at]:g}; a factor "
             "on the learning rate must be finite and at least 0"

@@ -1,125 +1,282 @@
-"""scikit-learn's stochastic solvers: its Adam, its momentum, its learning-rate policies.
+"""Minibatch training of a perceptron: the training loop with scikit-learn's rules.
 
-The update rules are the core's; what differs is in the numbers handed to them.
+``training.loop.Run`` makes the epochs. This file has what it is given: minibatches in the order
+that scikit-learn draws, penalties divided by each minibatch's sum of sample weights, and
+scikit-learn's bookkeeping after an epoch, which decides when to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from math import sqrt
+import warnings
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
+from xpnet._typing import Array
 from xpnet.core.network import step_table
-from xpnet.core.optimizers import Adam, GradientDescent, Moments, Momentum, Optimizer
+from xpnet.core.optimizers import Optimizer
+from xpnet.core.schedules import Constant, Schedule
+from xpnet.engines import Program
+from xpnet.estimators.net import Net, Rows
+from xpnet.estimators.solvers import StochasticSolver
+from xpnet.estimators.validation import Validation
+from xpnet.net.arguments import check_dropout
+from xpnet.training.history import Progress
+from xpnet.training.loop import Run
+from xpnet.training.plan import WORK
+from xpnet.training.source import Part, Source
+from xpnet.training.state import TrainingState
 
 
-class _AnyInterval:
-    """The estimator has checked its parameters: scikit-learn's intervals include their ends."""
+class ShuffledRows(Source):
+    """Examples in memory, in scikit-learn's order: each epoch shuffles that of the one before."""
 
-    def __post_init__(self) -> None:
-        for f in fields(self):  # type: ignore[arg-type]
-            if f.type == "float":
-                object.__setattr__(self, f.name, float(getattr(self, f.name)))
+    streams = False
+
+    def __init__(self, n: int, batch_size: int, shuffle: bool, random_state: Any) -> None:
+        self.n_examples, self.examples_per_step = n, batch_size
+        self.batch_size = batch_size if batch_size < n else None
+        self.starts = np.arange(0, n, batch_size)
+        self.steps_per_epoch = len(self.starts)
+        self._sizes = np.diff(self.starts, append=n)
+        self._order, self._shuffle, self._random_state = np.arange(n), shuffle, random_state
+
+    def whole(self, epoch: int, n: int) -> Part:
+        if self.batch_size is None:  # the order changes nothing, but is drawn all the same
+            for _ in range(n * self._shuffle):
+                self._random_state.permutation(self.n_examples)
+            return Part(None, np.full(n, self.n_examples))
+        orders = []
+        for _ in range(n):
+            if self._shuffle:
+                self._order = self._order[self._random_state.permutation(self.n_examples)]
+            orders.append(self._order)
+        return Part(np.stack(orders), np.tile(self._sizes, n))
 
 
 @dataclass(frozen=True)
-class SklearnGradientDescent(_AnyInterval, GradientDescent):
-    """The core's gradient descent: what momentum 0 is, without a velocity to keep."""
+class PerceptronPlan:
+    """The scalars of each step; ``alpha`` is divided by the minibatch's sum of sample weights."""
 
+    solver: StochasticSolver
+    epochs: int
+    alpha: float
+    l1_ratio: float
+    clip_norm: float
+    dropout_seed: int | None
+    starts: np.ndarray  # where the minibatches of an epoch begin
+    sample_weight: np.ndarray | None  # (m,)
 
-@dataclass(frozen=True)
-class SklearnMomentum(_AnyInterval, Momentum):
-    """The core's momentum, which may be 1."""
+    schedule: Schedule = field(default_factory=Constant)  # the solver has its own policies
 
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.solver.rule
 
-@dataclass(frozen=True)
-class SklearnAdam(_AnyInterval, Adam):
-    """Adam as scikit-learn has it: epsilon is added to the root *before* bias correction.
+    @property
+    def penalized(self) -> bool:
+        return self.alpha > 0
 
-    ``rate sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)``; the paper's epsilon
-    counts for less in the first steps.
-    """
-
-    def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
-        # The core keeps m and v without their factors (1 - beta).
-        root = sqrt(1.0 - self.beta2)
-        corrected = rate * np.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
-        return [corrected * (1.0 - self.beta1) / root, np.full(t.shape, self.epsilon / root)]
+    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
+        totals = part.weights
+        if (w := self.sample_weight) is not None:
+            weights = w[None, :] if part.orders is None else w[part.orders]  # (epochs or 1, m)
+            totals = np.add.reduceat(weights, self.starts, axis=1).reshape(-1)
+            totals = np.where(totals > 0, totals, np.inf)
+        strength = self.alpha / totals  # (steps,), or (1,)
+        return step_table(
+            self.optimizer,
+            step + np.arange(1.0, len(factor) + 1.0),
+            self.optimizer.learning_rate * self.solver.factor * factor,
+            l2=(1.0 - self.l1_ratio) * strength,
+            l1=self.l1_ratio * strength,
+            clip_norm=self.clip_norm,
+            seed=self.dropout_seed,
+        )
 
 
 @dataclass
-class Descent:
-    """The solver of one net as it stands: ``partial_fit`` goes on with it, ``fit`` makes another.
+class Bookkeeping:
+    """A callback of the loop: scikit-learn's attributes and decisions at the end of an epoch.
 
     Attributes
     ----------
-    rule : Optimizer
-        The core's settings.
-    learning_rate : float
-        The rate of the last step, for Adam with its bias correction.
-    policy : str
-        "constant", "invscaling" or "adaptive".
-    moments : tuple of arrays (n_parameters,)
-        The rule's state.
-    t : int
-        Steps taken.
+    best : array (n_parameters,) or None
+        The parameters with the best validation score so far.
+    stopped : bool
+        Whether training ended for another reason than ``max_iter``.
     """
 
-    rule: Optimizer
-    learning_rate: float
-    policy: str
-    power_t: float
-    moments: Moments
-    t: int = 0
+    estimator: Any
+    net: Net
+    program: Program
+    source: ShuffledRows
+    tasks: Any
+    validation: Validation | None
+    incremental: bool
+    best: Array | None
+    stopped: bool = False
 
-    @classmethod
-    def of(cls, estimator: Any, zeros: Callable[[], Any]) -> Descent:
-        """A solver with the parameters of an estimator; ``zeros()`` makes a moment."""
-        rate = float(estimator.learning_rate_init)
-        rule: Optimizer
-        if estimator.optimizer is not None:
-            rule, policy = estimator.optimizer, estimator.learning_rate
-            rate = rule.learning_rate
-        elif estimator.solver == "adam":
-            rule = SklearnAdam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon)
-            policy = "constant"
-        else:
-            nesterov = bool(estimator.nesterovs_momentum)
-            rule = SklearnGradientDescent(rate)
-            if estimator.momentum > 0:
-                rule = SklearnMomentum(rate, estimator.momentum, nesterov)
-            policy = estimator.learning_rate
-        moments = tuple(zeros() for _ in range(rule.n_moments))
-        return cls(rule, rate, policy, estimator.power_t, moments)
+    def epochs_together(self, progress: Progress) -> int:
+        """How many epochs may run before there is something to decide.
 
-    def table(self, steps: int, **others: Any) -> np.ndarray:
-        """The next so many rows of ``network.step_table``, which is given ``others`` as well."""
-        t = self.t + np.arange(1.0, steps + 1.0)
-        self.t += steps
-        rule, rate = self.rule, self.learning_rate
-        if isinstance(rule, SklearnAdam):
-            rate = rule.learning_rate
-            correction = sqrt(1.0 - rule.beta2**self.t) / (1.0 - rule.beta1**self.t)
-            self.learning_rate = rate * correction
-        return step_table(rule, t, np.full(steps, rate), **others)
+        The count of epochs without improvement grows by at most one per epoch. Epochs that take
+        noticeable time run one by one.
+        """
+        estimator, source = self.estimator, self.source
+        watched = self.validation is not None or self.tasks.active or estimator.verbose
+        if watched or estimator._optimizer.policy == "invscaling":
+            return 1
+        until_decision = estimator.n_iter_no_change - estimator._no_improvement_count + 1
+        work = self.program.theta.shape[0] * source.examples_per_step * source.steps_per_epoch
+        return int(min(until_decision, WORK // work))
 
-    def epoch_ends(self, examples_seen: int) -> None:
-        if self.policy == "invscaling":
-            self.learning_rate = self.rule.learning_rate / (examples_seen + 1) ** self.power_t
+    def on_fit_begin(self, net: Any, progress: Progress) -> None:
+        self.tasks.begin()
 
-    def gives_up(self, message: str, verbose: bool) -> bool:
-        """Whether to stop where nothing improves; the policy "adaptive" slows down instead."""
-        stops = self.policy != "adaptive" or self.learning_rate <= 1e-6
+    def on_epoch_end(self, net: Any, progress: Progress) -> bool:
+        estimator = self.estimator
+        improves = self._score_improves if estimator.early_stopping else self._loss_improves
+        for loss in progress.history.cost[estimator.n_iter_ :]:
+            estimator.n_iter_ += 1
+            estimator.t_ += self.source.n_examples
+            estimator.loss_curve_.append(loss)
+            if estimator.verbose:
+                say(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+            if self.validation is not None:
+                self._validate(self.validation)
+            estimator._no_improvement_count += 1
+            if improves(loss):
+                estimator._no_improvement_count = 0
+        estimator.loss_ = loss
+        estimator._optimizer.epoch_ends(progress.step, estimator.t_)
+        told_to_stop = self.tasks.end(lambda: self.net.shown(self._copy()))
+        self.stopped = self._gives_up() or told_to_stop or self.incremental
+        if not self.stopped and estimator.n_iter_ < estimator.max_iter:
+            self.tasks.begin()
+        return self.stopped
+
+    def _copy(self) -> Array:
+        """The parameters now, in memory that later steps leave alone."""
+        return self.net.place.xp.asarray(self.program.theta, copy=True)
+
+    def _loss_improves(self, loss: float) -> bool:
+        best = self.estimator.best_loss_
+        if loss < best:
+            self.estimator.best_loss_ = loss
+        return not loss > best - self.estimator.tol
+
+    def _validate(self, validation: Validation) -> None:
+        estimator, theta = self.estimator, self.program.theta
+        if estimator.validation_loss_curve_ is None:
+            estimator.validation_loss_curve_ = []
+        estimator.validation_loss_curve_.append(validation.loss(theta))
+        if estimator.early_stopping:
+            estimator.validation_scores_.append(validation.score(theta))
+            if estimator.verbose:
+                say(f"Validation score: {estimator.validation_scores_[-1]:f}")
+
+    def _score_improves(self, loss: float) -> bool:
+        score, best = self.estimator.validation_scores_[-1], self.estimator.best_validation_score_
+        if score > best:
+            self.estimator.best_validation_score_, self.best = score, self._copy()
+        return not score < best + self.estimator.tol
+
+    def _gives_up(self) -> bool:
+        """Whether to stop where nothing improves; "adaptive" lowers the learning rate instead."""
+        estimator = self.estimator
+        if not estimator._no_improvement_count > estimator.n_iter_no_change:
+            return False
+        stops, consequence = estimator._optimizer.slows_down_or_stops()
+        if estimator.verbose:
+            what = "Validation score" if estimator.early_stopping else "Training loss"
+            say(
+                f"{what} did not improve more than tol={estimator.tol:f} for "
+                f"{estimator.n_iter_no_change} consecutive epochs. {consequence}"
+            )
         if not stops:
-            self.learning_rate /= 5.0
-            message += f" Setting learning rate to {self.learning_rate:f}"
-        elif self.policy == "adaptive":
-            message += " Learning rate too small. Stopping."
-        else:
-            message += " Stopping."
-        if verbose:
-            print(message)  # noqa: T201 - scikit-learn's verbose output
+            estimator._no_improvement_count = 0
         return stops
+
+
+def descend(
+    estimator: Any,
+    net: Net,
+    theta: Array,
+    rows: Rows,
+    *,
+    validation: Validation | None,
+    best: Array | None,
+    tasks: Any,
+    incremental: bool,
+) -> Array:
+    """Trains by minibatches until nothing improves; returns the new parameters.
+
+    Parameters
+    ----------
+    theta : array (n_parameters,)
+        The parameters now.
+    best : array (n_parameters,) or None
+        Those to return where no validation score is a number; None: the last ones, as scikit-learn
+        does after a warm start.
+    """
+    solver, n, alpha = estimator._optimizer, len(rows), estimator.alpha
+    with net.place.context():
+        dropout = check_dropout(estimator.dropout, len(net.hidden))
+        engine = net.engine(
+            penalized=(1.0 - estimator.l1_ratio) * alpha > 0,
+            sparse=estimator.l1_ratio * alpha > 0,
+            dropout=dropout,
+            clipped=estimator.clip_norm is not None,
+        )
+        batch_size = _batch_size(estimator.batch_size, n)
+        source = ShuffledRows(n, batch_size, estimator.shuffle, estimator._random_state)
+        program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
+        plan = PerceptronPlan(
+            solver,
+            epochs=1 if incremental else estimator.max_iter,
+            alpha=alpha,
+            l1_ratio=estimator.l1_ratio,
+            clip_norm=estimator.clip_norm or 0.0,
+            dropout_seed=int(estimator._random_state.randint(2**31 - 1)) if dropout else None,
+            starts=source.starts,
+            sample_weight=rows.w,
+        )
+        bookkeeping = Bookkeeping(
+            estimator, net, program, source, tasks, validation, incremental, best
+        )
+        start = TrainingState(solver.rule, (), step=solver.steps)
+        callbacks: list[Any] = [bookkeeping]
+        run = Run(program, plan, source, callbacks=callbacks, start=start, checked=False)
+        estimator.n_iter_ = 0
+        try:
+            run.train()
+            if not bookkeeping.stopped:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
+                    "reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+    solver.moments, solver.steps = program.moments, run.step
+    best = bookkeeping.best
+    return best if estimator.early_stopping and best is not None else run.theta
+
+
+def _batch_size(asked: Any, n: int) -> int:
+    if asked == "auto":
+        return min(200, n)
+    if asked > n:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=2,
+        )
+    return min(int(asked), n)
+
+
+def say(line: str) -> None:
+    print(line)  # noqa: T201 - scikit-learn's verbose output

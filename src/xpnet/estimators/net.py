@@ -21,8 +21,6 @@ from xpnet.engines import Engine, Program, engine_for
 from xpnet.estimators import arrays
 from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
 
-TIDY = 128  # steps between two times that numbers too small to matter are set to zero
-
 
 class Rows:
     """Examples as rows, with targets and weights: dense in their place, or sparse.
@@ -61,6 +59,20 @@ class Rows:
         w = None if self.w is None else self.w[index]
         X = self.X[index] if self.sparse else dense(self.X, index, self.place)
         return Rows(self.place, X, self.Y[index], w)
+
+    def program(
+        self,
+        engine: Engine,
+        rule: Optimizer,
+        batch_size: int | None,
+        theta: Array,
+        moments: Moments,
+    ) -> Program:
+        """Training steps over these examples."""
+        if self.sparse:
+            data = Data(self.X, self.Y, self.w)
+            return SparseProgram(self, engine, rule, data, batch_size, theta, moments)
+        return engine.program(rule, self.everything, batch_size, theta, moments)
 
     def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
         """``index`` in pieces small enough to densify; one piece if X is dense."""
@@ -148,58 +160,25 @@ class Net:
                 yield float(np.sum(weights[index]) / np.sum(weights)), rows.data(index)
 
 
-class Trainer:
-    """Steps over the minibatches of an epoch, however the rows are stored.
+class SparseProgram(Program):
+    """Steps over a sparse X, of which a few minibatches at a time are made dense."""
 
-    Attributes
-    ----------
-    theta, moments : array (n_parameters,), tuple of such arrays
-        The state; a later epoch may overwrite it in place.
-    """
+    def __init__(self, rows: Rows, *made_of: Any) -> None:
+        self.rows = rows
+        super().__init__(*made_of)
 
-    def __init__(
-        self,
-        net: Net,
-        rule: Optimizer,
-        rows: Rows,
-        batch_size: int,
-        theta: Array,
-        moments: Moments,
-        **features: Any,
-    ) -> None:
-        self.rows, self.batch_size, self.rule = rows, batch_size, rule
-        self.engine = net.engine(**features)
-        self.theta, self.moments = theta, moments
-        self._untidy = 0  # steps since the last time
-        size = batch_size if batch_size < len(rows) else None
-        self.program = None if rows.sparse else self._program(rows.everything, size)
-
-    def _program(self, data: Data, size: int | None) -> Program:
-        return self.engine.program(self.rule, data, size, self.theta, self.moments)
-
-    def epochs(self, orders: list[np.ndarray], table: np.ndarray) -> np.ndarray:
-        """One step per minibatch of each order (m,); the costs before each step, (steps,)."""
-        if self.program is None:
-            pieces = zip(orders, np.split(table, len(orders)), strict=True)
-            return np.concatenate([self._in_blocks(*piece) for piece in pieces])
-        full = self.program.batch_size is None  # the order of a full batch changes nothing
-        found = self.program.run(None if full else np.stack(orders), table)
-        # before anything waits and can be interrupted: the old state may have been given away
-        self.theta, self.moments = self.program.theta, self.program.moments
-        costs = to_numpy(found).astype(np.float64)
-        self._untidy += len(table)
-        if self._untidy >= TIDY:
-            self.program.tidy()
-            self._untidy = 0
-        return costs
-
-    def _in_blocks(self, order: np.ndarray, table: np.ndarray) -> np.ndarray:
-        costs, step = [], 0
-        for index in self.rows.blocks(order, self.batch_size):
-            end = step - (-len(index) // self.batch_size)
-            size = min(self.batch_size, len(index))
-            program = self._program(self.rows.data(index), size)  # it belongs to its data
-            found = program.run(np.arange(len(index))[None, :], table[step:end])
-            self.theta, self.moments, step = program.theta, program.moments, end
-            costs.append(to_numpy(found))
-        return np.concatenate(costs).astype(np.float64)
+    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        costs, step, n = [], 0, len(self.rows)
+        size = self.batch_size or n
+        for order in [np.arange(n)] * len(table) if orders is None else orders:
+            for index in self.rows.blocks(order, size):
+                end = step + -(-len(index) // size)
+                data, length = self.rows.data(index), min(size, len(index))
+                # a program belongs to its data
+                program = self.engine.program(
+                    self.optimizer, data, length, self.theta, self.moments
+                )
+                costs.append(program.run(np.arange(len(index))[None, :], table[step:end]))
+                program.tidy()
+                self.theta, self.moments, step = program.theta, program.moments, end
+        return self.engine.backend.xp.concat(costs)

@@ -20,10 +20,11 @@ from xpnet.core.activations import Activation, get_activation
 from xpnet.core.losses import bernoulli, categorical, poisson, squared
 from xpnet.estimators.base import ArrayEstimator, Examples
 from xpnet.estimators.callbacks import FitTasks, NoTasks
-from xpnet.estimators.descent import Descent
+from xpnet.estimators.descent import descend
+from xpnet.estimators.full_batch import minimize
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.parameters import PerceptronParameters
-from xpnet.estimators.solvers import descend, minimize
+from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation, split
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
@@ -97,9 +98,18 @@ class Perceptron(PerceptronParameters, ArrayEstimator):
         else:
             rows, validation = self._held_out(net, rows, examples, validation_data, incremental)
             if not incremental or not hasattr(self, "_optimizer"):
-                self._optimizer = Descent.of(self, lambda: examples.place.xp.zeros_like(theta))
-            best = theta if fresh else None
-            theta = descend(self, net, theta, best, rows, validation, tasks, incremental)
+                zeros = examples.place.xp.zeros_like
+                self._optimizer = StochasticSolver.of(self, lambda: zeros(theta))
+            theta = descend(
+                self,
+                net,
+                theta,
+                rows,
+                validation=validation,
+                best=theta if fresh else None,
+                tasks=tasks,
+                incremental=incremental,
+            )
         self.__dict__ |= net.shown(theta)
         if not bool(examples.place.xp.all(examples.place.xp.isfinite(theta))):
             raise ValueError(

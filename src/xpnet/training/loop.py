@@ -42,7 +42,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.optimizers import Moments
-from xpnet.core.schedules import factors
+from xpnet.core.schedules import Constant, factors
 from xpnet.data.checks import all_finite
 from xpnet.engines import Program
 from xpnet.exceptions import DivergedError
@@ -274,6 +274,8 @@ class Run:
 
     def _factors(self, n: int) -> np.ndarray:
         """What the learning rate is multiplied by in the next ``n`` updates, (n,)."""
+        if isinstance(self.plan.schedule, Constant):
+            return np.ones(n)
         per_epoch = self.source.steps_per_epoch or maxsize
         ahead, into = np.divmod(self.position + np.arange(n), per_epoch)
         # whole epochs first: the sum then has the same rounding however many are run together
@@ -427,7 +429,7 @@ def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
     """Weighted mean of the costs (steps,) of each epoch's steps; weights (epochs, n) or (n,)."""
     weights = np.atleast_2d(weights).astype(np.float64)
     costs = to_numpy(costs).astype(np.float64).reshape(weights.shape)
-    total = np.sum(weights, axis=1)
+    total = weights.sum(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         # a part of an epoch may have no weight yet
-        return (np.sum(costs * weights, axis=1) / np.where(total > 0, total, 1.0)).tolist()
+        return ((costs * weights).sum(axis=1) / np.where(total > 0, total, 1.0)).tolist()
