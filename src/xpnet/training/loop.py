@@ -137,7 +137,8 @@ class Run:
         self._pace = Pace(self.listeners.look_into_epochs)
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
-        self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1])
+        # where nothing is checked a look only tidies, which costs little
+        self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1] if checked else CHECK[0])
         self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
         self.listeners.restore(self.start.callbacks)
         self._kept: _Kept | None = None
