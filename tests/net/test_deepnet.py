@@ -338,8 +338,3 @@ def test_an_overflow_on_the_way_to_float32_is_an_error():
     net.fit(np.ones((2, 3), np.float32), np.ones((1, 3)), epochs=1)
     with pytest.raises(ValueError, match="X holds NaN or infinity"):
         net.predict(np.full((2, 3), 1e300))
-
-
-def test_targets_of_three_dimensions_are_refused():
-    with pytest.raises(ValueError, match=r"Y has shape \(1, 4, 1\)"):
-        xpnet.DeepNet([3, 2], output="softmax").fit(np.ones((3, 4)), np.ones((1, 4, 1)))

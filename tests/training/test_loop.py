@@ -521,22 +521,6 @@ def test_orders_of_many_epochs_are_not_kept_together(monkeypatch):
     assert_pairs_equal(net.parameters, other.parameters)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "kind", "message"),
-    [
-        ({"clip_norm": 0}, ValueError, "clip_norm=0: must be finite and above 0"),
-        ({"dropout": "a half"}, TypeError, "dropout='a half': expected a number"),
-        ({"dropout": [0.1]}, ValueError, "1 rates for 2 hidden layers"),
-        ({"dropout": 1.0}, ValueError, r"must lie in \[0, 1\)"),
-        ({"l1": -1.0}, ValueError, "l1=-1.0"),
-        ({"schedule": 0.5}, TypeError, "expected a schedule"),
-    ],
-)
-def test_settings_that_mean_nothing(wrong, kind, message):
-    with pytest.raises(kind, match=message):
-        make_net().fit(X, Y, **MINI | wrong)
-
-
 def test_a_callback_whose_state_fails_does_not_lose_the_rest():
     def fails():
         raise KeyError("nothing")
