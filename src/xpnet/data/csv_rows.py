@@ -7,21 +7,21 @@ about a second per 50 MB.
 
 from __future__ import annotations
 
-import csv
 from array import array
-from collections.abc import Iterator
 from io import StringIO
-from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from xpnet.data.columns import find_target
+from xpnet.data.csv_lines import stretches
 from xpnet.data.csv_rules import (
+    Check,
     first_fault,
     is_utf8,
-    open_text,
-    parse_table,
+    missing,
+    not_a_number,
+    parse,
     read_format,
 )
 from xpnet.data.epoch_order import thinned
@@ -30,15 +30,6 @@ from xpnet.data.statistics import RunningStatistics, check_number_of_texts
 from xpnet.data.task import as_integers
 
 _STRETCH = 2**16  # characters that are parsed together
-
-
-class _Stretch(NamedTuple):
-    """Lines of the file: the byte they start at, how many lines are before, how many bytes."""
-
-    offset: int
-    before: int
-    size: int
-    lines: list[str]
 
 
 class _TextTarget(Exception):
@@ -63,9 +54,14 @@ class CsvRows:
 
     def __init__(self, path: Path, target: str | int | None, keep: bool = False) -> None:
         self.name, self._path = str(path), path
-        self._form = form = read_format(path, target)
-        self.names = tuple(name for i, name in enumerate(form.names) if i != form.target)
-        self.target = form.names[form.target]
+        self._form = form = read_format(path, () if target is None else (str(target),))
+        if len(form.names) < 2:
+            raise ValueError(
+                f"{path}: one column only; a table needs the target and at least one more"
+            )
+        self._target = find_target(path, target, form.names, form.header)
+        self.names = tuple(name for i, name in enumerate(form.names) if i != self._target)
+        self.target = form.names[self._target]
         self.n_features, self.dtype = len(self.names), np.dtype(np.float64)
         try:
             self._scan(None, keep)
@@ -107,13 +103,13 @@ class CsvRows:
         self.kept: list[Piece] = []
         offsets, before, first = array("q"), array("q"), array("q", [0])
         end = 0
-        for stretch in self._stretches():
+        for stretch in stretches(self._form, _STRETCH):
             if not any(line.strip("\r\n") for line in stretch.lines):
                 continue
             values = self._values(stretch.lines, stretch.before, codes)
             if not len(values):
                 continue
-            target = values[:, self._form.target]
+            target = values[:, self._target]
             if codes is not None:
                 if self._labels is None or len(codes) > len(self._labels):
                     check_number_of_texts(len(codes))
@@ -137,78 +133,39 @@ class CsvRows:
         )
         self.measured = None if keep else measuring.result()
 
-    def _stretches(self) -> Iterator[_Stretch]:
-        """Yield the lines after the header, some at a time; a row is never cut."""
-        with open_text(self._path, errors="surrogateescape") as file:
-            # the byte-order mark is gone from the text, not from the file
-            offset = 3 if self._starts_with_mark() else 0
-            before, first = 0, ""
-            for first in file:
-                if first.strip():
-                    break
-                offset, before = offset + _bytes(first), before + 1
-            rest: Iterator[str] = file
-            if self._form.header:
-                offset, before = offset + _bytes(first), before + 1
-            else:
-                rest = chain([first], file)
-            count = max(_STRETCH // max(len(first), 1), 16)
-            while lines := list(islice(rest, count)):
-                if any('"' in line for line in lines):
-                    lines = self._whole_rows(lines, rest, before)
-                size = _bytes("".join(lines))
-                yield _Stretch(offset, before, size, lines)
-                offset, before = offset + size, before + len(lines)
-
-    def _starts_with_mark(self) -> bool:
-        with self._path.open("rb") as file:
-            return file.read(3) == b"\xef\xbb\xbf"
-
-    def _whole_rows(self, lines: list[str], rest: Iterator[str], before: int) -> list[str]:
-        """Add lines until the last row is complete: a quoted cell may span many."""
-        taken = list(lines)
-
-        def fed() -> Iterator[str]:
-            yield from lines
-            for line in rest:
-                taken.append(line)
-                yield line
-
-        reader = csv.reader(fed(), delimiter=self._form.delimiter)
-        try:
-            for _ in reader:
-                if reader.line_num >= len(lines):
-                    break
-        except csv.Error as error:
-            where = f"{self.name}, line {before + reader.line_num}"
-            raise ValueError(f"{where}: {error}") from None
-        return taken
-
     # -- cells ---------------------------------------------------------------------------
     def _values(self, lines: list[str], before: int, codes: dict[str, int] | None) -> np.ndarray:
         """Return all cells of ``lines`` as finite numbers, or raise what is wrong with them."""
+
+        def encode(cell: str) -> float:
+            if codes is None or missing(cell):
+                raise ValueError("a label is missing")
+            return float(codes.setdefault(cell.strip(), len(codes)))
+
         refused: ValueError | None = None
         try:
             if not is_utf8("".join(lines)):
                 raise ValueError("not UTF-8 text")
-            values = parse_table(self._form, lines, codes)
+            converters = {} if codes is None else {self._target: encode}
+            values = parse(lines, self._form.delimiter, converters)
+            if values.size and values.shape[1] != len(self._form.names):
+                raise ValueError("the rows are not as wide as the header")
             if np.isfinite(values).all():
                 return values
         except ValueError as error:
             refused = error
-        fault = first_fault(self._form, lines, before, text=codes is not None)
-        if refused and codes is None and fault is not None and fault.in_target:
+        checks: dict[int, Check] = dict.fromkeys(range(len(self._form.names)), not_a_number)
+        if codes is not None:
+            checks[self._target] = missing
+        fault = first_fault(self._form, lines, before, checks)
+        if refused and codes is None and fault is not None and fault.column == self._target:
             raise _TextTarget
         said = f"{self.name}: {refused or 'a value is not finite'}"
         raise ValueError(said if fault is None else fault.message) from None
 
     def _piece(self, values: np.ndarray) -> Piece:
-        X = np.delete(values, self._form.target, axis=1)
-        y = values[:, self._form.target]
+        X = np.delete(values, self._target, axis=1)
+        y = values[:, self._target]
         if self._labels is not None:
             return Piece(X, self._labels[y.astype(np.int64)])
         return Piece(X, y.astype(np.int64) if self._whole else y.copy())
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -24,18 +24,15 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from xpnet.data.columns import find_target
-
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How a file is read: its delimiter, names of the columns, the index of the target."""
+    """How a file is read: its delimiter, whether it has a header, names of the columns."""
 
     path: Path
     delimiter: str
     header: bool
     names: tuple[str, ...]
-    target: int
 
     def column(self, index: int) -> str:
         """Name of a column for a message."""
@@ -44,47 +41,41 @@ class CsvFormat:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a file, and whether it is a label that is no number."""
+    """What is wrong with a file, and the index of the column if a cell is at fault."""
 
     message: str
-    in_target: bool = False
+    column: int | None = None
 
 
-def read_format(path: Path, target: str | int | None) -> CsvFormat:
-    """Read the format from the first line that is not empty, and find the target in it."""
-    with open_text(path, errors="surrogateescape") as lines:
+Check = Callable[[str], str | None]  # what is wrong with a cell; None if it is fine
+
+
+def read_format(path: Path, known: Collection[str | None]) -> CsvFormat:
+    """Read the format from the first line that is not empty.
+
+    It holds names if none of its cells is a number, or if one of them is a ``known`` name.
+    """
+    with open_text(path) as lines:
         numbered = enumerate(lines, 1)
         number, line = next((pair for pair in numbered if pair[1].strip()), (0, ""))
     if not line:
         raise ValueError(f"{path}: the file is empty")
     if not is_utf8(line):
         raise ValueError(f"{path}, line {number}: not UTF-8 text")
-    delimiter = delimiter_of(path, line)
-    cells = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)))
-    header = is_header(cells, () if target is None else (str(target),))
-    names = cells if header else tuple(str(i) for i in range(len(cells)))
-    if len(names) < 2:
-        raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
-    return CsvFormat(path, delimiter, header, names, find_target(path, target, names, header))
-
-
-def is_header(cells: Sequence[str], known: Collection[str | None]) -> bool:
-    """Whether the first line holds names: no cell is a number, or one is a ``known`` name."""
-    words = [cell for cell in cells if not is_number(cell)]
-    return len(words) == len(cells) or any(word in known for word in words)
-
-
-def delimiter_of(path: Path, line: str) -> str:
-    """Return what separates the cells, given the first line of the file."""
+    delimiter = next((d for d in ",;\t" if d in line), ",")
     if path.suffix.lower() == ".tsv":
-        return "\t"
-    return next((d for d in ",;\t" if d in line), ",")
+        delimiter = "\t"
+    cells = tuple(cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)))
+    words = [cell for cell in cells if not _is_number(cell)]
+    header = len(words) == len(cells) or any(word in known for word in words)
+    names = cells if header else tuple(str(i) for i in range(len(cells)))
+    return CsvFormat(path, delimiter, header, names)
 
 
 def parse(
     lines: Iterable[str],
     delimiter: str,
-    converters: dict[int | str, Callable[[Any], float]] | None = None,
+    converters: dict[Any, Any] | None = None,
     columns: list[int] | None = None,
 ) -> np.ndarray:
     """Return cells as float64 (m, columns); ``columns`` says which, all if left out."""
@@ -102,25 +93,9 @@ def parse(
         )
 
 
-def parse_table(form: CsvFormat, lines: list[str], codes: dict[str, int] | None) -> np.ndarray:
-    """Return all cells of ``lines``, the header not among them, as float64 (m, columns).
-
-    With ``codes`` the target is text and becomes its number there; new texts are added.
-    """
-
-    def encode(cell: str) -> float:
-        cell = cell.strip()
-        if codes is None or _is_missing(cell):
-            raise ValueError("a label is missing")
-        return float(codes.setdefault(cell, len(codes)))
-
-    values = parse(lines, form.delimiter, None if codes is None else {form.target: encode})
-    if values.size and values.shape[1] != len(form.names):
-        raise ValueError("the rows are not as wide as the header")
-    return values
-
-
-def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: bool) -> Fault | None:
+def first_fault(
+    form: CsvFormat, lines: Iterable[str], before: int, checks: Mapping[int, Check]
+) -> Fault | None:
     """Read lines cell by cell and return the first fault.
 
     Parameters
@@ -129,8 +104,8 @@ def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: boo
         Of the file, without the header.
     before : int
         How many lines of the file stand before them.
-    text : bool
-        Whether the target may hold text.
+    checks : mapping of int to function
+        The check of each column that is wanted.
     """
     width = len(form.names)
     reader = csv.reader(lines, delimiter=form.delimiter)
@@ -146,33 +121,33 @@ def first_fault(form: CsvFormat, lines: Iterable[str], before: int, *, text: boo
             if len(cells) != width:
                 first = "the header has" if form.header else "the first line has"
                 return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
-            for index, cell in enumerate(cells):
-                in_target = index == form.target
-                problem = problem_of(cell, number=not (in_target and text))
-                if problem:
-                    return Fault(f"{where}, {form.column(index)}: {problem}", in_target)
+            for index, check in checks.items():
+                if problem := check(cells[index]):
+                    return Fault(f"{where}, {form.column(index)}: {problem}", index)
     except csv.Error as error:
         return Fault(f"{form.path}, line {before + reader.line_num}: {error}")
     return None
 
 
-def problem_of(cell: str, *, number: bool) -> str | None:
-    """Say what is wrong with a cell; None if it is fine."""
-    if _is_missing(cell.strip()):
-        return f"{cell.strip()!r} is a missing value" if cell.strip() else "the cell is empty"
-    if not number:
-        return None
-    if not is_number(cell):
+def missing(cell: str) -> str | None:
+    """Say that a cell holds no value; None if it does."""
+    cell = cell.strip()
+    if cell == "":
+        return "the cell is empty"
+    return f"{cell!r} is a missing value" if cell.lower() == "nan" else None
+
+
+def not_a_number(cell: str) -> str | None:
+    """Say why a cell holds no finite number; None if it does."""
+    if said := missing(cell):
+        return said
+    if not _is_number(cell):
         shown = cell if len(cell) <= 40 else cell[:37] + "..."
         return f"{shown!r} is not a number"
     return None if isfinite(float(cell)) else f"{cell.strip()} is not finite"
 
 
-def _is_missing(cell: str) -> bool:
-    return cell == "" or cell.lower() == "nan"
-
-
-def is_number(cell: str) -> bool:
+def _is_number(cell: str) -> bool:
     """Whether NumPy's reader takes it; Python also reads "1_000" and digits of other scripts."""
     if "_" in cell or not cell.isascii():
         return False
@@ -196,8 +171,8 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def open_text(path: Path, errors: str = "strict") -> TextIO:
-    """Open a file as lines of text.
+def open_text(path: Path) -> TextIO:
+    """Open a file as lines of text, in which ``is_utf8`` finds bytes that are no UTF-8.
 
     Raises
     ------
@@ -214,4 +189,4 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
             "with -Encoding utf8)"
         )
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
-    return path.open(encoding="utf-8-sig", errors=errors, newline="")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")

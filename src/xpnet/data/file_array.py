@@ -24,10 +24,11 @@ import numpy as np
 
 _BROKEN = (ValueError, EOFError, KeyError, RuntimeError, OverflowError, NotImplementedError,
            BadZipFile, zlib.error, struct.error)  # fmt: skip
+Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, Fortran order, dtype
 
 
 class FileArray:
-    """An array (m, ...) in a file; ``a[i:j]`` reads rows.
+    """An array (m, ...) in a file, in the order C or Fortran; ``a[i:j]`` reads rows.
 
     Parameters
     ----------
@@ -36,88 +37,62 @@ class FileArray:
     file : path, or a binary file that is this array's own
     offset : int
         Bytes before the array.
-    by_columns : bool
-        Whether the first index runs fastest (Fortran order).
+    header : (shape, whether the first index runs fastest, dtype)
     """
 
-    def __init__(
-        self,
-        name: str,
-        file: Path | IO[bytes],
-        offset: int,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        by_columns: bool = False,
-    ) -> None:
-        self.name, self.shape, self.dtype = name, shape, dtype
-        self._file, self._offset = file, offset
-        self._by_columns = by_columns and len(shape) > 1
+    def __init__(self, name: str, file: Path | IO[bytes], offset: int, header: Header) -> None:
+        self.name, self._file, self._offset = name, file, offset
+        self.shape, by_columns, self.dtype = header
+        self._by_columns = by_columns and len(self.shape) > 1
         self._lock = Lock()
-        if not isinstance(file, Path):
-            file.flush()
+        if isinstance(file, Path):
+            length = file.stat().st_size
+        else:
             finalize(self, file.close)
-        needed = offset + prod(shape) * dtype.itemsize
-        if dtype.hasobject:
+            length = file.seek(0, os.SEEK_END)
+        needed = offset + prod(self.shape) * self.dtype.itemsize
+        if self.dtype.hasobject:
             raise ValueError(f"{name}: the array holds Python objects; save numbers")
-        if needed > self._length():
-            raise ValueError(f"{name}: truncated, {self._length():,} bytes of {needed:,}")
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        if needed > length:
+            raise ValueError(f"{name}: truncated, {length:,} bytes of {needed:,}")
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(self.shape[0])
-        count = max(stop - start, 0)
-        if isinstance(self._file, Path):
-            # opened for each read: nothing to close, and nothing that two threads share
-            with self._file.open("rb", buffering=0) as file:
-                return self._read(file, start, count)
-        with self._lock:
-            return self._read(self._file, start, count)
+        m, *rest = self.shape
+        start, stop, _ = rows.indices(m)
+        count, width = max(stop - start, 0), prod(rest)
+        if not self._by_columns:
+            return self._read(start * width, count * width).reshape(count, *rest)
+        columns = np.empty((width, count), self.dtype)
+        for j, column in enumerate(columns):
+            column[:] = self._read(j * m + start, count)
+        return columns.reshape(*rest[::-1], count).T
 
     def close(self) -> None:
         if not isinstance(self._file, Path):
             self._file.close()
 
-    def _read(self, file: IO[bytes], start: int, count: int) -> np.ndarray:
-        width = prod(self.shape[1:])
-        if not self._by_columns:
-            flat = np.empty(count * width, self.dtype)
-            self._fill(file, flat, start * width)
-            return flat.reshape(count, *self.shape[1:])
-        columns = np.empty((width, count), self.dtype)
-        for j, column in enumerate(columns):
-            self._fill(file, column, j * self.shape[0] + start)
-        return columns.reshape(*self.shape[:0:-1], count).T
-
-    def _fill(self, file: IO[bytes], flat: np.ndarray, first: int) -> None:
-        """Read elements from ``first`` on into ``flat``."""
-        file.seek(self._offset + first * self.dtype.itemsize)
-        into = flat.view(np.uint8).data
-        while into:
-            n = file.readinto(into)  # type: ignore[attr-defined]
-            if not n:
-                raise ValueError(f"{self.name}: truncated while it was being read")
-            into = into[n:]
-
-    def _length(self) -> int:
-        if isinstance(self._file, Path):
-            return self._file.stat().st_size
-        return os.fstat(self._file.fileno()).st_size
+    def _read(self, first: int, count: int) -> np.ndarray:
+        """Return ``count`` elements from number ``first`` on."""
+        at = self._offset + first * self.dtype.itemsize
+        if isinstance(self._file, Path):  # opened for each read: there is nothing to close
+            found = np.fromfile(self._file, self.dtype, count, offset=at)
+        else:
+            with self._lock:
+                self._file.seek(at)
+                found = np.fromfile(self._file, self.dtype, count)
+        if len(found) < count:
+            raise ValueError(f"{self.name}: truncated while it was being read")
+        return found
 
 
 def open_npy(path: Path) -> FileArray:
     """Open the array in a ``.npy`` file."""
     with path.open("rb") as file:
         try:
-            shape, by_columns, dtype = _header(file)
+            header = _header(file)
         except _BROKEN as error:
             raise ValueError(f"{path}: not a .npy file ({error})") from None
-        return FileArray(str(path), path, file.tell(), shape, dtype, by_columns)
+        return FileArray(str(path), path, file.tell(), header)
 
 
 def open_npz(
@@ -150,14 +125,13 @@ def _member(
     label = f"{path}: {name}"
     with archive.open(info) as member:
         if info.compress_type == ZIP_STORED:
-            shape, by_columns, dtype = _header(member)
-            offset = _content(path, info) + member.tell()
-            return FileArray(label, path, offset, shape, dtype, by_columns)
+            header = _header(member)
+            return FileArray(label, path, _content(path, info) + member.tell(), header)
         with temporary(path, folder) as file:
             shutil.copyfileobj(member, file, 2**20)
             file.seek(0)
-            shape, by_columns, dtype = _header(file)
-            return FileArray(label, file, file.tell(), shape, dtype, by_columns)
+            header = _header(file)
+            return FileArray(label, file, file.tell(), header)
 
 
 def _content(path: Path, info: ZipInfo) -> int:
@@ -171,7 +145,7 @@ def _content(path: Path, info: ZipInfo) -> int:
     return info.header_offset + 30 + name + extra
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: Any) -> Header:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)

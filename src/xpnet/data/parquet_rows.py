@@ -181,6 +181,6 @@ def _unpacked(path: Path, pieces: Iterator[Piece], folder: Path | None) -> tuple
             y_file.write(np.ascontiguousarray(y).data)
         if X is None or y is None:
             raise ValueError(f"{path}: no rows of data")
-        values = FileArray(f"{path}, unpacked", X_file, 0, (n, X.shape[1]), X.dtype)
-        labels: Any = FileArray(f"{path}, unpacked", y_file, 0, (n,), y.dtype)
+        values = FileArray(f"{path}, unpacked", X_file, 0, ((n, X.shape[1]), False, X.dtype))
+        labels: Any = FileArray(f"{path}, unpacked", y_file, 0, ((n,), False, y.dtype))
     return values, Decoded(labels, np.asarray(list(codes))) if text else labels

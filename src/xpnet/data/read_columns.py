@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from xpnet.data.array_columns import npy_blocks, npz_blocks, parquet_blocks
 from xpnet.data.columns import Block, WantedColumns, encoded
 from xpnet.data.csv_columns import csv_blocks
+from xpnet.data.file_array import open_npy, open_npz
 from xpnet.data.file_kind import TEXT, kind_of
+from xpnet.data.parquet_rows import open_parquet
+from xpnet.data.row_source import Piece, SlicedRows
+
+Raw = tuple[np.ndarray, Any, Sequence[str]]  # rows, labels or None, names of the columns
 
 CELLS = 2**18  # in a block: 2 MB of float64, enough to make calls cheap
 
@@ -26,13 +32,12 @@ def read_blocks(path: Path, wanted: WantedColumns) -> Iterator[Block]:
         The file cannot be read.
     """
     kind = kind_of(path)
-    per_block = max(1, CELLS // max(1, len(wanted.features)))
     if kind in TEXT:
-        yield from csv_blocks(path, wanted, per_block)
+        yield from csv_blocks(path, wanted)
         return
-    read = {".npy": npy_blocks, ".npz": npz_blocks, ".parquet": parquet_blocks}
+    per_block = max(1, CELLS // max(1, len(wanted.features)))
     row = 0
-    for X, labels, names in read[kind](path, wanted, per_block):
+    for X, labels, names in _READERS[kind](path, wanted, per_block):
         _refuse_nan(path, X, row, names)
         y = None if labels is None else encoded(labels, wanted, f"{path}, row {{}} (from 0)", row)
         yield X, y
@@ -57,3 +62,56 @@ def _refuse_nan(path: Path, X: np.ndarray, row: int, names: Sequence[str]) -> No
             f"{path}, row {row + i:,} (from 0), column {names[j]!r}: {X[i, j]} is not a finite "
             "number"
         )
+
+
+def _npy(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
+    """Columns by their index, the target among them."""
+    n = len(wanted.features)
+    for X, _ in _sliced(path, open_npy(path), None, wanted, per_block):
+        yield X[:, :n], None if wanted.target is None else X[:, n].tolist(), wanted.features
+
+
+def _npz(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
+    """X (m, n), and y (m,) if there is a target, whatever it is called."""
+    arrays = open_npz(path, needed=("X",) if wanted.target is None else ("X", "y"))
+    y = arrays.get("y")
+    if y is not None and len(y.shape) != 1:
+        raise ValueError(f"{path}: y must be (m,), one label a row; it is {y.shape}")
+    features = WantedColumns(wanted.features)
+    for X, Y in _sliced(path, arrays["X"], y, features, per_block):
+        yield X, None if Y is None else Y.tolist(), wanted.features
+
+
+def _sliced(path: Path, X: Any, y: Any, wanted: WantedColumns, per_block: int) -> Iterator[Piece]:
+    if X.shape[0] == 0:
+        return
+    rows = SlicedRows(X, y, str(path))
+    places = wanted.places(path, None, rows.n_features)
+    for start in range(0, rows.n, per_block):
+        X, Y = rows.read(start, min(start + per_block, rows.n))
+        yield Piece(X[:, places].astype(rows.dtype), Y)
+
+
+def _parquet(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
+    """Columns by their names."""
+    file = open_parquet(path)
+    names = file.schema_arrow.names
+    chosen = [names[i] for i in wanted.places(path, names, len(names))]
+    n = len(wanted.features)
+    try:
+        for table in file.iter_batches(per_block, columns=chosen):
+            columns = [_column(path, table, name) for name in chosen[:n]]
+            labels = None if wanted.target is None else table.column(chosen[n]).to_pylist()
+            yield np.stack(columns, axis=1), labels, chosen[:n]
+    except (import_module("pyarrow").ArrowException, OSError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _column(path: Path, table: Any, name: str) -> np.ndarray:
+    values = table.column(name).to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: column {name!r} holds {values.dtype}, not numbers")
+    return values.astype(np.float64)
+
+
+_READERS = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
