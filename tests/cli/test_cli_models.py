@@ -502,8 +502,8 @@ def test_labels_that_are_numbers_or_truths(ok, here):
 def test_a_constant_target_has_no_r2(plane):
     net = xpnet.DeepNet([2, 1], output="identity", dtype="float32")
     tally = Tally(net, None, Standardizer.identity(1))
-    tally.add(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32), np.ones(3))
-    assert np.isnan(tally.figures()["R²"])
+    tally.add(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32))
+    assert np.isnan(tally.figures()["r2"])
 
 
 # -- show --------------------------------------------------------------------------------

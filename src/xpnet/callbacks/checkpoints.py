@@ -78,9 +78,9 @@ class Checkpoints:
 
     def on_fit_begin(self, net: Any, progress: Progress) -> None:
         self.path = None
-        self._make_folder()
         here = progress.total_epoch, progress.position
         later = [found.path for found in find_checkpoints(self.folder) if found[:2] > here]
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not self.overwrite and any(is_checkpoint(path) for path in later):
             raise FileExistsError(
                 f"{self.folder} holds checkpoints later than where this fit begins "
@@ -115,11 +115,3 @@ class Checkpoints:
             raise OSError(error.errno, reason, os.fspath(path)) from error
         self.path = path
         prune_checkpoints(self.folder, self.keep, path)
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(
-                error.errno, "is a file; checkpoints need a folder", os.fspath(self.folder)
-            ) from None

@@ -51,18 +51,16 @@ class _Log:
         if not self.path.is_file():
             return []
         text = self.path.read_bytes().decode("utf-8", "replace")
-        if not text.startswith(self.head) and not self.head.startswith(text):
-            raise self._foreign()
         lines = text[len(self.head) :].splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):  # the process died while it wrote this one
             lines.pop()
         try:
+            if not text.startswith(self.head) and not self.head.startswith(text):
+                raise ValueError
             return [line for line in lines if self._entry(line)[0] <= epoch]
         except (ValueError, KeyError, TypeError, IndexError):
-            raise self._foreign() from None
-
-    def _foreign(self) -> ValueError:
-        return ValueError(f"{self.path} is there and is no log of this kind; choose another name")
+            foreign = f"{self.path} is there and is no log of this kind; choose another name"
+            raise ValueError(foreign) from None
 
     def _line(self, figures: dict[str, Any]) -> str:
         raise NotImplementedError

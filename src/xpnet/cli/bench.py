@@ -16,10 +16,11 @@ from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
-from xpnet.cli.bench_files import FILES, PICTURES, json_bytes, save
+from xpnet.cli.bench_files import FILES, PICTURES, json_bytes
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.options import require
 from xpnet.cli.output import Console
+from xpnet.files.atomic import write_atomically
 
 _WIDE = 72  # columns from which there is room for all figures
 _BUSY = 0.4  # load of a core from which other programs disturb the clock
@@ -130,15 +131,20 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
+    """Write each file in one step, and tell which of them it replaced."""
     if not results.usable:
         return  # and what an earlier run found stays
-    written = save(results, out, FILES)
-    try:
-        written |= save(results, out, PICTURES)
-    except ImportError as error:
-        print(f"xpnet: no pictures: {error}", file=sys.stderr)
-    for path, replaced in written.items():
-        write(f"{path}{' (replaced)' if replaced else ''}\n")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content_of in (FILES | PICTURES).items():
+        path = out / name
+        try:
+            content = content_of(results)
+        except ImportError as error:
+            print(f"xpnet: no pictures: {error}", file=sys.stderr)
+            return
+        replaced = " (replaced)" if path.exists() else ""
+        write_atomically(path, content)
+        write(f"{path}{replaced}\n")
 
 
 # -- the tables --------------------------------------------------------------------------

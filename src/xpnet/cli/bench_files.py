@@ -1,37 +1,15 @@
-"""Writes results as JSON and CSV, and draws them with matplotlib."""
+"""Files of results: JSON, CSV, and pictures that matplotlib draws."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from xpnet.bench.results import Cell, Results, Series
-from xpnet.files.atomic import write_atomically
 
 _MARKERS = "osD^vP*X"
-
-
-def save(results: Results, folder: Path, writers: Mapping[str, Any]) -> dict[Path, bool]:
-    """Writes ``FILES`` or ``PICTURES``, each in one step, and tells which of them it replaced.
-
-    Raises
-    ------
-    OSError
-        The folder or a file cannot be written.
-    ImportError
-        Pictures need matplotlib, which is not installed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, write in writers.items():
-        path, content = folder / name, write(results)
-        written[path] = path.exists()
-        write_atomically(path, content)
-    return written
 
 
 def json_bytes(results: Results) -> bytes:

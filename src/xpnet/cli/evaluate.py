@@ -52,13 +52,13 @@ def evaluate(
     wanted = WantedColumns(trained.features, target, encoder(classes), hint=hint)
     for rows, y in read_blocks(data, wanted):
         assert y is not None
-        tally.add(trained.columns(rows), trained.expected(y), y)
+        tally.add(trained.columns(rows), trained.expected(y))
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
     figures = {"loss": tally.loss, **tally.figures()}
     if as_json:
         result: dict[str, Any] = {"model": str(model), "data": str(data), "examples": tally.m}
-        result |= {name.replace("R²", "r2").lower(): value for name, value in figures.items()}
+        result |= figures
         if classes is not None and tally.confusion is not None:
             result |= {"classes": classes.tolist(), "confusion": tally.confusion.tolist()}
         output.put_json(result)

@@ -35,7 +35,7 @@ class Interrupt:
 
     @property
     def name(self) -> str:
-        return NAMES.get(signal.Signals(self.signal or signal.SIGINT), "a signal")
+        return NAMES[signal.Signals(self.signal or signal.SIGINT)]
 
     @property
     def exit_code(self) -> int:
@@ -58,7 +58,7 @@ class Interrupt:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        self._on_first(NAMES[signal.Signals(number)])
+        self._on_first(self.name)
 
     def on_steps_end(self, net: Any, progress: Progress) -> bool:
         return self.signal is not None

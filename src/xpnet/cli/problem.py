@@ -16,66 +16,34 @@ from xpnet.data.task import Labels
 
 _MANY = 100  # refused: more classes than this that are more than half of the examples
 
-# X (n, m) and Y as the net takes them; y (m,) class numbers or targets as they were.
-Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-
 
 @dataclass(frozen=True)
-class PartInMemory:
-    """Examples X (n, m), standardised, Y and y; for classes Y and y are their numbers (m,).
+class Part:
+    """Standardised examples, with class numbers or standardised targets.
 
-    Otherwise Y (1, m) is the target standardised and y (m,) the target as it was.
+    Attributes
+    ----------
+    for_fit : (X, Y) or Stream
+        What ``fit`` takes: X (n, m) and Y, (m,) for classes and (1, m) for a regression; or a
+        stream of such rows.
+    variance : float
+        Of the standardised target of a regression.
     """
 
-    X: np.ndarray
-    Y: np.ndarray
-    y: np.ndarray
+    for_fit: tuple[np.ndarray, np.ndarray] | Stream
+    variance: float = 0.0
 
     def __len__(self) -> int:
-        return self.X.shape[1]
+        rows = self.for_fit
+        return rows.n_examples or 0 if isinstance(rows, Stream) else rows[0].shape[1]
 
-    @property
-    def for_fit(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.X, self.Y
-
-    @property
-    def variance(self) -> float:
-        """The variance of the standardised target of a regression."""
-        return float(np.var(self.Y.astype(np.float64)))
-
-    def blocks(self) -> Iterator[Block]:
-        yield self.X, self.Y, self.y
-
-
-@dataclass(frozen=True)
-class PartInFile:
-    """A stream of standardised rows, with labels as class numbers.
-
-    For a regression ``targets`` undoes the standardisation, and ``variance`` is that of the
-    standardised target here.
-    """
-
-    stream: Stream
-    targets: Standardizer | None
-    variance: float
-
-    def __len__(self) -> int:
-        return self.stream.n_examples or 0
-
-    @property
-    def for_fit(self) -> Stream:
-        return self.stream
-
-    def blocks(self) -> Iterator[Block]:
-        for chunk in self.stream.blocks():
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if not isinstance(self.for_fit, Stream):
+            yield self.for_fit
+            return
+        for chunk in self.for_fit.blocks():
             assert chunk.Y is not None
-            if self.targets is None:
-                yield chunk.X.T, chunk.Y, chunk.Y
-            else:
-                yield chunk.X.T, chunk.Y[None, :], self.targets.undo(chunk.Y[:, None])[:, 0]
-
-
-Part = PartInMemory | PartInFile
+            yield chunk.X.T, chunk.Y
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +66,6 @@ class Problem:
         ``validation`` is None if nothing was set aside.
     checksum : str
         Of the data.
-    streamed : bool
-        Whether the parts are read from the file again for every epoch.
     """
 
     name: str
@@ -112,7 +78,11 @@ class Problem:
     train: Part
     validation: Part | None
     checksum: str
-    streamed: bool = False
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the training part is read from its file again for every epoch."""
+        return isinstance(self.train.for_fit, Stream)
 
     @property
     def task(self) -> str:

@@ -38,8 +38,8 @@ class Tally:
         if n_classes is not None:
             self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
 
-    def add(self, X: np.ndarray, Y: np.ndarray, y: np.ndarray) -> None:
-        """Adds X (n, m) and Y as the net takes them; y (m,) are class numbers or targets."""
+    def add(self, X: np.ndarray, Y: np.ndarray) -> None:
+        """Adds X (n, m) and Y, class numbers (m,) or standardised targets (1, m)."""
         m = X.shape[1]
         if m == 0:
             return
@@ -47,13 +47,14 @@ class Tally:
         predicted = np.asarray(self._net.predict(X))
         if self.confusion is not None:
             k = len(self.confusion)
-            pairs = k * y.astype(np.int64) + predicted.reshape(-1).astype(np.int64)
+            pairs = k * Y.astype(np.int64) + predicted.reshape(-1).astype(np.int64)
             self.confusion += np.bincount(pairs, minlength=k * k).reshape(k, k)
         else:
             assert self._targets is not None
-            outputs = self._targets.undo(predicted.T.astype(np.float64))
-            self._squared += float(np.sum((outputs[:, 0] - y.astype(np.float64)) ** 2))
-            self._answers.add(y[:, None])
+            columns = (z.astype(np.float64).reshape(-1, 1) for z in (predicted, Y))
+            found, y = map(self._targets.undo, columns)
+            self._squared += float(np.sum((found - y) ** 2))
+            self._answers.add(y)
         self.m += m
 
     @property
@@ -67,12 +68,11 @@ class Tally:
             return {"accuracy": float(np.trace(self.confusion)) / self.m}
         rmse = float(np.sqrt(self._squared / self.m))
         sd = float(self._answers.result().scale[0])
-        return {"R²": 1.0 - (rmse / sd) ** 2 if sd > 0 else float("nan"), "RMSE": rmse}
+        return {"r2": 1.0 - (rmse / sd) ** 2 if sd > 0 else float("nan"), "rmse": rmse}
 
 
 def as_text(figures: dict[str, float]) -> dict[str, str]:
     """Accuracy and R² to four decimals, loss and RMSE to four significant digits."""
-    return {
-        name: f"{value:.4g}" if name in ("loss", "RMSE") else f"{value:.4f}"
-        for name, value in figures.items()
-    }
+    shown = {"r2": ("R²", ".4f"), "rmse": ("RMSE", ".4g"), "loss": ("loss", ".4g")}
+    named = {name: shown.get(name, (name, ".4f")) for name in figures}
+    return {name: f"{figures[key]:{form}}" for key, (name, form) in named.items()}

@@ -175,7 +175,7 @@ class Run:
                 "checkpoint": self.checkpoints and str(self.checkpoints.path),
                 "run_dir": self.files.folder and str(self.files.folder),
             }
-            output.put_json(train_report.as_json(found))
+            output.put_json(found)
         else:
             if self.net.training_state.step == self.begun and not stopped:
                 self.console.print_line(self._nothing_left())

@@ -107,14 +107,6 @@ def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     return rows
 
 
-def as_json(found: dict[str, Any]) -> dict[str, Any]:
-    """The results for scripts; R² is r2, RMSE is rmse."""
-    return found | {
-        name: found[name] and {k.replace("R²", "r2").lower(): v for k, v in found[name].items()}
-        for name in ("training", "validation")
-    }
-
-
 def draw_curve(history: History, path: Path) -> None:
     """Draw costs and accuracy over the epochs, as .svg, .png or .pdf; nothing without epochs.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.cli import memory
 from xpnet.cli.options import require
-from xpnet.cli.problem import Part, PartInFile, PartInMemory, Problem, classes_of
+from xpnet.cli.problem import Part, Problem, classes_of
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.data.columns import WantedColumns, encoder, listed
@@ -68,17 +68,16 @@ class _Preparation:
         if self.targets is not None and self.targets.scale[0] == 0:
             raise ValueError(f"the target {self.target!r} is constant in the training part")
 
-    def in_memory(self, X: np.ndarray, y: np.ndarray) -> PartInMemory:
+    def in_memory(self, X: np.ndarray, y: np.ndarray) -> Part:
         dtype = np.dtype(self.dtype)
         Y = y if self.targets is None else self.targets.apply(y[:, None], dtype).T
-        return PartInMemory(self.inputs.apply(X, dtype).T, Y, y)
+        return Part((self.inputs.apply(X, dtype).T, Y), float(np.var(Y.astype(np.float64))))
 
-    def in_file(self, rows: Stream, found: Statistics) -> PartInFile:
+    def in_file(self, rows: Stream, found: Statistics) -> Part:
         variance = 0.0
         if self.targets is not None and found.target_scale is not None:
             variance = float(found.target_scale[0] / self.targets.scale[0]) ** 2
-        prepared = rows.prepared(self.inputs, self.targets, self.classes)
-        return PartInFile(prepared, self.targets, variance)
+        return Part(rows.prepared(self.inputs, self.targets, self.classes), variance)
 
 
 def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> Problem:
@@ -145,7 +144,6 @@ def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
         train=ready.in_file(train, found),
         validation=validation,
         checksum=_checksum(measured),
-        streamed=True,
     )
 
 
