@@ -28,9 +28,9 @@ from xpnet.bench.results import Cell, Results, Series, Settings
 from xpnet.bench.runner import measured, places
 from xpnet.bench.runner import run as run_workers
 from xpnet.bench.timing import Timed, interleaved
-from xpnet.cli import app
 from xpnet.cli import bench_files as report
 from xpnet.cli.bench import time_text
+from xpnet.cli.commands import app
 
 WINDOWS = sys.platform == "win32"
 TINY = Settings(hidden=(2, 3), inputs=4, outputs=3, batch_size=5, seconds=0.02)

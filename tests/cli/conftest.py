@@ -24,7 +24,7 @@ def run(here):
     """Run the command line on the words of a string."""
     from typer.testing import CliRunner
 
-    from xpnet.cli import app
+    from xpnet.cli.commands import app
 
     def run(words: str):
         return CliRunner().invoke(app, words.split())

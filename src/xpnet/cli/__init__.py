@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 INSTALL = 'python -m pip install "xpnet[cli]"'
 
@@ -24,12 +23,3 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
     app(args)
     return 0
-
-
-def __getattr__(name: str) -> Any:
-    # Not imported above, so that `main` can tell what is missing.
-    if name == "app":
-        from xpnet.cli.commands import app
-
-        return app
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

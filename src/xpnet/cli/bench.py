@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich import box
@@ -18,7 +17,7 @@ from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.bench_files import FILES, PICTURES, json_bytes
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.cli.options import require
+from xpnet.cli.options import Dtype, Json, check_output_folder, is_count, require
 from xpnet.cli.output import Console
 from xpnet.files.atomic import write_atomically
 
@@ -68,19 +67,14 @@ def bench(
     batch_size: Annotated[int, typer.Option(metavar="M", min=1, help="Examples per step.")] = 128,
     inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Features.")] = 784,
     outputs: Annotated[int, typer.Option(metavar="N", min=1, help="Classes.")] = 10,
-    dtype: Annotated[
-        Literal["float32", "float64"],
-        typer.Option(metavar="TYPE", help="float32 or float64."),
-    ] = "float32",
+    dtype: Dtype = "float32",
     seconds: Annotated[
         float, typer.Option(metavar="S", help="Time for each net on each device, about.")
     ] = 5.0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(
         "xpnet-bench"
     ),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the JSON on stdout, and nothing else.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure this machine: from how many hidden units on does a GPU pay?
 
@@ -94,13 +88,12 @@ def bench(
             known = f"{name!r} is not one of {', '.join(LIBRARIES)}"
             require(name in LIBRARIES, "--backends", known)
     require(0 < seconds < float("inf"), "--seconds", f"{seconds} is not a number above 0")
-    widths = _widths(hidden)
-    require(bool(widths), "--hidden", f"{hidden!r} is no list of widths such as 64,256")
-    require(not out.exists() or out.is_dir(), "--out", f"{out} is not a folder")
+    fields = [field.strip() for field in hidden.split(",")]
+    wrong = f"{hidden!r} is no list of widths such as 64,256"
+    require(all(map(is_count, fields)), "--hidden", wrong)
+    widths = tuple(sorted(set(map(int, fields))))
+    check_output_folder("--out", out)
     settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
-
-    folder = next(f for f in (out, *out.absolute().parents) if f.exists())
-    require(os.access(folder, os.W_OK), "--out", f"cannot write in the folder {folder}")
     results = run(settings, names, required=backends is not None, watch=_watch)
     console = Console()
     if as_json:
@@ -120,14 +113,6 @@ def bench(
 
 def _watch(label: str) -> None:
     print(f"measuring {label}", file=sys.stderr, flush=True)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    """In ascending order; none if one is no width."""
-    fields = [field.strip() for field in text.split(",")]
-    if not all(field.isascii() and field.isdecimal() and int(field) > 0 for field in fields):
-        return ()
-    return tuple(sorted({int(field) for field in fields}))
 
 
 def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:

@@ -33,11 +33,8 @@ def time_picture(results: Results) -> bytes:
 
 def share_picture(results: Results) -> bytes:
     """SVG: the share of the device's peak that a step reaches, against hidden units."""
-
-    def share(series: Series, cell: Cell, seconds: float) -> float:
-        return results.share(series, seconds, cell.hidden)
-
-    return _picture(results, "share of the peak of matrix products", share)
+    title = "share of the peak of matrix products"
+    return _picture(results, title, lambda series, cell, s: results.share(series, s, cell.hidden))
 
 
 FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}

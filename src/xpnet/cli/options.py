@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,7 @@ ModelFile = Annotated[
 DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="The examples.")]
 Backend = Annotated[str, option("NAME", "auto (NumPy), best (a GPU if any), or as xpnet info.")]
 Device = Annotated[str | None, option("NAME", "For example cpu or cuda:1.")]
+Dtype = Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -38,6 +39,11 @@ def require(condition: bool, option: str, message: str) -> None:
     """Raise a UsageProblem unless ``condition``."""
     if not condition:
         raise UsageProblem(option, message)
+
+
+def is_count(text: str) -> bool:
+    """Whether it is a whole number above 0."""
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def check_backend(name: str) -> None:
@@ -62,3 +68,11 @@ def check_output_file(option: str, path: Path | None, endings: Sequence[str] = (
     require(fits, option, f"{path} ends in none of {', '.join(endings)}")
     require(parent.is_dir(), option, f"there is no folder {parent}")
     require(os.access(parent, os.W_OK), option, f"cannot write in the folder {parent}")
+
+
+def check_output_folder(option: str, path: Path | None) -> None:
+    """Refuse a folder that could not be made or written in."""
+    if path is not None:
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+        require(there.is_dir(), option, f"{there} is not a folder")
+        require(os.access(there, os.W_OK), option, f"cannot write in the folder {there}")

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet.cli.options import UsageProblem, check_backend, require
+from xpnet.cli.options import UsageProblem, check_backend, is_count, require
 from xpnet.cli.settings import RULES, Settings
 from xpnet.core import schedules
 
@@ -96,21 +96,17 @@ def _widths(text: str | None, model: str) -> tuple[int, ...]:
     require(bool(HIDDEN[model]), "--hidden", f"a {model} model has no hidden layer")
     fields = [field.strip() for field in text.split(",")]
     wrong = f"{text!r} is no list of widths such as 256,128"
-    require(all(map(_is_count, fields)), "--hidden", wrong)
+    require(all(map(is_count, fields)), "--hidden", wrong)
     one_too_many = model == "shallow" and len(fields) > 1
     require(not one_too_many, "--hidden", "a shallow net has one hidden layer; use --model deep")
     return tuple(int(field) for field in fields)
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def _batch(text: str) -> int | None:
     if text == "full":
         return None
     wrong = f"{text!r} is neither a whole number above 0 nor full"
-    require(_is_count(text), "--batch-size", wrong)
+    require(is_count(text), "--batch-size", wrong)
     return int(text)
 
 

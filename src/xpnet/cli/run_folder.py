@@ -6,7 +6,6 @@ parameters depend on. Only the device, the library and the number of epochs may 
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from typing import Any
 
 import xpnet
 from xpnet.cli import config, output
-from xpnet.cli.options import UsageProblem, check_output_file, require
+from xpnet.cli.options import UsageProblem, check_output_file, check_output_folder, require
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe, schedule_text
 from xpnet.cli.settings import Settings
@@ -67,11 +66,8 @@ class RunFiles:
         return files
 
     def _check_folders(self, resume: bool) -> None:
-        for option, path in (("--run-dir", self.folder), ("--checkpoint-dir", self.checkpoints)):
-            if path is not None:
-                there = next(p for p in (path, *path.absolute().parents) if p.exists())
-                require(there.is_dir(), option, f"{there} is not a folder")
-                require(os.access(there, os.W_OK), option, f"cannot write in the folder {there}")
+        check_output_folder("--run-dir", self.folder)
+        check_output_folder("--checkpoint-dir", self.checkpoints)
         if resume:
             return
         empty = self.folder is None or not self.folder.is_dir() or not any(self.folder.iterdir())

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from xpnet.cli.options import Backend, Device, option
+from xpnet.cli.options import Backend, Device, Dtype, option
 from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
@@ -96,9 +96,7 @@ class Settings:
     hidden: Annotated[str | None, option("WIDTHS", "Hidden units, for example 256,128.")] = None
     backend: Backend = "auto"
     device: Device = None
-    dtype: Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")] = (
-        "float32"
-    )
+    dtype: Dtype = "float32"
     epochs: Annotated[
         int, option("N", "Passes over the training part; all of them, with --resume.", min=1)
     ] = 50

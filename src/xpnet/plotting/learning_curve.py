@@ -14,17 +14,6 @@ from xpnet.training.history import History
 
 
 @dataclass(eq=False)
-class Curve:
-    """A history as arrays, ``(epochs,)`` or empty; entry 0 is that of epoch 1."""
-
-    name: str
-    cost: np.ndarray
-    validation_cost: np.ndarray
-    validation_accuracy: np.ndarray
-    cost_name: str = "cost"
-
-
-@dataclass(eq=False)
 class LearningCurveDisplay:
     """Cost, validation cost, and validation accuracy on an axis to the right.
 
@@ -34,7 +23,8 @@ class LearningCurveDisplay:
 
     Attributes
     ----------
-    curves : list of Curve
+    curves : dict of History
+        By name; the name of a single one is empty.
     ax_, figure_
         The axes and the figure it was drawn on.
     accuracy_ax_
@@ -42,7 +32,7 @@ class LearningCurveDisplay:
     lines_ : list of matplotlib lines
     """
 
-    curves: list[Curve]
+    curves: dict[str, History]
 
     @classmethod
     def from_history(
@@ -72,7 +62,11 @@ class LearningCurveDisplay:
             named = history.items()
         elif isinstance(history, Iterable):
             named = enumerate(history, 1)
-        return cls([_curve(str(name), h) for name, h in named]).plot(ax, **options)
+        curves = {str(name): each for name, each in named}
+        for each in curves.values():
+            if not isinstance(each, History):
+                raise TypeError(f"expected what fit returned or net.history, not {each!r:.100}")
+        return cls(curves).plot(ax, **options)
 
     def plot(
         self, ax: Any = None, *, log: bool | None = None, accuracy: bool = True
@@ -94,44 +88,45 @@ class LearningCurveDisplay:
         ValueError
             There are no epochs to show.
         """
-        if not any(len(curve.cost) for curve in self.curves):
+        curves = self.curves.values()
+        if not any(curve.cost for curve in curves):
             raise ValueError("the history has no epochs: call fit first")
         self.ax_, self.figure_ = axes_for(ax)
         ax = self.ax_
-        with_accuracy = accuracy and any(len(c.validation_accuracy) for c in self.curves)
+        with_accuracy = accuracy and any(curve.validation_accuracy for curve in curves)
         self.accuracy_ax_ = right = ax.twinx() if with_accuracy else None
         self.lines_: list[Any] = []
-        for i, curve in enumerate(self.curves):
-            self._draw(curve, None if len(self.curves) == 1 else colour(i))
-        costs = [x for curve in self.curves for x in (*curve.cost, *curve.validation_cost)]
+        for i, (name, curve) in enumerate(self.curves.items()):
+            self._draw(name, curve, None if len(curves) == 1 else colour(i))
+        costs = [x for curve in curves for x in (*curve.cost, *curve.validation_cost)]
         if spans_decades(costs) if log is None else log:
             ax.set_yscale("log")
         ax.set(xlabel="epoch", ylabel="cost")
         ax.xaxis.get_major_locator().set_params(integer=True)
         if right is not None:
             right.set_ylabel("validation accuracy")
-            if len(self.curves) == 1:
+            if len(curves) == 1:
                 right.yaxis.label.set_color(PURPLE)
             bottom, top = right.get_ylim()  # no accuracy is above 1
             right.set_ylim(bottom, min(top, 1.0 + 0.05 * (1.0 - bottom)))
         self._add_legend()
         return self
 
-    def _draw(self, curve: Curve, its_colour: str | None) -> None:
+    def _draw(self, name: str, curve: History, its_colour: str | None) -> None:
         parts = (
             (curve.cost_name, curve.cost, self.ax_, BLUE, "-"),
             ("validation cost", curve.validation_cost, self.ax_, ORANGE, "--"),
             ("validation accuracy", curve.validation_accuracy, self.accuracy_ax_, PURPLE, ":"),
         )
         for what, values, ax, usual_colour, style in parts:
-            if ax is not None and len(values):
+            if ax is not None and values:
                 self.lines_ += ax.plot(
                     np.arange(1, len(values) + 1),
                     values,
                     color=its_colour or usual_colour,
                     linestyle=style,
                     marker="o" if len(values) == 1 else None,  # one point makes no line
-                    label=f"{curve.name}: {what}" if curve.name else what,
+                    label=f"{name}: {what}" if name else what,
                 )
 
     def _add_legend(self) -> None:
@@ -142,24 +137,11 @@ class LearningCurveDisplay:
             grey = self.ax_.xaxis.label.get_color()
             styles = {x.get_label().rpartition(": ")[2]: x.get_linestyle() for x in self.lines_}
             handles = [
-                Line2D([], [], color=colour(i), label=curve.name)
-                for i, curve in enumerate(self.curves)
+                Line2D([], [], color=colour(i), label=name) for i, name in enumerate(self.curves)
             ]
             for what, style in styles.items():
                 handles.append(Line2D([], [], color=grey, linestyle=style, label=what))
         add_legend(self.ax_, handles)
-
-
-def _curve(name: str, history: Any) -> Curve:
-    if not isinstance(history, History):
-        raise TypeError(f"expected what fit returned or net.history, not {history!r:.100}")
-    return Curve(
-        name,
-        np.asarray(history.cost, dtype=np.float64),
-        np.asarray(history.validation_cost, dtype=np.float64),
-        np.asarray(history.validation_accuracy, dtype=np.float64),
-        history.cost_name,
-    )
 
 
 def spans_decades(values: Iterable[float]) -> bool:
