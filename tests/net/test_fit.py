@@ -305,3 +305,14 @@ def test_fit_leaves_its_inputs_alone(lib, memory):
     net.predict(x)
     for array, before in zip(arrays, host, strict=True):
         np.testing.assert_array_equal(lib.to_numpy(array), before)
+
+
+def test_a_first_fit_that_is_refused_leaves_the_net_to_be_placed():
+    net = xpnet.DeepNet([2, 1], output="identity")
+    X, Y = np.ones((2, 3)), np.ones((1, 3))
+    with pytest.raises(ValueError, match="NaN"):
+        net.fit(X, Y * np.nan)
+    assert not net.placement.bound
+    assert "not placed yet" in repr(net)
+    net.fit(X.astype(np.float32), Y.astype(np.float32))  # decided by this X
+    assert net.backend.dtype_name == "float32"
