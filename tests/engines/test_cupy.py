@@ -52,6 +52,11 @@ def target(output):
     return LABELS if output == "softmax" else ONE_HOT
 
 
+def assert_same_weights(mine, reference, rtol, atol):
+    for found, expected in zip(mine.parameters, reference.parameters, strict=True):
+        np.testing.assert_allclose(found.W.get(), expected.W.get(), rtol=rtol, atol=atol)
+
+
 def rows_of(net, *given):
     return examples(net.placement, net.objective, *given).data
 
@@ -99,9 +104,7 @@ class WarmSteps:
 def check_budget(L, found, more_launches=0):
     assert found["gemms"] == 3 * L - 1
     assert found["launches"] == 3 * L + 1 + more_launches
-    assert {
-        n: found[n] for n in ("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets")
-    } == dict.fromkeys(("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets"), 0)
+    assert not any(found[n] for n in ("syncs", "h2d", "d2h", "d2d", "mallocs", "memsets")), found
 
 
 @pytest.mark.parametrize("L", range(1, 7))
@@ -229,11 +232,10 @@ def test_an_activation_without_a_kernel_is_right_with_more_launches(dropout):
     square = xpnet.Activation(
         "cube root", value=lambda z, *, xp: xp.tanh(z), slope=lambda a, *, xp: 1.0 - a * a
     )
-    nets = [make(3, hidden, dtype="float64") for hidden in ("tanh", square)]
+    nets = [make(3, hidden, dtype="float64") for hidden in (square, "tanh")]
     for net in nets:
         net.fit(X, LABELS, epochs=3, batch_size=20, dropout=dropout)
-    for mine, reference in zip(nets[1].parameters, nets[0].parameters, strict=True):
-        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)
+    assert_same_weights(*nets, rtol=1e-12, atol=1e-14)
 
 
 def test_an_activation_whose_slope_at_zero_means_nothing():
@@ -245,8 +247,7 @@ def test_an_activation_whose_slope_at_zero_means_nothing():
     for net, engine in zip(nets, ("cupy", "generic"), strict=True):
         with use(engine):
             net.fit(X, LABELS, epochs=2, batch_size=20, dropout=0.4)
-    for mine, reference in zip(nets[0].parameters, nets[1].parameters, strict=True):
-        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-11, atol=1e-14)
+    assert_same_weights(*nets, rtol=1e-11, atol=1e-14)
 
 
 def test_prediction_and_evaluation_drop_nothing():
@@ -275,8 +276,7 @@ def test_an_optimizer_without_a_kernel_is_right_with_more_launches():
         net = make(3, dtype="float64")
         net.fit(X, LABELS, optimizer, epochs=3, batch_size=20, **settings)
         fits.append(net)
-    for mine, reference in zip(fits[0].parameters, fits[1].parameters, strict=True):
-        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-14)
+    assert_same_weights(*fits, rtol=1e-12, atol=1e-14)
 
 
 def test_the_kernels_are_announced_once(caplog):
@@ -329,8 +329,7 @@ def test_prefetched_data_train_the_same_net(batch_size, weighted):
         assert history.data == ("prefetched" if prefetch else "device")
         fits.append((net, history))
     np.testing.assert_allclose(fits[1][1].cost, fits[0][1].cost, rtol=1e-13)
-    for mine, reference in zip(fits[1][0].parameters, fits[0][0].parameters, strict=True):
-        np.testing.assert_allclose(mine.W.get(), reference.W.get(), rtol=1e-12, atol=1e-15)
+    assert_same_weights(fits[1][0], fits[0][0], rtol=1e-12, atol=1e-15)
 
 
 WAITS = [
@@ -376,6 +375,8 @@ def test_prefetch_where_it_means_nothing():
         make(2).fit(cupy.asarray(X, np.float32), LABELS, batch_size=8, prefetch=True)
     with pytest.raises(ValueError, match="prefetch=True is for host data and a net on a GPU"):
         xpnet.DeepNet([6, 3], output="softmax").fit(X, LABELS, batch_size=8, prefetch=True)
+    with pytest.raises(ValueError, match=r"Y lives in CuPy on cuda:0 but X on the host"):
+        make(2).fit(X, cupy.asarray(LABELS), batch_size=8, prefetch=True)
 
 
 # -- out of memory -----------------------------------------------------------------------
@@ -448,11 +449,6 @@ def test_validation_data_that_do_not_fit_stay_on_the_host(monkeypatch):
     assert found.data == "prefetched"
     np.testing.assert_allclose(found.validation_cost, reference.validation_cost, rtol=1e-6)
     assert found.validation_accuracy == reference.validation_accuracy
-
-
-def test_y_on_the_device_and_x_on_the_host_cannot_be_prefetched():
-    with pytest.raises(ValueError, match=r"Y lives in CuPy on cuda:0 but X on the host"):
-        make(2).fit(X, cupy.asarray(LABELS), batch_size=8, prefetch=True)
 
 
 def test_a_cast_happens_on_the_device_of_the_net():

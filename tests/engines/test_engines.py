@@ -3,8 +3,9 @@
 In turn they have sample weights, L2, L1, dropout, clipping of the gradient, and all at once. The
 reference is the generic engine on the same arrays. An engine is free in how it computes; after
 50 steps in float64 its parameters are the reference's to 1e-10 of their norm, its costs likewise.
-NumPy and PyTorch run the whole product; JAX compiles each configuration, and CuPy each kernel, so
-these run a subset in which every value of every axis meets every optimiser or every output.
+NumPy (with Numba's fused loops and without) and PyTorch run the whole product; JAX compiles each
+configuration, and CuPy each kernel, so these run a subset in which every value of every axis meets
+every optimiser or every output.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ def covering():
 
 
 def cases():
-    for name in ("numpy", "torch", "jax", "cupy"):
-        chosen = PRODUCT if name in ("numpy", "torch") else covering()
+    for name in ("plain", "fused", "torch", "jax", "cupy"):
+        chosen = covering() if name in ("jax", "cupy") else PRODUCT
+        lib, recorder = ("numpy", name) if name in ("plain", "fused") else (name, None)
         for case, extra in with_extras(chosen):
-            label = "-".join((name, *case, extra))
-            yield pytest.param(name, *case, extra, id=label)
+            yield pytest.param(lib, recorder, *case, extra, id="-".join((lib, name, *case, extra)))
 
 
 def with_extras(chosen):
@@ -105,10 +106,25 @@ def assert_same_run(found, expected, tolerance=1e-10):
             assert error <= tolerance, f"layer {layer}, {name}: {error:.2e}"
 
 
+@pytest.fixture
+def recorder(request, monkeypatch):
+    """What the NumPy engine runs on: "fused" loops of Numba, "plain" NumPy, None for its choice."""
+    if request.param:
+        name = {"fused": "xpnet.engines.numba", "plain": "xpnet.engines.numpy"}[request.param]
+        chosen = pytest.importorskip(name).Recorder
+        engine = importlib.import_module("xpnet.engines.numpy")
+        monkeypatch.setattr(engine, "best_recorder", lambda: chosen)
+
+
+RECORDERS = pytest.mark.parametrize("recorder", ["plain", "fused"], indirect=True)
+
+
 @pytest.mark.parametrize(
-    ("lib", "hidden", "output", "optimizer", "batching", "extra"), list(cases()), indirect=["lib"]
+    ("lib", "recorder", "hidden", "output", "optimizer", "batching", "extra"),
+    list(cases()),
+    indirect=["lib", "recorder"],
 )
-def test_engine_equals_reference(lib, hidden, output, optimizer, batching, extra):
+def test_engine_equals_reference(lib, recorder, hidden, output, optimizer, batching, extra):
     setting = (
         [3, 5, 4, 3],
         hidden,
@@ -174,19 +190,44 @@ def test_engine_equals_reference_for_odd_batches(lib, batch_size):
 
 @pytest.mark.parametrize("lib", ["numpy"], indirect=True)
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "elu"])
-@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@RECORDERS
 @pytest.mark.parametrize("by_example", [False, True], ids=["by-unit", "by-example"])
-def test_recorders_of_the_numpy_engine(lib, hidden, fused, by_example, monkeypatch):
+def test_recorders_of_the_numpy_engine(lib, hidden, recorder, by_example, monkeypatch):
     """Dropout and products by unit and by example, with units that do and do not come in fours."""
-    engine = importlib.import_module("xpnet.engines.numpy")
     plain = importlib.import_module("xpnet.engines.numpy_recorder")
     monkeypatch.setattr(plain, "faster_by_example", lambda W, A: by_example)
-    name = "xpnet.engines.numba" if fused else "xpnet.engines.numpy"
-    recorder = pytest.importorskip(name).Recorder
-    monkeypatch.setattr(engine, "best_recorder", lambda: recorder)
     sizes = [6, 8, 301, 7, 260, 3]
     setting = (sizes, hidden, "softmax", OPTIMIZERS["Momentum"][0], (8, 4), EVERYTHING)
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+
+
+@pytest.mark.parametrize("lib", ["numpy"], indirect=True)
+@pytest.mark.parametrize("batch_size", [1, 10])
+@RECORDERS
+def test_recorders_for_single_examples_and_wide_layers(lib, recorder, batch_size):
+    setting = ([7, 65, 130, 3], "relu", "softmax", OPTIMIZERS["Adam"][0], (batch_size, 4))
+    for extra in ("weighted", "l2"):
+        assert_same_run(run(lib, None, *setting, extra), run(lib, "generic", *setting, extra))
+
+
+@RECORDERS
+def test_nan_goes_through_relu(recorder):
+    rng = np.random.default_rng(5)
+    X, labels = rng.standard_normal((7, 33)), rng.integers(0, 3, 33)
+    net = xpnet.DeepNet([7, 6, 3], "relu", "softmax")
+    with pytest.raises(xpnet.DivergedError):
+        net.fit(X * 1e150, labels, xpnet.GradientDescent(1e160), epochs=50)
+    assert all(np.all(np.isfinite(x)) for layer in net.parameters for x in layer)
+
+
+def test_numba_can_be_left_out(monkeypatch):
+    engine = importlib.import_module("xpnet.engines.numpy")
+    monkeypatch.setenv("XPNET_NUMBA", "0")
+    engine.best_recorder.cache_clear()
+    try:
+        assert engine.best_recorder() is engine.Recorder
+    finally:
+        engine.best_recorder.cache_clear()
 
 
 @pytest.mark.parametrize("lib", ["numpy"], indirect=True)
