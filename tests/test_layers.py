@@ -1,18 +1,20 @@
 """Imports point down an ordered list of packages, which doubles as the table of contents."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "src" / "xpnet"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "xpnet"
 
 # Read it from the top: a package, or a module of the root, imports only what stands before it.
 LAYERS = {
-    "exceptions": "what is raised besides ValueError and TypeError",
-    "_typing": "Array and Namespace, in words",
+    "exceptions": "the errors that xpnet raises besides ValueError and TypeError",
+    "_typing": "the type names Array and Namespace",
     "core": "the mathematics: activations, losses, optimisers, and the chain rule, once",
-    "schedules": "the public address of core.schedules",
+    "schedules": "the public address of `core/schedules.py`",
     "backends": "which array library, which device, which dtype",
     "engines": "one file per library: its fast operations, and what a step becomes",
     "optimize": "L-BFGS and its line search, for any function of one vector",
@@ -23,15 +25,15 @@ LAYERS = {
     "net": "the public model, and the functions of the notes",
     "plotting": "pictures of nets and of their training",
     "estimators": "the models behind scikit-learn's interface",
-    "xpnet": "the public names",
-    "bench": "how long a step takes on this machine; does its GPU compute what it should",
-    "gpu_check": "python -m xpnet.gpu_check, the public address of bench.gpu",
+    "xpnet": "the public names, in `__init__.py`",
+    "bench": "how long a step takes on this machine; whether its GPU computes what it should",
+    "gpu_check": "the public address of the check of a GPU in `bench`",
     "cli": "the command xpnet",
     "__main__": "python -m xpnet",
 }
 
 # Only these may name an array library other than NumPy, which is also the host's toolbox.
-MAY_NAME_LIBRARIES = {"backends", "engines", "files.torch", "files.sklearn", "bench"}
+MAY_NAME_LIBRARIES = ("backends", "engines", "files.torch", "files.sklearn", "bench")
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"}
 
 
@@ -87,10 +89,30 @@ def test_the_mathematics_imports_nothing_of_xpnet(module):
     assert {layer(name) for name in own_imports(module)} <= {"core", "_typing", "exceptions"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [m for m in MODULES if not {m, layer(m)} & MAY_NAME_LIBRARIES],
-)
+def imported_modules(module: str) -> set[str]:
+    """The modules of xpnet that a module imports; of a package, its ``__init__`` alone."""
+    found = set()
+    for name in own_imports(module):
+        while name not in MODULES:  # `core.losses.Loss` names core.losses
+            name = name.rpartition(".")[0] or "xpnet"
+        found.add(name)
+    return found - {module}
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_cycle_inside_a_package(package):
+    files = [module for module in MODULES if layer(module) == package]
+    graph = {module: imported_modules(module) & set(files) for module in files}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+ELSEWHERE = [m for m in MODULES if not {m, layer(m)} & set(MAY_NAME_LIBRARIES)]
+
+
+@pytest.mark.parametrize("module", ELSEWHERE)
 def test_no_array_library_is_named(module):
     named = {name.partition(".")[0] for name in imported_names(MODULES[module])}
     for node in ast.walk(MODULES[module]):
@@ -100,3 +122,27 @@ def test_no_array_library_is_named(module):
             named.add(node.value)  # a whole string: `"torch"`, not prose that mentions it
     found = named & LIBRARIES
     assert found == set()
+
+
+@pytest.mark.parametrize("module", ELSEWHERE)
+def test_no_array_library_is_reached_by_reflection(module):
+    for node in ast.walk(MODULES[module]):
+        assert not (isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules")
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called.rpartition(".")[2] in ("import_module", "__import__"):
+            (name,) = node.args
+            # a module by its whole name, or one of xpnet's own
+            assert isinstance(name, ast.Constant) or ast.unparse(name).startswith("f'xpnet.")
+
+
+def test_the_documents_tell_the_same_rules():
+    architecture = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = [line for line in architecture.splitlines() if line.startswith("| `")]
+    told = {line.split("`")[1]: line.split("|")[2].strip() for line in table}
+    packages = list(LAYERS.items())
+    assert [(name, told.get(name)) for name, _ in packages] == packages
+    assert [name for name in told if name in LAYERS] == list(LAYERS), "in another order"
+    places = [f"`{name.replace('.', '/')}{'.py' * ('.' in name)}`" for name in MAY_NAME_LIBRARIES]
+    sentence = f"named in {', '.join(places[:-1])} and {places[-1]} and nowhere else"
+    for document in ("docs/architecture.md", "CONTRIBUTING.md"):
+        assert sentence in " ".join((ROOT / document).read_text("utf-8").split()), document
