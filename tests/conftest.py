@@ -147,7 +147,7 @@ class _Ran:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not report.skipped:
-            self.counts[dict(report.user_properties)["lib"]] += 1
+            self.counts[dict(report.user_properties).get("lib", "no library")] += 1
 
 
 _LIBS = pytest.StashKey[dict]()
