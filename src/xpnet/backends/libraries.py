@@ -140,12 +140,6 @@ def _cupy_device(device: Any) -> Any:
     return cupy.cuda.Device(number)
 
 
-def _cupy_device_count() -> int:
-    import cupy
-
-    return cupy.cuda.runtime.getDeviceCount()
-
-
 def _cupy_allow_tf32() -> None:
     """CuPy reads its public switch once, at the first float32 product of the process."""
     os.environ["CUPY_TF32"] = "1"
@@ -227,7 +221,7 @@ LIBRARIES = {
         device_name=lambda device: f"cuda:{device.id}",
         is_accelerator=lambda device: True,
         context=lambda device: device,
-        devices=lambda xp: [xp.cuda.Device(i) for i in range(_cupy_device_count())],
+        devices=lambda xp: [xp.cuda.Device(i) for i in range(xp.cuda.runtime.getDeviceCount())],
         allow_tf32=_cupy_allow_tf32,
         wait=lambda x: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
         hardware=_cupy_hardware,

@@ -132,6 +132,8 @@ def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.nd
 
 def find_target(path: Path, target: str | int | None, names: tuple[str, ...], header: bool) -> int:
     """Return the index of the column ``target``, a name or an index; a ValueError lists names."""
+    if len(names) < 2:
+        raise ValueError(f"{path}: one column only; a table needs the target and at least one more")
     columns = f"the columns are {listed(names, 20)}"
     if not header:
         columns += " (line 1 holds numbers, so it is no header, and columns go by their index)"

@@ -55,10 +55,6 @@ class CsvRows:
     def __init__(self, path: Path, target: str | int | None, keep: bool = False) -> None:
         self.name, self._path = str(path), path
         self._form = form = read_format(path, () if target is None else (str(target),))
-        if len(form.names) < 2:
-            raise ValueError(
-                f"{path}: one column only; a table needs the target and at least one more"
-            )
         self._target = find_target(path, target, form.names, form.header)
         self.names = tuple(name for i, name in enumerate(form.names) if i != self._target)
         self.target = form.names[self._target]

@@ -38,39 +38,27 @@ class EpochOrder:
     def n(self) -> int:
         return int(self.bounds[-1])
 
-    def sequence(self, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-        """Return the blocks in the order of an epoch."""
-        blocks = len(self.bounds) - 1
-        return _draw(seed, epoch).permutation(blocks) if shuffle else np.arange(blocks)
-
     def ranges(
         self, seed: int, epoch: int, shuffle: bool, start: int = 0
     ) -> Iterator[list[RowRange]]:
         """Yield the rows of each chunk of an epoch, from the chunk at position ``start`` on."""
-        sequence = self.sequence(seed, epoch, shuffle)
+        sequence = np.arange(len(self.bounds) - 1)
+        if shuffle:
+            sequence = np.random.default_rng((seed, epoch)).permutation(sequence)
         ends = np.cumsum(np.diff(self.bounds)[sequence])
         for begin in range(start, self.n, self.chunk):
             end = min(begin + self.chunk, self.n)
             first = int(np.searchsorted(ends, begin, side="right"))
             last = int(np.searchsorted(ends, end, side="left"))
-            yield [self._range(sequence, ends, i, begin, end) for i in range(first, last + 1)]
-
-    def _range(
-        self, sequence: np.ndarray, ends: np.ndarray, i: int, begin: int, end: int
-    ) -> RowRange:
-        """Return the rows of the ``i``-th block between the positions ``begin`` and ``end``."""
-        block = int(sequence[i])
-        start, stop = int(self.bounds[block]), int(self.bounds[block + 1])
-        at = int(ends[i]) - (stop - start)
-        return start + max(begin - at, 0), stop - max(int(ends[i]) - end, 0)
+            starts = self.bounds[sequence[first : last + 1]]
+            stops = self.bounds[sequence[first : last + 1] + 1]
+            starts[0] = stops[0] - (ends[first] - begin)
+            stops[-1] -= ends[last] - end
+            yield list(zip(starts.tolist(), stops.tolist(), strict=True))
 
     def order(self, seed: int, epoch: int, chunk: int, rows: int) -> np.ndarray:
         """Return the order of the ``rows`` rows of the chunk number ``chunk``."""
-        return _draw(seed, epoch, chunk + 1).permutation(rows)
-
-
-def _draw(*key: int) -> np.random.Generator:
-    return np.random.default_rng(key)
+        return np.random.default_rng((seed, epoch, chunk + 1)).permutation(rows)
 
 
 def even_bounds(n: int, block: int) -> np.ndarray:

@@ -64,7 +64,12 @@ class _Groups:
         self.name = str(path)
         self._file = open_parquet(path, pre_buffer=False, buffer_size=2**16)
         schema = self._file.schema_arrow
-        self.names, self.target = _columns(path, schema.names, target)
+        names = tuple(schema.names)
+        self.target = names[find_target(path, target, names, True)]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}")
+        self.names = tuple(name for name in names if name != self.target)
         self.n_features = len(self.names)
         self._chosen = [*self.names, self.target]
         kinds = [_kind(path, name, schema.field(name).type) for name in self.names]
@@ -120,25 +125,21 @@ class _Groups:
     def _arrays(self, table: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
         X = np.empty((table.num_rows, self.n_features), self.dtype)
         for j, name in enumerate(self.names):
-            X[:, j] = _numbers(self.name, name, table.column(name), row)
-        labels = table.column(self.target)
-        _check_none_missing(self.name, self.target, labels.is_null().to_numpy(False), row)
+            X[:, j] = self._column(table, name, row).to_numpy(zero_copy_only=False)
+        labels = self._column(table, self.target, row)
         y = labels.to_numpy(zero_copy_only=False)
         if y.dtype.kind not in "fiub":
             y = np.asarray(labels.to_pylist())
             check_kind(self.name, self.target, y, "U", "numbers or text")
         return X, y
 
-
-def _columns(path: Path, names: list[str], target: str | int | None) -> tuple[tuple[str, ...], str]:
-    """Return the names of the features, and of the target."""
-    if len(names) < 2:
-        raise ValueError(f"{path}: one column only; a table needs the target and one more")
-    at = find_target(path, target, tuple(names), True)
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path}: {names.count(twice[0])} columns are named {twice[0]!r}")
-    return tuple(name for i, name in enumerate(names) if i != at), names[at]
+    def _column(self, table: Any, name: str, row: int) -> Any:
+        column = table.column(name)
+        if column.null_count:
+            i = row + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+            where = f"{self.name}, row {i:,} (from 0), column {name!r}"
+            raise ValueError(f"{where}: a value is missing")
+        return column
 
 
 def _kind(path: Path, name: str, kind: Any) -> np.dtype:
@@ -150,18 +151,6 @@ def _kind(path: Path, name: str, kind: Any) -> np.dtype:
     if found.kind not in "fiub":
         raise ValueError(f"{path}: column {name!r} holds {kind}, not numbers")
     return found
-
-
-def _numbers(path: str, name: str, column: Any, row: int) -> np.ndarray:
-    if column.null_count:
-        _check_none_missing(path, name, column.is_null().to_numpy(False), row)
-    return column.to_numpy(zero_copy_only=False)
-
-
-def _check_none_missing(path: str, name: str, missing: np.ndarray, row: int) -> None:
-    if missing.any():
-        i = row + int(missing.argmax())
-        raise ValueError(f"{path}, row {i:,} (from 0), column {name!r}: a value is missing")
 
 
 # -- unpacking ---------------------------------------------------------------------------

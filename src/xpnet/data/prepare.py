@@ -1,4 +1,4 @@
-"""Rows made ready for a net as they are read: checked, standardised, in one dtype."""
+"""Checks, standardises and casts the rows of a stream as they are read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Where = Callable[[int], str]  # the place of a row of a block, in words for mess
 
 @dataclass(frozen=True)
 class Preparation:
-    """The checks and changes that every row of a stream goes through.
+    """The standardisers and classes that a stream applies to its rows, and names for messages.
 
     Attributes
     ----------
     names : tuple of str or None
-        Names of the columns of X, for messages.
+        Names of the columns of X.
     target : str
-        Name of Y, for messages.
+        Name of Y.
     inputs, targets : Standardizer or None
         Applied to X and Y.
     classes : ndarray (k,) or None
@@ -36,7 +36,7 @@ class Preparation:
     classes: np.ndarray | None = None
 
     def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:
-        """X (k, n_x) in ``dtype``.
+        """Return X (k, n_x), standardised, in ``dtype``.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Preparation:
         return found
 
     def labels(self, Y: np.ndarray, where: Where) -> np.ndarray:
-        """Y (k,) or (k, n_y): class numbers, standardised targets, or Y as it is.
+        """Return Y (k,) or (k, n_y) as class numbers, as standardised targets, or as it is.
 
         Raises
         ------
@@ -73,6 +73,7 @@ class Preparation:
         return Y
 
     def weights(self, w: np.ndarray, where: Where) -> np.ndarray:
+        """Return w (k,); a ValueError names the row of a weight that is negative or not finite."""
         bad = ~(np.isfinite(w) & (w >= 0))
         if bad.any():
             i = int(bad.argmax())

@@ -1,7 +1,6 @@
-"""Tables of examples in memory, and their split for validation (NumPy on the host).
+"""Tables of examples in NumPy arrays, and their split into a training and a test part.
 
-Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). The command line hands
-the net ``X.T``.
+Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). A net takes ``X.T``.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Table:
-    """Examples and what to predict from them.
+    """Examples with their labels or targets.
 
     Attributes
     ----------
     X : array (m, n)
         float32 or float64, finite.
     y : array (m,)
-        Labels: str, bool, integers or finite floats.
+        Labels or targets: str, bool, integers or finite floats.
     names : tuple of n str
         Names of the columns of X.
     target : str
@@ -35,7 +34,7 @@ class Table:
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """The 1,797 handwritten digits that come with the package.
+    """Load the 1,797 handwritten digits that come with the package.
 
     Returns X (1797, 64) float32, 8 x 8 pixels row by row with values 0 to 16, and y (1797,)
     int64, the digits. Source (CC BY 4.0): Alpaydin & Kaynak 1998, UCI Machine Learning
@@ -49,11 +48,11 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 def train_test_split(
     X: np.ndarray, y: np.ndarray, test_fraction: float, seed: int = 0, stratify: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Divide examples X (m, n), y (m,) at random: X_train, y_train, X_test, y_test, copies.
+    """Split examples X (m, n), y (m,) at random; return copies X_train, y_train, X_test, y_test.
 
     ``round(test_fraction * m)`` examples go to the test part, at least one if test_fraction > 0.
-    With ``stratify`` each class of y has its share of them, but at least one example of every
-    class stays in the training part. The same seed gives the same parts.
+    With ``stratify`` the test part has the class frequencies of y, but at least one example of
+    every class stays in the training part. The same seed gives the same parts.
     """
     m = y.shape[0]
     if X.shape[0] != m:
@@ -76,14 +75,14 @@ def train_test_split(
 
 
 def _stratified(y: np.ndarray, n_test: int) -> np.ndarray:
-    """Mark n_test entries of y (m,), each class by its share (largest remainders)."""
+    """Mark n_test entries of y (m,), in the class frequencies of y (largest remainders)."""
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     share = counts * (n_test / y.size)
     take = np.floor(share).astype(np.int64)
     by_remainder = np.argsort(take - share, kind="stable")
     take[by_remainder[: n_test - int(take.sum())]] += 1
     take = np.minimum(take, counts - 1)
-    # The rank of every example among those of its class, counted from the end of y.
+    # The rank of every example among those of its class, in the order of y.
     by_class = np.argsort(codes, kind="stable")
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
     rank = np.empty(y.size, dtype=np.int64)

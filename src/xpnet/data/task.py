@@ -1,4 +1,4 @@
-"""Decides the task of a table, classification or regression, from its labels: the one such rule."""
+"""Decides the task of a table, classification or regression, from its labels."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Whole numbers with more distinct values, or fewer examples of each on average, are a regression.
+# Whole numbers are a regression target if they have more distinct values than MOST_CLASSES, or
+# fewer examples of each, on average, than EXAMPLES_PER_CLASS.
 MOST_CLASSES = 100
 EXAMPLES_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a table, counted.
+    """The distinct labels of a table, and the number of its examples.
 
     Attributes
     ----------
     distinct : array (k,) or None
-        The distinct labels, sorted; floats without fractions as integers. None if they were too
-        many to collect.
+        The distinct labels, sorted; floats without fractions are integers here. None if there
+        were too many to collect.
     m : int
         Examples.
     """
@@ -48,7 +49,7 @@ class Labels:
 
     @property
     def described(self) -> str:
-        """What decides the task, in words."""
+        """The property of the labels that decides the task, in words."""
         if self.distinct is None:
             return "too many distinct numbers to be classes"
         words = {"U": "text", "b": "true and false", "f": "numbers with fractions"}
@@ -69,16 +70,16 @@ def detect_task(y: np.ndarray) -> str:
     - text and bools are classes;
     - integers are classes if k <= 2, or if k <= MOST_CLASSES and every class has
       EXAMPLES_PER_CLASS examples on average;
-    - floats without any fraction count as integers, as in a CSV file; other floats are no classes.
+    - floats without any fraction count as integers; other floats are a regression target.
     """
     return Labels.of(y).task
 
 
 def as_integers(y: np.ndarray) -> np.ndarray:
-    """Labels y (m,): int64 if they are floats without any fraction, else as they are.
+    """Return labels y (m,) as int64 if they are floats without any fraction, else unchanged.
 
-    Text has no dtype, so this is how a column of a .csv file becomes integers. Files that know
-    floats are read by the same rule: a label that is 1 in one and 1.0 in another means the same.
+    The cells of a .csv file have no dtype, so its labels become integers by this rule. It holds
+    for files with dtypes too: a label 1 in one file and 1.0 in another are the same class.
     """
     if y.dtype.kind != "f":
         return y
