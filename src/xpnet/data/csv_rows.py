@@ -17,11 +17,10 @@ from xpnet.data.columns import find_target
 from xpnet.data.csv_lines import stretches
 from xpnet.data.csv_rules import (
     Check,
-    first_fault,
-    is_utf8,
+    CsvError,
     missing,
     not_a_number,
-    parse,
+    read_cells,
     read_format,
 )
 from xpnet.data.epoch_order import thinned
@@ -30,10 +29,6 @@ from xpnet.data.statistics import RunningStatistics, check_number_of_texts
 from xpnet.data.task import as_integers
 
 _STRETCH = 2**16  # characters that are parsed together
-
-
-class _TextTarget(Exception):
-    """The target holds text."""
 
 
 class CsvRows:
@@ -61,7 +56,9 @@ class CsvRows:
         self.n_features, self.dtype = len(self.names), np.dtype(np.float64)
         try:
             self._scan(None, keep)
-        except _TextTarget:
+        except CsvError as error:
+            if error.column != self._target:
+                raise
             self._scan({}, keep)
         self.n = int(self._first[-1])
         self.grain = self.n // (len(self._first) - 1)
@@ -134,30 +131,16 @@ class CsvRows:
         """Return all cells of ``lines`` as finite numbers, or raise what is wrong with them."""
 
         def encode(cell: str) -> float:
-            if codes is None or missing(cell):
+            assert codes is not None
+            if missing(cell):
                 raise ValueError("a label is missing")
             return float(codes.setdefault(cell.strip(), len(codes)))
 
-        refused: ValueError | None = None
-        try:
-            if not is_utf8("".join(lines)):
-                raise ValueError("not UTF-8 text")
-            converters = {} if codes is None else {self._target: encode}
-            values = parse(lines, self._form.delimiter, converters)
-            if values.size and values.shape[1] != len(self._form.names):
-                raise ValueError("the rows are not as wide as the header")
-            if np.isfinite(values).all():
-                return values
-        except ValueError as error:
-            refused = error
         checks: dict[int, Check] = dict.fromkeys(range(len(self._form.names)), not_a_number)
-        if codes is not None:
-            checks[self._target] = missing
-        fault = first_fault(self._form, lines, before, checks)
-        if refused and codes is None and fault is not None and fault.column == self._target:
-            raise _TextTarget
-        said = f"{self.name}: {refused or 'a value is not finite'}"
-        raise ValueError(said if fault is None else fault.message) from None
+        if codes is None:
+            return read_cells(self._form, lines, before, checks)
+        checks[self._target] = missing
+        return read_cells(self._form, lines, before, checks, {self._target: encode})
 
     def _piece(self, values: np.ndarray) -> Piece:
         X = np.delete(values, self._target, axis=1)

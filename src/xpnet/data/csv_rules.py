@@ -39,12 +39,12 @@ class CsvFormat:
         return f"column {self.names[index]!r}" if self.header else f"column {index} (from 0)"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a file, and the index of the column if a cell is at fault."""
+class CsvError(ValueError):
+    """What is wrong with a file, and the index of the column if the reader refused a cell of it."""
 
-    message: str
-    column: int | None = None
+    def __init__(self, message: str, column: int | None = None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 Check = Callable[[str], str | None]  # what is wrong with a cell; None if it is fine
@@ -72,31 +72,15 @@ def read_format(path: Path, known: Collection[str | None]) -> CsvFormat:
     return CsvFormat(path, delimiter, header, names)
 
 
-def parse(
-    lines: Iterable[str],
-    delimiter: str,
+def read_cells(
+    form: CsvFormat,
+    lines: list[str],
+    before: int,
+    checks: Mapping[int, Check],
     converters: dict[Any, Any] | None = None,
     columns: list[int] | None = None,
 ) -> np.ndarray:
-    """Return cells as float64 (m, columns); ``columns`` says which, all if left out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "input contained no data": told by callers
-        return np.loadtxt(
-            lines,
-            dtype=np.float64,
-            delimiter=delimiter,
-            comments=None,
-            quotechar='"',
-            usecols=columns,
-            converters=converters,
-            ndmin=2,
-        )
-
-
-def first_fault(
-    form: CsvFormat, lines: Iterable[str], before: int, checks: Mapping[int, Check]
-) -> Fault | None:
-    """Read lines cell by cell and return the first fault.
+    """Return cells as finite float64 (m, columns).
 
     Parameters
     ----------
@@ -105,27 +89,75 @@ def first_fault(
     before : int
         How many lines of the file stand before them.
     checks : mapping of int to function
-        The check of each column that is wanted.
+        The check of each column that is wanted, for messages.
+    converters : mapping of int to function, optional
+        From the text of a cell to its number, by column.
+    columns : list of int, optional
+        The columns to return, all if left out.
+
+    Raises
+    ------
+    CsvError
+        Naming the file, the line and the column.
     """
+    width, refused = len(form.names), ""
+    try:
+        if not is_utf8("".join(lines)):
+            raise ValueError("not UTF-8 text")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "input contained no data"
+            values = np.loadtxt(
+                lines,
+                dtype=np.float64,
+                delimiter=form.delimiter,
+                comments=None,
+                quotechar='"',
+                usecols=columns,
+                converters=converters,
+                ndmin=2,
+            )
+        if columns is None:
+            fits = not values.size or values.shape[1] == width
+        else:
+            cuts = (line.count(form.delimiter) for line in lines if line.strip("\r\n"))
+            fits = all(n == width - 1 for n in cuts)
+        if fits and np.isfinite(values).all():
+            return values
+    except ValueError as error:
+        refused = str(error)
+    fault = _first_fault(form, lines, before, checks)
+    if fault is None and refused:
+        raise CsvError(f"{form.path}: {refused}")
+    if fault is None:
+        return values
+    if not refused:
+        fault.column = None
+    raise fault
+
+
+def _first_fault(
+    form: CsvFormat, lines: Iterable[str], before: int, checks: Mapping[int, Check]
+) -> CsvError | None:
+    """Read lines cell by cell and return the first fault."""
     width = len(form.names)
     reader = csv.reader(lines, delimiter=form.delimiter)
     try:
         for cells in reader:
             where = f"{form.path}, line {before + reader.line_num}"
             if not all(map(is_utf8, cells)):
-                return Fault(f"{where}: not UTF-8 text")
+                return CsvError(f"{where}: not UTF-8 text")
             if not any(cell.strip() for cell in cells) and len(cells) <= 1:
                 if cells and cells[0]:
-                    return Fault(f"{where}: only spaces; leave the line empty or remove it")
+                    return CsvError(f"{where}: only spaces; leave the line empty or remove it")
                 continue
             if len(cells) != width:
                 first = "the header has" if form.header else "the first line has"
-                return Fault(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
+                return CsvError(f"{where}: {_count(len(cells), 'cell')}, but {first} {width}")
             for index, check in checks.items():
                 if problem := check(cells[index]):
-                    return Fault(f"{where}, {form.column(index)}: {problem}", index)
+                    return CsvError(f"{where}, {form.column(index)}: {problem}", index)
     except csv.Error as error:
-        return Fault(f"{form.path}, line {before + reader.line_num}: {error}")
+        return CsvError(f"{form.path}, line {before + reader.line_num}: {error}")
     return None
 
 
