@@ -28,7 +28,7 @@ from xpnet.bench.results import Cell, Results, Series, Settings
 from xpnet.bench.runner import measured, places
 from xpnet.bench.runner import run as run_workers
 from xpnet.bench.timing import Timed, interleaved
-from xpnet.cli import bench_files as report
+from xpnet.cli import bench as report
 from xpnet.cli.bench import time_text
 from xpnet.cli.commands import app
 
