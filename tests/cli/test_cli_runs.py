@@ -132,8 +132,8 @@ def test_the_command_line_wins_over_the_file(ok, here):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("epoch = 3", "run.toml: no option 'epoch'; did you mean 'epochs'?"),
-        ("batch_size = 3", "no option 'batch_size'; did you mean 'batch-size'?"),
+        ("epoch = 3", "run.toml: no option 'epoch'"),
+        ("batch_size = 3", "no option 'batch_size'"),
         ("colour = 3", "run.toml: no option 'colour' (see"),
         ("epochs = [3]", "run.toml: epochs = [3]: expected a number or text"),
         ("epochs = true", "expected a number or text"),

@@ -19,7 +19,7 @@ from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.results import HIDDEN, Cell, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.cli.options import Dtype, Json, check_output_folder, is_count, require
+from xpnet.cli.options import Dtype, Json, check_output_folder, is_count, option, require
 from xpnet.cli.output import Console
 from xpnet.files.atomic import write_atomically
 
@@ -61,22 +61,17 @@ options; 130 stopped by Ctrl-C, with what was measured saved."""
 def bench(
     *,
     backends: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="For example numpy,torch; all that work if left out."),
+        str | None, option("NAMES", "For example numpy,torch; all that work if left out.")
     ] = None,
-    hidden: Annotated[
-        str, typer.Option(metavar="WIDTHS", help="Hidden units to measure.")
-    ] = ",".join(map(str, HIDDEN)),
-    batch_size: Annotated[int, typer.Option(metavar="M", min=1, help="Examples per step.")] = 128,
-    inputs: Annotated[int, typer.Option(metavar="N", min=1, help="Features.")] = 784,
-    outputs: Annotated[int, typer.Option(metavar="N", min=1, help="Classes.")] = 10,
-    dtype: Dtype = "float32",
-    seconds: Annotated[
-        float, typer.Option(metavar="S", help="Time for each net on each device, about.")
-    ] = 5.0,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(
-        "xpnet-bench"
+    hidden: Annotated[str, option("WIDTHS", "Hidden units to measure.")] = ",".join(
+        map(str, HIDDEN)
     ),
+    batch_size: Annotated[int, option("M", "Examples per step.", min=1)] = 128,
+    inputs: Annotated[int, option("N", "Features.", min=1)] = 784,
+    outputs: Annotated[int, option("N", "Classes.", min=1)] = 10,
+    dtype: Dtype = "float32",
+    seconds: Annotated[float, option("S", "Time for each net on each device, about.")] = 5.0,
+    out: Annotated[Path, option("DIR", "Where the files go.")] = Path("xpnet-bench"),
     as_json: Json = False,
 ) -> None:
     """Measure this machine: from how many hidden units on does a GPU pay?

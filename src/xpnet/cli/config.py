@@ -6,7 +6,6 @@ import json
 import platform
 import tomllib
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +68,7 @@ def read(path: Path) -> dict[str, Any]:
     values = {}
     for key, value in found.items():
         if key not in names:
-            near = get_close_matches(key.replace("_", "-"), names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageProblem("--config", f"{path}: no option {key!r}{hint}")
+            raise UsageProblem("--config", f"{path}: no option {key!r}")
         values[names[key]] = _as_given(path, key, value)
     return values
 

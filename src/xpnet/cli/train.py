@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -118,7 +117,7 @@ class Run:
                     resume=state is not None,
                     **self.recipe.fit_options(),
                 )
-                self._save(self.files.model)
+                self.net.save(self.files.model, self.data, self.tensors)
         except KeyboardInterrupt:
             output.tell(f"stopped at once; no model was written{self._last_checkpoint()}")
             self._tell_how_to_go_on()
@@ -137,9 +136,6 @@ class Run:
             self.view.close()
 
     # -- what is saved -------------------------------------------------------------------
-    def _save(self, path: Path) -> None:
-        self.net.save(path, self.data, self.tensors)
-
     def _save_net_so_far(self) -> str:
         """Save the net where a log cannot be written or data not be read; says where, in words."""
         state, model = self.net.training_state, self.files.model
@@ -148,7 +144,7 @@ class Run:
         if self.replaces:  # a whole model is worth more than half of another
             model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
         try:
-            self._save(model)
+            self.net.save(model, self.data, self.tensors)
         except OSError:
             return self._last_checkpoint()
         return f"; the net so far is in {model}"

@@ -47,7 +47,8 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     tensors = {f"moment{i}": to_numpy(m) for i, m in enumerate(state.moments, 1)}
     tensors |= {"costs": state.costs, "weights": state.weights}
-    tensors |= {f"history.{curve}": _curve(getattr(state.history, curve)) for curve in _CURVES}
+    for curve in _CURVES:
+        tensors[f"history.{curve}"] = np.asarray(getattr(state.history, curve), dtype=np.float64)
     callbacks = [
         [name, _without_arrays(value, f"callback{i}", tensors, f"state() of callback {name}")]
         for i, (name, value) in enumerate(state.callbacks, 1)
@@ -122,10 +123,6 @@ def _count(config: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"its training state has {name}={value!r:.40}")
     return value
-
-
-def _curve(values: list[float]) -> np.ndarray:
-    return np.asarray(values, dtype=np.float64).reshape(-1)
 
 
 def _without_arrays(value: Any, at: str, tensors: dict[str, np.ndarray], what: str) -> Any:

@@ -171,14 +171,8 @@ class _Graph:
 
     def message(self, inputs: list[bytes], outputs: list[bytes]) -> bytes:
         """The GraphProto."""
-        parts: dict[int, list[Any]] = {
-            1: self._nodes,
-            2: ["xpnet"],
-            5: self._constants,
-            11: inputs,
-            12: outputs,
-        }
-        return _message(*((number, part) for number, those in parts.items() for part in those))
+        fields = ((1, self._nodes), (5, self._constants), (11, inputs), (12, outputs))
+        return _message((2, "xpnet"), *((n, part) for n, parts in fields for part in parts))
 
 
 def _value(name: str, kind: int, *shape: int | str) -> bytes:
