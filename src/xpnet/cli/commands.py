@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import xpnet
-from xpnet.cli import bench, evaluate, export, info, predict, show
-from xpnet.cli.config import ConfiguredCommand
+from xpnet.cli import bench, config, evaluate, export, info, predict, show
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.output import tell
 from xpnet.cli.settings import EXAMPLES, Settings
@@ -75,8 +75,23 @@ def _origin(error: Any) -> str:
     return f", in {context.obj['config']}" if in_file and "config" in context.obj else ""
 
 
-class TrainCommand(ConfiguredCommand):
-    """``train``: an option for every field of ``Settings``, which Typer makes from the options."""
+class TrainCommand(TyperCommand):
+    """``train``: an option for every field of ``Settings``, which Typer makes from the options.
+
+    They may come from a configuration file: the command line wins over it.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # The file must be known before any option gets its value, so the words are read twice.
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        path = given.get("config")
+        if path is None and given.get("resume") and given.get("run_dir"):
+            recorded = Path(given["run_dir"]) / config.NAME
+            path = recorded if recorded.is_file() else None
+        if path is not None:
+            ctx.default_map = config.read(Path(path))
+            ctx.obj = {**(ctx.obj or {}), "config": path}
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> None:
         train(super().invoke(ctx), (ctx.obj or {}).get("words", ()))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typer.core import TyperCommand
 
 import xpnet
 from xpnet.cli.options import UsageProblem
@@ -21,22 +20,6 @@ from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
 NAME = "config.toml"  # in a run folder
 _LISTS = ("hidden", "dropout")  # may be written as arrays
 _NOT_HERE = ("config", "resume")
-
-
-class ConfiguredCommand(TyperCommand):
-    """A command whose options may come from a file: the command line wins over it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # The file must be known before any option gets its value, so the words are read twice.
-        given, _, _ = self.make_parser(ctx).parse_args(list(args))
-        path = given.get("config")
-        if path is None and given.get("resume") and given.get("run_dir"):
-            recorded = Path(given["run_dir"]) / NAME
-            path = recorded if recorded.is_file() else None
-        if path is not None:
-            ctx.default_map = read(Path(path))
-            ctx.obj = {**(ctx.obj or {}), "config": path}
-        return super().parse_args(ctx, args)
 
 
 def long_name(name: str) -> str:

@@ -38,7 +38,7 @@ class Console(rich.console.Console):
     def check(self) -> None:
         """Raise the OSError that was met while writing, if any; a closed pipe is none."""
         error = getattr(self.file, "error", None)
-        if error is not None:
+        if error is not None and not isinstance(error, BrokenPipeError):
             raise error
 
 
@@ -55,8 +55,7 @@ class _Lossy:
             self._file.flush()
         except OSError as error:
             _discard(self._file)
-            if not isinstance(error, BrokenPipeError):
-                self.error = error
+            self.error = error
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -80,14 +79,10 @@ def put(text: str) -> None:
     """
     if sys.stdout is None:
         raise OSError("stdout is closed")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        _discard(sys.stdout)
-        if isinstance(error, BrokenPipeError):
-            raise typer.Exit(0) from None
-        raise
+    stdout = _Lossy(sys.stdout)
+    stdout.write(text)
+    if stdout.error is not None:
+        raise typer.Exit(0) if isinstance(stdout.error, BrokenPipeError) else stdout.error
 
 
 def put_json(value: Any) -> None:
