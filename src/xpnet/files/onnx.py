@@ -171,8 +171,10 @@ class _Graph:
 
     def message(self, inputs: list[bytes], outputs: list[bytes]) -> bytes:
         """The GraphProto."""
-        fields = ((1, self._nodes), (5, self._constants), (11, inputs), (12, outputs))
-        return _message((2, "xpnet"), *((n, part) for n, parts in fields for part in parts))
+        nodes = [(1, node) for node in self._nodes]
+        constants = [(5, constant) for constant in self._constants]
+        ends = [(11, x) for x in inputs] + [(12, x) for x in outputs]
+        return _message(*nodes, (2, "xpnet"), *constants, *ends)
 
 
 def _value(name: str, kind: int, *shape: int | str) -> bytes:
