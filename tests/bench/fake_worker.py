@@ -30,11 +30,5 @@ def answers(name, device, settings):
             os.kill(os.getppid(), signal.SIGINT)
             time.sleep(60)
         step = [hidden * (1e-6 if name == "numpy" else 2e-6)] * 3
-        yield Cell(
-            hidden,
-            steps_per_epoch=4,
-            step=step,
-            floor={"rows": step},
-            predict=step,
-            predict_examples=5,
-        )
+        times = {"step": step, "floor": {"rows": step}, "predict": step}
+        yield Cell(hidden, steps_per_epoch=4, predict_examples=5, **times)

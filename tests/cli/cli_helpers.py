@@ -71,11 +71,40 @@ def program(*words: str, start=("-m", "xpnet"), **options) -> subprocess.Complet
     return subprocess.run(command(*words, start=start), encoding="utf-8", env=env, **options)
 
 
-def started(*words: str) -> subprocess.Popen:
-    """The command line as a program of its own that has just told its first epoch."""
+def started(*words: str, until: bytes = b"epoch") -> subprocess.Popen:
+    """The command line as a program of its own that has just said a line, of its first epoch."""
     running = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                env=utf8(PYTHONUNBUFFERED="1"))  # fmt: skip
     for line in running.stdout:
-        if line.startswith(b"epoch"):
+        if line.startswith(until):
             break
     return running
+
+
+PEAK = (
+    "import re, sys, xpnet.cli\n"
+    "try: xpnet.cli.main(sys.argv[1:])\n"
+    "except SystemExit as stop: code = stop.code\n"
+    "status = open('/proc/self/status').read()\n"
+    "print(int(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]) // 1024)\n"
+    "sys.exit(code)"
+)
+
+
+def peak_memory(words: str) -> int:
+    """The most memory in MB that a command takes in a program of its own."""
+    done = program(*words.split(), start=("-c", PEAK))
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
+
+
+def write_big(block: np.ndarray, times: int) -> tuple[int, int]:
+    """The block so many times below itself in big.npy; its shape."""
+    shape = (times * len(block), block.shape[1])
+    with open("big.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": block.dtype.str, "fortran_order": False, "shape": shape}
+        )
+        for _ in range(times):
+            file.write(block.tobytes())
+    return shape

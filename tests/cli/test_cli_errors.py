@@ -62,15 +62,26 @@ import xpnet
         ("--plot curve.doc", "'--plot': curve.doc ends in none of .svg"),
         ("--plot no/curve.svg", "'--plot': there is no folder no"),
         ("--checkpoint-every 0", "'--checkpoint-every'"),
+        ("bench --backends numpy,tensorflow", "'--backends': 'tensorflow' is not one of numpy,"),
+        ("bench --backends ,", "'--backends': '' is not one of"),
+        ("bench --hidden 3,,4", "'--hidden': '3,,4' is no list of widths"),
+        ("bench --hidden 0", "'--hidden': '0'"),
+        ("bench --batch-size 0", "'--batch-size'"),
+        ("bench --seconds 0", "'--seconds': 0.0 is not a number above 0"),
+        ("bench --seconds nan", "'--seconds': nan"),
+        ("bench --dtype float16", "'float16' is not one of"),
+        (f"bench --out {__file__}", f"'--out': {__file__} is not a folder"),
+        ("bench numpy", "unexpected"),
     ],
 )
 def test_usage_errors(run, here, options, said):
     if "--plot" in options:
         pytest.importorskip("matplotlib")
-    result = run(f"train {options}")
+    name = "bench" if options.startswith("bench") else "train"
+    result = run(f"{name} {options.removeprefix('bench ')}")
     message = error(result, 2)
     assert said in message
-    assert message.endswith(" (see xpnet train --help)")
+    assert message.endswith(f" (see xpnet {name} --help)")
     assert result.stdout == ""
     assert os.listdir(here) == []
 

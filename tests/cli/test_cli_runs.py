@@ -350,22 +350,3 @@ def test_a_damaged_checkpoint_is_passed_over(run, ok, here):
     for path in (here / "ck").iterdir():
         path.write_bytes(b"?")
     assert "no checkpoint in ck can be read" in error(run(f"{words} --resume"), 1)
-
-
-def test_a_model_is_no_checkpoint(run, ok, here):
-    ok("train --epochs 1 --hidden 6")
-    (here / "ck").mkdir()
-    (here / "model.safetensors").rename(here / "ck" / "epoch-000001.safetensors")
-    said = error(run("train --epochs 2 --hidden 6 --checkpoint-dir ck --resume"), 1)
-    assert "a model without the state of training" in said
-
-
-def test_a_file_of_a_newer_version(run, ok, here):
-    ok("train --epochs 1 --hidden 6 --checkpoint-dir ck")
-    for path in (here / "model.safetensors", *(here / "ck").iterdir()):
-        content = path.read_bytes()
-        assert b'"format_version":"1"' in content
-        path.write_bytes(content.replace(b'"format_version":"1"', b'"format_version":"9"'))
-    newer = "format version 9 is newer than this xpnet"
-    assert newer in error(run("show model.safetensors"), 1)
-    assert newer in error(run("train --hidden 6 --checkpoint-dir ck --resume"), 1)

@@ -280,12 +280,13 @@ def test_help(run, ok):
     output = ok("train -h")
     for words in ("--target COLUMN", "xpnet train iris.csv --target species", "Exit codes"):
         assert words in output
+    assert "xpnet bench --backends numpy,torch\n" in ok("bench --help")
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_help_fits_the_terminal(run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    commands = ("", "train", "predict", "evaluate", "export", "show", "info")
+    commands = ("", "train", "predict", "evaluate", "export", "show", "info", "bench")
     for words in (f"{command} --help" for command in commands):
         examples = ("    xpnet ",)  # are to be copied, not broken
         lines = [line for line in run(words).stdout.splitlines() if not line.startswith(examples)]

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
+import re
 import warnings
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,10 +98,8 @@ def test_the_state_comes_back_as_it_was(name, dtype):
 def test_what_callbacks_remember_comes_back():
     (stopping, mine, odd), state = round_trip(a_state(), 7)[0].callbacks, a_state()
     assert [name for name, _ in (stopping, mine, odd)] == ["EarlyStopping", "Mine", "Mine"]
-    (W, b), (W_before, b_before) = (
-        s["parameters"][0] for s in (stopping[1], state.callbacks[0][1])
-    )
-    assert_pairs_equal([(W, b)], [(W_before, b_before)])
+    ((W, b),) = stopping[1]["parameters"]
+    assert_pairs_equal([(W, b)], state.callbacks[0][1]["parameters"])
     assert (W.dtype, b.dtype) == (np.float64, np.float32)
     assert mine[1]["a"].tolist() == [0, 1, 2]
     assert mine[1]["b"] == [1, {"c": float(np.float32(0.1))}, "text", True]
@@ -131,24 +125,6 @@ class Mine(xpnet.GradientDescent):
 def test_what_cannot_be_kept(state, error, said):
     with pytest.raises(error, match=said):
         pack(state)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"version": 2}, "version 2, newer than this xpnet, which reads up to 1"),
-        ({"version": "1"}, "damaged"),
-        ({"optimizer": {"name": "Unknown", "learning_rate": 0.1}}, "trained with 'Unknown'.*AdamW"),
-        ({"optimizer": {"name": "Adam", "learning_rate": -0.1}}, "learning_rate=-0.1"),
-        ({"epoch": -1}, "epoch=-1"),
-        ({"step": 1.5}, "step=1.5"),
-        ({"position": 2}, "2 steps"),
-    ],
-)
-def test_states_that_cannot_be_read(change, said):
-    config, tensors = pack(a_state())
-    with pytest.raises(ValueError, match=said):
-        unpack(config | change, tensors, 7)
 
 
 def test_moments_of_another_net():
@@ -233,27 +209,30 @@ def test_a_fit_broken_off_in_an_epoch_goes_on(lib, tmp_path, epoch):
         same_history(whole.history, net.history)
 
 
-def test_newer_unknown_and_unfitting_files(tmp_path):
-    net = make_net()
-    net.fit(X, Y, epochs=1, **MINI)
-    net.save(tmp_path / "good", training=True)
-    model = load_model(tmp_path / "good")
-
-    def write(**changes):
-        config = model.config | {"training": model.config["training"] | changes}
-        save_model(tmp_path / "m", model.parameters, config, model.tensors)
-
-    for changes, said in (
-        ({"version": 9}, "newer than this xpnet"),
-        ({"optimizer": {"name": "Unknown"}}, "'Unknown'"),
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "version 2, newer than this xpnet, which reads up to 1"),
+        ({"version": "1"}, "damaged"),
+        ({"optimizer": {"name": "Unknown", "learning_rate": 0.1}}, "trained with 'Unknown'.*AdamW"),
+        ({"optimizer": {"name": "Adam", "learning_rate": -0.1}}, "learning_rate=-0.1"),
+        ({"epoch": -1}, "epoch=-1"),
+        ({"step": 1.5}, "step=1.5"),
         ({"position": 7}, "7 steps"),
         ({"callbacks": 3}, "m: "),
-    ):
-        write(**changes)
-        with pytest.raises(xpnet.ModelFileError, match=said) as raised:
-            xpnet.load(tmp_path / "m")
-        assert "\n" not in str(raised.value)
-        assert not is_checkpoint(tmp_path / "m")
+    ],
+)
+def test_states_that_cannot_be_read(tmp_path, change, said):
+    net = make_net()
+    net.fit(X, Y, epochs=1, **MINI)
+    net.save(tmp_path / "m", training=True)
+    model = load_model(tmp_path / "m")
+    config = model.config | {"training": model.config["training"] | change}
+    save_model(tmp_path / "m", model.parameters, config, model.tensors)
+    with pytest.raises(xpnet.ModelFileError, match=said) as raised:
+        xpnet.load(tmp_path / "m")
+    assert "\n" not in str(raised.value)
+    assert not is_checkpoint(tmp_path / "m")
 
 
 def test_another_architecture_is_told_with_both():
@@ -294,10 +273,8 @@ def test_the_latest(folder):
 
 
 def test_no_checkpoints(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
-    assert latest_checkpoint(tmp_path / "none") is None
     (tmp_path / "notes.txt").write_text("")
-    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is latest_checkpoint(tmp_path / "none") is None
     with pytest.raises(NotADirectoryError, match="checkpoints need a folder"):
         latest_checkpoint(tmp_path / "notes.txt")
 
@@ -328,14 +305,11 @@ def test_what_is_passed_over_is_named(folder):
         (line,) = [line for line in said.splitlines() if f"{folder}{os.sep}{name}" in line]
         assert why in line
     assert "notes.txt" not in said
-
-
-def test_nothing_but_damaged_ones_is_an_error(folder):
+    (folder / checkpoint_name(8)).rmdir()
     for found in find_checkpoints(folder):
         found.path.write_bytes(b"")
-    with pytest.raises(
-        xpnet.ModelFileError, match=r"no checkpoint in .* can be read: .*step-00001"
-    ):
+    said = r"no checkpoint in .* can be read: .*epoch-000007"
+    with pytest.raises(xpnet.ModelFileError, match=said):
         latest_checkpoint(folder)
 
 
@@ -379,13 +353,8 @@ def test_a_fit_with_everything_goes_on_exactly(lib, tmp_path):
             JSONLinesLog(tmp_path / f"{name}.jsonl"),
         ]
 
-    options = MINI | {
-        "validation": valid,
-        "dropout": 0.3,
-        "l2": 1e-3,
-        "clip_norm": 0.5,
-        "schedule": WarmUp(1, Plateau(0.5, 1, 0.01)),
-    }
+    options = MINI | {"validation": valid, "dropout": 0.3, "l2": 1e-3, "clip_norm": 0.5}
+    options["schedule"] = WarmUp(1, Plateau(0.5, 1, 0.01))
     whole, parts = make_net(lib), make_net(lib)
     whole.fit(x, y, epochs=9, callbacks=callbacks("whole"), **options)
     for total in range(1, 10):
@@ -396,10 +365,9 @@ def test_a_fit_with_everything_goes_on_exactly(lib, tmp_path):
     same_history(whole.history, parts.history)
     last = xpnet.load(latest_checkpoint(tmp_path / "whole"), **lib.options)
     assert_pairs_equal(lib.host(last.parameters), lib.host(parts.parameters))
-    for one, other in zip(
-        *(json_lines(tmp_path / f"{n}.jsonl") for n in ("whole", "parts")), strict=True
-    ):
-        assert one | {"seconds": 0} == other | {"seconds": 0}
+    logs = [(tmp_path / f"{name}.jsonl").read_text() for name in ("whole", "parts")]
+    one, other = (re.sub(r'"seconds": *[^,}]+', "", log) for log in logs)
+    assert one == other
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "after"])
@@ -436,10 +404,6 @@ def test_callbacks_of_one_kind_each_get_their_own_state_back(tmp_path):
     assert (second[1]._parameters is None, second[3]._parameters is None) == (True, False)
 
 
-def json_lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def test_checkpoints_of_another_run_are_not_lost(tmp_path):
     make_net().fit(X, Y, epochs=3, callbacks=[Checkpoints(tmp_path)], **MINI)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -449,15 +413,6 @@ def test_checkpoints_of_another_run_are_not_lost(tmp_path):
     fresh = Checkpoints(tmp_path, overwrite=True)
     make_net().fit(X, Y, epochs=1, callbacks=[fresh], **MINI)
     assert [found.epoch for found in find_checkpoints(tmp_path)] == [1, 0]
-
-
-def test_damaged_later_ones_do_not_stand_in_the_way(tmp_path):
-    make_net().fit(X, Y, epochs=3, callbacks=[Checkpoints(tmp_path)], **MINI)
-    (tmp_path / checkpoint_name(3)).write_bytes(b"")
-    with pytest.warns(UserWarning, match=checkpoint_name(3)):
-        net = xpnet.load(latest_checkpoint(tmp_path))
-    net.fit(X, Y, epochs=2, resume=True, callbacks=[Checkpoints(tmp_path)], **MINI)
-    assert latest_checkpoint(tmp_path).name == checkpoint_name(4)
 
 
 def test_a_diverging_fit_leaves_good_checkpoints(tmp_path):
@@ -514,136 +469,25 @@ def test_bad_settings(setting, value):
 
 
 # -- a full disk -------------------------------------------------------------------------
-FULL = """
-import sys
-import numpy as np
-import xpnet
-from xpnet.callbacks import Checkpoints
-
-class Fills:
-    def on_epoch_end(self, net, progress):
-        if progress.epoch == 3:
-            {fill}
-
-X = np.random.default_rng(0).normal(size=(3, 20))
-net = xpnet.DeepNet([3, 50, 1], backend="numpy")
-try:
-    net.fit(X, X[:1] > 0, epochs=9, callbacks=[Checkpoints(sys.argv[1]), Fills()])
-except OSError as error:
-    print(error)
-    print(len(net.history.cost))
-"""
-LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
-FILL = """
-            try:
-                open(sys.argv[1] + "/ballast", "wb", buffering=0).write(bytes(10**6))
-                open(sys.argv[1] + "/ballast", "ab", buffering=0).write(bytes(10**6))
-            except OSError:
-                pass
-"""
-
-
-def assert_survived(done, folder, reason):
-    assert done.returncode == 0, done.stderr
-    message, epochs = done.stdout.splitlines()
-    assert (
-        f"the checkpoint was not written: {reason}; {checkpoint_name(2)} before it is whole"
-        in message
-    )
-    assert message.endswith(f"{checkpoint_name(3)}'")
-    assert epochs == "3"  # the net itself has lost nothing
-    assert done.stderr == ""
-
-
 @pytest.mark.skipif(not POSIX, reason="a limit of POSIX")
-def test_a_file_size_limit(tmp_path):
-    words = [sys.executable, "-c", FULL.format(fill=LIMIT), str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert_survived(done, tmp_path, "File too large")
-    assert latest_checkpoint(tmp_path).name == checkpoint_name(
-        2
-    )  # no leftovers, or this would warn
-    net = xpnet.load(latest_checkpoint(tmp_path))
-    net.fit(X, Y, epochs=1, resume=True)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux mounts")
 def test_a_full_disk(tmp_path):
-    """On a file system of 64 KiB of its own, which goes with the process."""
-    script = (
-        'mount -t tmpfs -o size=64k none "$1" || exit 77; '
-        '"$2" -c "$3" "$1" || exit 1; rm "$1/ballast"; ls -A "$1" >&2'
-    )
-    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable,
-             FULL.format(fill=FILL)]  # fmt: skip
+    """No file may grow beyond 1000 bytes from the third epoch on; the net itself loses nothing."""
+    import resource
+
+    class Fills:
+        def on_epoch_end(self, net, progress):
+            if progress.epoch == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+
+    net, before = make_net(), resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        done = subprocess.run(words, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no unshare here")
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip("nothing can be mounted here")
-    assert done.stderr.split() == [checkpoint_name(0), checkpoint_name(1), checkpoint_name(2)]
-    done.stderr = ""
-    assert_survived(done, tmp_path, "No space left on device")
-
-
-# -- kill -9 -----------------------------------------------------------------------------
-PROGRAM = Path(__file__).with_name("killed_training.py")
-
-
-def program(folder, epochs, *words):
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(PROGRAM), str(folder), str(epochs), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-    )
-
-
-def kill_and_go_on(tmp_path, times):
-    """Kills a run at so many random moments; what is there after each must be whole."""
-    moments = np.random.default_rng(9).uniform(0.0, 0.25, size=times)
-    epochs = int(np.sum(moments) / 0.004) + 2 * times  # each takes 4 ms at least
-    kills = in_writes = 0
-    for moment in moments:
-        with program(tmp_path / "killed", epochs) as run:
-            run.stdout.readline()  # it has begun to train, which takes a while
-            time.sleep(moment)
-            run.kill()
-        assert run.returncode == -signal.SIGKILL
-        kills += 1
-        found = find_checkpoints(tmp_path / "killed" / "checkpoints")
-        assert all(is_checkpoint(f.path) for f in found)
-        files = os.listdir(tmp_path / "killed" / "checkpoints") if found else []
-        in_writes += any(name.endswith(".tmp") for name in files)
-    state = xpnet.load(found[0].path).training_state
-    print(f"{kills} kills, {in_writes} in a write, epoch {state.epoch} of {epochs}")
-    with program(tmp_path / "killed", epochs, "--fast") as run:
-        assert run.wait() == 0
-    with program(tmp_path / "whole", epochs, "--fast") as run:
-        assert run.wait() == 0
-    killed, whole = (xpnet.load(tmp_path / name / "model") for name in ("killed", "whole"))
-    assert_pairs_equal(killed.parameters, whole.parameters)
-    killed, whole = (
-        xpnet.load(latest_checkpoint(tmp_path / name / "checkpoints"))
-        for name in ("killed", "whole")
-    )
-    assert_pairs_equal(killed.parameters, whole.parameters)
-    same_history(killed.history, whole.history)
-    for one, other in zip(killed.training_state.moments, whole.training_state.moments, strict=True):
-        np.testing.assert_array_equal(one, other)
-    logs = [json_lines(tmp_path / name / "log.jsonl") for name in ("killed", "whole")]
-    assert [line["epoch"] for line in logs[0]] == list(range(1, epochs + 1))
-    for one, other in zip(*logs, strict=True):
-        assert one | {"seconds": 0} == other | {"seconds": 0}
-    assert [line["seconds"] for line in logs[0]] == sorted(line["seconds"] for line in logs[0])
-
-
-@pytest.mark.skipif(not POSIX, reason="kill -9 is POSIX")
-def test_killed_eight_times(tmp_path):
-    kill_and_go_on(tmp_path, 8)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not POSIX, reason="kill -9 is POSIX")
-def test_killed_fifty_times(tmp_path):
-    kill_and_go_on(tmp_path, 50)
+        with pytest.raises(OSError, match="not written") as raised:
+            net.fit(X, Y, epochs=9, callbacks=[Checkpoints(tmp_path), Fills()], **MINI)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = "the checkpoint was not written: File too large; "
+    assert f"{said}{checkpoint_name(2)} before it is whole" in str(raised.value)
+    assert raised.value.filename.endswith(checkpoint_name(3))
+    assert len(net.history.cost) == 3
+    assert sorted(os.listdir(tmp_path)) == [checkpoint_name(epoch) for epoch in range(3)]
+    xpnet.load(latest_checkpoint(tmp_path)).fit(X, Y, epochs=1, resume=True)

@@ -4,14 +4,13 @@ import contextlib
 import json
 import os
 import re
-import sys
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 import xpnet
 import xpnet.files.model as modelfile
@@ -30,6 +29,7 @@ def layers(dtype=np.float32):
     ]
 
 
+GOOD = {"sizes": [4, 5, 1], "hidden": ["elu"], "output": "sigmoid", "dtype": None, "seed": 0}
 EXTRA = {"mean": np.arange(4.0), "count": np.array([7]), "flag": np.array(True)}
 
 
@@ -189,28 +189,14 @@ def entry(shape=(5, 4), offsets=(0, 80), dtype="F32"):
         ({"config": "\ud800"}, UNREADABLE),
         ({"config": "{}"}, "do not match the checksum"),
         ({"sha256": "0" * 64}, "do not match the checksum"),
-        # A tensor: sizes far beyond the file, of no bytes, or none at all
+        # A tensor: one far beyond the file, and what the format's reader refuses
         (entry([2**40, 2**40]), UNREADABLE),
-        (entry([0, 10**30], [0, 0]), UNREADABLE),
-        (entry([0, 2**40, 2**40], [0, 0]), UNREADABLE),
-        (entry([5, 4], [0, 2**62]), UNREADABLE),
         (entry([-5, -4]), UNREADABLE),
-        (entry([True] * 20, [0, 4]), UNREADABLE),
-        (entry([1] * 65, [0, 4]), UNREADABLE),
-        (entry([4, 5.0]), UNREADABLE),
-        (entry("45"), UNREADABLE),
         (entry(dtype="BF16", offsets=[0, 40]), UNREADABLE),
-        (entry(dtype=["F32"]), UNREADABLE),
-        (entry(offsets=[0, 80, 90]), UNREADABLE),
-        (entry(offsets=[4, 84]), UNREADABLE),
-        ({"W1": {"dtype": "F32", "shape": [4, 5]}}, UNREADABLE),
-        ({"W1": None}, UNREADABLE),
         # The text
         (lambda text: text.replace(b'"config"', b'"sha256"'), "incomplete"),  # stands twice then
         (lambda text: text.replace(b'{"__metadata__"', b'{"W1":null,"__metadata__"'), UNREADABLE),
         (lambda text: text.replace(b"[5,4]", b"[5,NaN]"), UNREADABLE),
-        (lambda text: text.replace(b"[5,4]", b"[5,1e999]"), UNREADABLE),
-        (lambda text: text.replace(b"[5,4]", b"[5," + b"4" * 5000 + b"]"), UNREADABLE),
         (lambda text: text.replace(b"xpnet", b"xpn\xfft"), UNREADABLE),
         (lambda text: text.decode().encode("utf-16-le"), UNREADABLE),
     ],
@@ -340,11 +326,11 @@ def changed_bytes(rng, content):
     return bytes(changed)
 
 
-def mutated(rng, raw, foreign):
+def mutated(rng, raw):
     """A file made from ``raw``; half of those changed have a checksum that is right again."""
     header, config, body = pieces(raw)
     metadata = header["__metadata__"]
-    match rng.integers(8):
+    match rng.integers(7):
         case 0:
             return changed_bytes(rng, raw)
         case 1:  # the length of the header
@@ -358,57 +344,13 @@ def mutated(rng, raw, foreign):
         case 4 | 5:  # the configuration, signed
             metadata["config"] = changed_text(rng, config)
             return assembled(signed(header, body), body)
-        case 6:  # bytes of the configuration or of the tensors, signed
+        case _:  # bytes of the configuration or of the tensors, signed
             if rng.random() < 0.5:
                 content = changed_bytes(rng, metadata["config"].encode())
                 metadata["config"] = content.decode(errors="surrogateescape")
             else:
                 body = changed_bytes(rng, body)
             return assembled(signed(header, body), body)
-        case _:
-            content = foreign[rng.integers(len(foreign))]
-            return content if rng.random() < 0.3 else changed_bytes(rng, content)
-
-
-def foreign_files(folder):
-    """What else may lie under such a name: pickles that run code, archives, other safetensors."""
-    import pickle
-    import zipfile
-
-    class Runs:
-        def __reduce__(self):
-            return os.mkdir, (str(folder / "ran"),)
-
-    np.savez(folder / "a.npz", a=np.ones(3))
-    np.save(folder / "a.npy", np.array([Runs()], dtype=object), allow_pickle=True)
-    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(Runs()))
-    save_file({"W1": np.ones((1, 1)), "b1": np.ones((1, 1))}, folder / "a.safetensors")
-    files = [path.read_bytes() for path in sorted(folder.iterdir())]
-    return [
-        *files,
-        pickle.dumps(Runs()),
-        b"\x89PNG\r\n\x1a\n" + bytes(60),
-        b"x,y\n1,2\n",
-        b'{"a":1}',
-    ]
-
-
-@contextlib.contextmanager
-def little_memory(n_bytes):
-    """No more than this beyond what the process has now, where the system can hold it to that."""
-    resource = pytest.importorskip("resource") if sys.platform == "linux" else None
-    if resource is None:
-        yield
-        return
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["model", "checkpoint"])
@@ -422,77 +364,61 @@ def test_mutated_files(tmp_path, n_files, training):
         net.fit(np.ones((4, 6)), np.zeros(6, int), epochs=2, schedule=Plateau())
     net.save(path, data, {"input_mean": np.arange(4.0), "flag": np.array(True)}, training=training)
     raw = path.read_bytes()
-    (tmp_path / "foreign").mkdir()
-    foreign = foreign_files(tmp_path / "foreign")
     rng = np.random.default_rng(n_files)
     kinds, slowest = Counter(), 0.0
-    with little_memory(300_000_000):
-        for i in range(n_files):
-            content = mutated(rng, raw, foreign)
-            path.write_bytes(content)
-            start = time.perf_counter()
-            try:
-                found = xpnet.load(path)
-            except ModelFileError as error:
-                said = str(error)
-                assert "\n" not in said
-                assert said.startswith(f"{path}: ")
-                assert len(said) < 300 + len(str(path))
-                kinds[said.removeprefix(f"{path}: ")[:60]] += 1
-            except Exception as error:
-                raise AssertionError(f"file {i}: {error!r:.200}, {content[:300]!r}") from error
-            else:
-                assert [W.shape for W, _ in found.parameters] == [(5, 4), (3, 5)]
-                assert found.predict_proba(np.ones((4, 2))).shape == (3, 2)
-                assert isinstance(found.data, dict)
-                kinds["loaded"] += 1
-            slowest = max(slowest, time.perf_counter() - start)
+    for i in range(n_files):
+        content = mutated(rng, raw)
+        path.write_bytes(content)
+        start = time.perf_counter()
+        try:
+            found = xpnet.load(path)
+        except ModelFileError as error:
+            said = str(error)
+            assert "\n" not in said
+            assert said.startswith(f"{path}: ")
+            assert len(said) < 300 + len(str(path))
+            kinds[said.removeprefix(f"{path}: ")[:60]] += 1
+        except Exception as error:
+            raise AssertionError(f"file {i}: {error!r:.200}, {content[:300]!r}") from error
+        else:
+            assert [W.shape for W, _ in found.parameters] == [(5, 4), (3, 5)]
+            assert found.predict_proba(np.ones((4, 2))).shape == (3, 2)
+            assert isinstance(found.data, dict)
+            kinds["loaded"] += 1
+        slowest = max(slowest, time.perf_counter() - start)
     assert slowest < 2.0
-    assert not (tmp_path / "foreign" / "ran").exists()
     # The mutations get far: some pass every check, and many different ones fail.
     assert kinds["loaded"] > n_files // 50
     assert len(kinds) > 10
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("key", "values"),
     [
-        None,
-        {"sizes": [4, 10**12, 1]},
-        {"sizes": [4, 5.0, 1]},
-        {"sizes": [4, 5]},
-        {"sizes": "451"},
-        {"sizes": [4, 5, True]},
-        {"hidden": []},
-        {"hidden": ["gelu"]},
-        {"hidden": [["relu"]]},
-        {"output": "exp"},
-        {"output": {}},
-        {"dtype": "float64"},
-        {"dtype": []},
-        {"seed": -1},
-        {"seed": True},
-        {"seed": "0"},
+        ("sizes", [[4, 10**12, 1], [4, 5.0, 1], [4, 5], "451", [4, 5, True]]),
+        ("hidden", [[], ["gelu"], [["relu"]]]),
+        ("output", ["exp", {}]),
+        ("dtype", ["float64", []]),
+        ("seed", [-1, True, "0"]),
     ],
-    ids=str,
 )
-def test_settings_that_do_not_fit_the_layers(path, settings):
-    good = {"sizes": [4, 5, 1], "hidden": ["elu"], "output": "sigmoid", "dtype": None, "seed": 0}
-    save_model(path, layers(), {"net": good})
+def test_settings_that_do_not_fit_the_layers(path, key, values):
+    save_model(path, layers(), {"net": GOOD})
     assert xpnet.load(path).sizes == (4, 5, 1)
-    save_model(path, layers(), {"net": settings and good | settings})
-    with pytest.raises(ModelFileError, match="damaged: "):
-        xpnet.load(path)
-    for key in good:
-        save_model(path, layers(), {"net": {k: v for k, v in good.items() if k != key}})
-        with pytest.raises(ModelFileError, match=f"net setting '{key}' is missing"):
+    without = {name: value for name, value in GOOD.items() if name != key}
+    for net, said in (
+        (None, "damaged: "),
+        (without, f"net setting '{key}' is missing"),
+        *((GOOD | {key: value}, "damaged: ") for value in values),
+    ):
+        save_model(path, layers(), {"net": net})
+        with pytest.raises(ModelFileError, match=said):
             xpnet.load(path)
 
 
 def test_parameters_that_are_not_finite(path):
     (W, b), last = layers()
     W[0, 0] = np.nan
-    net = {"sizes": [4, 5, 1], "hidden": ["elu"], "output": "sigmoid", "dtype": None, "seed": 0}
-    save_model(path, [(W, b), last], {"net": net})
+    save_model(path, [(W, b), last], {"net": GOOD})
     with pytest.raises(ModelFileError, match="NaN or infinity"):
         xpnet.load(path)
