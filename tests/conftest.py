@@ -28,16 +28,14 @@ class Lib:
         self.name, _, device = label.partition(":")
         self.device = device or None
         self.options = {"backend": self.name, "device": self.device}
-        self.xp = getattr(self, "_start_" + self.name)()
+        start = getattr(self, "_start_" + self.name, lambda: importlib.import_module(self.name))
+        self.xp = start()
         self.kind = type(self.asarray(np.zeros(1)))
         # The stand-in that runs CuPy on a CPU has products of matrices, and no decompositions.
         self.decomposes = self.name != "cupy" or not os.environ.get("XPNET_CUPY_ON_CPU")
 
     def __repr__(self) -> str:
         return f"Lib({self.label!r})"
-
-    def _start_numpy(self):
-        return np
 
     def _start_array_api_strict(self):
         import array_api_strict as strict
@@ -46,11 +44,6 @@ class Lib:
             api_version="2024.12", boolean_indexing=False, data_dependent_shapes=False
         )
         return strict
-
-    def _start_torch(self):
-        import torch
-
-        return torch
 
     def _start_jax(self):
         import jax
@@ -65,11 +58,6 @@ class Lib:
 
         with xpnet.select("dpnp").context():  # see _without_onemkl_vm in libraries.py
             return dpnp
-
-    def _start_cupy(self):
-        import cupy
-
-        return cupy
 
     def asarray(self, host):
         """A fresh array of this library on this device, of the host array's dtype."""

@@ -18,15 +18,8 @@ import pytest
 
 import xpnet
 
-LIBRARIES = (
-    "numpy",
-    "array_api_strict",
-    "array_api_strict:device1",
-    "torch",
-    "jax",
-    "dpnp",
-    "cupy",
-)
+STRICT = ("array_api_strict", "array_api_strict:device1")
+LIBRARIES = ("numpy", *STRICT, "torch", "jax", "dpnp", "cupy")
 OUTPUTS = ("sigmoid", "softmax", "identity")
 
 

@@ -68,32 +68,22 @@ def test_a_batched_product_counts_once(cp):
     assert (c.gemms, c.launches) == (1, 0)
 
 
-def test_transfers_and_their_bytes(cp, arrays):
+def test_transfers_and_their_bytes(arrays):
     x, _ = arrays
     host = np.ones((8, 4), "f4")
-    with counting() as c:
-        x.set(host)
-    assert c.nonzero() == {"h2d": 1, "h2d_bytes": 128}
-    with counting() as c:
-        x.get()
-    assert c.nonzero() == {"d2h": 1, "d2h_bytes": 128, "syncs": 1}
-    with counting() as c:
-        float(x[0, 0])
-    assert c.nonzero() == {"d2h": 1, "d2h_bytes": 4, "syncs": 1}
-    with counting() as c:
-        x.data.copy_from_device(x.data, 128)
-    assert c.nonzero() == {"d2d": 1, "d2d_bytes": 128}
-
-
-def test_a_blocking_copy_is_a_synchronisation(cp, arrays):
-    x, _ = arrays
-    host = np.ones((8, 4), "f4")
-    with counting() as c:
-        x.data.copy_from_host(host.ctypes.data, 128)
-    assert c.nonzero() == {"h2d": 1, "h2d_bytes": 128, "syncs": 1}
-    with counting() as c:
-        x.data.copy_to_host(host.ctypes.data, 128)
-    assert c.nonzero() == {"d2h": 1, "d2h_bytes": 128, "syncs": 1}
+    pointer = host.ctypes.data
+    for transfer, expected in (
+        (lambda: x.set(host), {"h2d": 1, "h2d_bytes": 128}),
+        (lambda: x.get(), {"d2h": 1, "d2h_bytes": 128, "syncs": 1}),
+        (lambda: float(x[0, 0]), {"d2h": 1, "d2h_bytes": 4, "syncs": 1}),
+        (lambda: x.data.copy_from_device(x.data, 128), {"d2d": 1, "d2d_bytes": 128}),
+        # A copy that blocks is a synchronisation.
+        (lambda: x.data.copy_from_host(pointer, 128), {"h2d": 1, "h2d_bytes": 128, "syncs": 1}),
+        (lambda: x.data.copy_to_host(pointer, 128), {"d2h": 1, "d2h_bytes": 128, "syncs": 1}),
+    ):
+        with counting() as c:
+            transfer()
+        assert c.nonzero() == expected
 
 
 def test_hidden_synchronisation_is_seen(arrays):
