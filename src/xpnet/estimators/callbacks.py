@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks (its SLEP 23) told of a fit and its epochs."""
+"""Tells scikit-learn's callbacks (SLEP 23) about a fit and its epochs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FitTasks:
         self.fit.call_on_fit_task_begin(estimator=estimator, **self.told)
 
     def begin(self, fitted: Fitted | None = None) -> None:
-        """``fitted`` gives the attributes as they stand."""
+        """``fitted`` returns the fitted attributes as they are now."""
         if self.active:
             self.task = self.fit.subcontext(task_name=self.name)
             self.task.call_on_fit_task_begin(
@@ -45,7 +45,7 @@ class FitTasks:
 
 
 class NoTasks:
-    """In place of ``FitTasks`` where callbacks are not told: ``partial_fit``."""
+    """Replaces ``FitTasks`` in ``partial_fit``, which tells no callbacks."""
 
     active = False
 

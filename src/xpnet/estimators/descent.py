@@ -89,7 +89,7 @@ class PerceptronPlan:
         return step_table(
             self.optimizer,
             step + np.arange(1.0, len(factor) + 1.0),
-            self.optimizer.learning_rate * self.solver.factor * factor,
+            self.solver.rate * factor,
             l2=(1.0 - self.l1_ratio) * strength,
             l1=self.l1_ratio * strength,
             clip_norm=self.clip_norm,

@@ -3,7 +3,7 @@
 A dense X is used as it is. A sparse X is multiplied as it is where its own library computes; it is
 made dense, a block of rows at a time, elsewhere and for computations that need dense rows.
 
-Letters: m rows, n features, K outputs.
+Letters: m examples, n features, K outputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Class labels of any kind, to rows of 0 and 1 and back."""
+"""Encodes class labels of any kind as rows of 0 and 1, and decodes outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xpnet.estimators.base import Examples
 
 
 class Labels:
-    """What a classifier knows of its classes: numbers, strings, or several labels per example.
+    """The classes of a classifier: numbers, strings, or several labels per example.
 
     ``classes_`` is a NumPy array, so that it can hold strings; predicted numbers are arrays of the
     library of X.
@@ -29,7 +29,7 @@ class Labels:
     def _encoded(
         self, examples: Examples, incremental: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Targets (m, n_outputs) of 0 and 1, and sample weights times class weights."""
+        """Targets (m, n_outputs) of 0 and 1, and the products of sample and class weights."""
         y, w = examples.y, examples.w
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -47,7 +47,7 @@ class Labels:
         return self._targets(y), w
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
-        """Rows of 0 and 1 (m, n_outputs) of labels that are all known."""
+        """Labels as rows of 0 and 1 (m, n_outputs); refuses unknown labels."""
         found = unique_labels(y)
         if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
             raise ValueError(

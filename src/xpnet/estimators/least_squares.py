@@ -1,6 +1,6 @@
-"""Least squares reduced to a small problem: R_x and R_y with ``|X W - Y|`` = ``|R_x W - R_y|`` + c.
+"""Reduces least squares to a small problem: ``|X W - Y|^2 = |R_x W - R_y|^2 + constant``.
 
-X and Y are read a block of rows at a time, centred, and times the root of their weight.
+X and Y are read a block of rows at a time, centred and multiplied by the roots of their weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _centred(design: Design, x_mean: Array, y_mean: Array) -> Iterator[tuple[Arr
 
 
 def _two_grams(design: Design, x_mean: Array, y_mean: Array) -> tuple[Array, Array] | None:
-    """The same from products alone, several times faster; None where X is too ill-conditioned.
+    """``reduced`` by matrix products, several times faster; None where X is too ill-conditioned.
 
     X^T X = V L V^T loses the square of the condition number. X whitened with it, X V L^-1/2, has
     nearly orthonormal columns, so a second such product loses nothing (CholeskyQR2: Yamamoto,
@@ -69,13 +69,13 @@ def _two_grams(design: Design, x_mean: Array, y_mean: Array) -> tuple[Array, Arr
 
 
 def on_host(function: Callable[..., Any], a: Array, design: Design) -> list[Array]:
-    """The factors that a NumPy function makes of a small matrix: no device is faster at that."""
+    """Factorises a small matrix with a NumPy function, which no device does faster."""
     factors = function(np.asarray(to_numpy(a), np.float64))
     return [design.place.asarray(factor, design.place.dtype) for factor in factors]
 
 
 def iterated(design: Design, x_mean: Array, y_mean: Array, tol: float) -> np.ndarray:
-    """W (K, n) by Paige & Saunders 1982, for a SciPy matrix: centred, but never made dense."""
+    """W (K, n) by LSQR (Paige & Saunders 1982) for a SciPy matrix that stays sparse."""
     X, root = design.X, np.sqrt(design.w) if design.w is not None else np.ones(design.X.shape[0])
     centred = LinearOperator(
         X.shape,

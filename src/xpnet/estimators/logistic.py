@@ -1,4 +1,4 @@
-"""`LogisticRegression`: scikit-learn's, on any array library."""
+"""`LogisticRegression`: scikit-learn's logistic regression, on any array library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from xpnet.estimators.logistic_settings import (
     STRICTER,
     resolve,
 )
-from xpnet.estimators.logistic_solve import Solution, minimise
+from xpnet.estimators.logistic_solve import Solution, minimize_problem
 
 
 @dataclass(repr=False, eq=False)
@@ -38,9 +38,9 @@ class LogisticRegression(LinearClassifier):
     """Logistic regression with scikit-learn's parameters, attributes and objective.
 
     Minimises ``C * sum(loss) + l1_ratio * |W|_1 + (1 - l1_ratio) / 2 * |W|_2^2`` over coefficients
-    W and free intercepts, the loss that of two classes or of a softmax over more.
+    W and intercepts without penalty. The loss is that of two classes, or of a softmax over more.
 
-    Every solver name of scikit-learn's is accepted, with the penalties it takes there, and reaches
+    Every solver name of scikit-learn is accepted, with the penalties it takes there, and reaches
     the same minimiser:
 
     - "lbfgs", "sag", "saga": L-BFGS on standardised variables, OWL-QN where there is an l1 part;
@@ -49,10 +49,10 @@ class LogisticRegression(LinearClassifier):
     - "liblinear": as "saga" with the penalised intercept of liblinear, two classes only, float64
       where the data is NumPy's. ``dual`` changes nothing.
 
-    Nothing is random, so ``random_state`` has no effect; neither have ``n_jobs`` and ``verbose``.
-    ``tol`` bounds the largest component of the gradient of the mean loss plus penalty, in the units
-    of ``coef_`` and ``intercept_`` and as if the features were centred; for "sag", "saga" and
-    "liblinear", whose own criteria are stricter, a hundredth of it does.
+    ``random_state``, ``n_jobs`` and ``verbose`` have no effect. ``tol`` bounds the largest
+    component of the gradient of the cost, in the units of ``coef_`` and ``intercept_`` and with
+    centred features; for "sag", "saga" and "liblinear", whose criteria are stricter, ``tol / 100``
+    does.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class LogisticRegression(LinearClassifier):
                 tasks.begin(lambda: self._fitted(problem, u))
 
         tasks.begin(lambda: self._fitted(problem, u))
-        found = minimise(
+        found = minimize_problem(
             problem,
             u,
             newton_first=self.solver in NEWTON,

@@ -1,7 +1,7 @@
 """Penalised logistic regression as a function of one flat vector ``u`` of standardised variables.
 
-L-BFGS needs many steps where features have different scales or large means. So it does not see the
-user's coefficients ``W`` and intercepts ``b`` but
+L-BFGS needs many steps where features have different scales or large means. So it searches not over
+the user's coefficients ``W`` and intercepts ``b`` but over
 
     U = W * scale,    c = b + W @ mean,    u = [U, c],
 
@@ -9,8 +9,8 @@ with which every feature has mean 0 and a curvature near 1 at the start (Jacobi 
 X itself is never centred, scaled or copied: the change of variables acts on the parameters and on
 the gradient, and the penalties are those of the user's W.
 
-Letters: m rows, n features, K outputs (1 for two classes, else one for each class), N = K (n + 1)
-variables, or K n without an intercept.
+Letters: m examples, n features, K outputs (1 for two classes, else one for each class),
+N = K (n + 1) variables, or K n without an intercept.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Problem:
             return sorted_ + self._eye(self.size) * self.ridge
 
     def _pin(self, width: int) -> Array:
-        """What ``11^T / K`` adds to each block where the penalties leave all shifts free."""
+        """A curvature for shifts of all classes, for each block where no penalty bounds them."""
         if self.K == 1:
             return self._zeros(width, width)
         free_weights = not (self.penalty.l2 or self.penalty.l1)
@@ -144,6 +144,6 @@ class Problem:
         return self._eye(width) * self.place.asarray(pins, self.place.dtype) / self.K
 
     def _order(self, width: int) -> list[int]:
-        """Where each variable of u stands among those sorted by class."""
+        """The position of each variable of u among the variables sorted by class."""
         order = [k * width + j for k in range(self.K) for j in range(self.n)]
         return order + [k * width + self.n for k in range(self.K)] * self.fit_intercept

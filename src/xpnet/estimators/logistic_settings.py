@@ -1,4 +1,4 @@
-"""What the parameters of `LogisticRegression` ask for, with scikit-learn's checks and messages."""
+"""Reads the parameters of `LogisticRegression`, with scikit-learn's checks and messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 L2_ONLY = ("lbfgs", "newton-cg", "newton-cholesky", "sag")
-INT32_INDICES = ("liblinear", "sag", "saga")  # no larger sparse matrices, as in scikit-learn
+INT32_INDICES = ("liblinear", "sag", "saga")  # refuse 64-bit indices, as in scikit-learn
 NEWTON = ("newton-cg", "newton-cholesky")
 # Solvers whose tol bounds the change of the coefficients; as a bound on the gradient it is looser.
 COEFFICIENT_TOL = ("liblinear", "sag", "saga")
@@ -31,12 +31,12 @@ class Settings(NamedTuple):
 
 
 def resolve(estimator: Any) -> Settings:
-    """The penalty that ``penalty``, ``C``, ``l1_ratio``, ``solver`` and ``dual`` add up to.
+    """The penalty that ``penalty``, ``C``, ``l1_ratio``, ``solver`` and ``dual`` describe.
 
     Raises
     ------
     ValueError
-        A solver that scikit-learn does not offer for this penalty.
+        scikit-learn does not offer the solver for this penalty.
     """
     penalty, l1_ratio = _penalty(estimator), estimator.l1_ratio
     _check_solver(estimator.solver, penalty, estimator.dual)
@@ -46,9 +46,8 @@ def resolve(estimator: Any) -> Settings:
             f"(penalty={penalty})",
             stacklevel=4,
         )
-    if (estimator.penalty, l1_ratio != 0) == ("l2", True) or (
-        estimator.penalty == "l1" and l1_ratio != 1
-    ):
+    required = {"l2": 0, "l1": 1}.get(estimator.penalty, l1_ratio)
+    if l1_ratio != required:
         warnings.warn(
             f"Inconsistent values: penalty={estimator.penalty} with l1_ratio={l1_ratio}. "
             "penalty is deprecated. Please use l1_ratio only.",

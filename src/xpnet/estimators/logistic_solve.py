@@ -1,9 +1,9 @@
-"""Minimising a `Problem`: L-BFGS (OWL-QN for l1) from afar, Newton's method to the last digits.
+"""Minimises a `Problem`: L-BFGS (OWL-QN for l1) first, Newton's method near the optimum.
 
-L-BFGS needs two passes over the data per iteration, but many iterations where features are nearly
-collinear or the penalty is weak. A Newton step costs about ``N / 4`` of its iterations and usually
-ten of them end at rounding. So L-BFGS may spend what Newton's method would, and no more, before
-Newton's method takes over. Where N is too large for a Hessian, L-BFGS goes on alone.
+An L-BFGS iteration reads the data twice, but many are needed where features are nearly collinear or
+the penalty is weak. A Newton step costs about ``N / 4`` such iterations, and ten steps usually end
+at rounding. So L-BFGS may spend what Newton's method would before Newton's method takes over. Where
+N is too large for a Hessian, L-BFGS goes on alone.
 
 With l1, a Newton step goes to the minimiser of the quadratic model plus the penalty.
 
@@ -23,7 +23,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.estimators.logistic_problem import Problem
-from xpnet.estimators.quadratic_l1 import minimise as minimise_l1
+from xpnet.estimators.quadratic_l1 import minimize_quadratic
 from xpnet.optimize.lbfgs import lbfgs, pseudo_gradient
 
 FTOL = 64 * 2.0**-52  # scikit-learn's: stop where the value has not moved by more
@@ -45,19 +45,19 @@ class Solution(NamedTuple):
     message: str
 
 
-def minimise(
+def minimize_problem(
     problem: Problem, u: Array, *, newton_first: bool, tol: float, max_iter: int, report: Report
 ) -> Solution:
-    """The minimiser of ``problem`` and its l1 penalty, from ``u`` (N,).
+    """Minimises ``problem`` plus its l1 penalty, starting at ``u`` (N,).
 
     Parameters
     ----------
     newton_first : bool
-        No L-BFGS before Newton's method, where the Hessian is small enough.
+        Whether to skip L-BFGS where the Hessian is small enough.
     tol : float
-        Largest component of the gradient in the user's coefficients, of centred features.
+        Largest component allowed of the gradient in the user's coefficients, of centred features.
     report : callable
-        Is given u after each iteration.
+        Called with u after each iteration.
     """
     tol = tol / problem.largest_scale
     small = problem.size <= LARGEST_HESSIAN
@@ -105,7 +105,7 @@ def _newton(
     while point.norm > tol and iterations < max_iter:
         found = _step(problem, point)
         if found is None:
-            # A full-length step that changes less than rounding is the end, not a failure.
+            # Where a full step changes less than rounding, the minimum has been reached.
             limit = math.sqrt(float(problem.xp.finfo(point.u.dtype).eps))
             message = "no Newton step lowers the value"
             return Solution(point.u, point.norm, iterations, point.norm <= limit, message)
@@ -129,7 +129,7 @@ def _evaluate(problem: Problem, u: Array) -> _Point:
 
 
 def _step(problem: Problem, point: _Point) -> _Point | None:
-    """The first of the full Newton step, a half, a quarter ... that lowers the value enough."""
+    """Takes the full Newton step, or the first half of it, quarter, ... that lowers the value."""
     xp, (u, value, _, norm) = problem.xp, point
     eps = float(xp.finfo(u.dtype).eps)
     target, slope = _model_minimiser(problem, point, eps)
@@ -146,20 +146,20 @@ def _step(problem: Problem, point: _Point) -> _Point | None:
 
 
 def _model_minimiser(problem: Problem, point: _Point, eps: float) -> tuple[Array, float]:
-    """Where the quadratic model plus l1 at u is least (N,), and the slope of the way there.
+    """The minimiser (N,) of the quadratic model plus l1 at u, and the slope towards it.
 
     The model is solved on the host, in float64: N is small, and a device's own solver no faster.
     Lee, Sun & Saunders 2014, "Proximal Newton-type methods for minimizing composite functions".
     """
     place, u, gradient = problem.place, _host(point.u), _host(point.gradient)
     H = _host(problem.hessian(point.u))
-    # Collinear features, and classes that are nearly separated, leave H without full rank.
+    # Collinear features and nearly separated classes leave H without full rank.
     H[np.diag_indices_from(H)] += 16.0 * eps * np.abs(H).max()
     if problem.strengths is None:
         target, l1 = u - np.linalg.solve(H, gradient), np.zeros_like(u)
     else:
         l1 = _host(problem.strengths)
-        target = minimise_l1(H, gradient - H @ u, l1, u)
+        target = minimize_quadratic(H, gradient - H @ u, l1, u)
     slope = gradient @ (target - u) + l1 @ (np.abs(target) - np.abs(u))
     return place.asarray(target, point.u.dtype), float(slope)
 

@@ -1,7 +1,7 @@
-"""``MLPClassifier`` and ``MLPRegressor``: scikit-learn's, on any array library.
+"""``MLPClassifier`` and ``MLPRegressor``: scikit-learn's perceptrons, on any array library.
 
-Signatures, attributes and runs are those of scikit-learn 1.9. What is added comes last in the
-signatures, and is by keyword only.
+Signatures, attributes and runs are those of scikit-learn 1.9. What xpnet adds comes last in the
+signatures, by keyword only.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     class_weight : dict, list of dict or "balanced", optional
         Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
     scoring : str or callable, optional
-        What ``early_stopping`` watches, in place of accuracy: a scorer of scikit-learn's.
+        The scorer that ``early_stopping`` watches in place of accuracy.
     l1_ratio : float in [0, 1]
         Share of ``alpha`` that weighs ``sum(abs(W))`` instead of ``sum(W**2) / 2``. The solver
         "lbfgs" then sets weights to exactly 0 (OWL-QN, Andrew & Gao 2007).
     dropout : float in [0, 1), or one per hidden layer
-        Share of hidden units left out of each update (Srivastava et al. 2014). Masks follow from
-        ``random_state`` and are the same on every library.
+        Probability of dropping a hidden unit in an update (Srivastava et al. 2014). Masks follow
+        from ``random_state`` and are the same on every library.
     clip_norm : float, optional
-        Gradients with a larger norm are scaled down to it.
+        Largest norm of a gradient; larger ones are scaled down to it.
     optimizer : Optimizer, optional
         One of xpnet's, such as ``xpnet.AdamW(1e-3)``, in place of what ``solver``,
         ``learning_rate_init`` and its other parameters describe; ``learning_rate`` still applies.
@@ -63,7 +63,7 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     Attributes
     ----------
     validation_loss_curve_ : list of float or None
-        Loss of the validation data after each epoch, where there are any.
+        Loss of the validation data after each epoch; None without such data.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -82,14 +82,14 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
-        """One more epoch over the given examples.
+        """Trains one epoch on the given examples.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
         classes : array-like (n_classes,)
-            All labels there will ever be; needed in the first call only.
+            All labels of all calls; needed in the first call only.
         """
         classes, y = host(classes), host(y)
         if _check_partial_fit_first_call(self, classes):
@@ -156,7 +156,7 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     @available_if(lambda self: self._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One more epoch over the given examples."""
+        """Trains one epoch on the given examples."""
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:

@@ -1,4 +1,4 @@
-"""A net between scikit-learn's rows and the core's columns, over dense or sparse examples."""
+"""The net that a perceptron trains, and its examples: dense or sparse rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
 
 
 class Rows:
-    """Examples as rows, with targets and weights: dense in their place, or sparse.
+    """Examples in rows, with targets and weights. X is dense in ``place``, or sparse.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Rows:
         return self.data()
 
     def data(self, index: np.ndarray | None = None) -> Data:
-        """Those examples, or all, dense in their place."""
+        """These examples, or all, dense in their place."""
         place, Y, w = self.place, self.Y, self.w
         if index is not None:
             Y, w = Y[index], None if w is None else w[index]
@@ -55,7 +55,7 @@ class Rows:
             return Data(dense(self.X, index, place), *there)
 
     def take(self, index: np.ndarray) -> Rows:
-        """Those examples, in rows of their own."""
+        """A copy of these examples."""
         w = None if self.w is None else self.w[index]
         X = self.X[index] if self.sparse else dense(self.X, index, self.place)
         return Rows(self.place, X, self.Y[index], w)
@@ -75,7 +75,7 @@ class Rows:
         return engine.program(rule, self.everything, batch_size, theta, moments)
 
     def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
-        """``index`` in pieces small enough to densify; one piece if X is dense."""
+        """Cuts ``index`` into pieces whose rows can be made dense; one piece if X is dense."""
         if not self.sparse:
             return [index]
         size = max(1, arrays.BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
@@ -84,7 +84,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Net:
-    """What an estimator trains, without its parameters: those are one flat vector ``theta``."""
+    """The layers and the loss of a perceptron; its parameters are one flat vector ``theta``."""
 
     place: Backend
     sizes: tuple[int, ...]
@@ -102,7 +102,7 @@ class Net:
 
     # -- parameters as scikit-learn shows them -----------------------------------------------
     def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
-        """One vector of ``coefs[l]`` (n_in, n_out) and ``intercepts[l]`` (n_out,)."""
+        """``theta`` of ``coefs[l]`` (n_in, n_out) and ``intercepts[l]`` (n_out,)."""
         place, xp = self.place, self.place.xp
         with place.context():
             layers = []
@@ -128,7 +128,7 @@ class Net:
             return self.place.xp.concat([engine.predict(theta, rows.T).T for rows in pieces])
 
     def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
-        """The loss that scikit-learn would report of ``rows``."""
+        """The cost of ``rows`` as scikit-learn reports it."""
         engine, total = self.engine(penalized=l2 > 0, sparse=l1 > 0), 0.0
         with self.place.context():
             for share, data in self._parts(rows):
@@ -136,7 +136,7 @@ class Net:
         return total
 
     def value_and_gradient(self, theta: Array, rows: Rows, l2: float) -> tuple[Array, Array]:
-        """The exact penalised cost, 0-d, and its gradient (n_parameters,)."""
+        """The cost with the l2 penalty, 0-d, and its gradient (n_parameters,)."""
         engine = self.engine(penalized=l2 > 0, reported=False)
         value: Any = 0.0
         gradient: Any = 0.0
@@ -149,7 +149,7 @@ class Net:
         return value, gradient
 
     def _parts(self, rows: Rows) -> Iterator[tuple[float, Data]]:
-        """Pieces of the examples, each with its share of the whole mean."""
+        """Pieces of the examples, each with its share of the sum of weights."""
         everything = rows.blocks(np.arange(len(rows)))
         if len(everything) == 1:
             yield 1.0, rows.everything

@@ -1,8 +1,8 @@
-"""What ``MLPClassifier`` and ``MLPRegressor`` share: the fit, in scikit-learn's order of events.
+"""The fit of ``MLPClassifier`` and ``MLPRegressor``, in scikit-learn's order of events.
 
 The same ``random_state`` gives the run that scikit-learn's nets would make: weights, split and
-shuffles are drawn from it in their order, the penalty of a minibatch is divided by the sum of its
-sample weights, and losses are reported as they report them.
+shuffles are drawn from it in the same order, the penalty of a minibatch is divided by the sum of
+its sample weights, and losses are reported alike.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Perceptron(PerceptronParameters, ArrayEstimator):
         return self
 
     def _initialize(self, sizes: tuple[int, ...]) -> None:
-        """Everything a first fit sets, weights drawn as Glorot & Bengio 2010, equation 16."""
+        """Sets what a first fit sets; weights are drawn as in Glorot & Bengio 2010, equation 16."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._out_activation()
@@ -144,7 +144,7 @@ class Perceptron(PerceptronParameters, ArrayEstimator):
     def _held_out(
         self, net: Net, rows: Rows, examples: Examples, given: Any, incremental: bool
     ) -> tuple[Rows, Validation | None]:
-        """The examples to train on, and those to validate on."""
+        """The training data, and the validation data if there is any."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if given is not None:
@@ -157,7 +157,7 @@ class Perceptron(PerceptronParameters, ArrayEstimator):
         )
         return rows.take(train), Validation(self, net, rows.take(rest), examples.y[rest])
 
-    # -- what the net is -------------------------------------------------------------------
+    # -- the net ---------------------------------------------------------------------------
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]

@@ -1,9 +1,9 @@
-"""A quadratic plus an l1 penalty, exactly, on the host: the subproblem of a proximal Newton step.
+"""Minimises a quadratic plus an l1 penalty exactly, on the host: the step of proximal Newton.
 
-Source: Lee, Battle, Raina & Ng 2007, "Efficient sparse coding algorithms", the feature-sign search.
-Guess which variables are not 0 and their signs, solve the linear system that the guess leaves, go
-as far towards its solution as the value falls, and correct the guess. Coordinate descent would need
-thousands of sweeps where H is as ill-conditioned as nearly collinear features make it.
+The algorithm is the feature-sign search of Lee, Battle, Raina & Ng 2007, "Efficient sparse coding
+algorithms": guess which variables are not 0 and their signs, solve the linear system that remains,
+move towards its solution as long as the value falls, and correct the guess. Nearly collinear
+features make H so ill-conditioned that coordinate descent would need thousands of sweeps.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 ROUNDING = 1e-12  # slopes below this part of the largest are 0
 
 
-def minimise(
+def minimize_quadratic(
     H: np.ndarray, c: np.ndarray, strengths: np.ndarray, y: np.ndarray, max_iter: int = 1000
 ) -> np.ndarray:
-    """The y (N,) that minimises ``y @ H @ y / 2 + c @ y + strengths @ |y|``.
+    """Finds the y (N,) that minimises ``y @ H @ y / 2 + c @ y + strengths @ |y|``.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def minimise(
             largest = violation.max()
             if largest <= rounding:
                 return y
-            # One at a time is certain to help, many at a time is fast: try many first.
+            # Many at a time is faster, one at a time always helps: try many first.
             enter = violation >= (largest if timid else 0.3 * largest)
             moving, signs = moving | enter, np.where(enter, -np.sign(gradient), signs)
         a = np.flatnonzero(moving)
@@ -59,14 +59,17 @@ def minimise(
 def _towards(
     H: np.ndarray, gradient: np.ndarray, strengths: np.ndarray, y: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The lowest of target and the points on the way where a component is 0."""
+    """Moves to the lowest of ``target`` and the points before it where a component becomes 0.
+
+    Returns the point, the gradient of the quadratic there, and whether the value fell.
+    """
     d = target - y
     Hd = H @ d
     crosses = (y != 0) & (np.sign(target) != np.sign(y))
     at = -y[crosses] / d[crosses]
     steps = np.append(np.unique(at), 1.0)  # (k,)
-    # |y + t d| is linear in t up to where y + t d changes its sign, and this is how much more it is
-    # from there on. The linear part joins the slope: near the minimum these two cancel.
+    # |y + t d| is linear in t until y + t d changes its sign; ``more`` is the excess after that.
+    # The linear part joins the slope, since near the minimum these two cancel.
     signs = np.where(y != 0, np.sign(y), np.sign(d))
     more = 2.0 * np.maximum(-signs * (y + steps[:, None] * d), 0.0) @ strengths
     slope = (gradient + strengths * signs) @ d

@@ -63,18 +63,18 @@ class StochasticSolver:
         "constant", "invscaling" or "adaptive".
     moments : tuple of arrays (n_parameters,)
         The rule's state.
+    rate : float
+        The learning rate that the policy has come to.
     steps : int
         Updates made.
-    factor : float
-        The policy's factor on the rule's learning rate.
     """
 
     rule: Optimizer
     policy: str
     power_t: float
     moments: Moments
+    rate: float
     steps: int = 0
-    factor: float = 1.0
 
     @classmethod
     def of(cls, estimator: Any, zeros: Callable[[], Any]) -> StochasticSolver:
@@ -91,12 +91,12 @@ class StochasticSolver:
         else:
             rule = SklearnGradientDescent(rate)
         moments = tuple(zeros() for _ in range(rule.n_moments))
-        return cls(rule, policy, estimator.power_t, moments)
+        return cls(rule, policy, estimator.power_t, moments, rule.learning_rate)
 
     @property
     def learning_rate(self) -> float:
         """The rate of the next update; of scikit-learn's Adam, of the last, bias-corrected."""
-        rate, t = self.rule.learning_rate * self.factor, self.steps
+        rate, t = self.rate, self.steps
         if isinstance(self.rule, SklearnAdam) and t > 0:
             rate *= sqrt(1.0 - self.rule.beta2**t) / (1.0 - self.rule.beta1**t)
         return rate
@@ -104,7 +104,7 @@ class StochasticSolver:
     def epoch_ends(self, steps: int, examples_seen: int) -> None:
         self.steps = steps
         if self.policy == "invscaling":
-            self.factor = 1.0 / (examples_seen + 1) ** self.power_t
+            self.rate = self.rule.learning_rate / (examples_seen + 1) ** self.power_t
 
     def slows_down_or_stops(self) -> tuple[bool, str]:
         """Whether to stop where nothing improves, and the message; "adaptive" slows down first."""
@@ -112,5 +112,5 @@ class StochasticSolver:
             return True, "Stopping."
         if self.learning_rate <= 1e-6:
             return True, "Learning rate too small. Stopping."
-        self.factor /= 5.0
+        self.rate /= 5.0
         return False, f"Setting learning rate to {self.learning_rate:f}"

@@ -1,4 +1,4 @@
-"""Validation examples of a fit: split off as scikit-learn does, or the user's own."""
+"""Scores the validation data of a fit: split off as scikit-learn does, or the user's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xpnet.estimators.net import Net, Rows
 def split(
     n: int, fraction: float, stratify: np.ndarray | None, random_state: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the training and of the validation examples; scikit-learn's own split."""
+    """Indices of the training and of the validation examples, split as scikit-learn does."""
     train, held_out = train_test_split(
         np.arange(n), random_state=random_state, test_size=fraction, stratify=stratify
     )
@@ -30,7 +30,7 @@ def split(
 
 
 class Validation:
-    """Scores and losses of held-out examples, as training goes on."""
+    """Scores and losses of the validation data during training."""
 
     def __init__(self, estimator: Any, net: Net, rows: Rows, labels: np.ndarray) -> None:
         self.net, self.rows, self.labels = net, rows, labels
@@ -38,7 +38,7 @@ class Validation:
         self.scorer, self.estimator = None, estimator
         if estimator.scoring is not None:
             self.scorer = check_scoring(estimator, estimator.scoring)
-            # The scorer sees host arrays only, which a net with a named backend moves by itself.
+            # The scorer is given host arrays, which an estimator with a named backend moves itself.
             self.X = rows.X if rows.sparse else to_numpy(rows.X)
 
     def loss(self, theta: Array) -> float:
