@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stream_helpers import (
-    MEMORY,
-    SOURCES,
-    readers,
-)
+from stream_helpers import MEMORY, SOURCES, readers
 
 from xpnet.data.open_stream import stream
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xpnet.data.standardizer import RunningMoments, Standardizer
+from xpnet.data.standardizer import Standardizer
 
 
 def test_standardizer():
@@ -34,18 +34,6 @@ def test_huge_columns_do_not_overflow():
     fitted = Standardizer.fit(X)
     assert np.isfinite(fitted.mean).all()
     np.testing.assert_allclose(fitted.scale, 1e308 * np.sqrt(2 / 3))
-
-
-def test_blocks_are_measured_like_the_whole():
-    rng = np.random.default_rng(1)
-    X = rng.normal(size=(500, 3)) * [1e-5, 1.0, 1e6] + [1e3, -3.0, 1e9]
-    running = RunningMoments()
-    for block in np.split(X, [1, 1, 30, 499]):
-        running.add(block)
-    assert running.n == 500
-    found, expected = running.result(), Standardizer.fit(X)
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-14)
-    np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-9)
 
 
 def test_the_identity_leaves_every_number_as_it_is():

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stream_helpers import (
-    MEMORY,
-    NUMBERS,
-    RNG,
-    ROWS,
-    write_csv,
-)
+from stream_helpers import MEMORY, NUMBERS, RNG, ROWS, write_csv
 
 from xpnet.data.open_stream import stream
 from xpnet.data.standardizer import Standardizer

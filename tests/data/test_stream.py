@@ -23,7 +23,7 @@ from stream_helpers import (
     write_parquet,
 )
 
-from xpnet.data.epoch_order import EpochOrder, even_bounds
+from xpnet.data.epoch_order import even_bounds
 from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
 from xpnet.data.selection import _groups
@@ -210,18 +210,6 @@ def test_what_was_before_is_not_read():
     left = len(flat(epoch_of(source, first=50)))
     assert left == N - 50 * 16
     assert left <= rows.count < left + chunk
-
-
-def test_runs_of_a_plan_fill_every_chunk():
-    bounds = np.array([0, 3, 10, 11, 40, 64])  # blocks of different sizes
-    plan = EpochOrder(bounds, 16)
-    for epoch in range(20):
-        chunks = list(plan.ranges(0, epoch, True))
-        sizes = [sum(b - a for a, b in runs) for runs in chunks]
-        assert sizes == [16, 16, 16, 16]
-        rows = [row for runs in chunks for run in runs for row in range(*run)]
-        assert sorted(rows) == list(range(64))
-        assert list(plan.ranges(0, epoch, True, start=32)) == chunks[2:]
 
 
 def test_memory_sizes_chunks():

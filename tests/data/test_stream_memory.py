@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stream_helpers import (
-    RNG,
-)
+from stream_helpers import RNG
 
 import xpnet
 

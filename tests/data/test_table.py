@@ -1,7 +1,5 @@
 """Reading tables, naming what is wrong with them, splitting and standardising."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -160,7 +158,7 @@ def test_bad_csv(csv, text, target, said):
     path = csv(text)
     with pytest.raises(ValueError, match=said) as raised:
         read_table(path, target)
-    assert str(path) in str(raised.value)
+    assert str(raised.value).count(str(path)) == 1
     assert "\n" not in str(raised.value)
 
 
@@ -314,10 +312,3 @@ def test_split_of_nothing_and_bad_fractions():
         train_test_split(X, y, 0.99)
     with pytest.raises(ValueError, match="3 examples and y has 4"):
         train_test_split(X[:3], y, 0.5)
-
-
-def test_error_messages_say_the_file_once(csv):
-    path = csv("a,y\n1\n")
-    with pytest.raises(ValueError, match="cell") as raised:
-        read_table(path, "y")
-    assert len(re.findall(re.escape(str(path)), str(raised.value))) == 1

@@ -6,12 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from stream_helpers import (
-    NUMBERS,
-    ROWS,
-    epoch_of,
-    some_batches,
-)
+from stream_helpers import NUMBERS, ROWS, epoch_of, some_batches
 
 from xpnet.data.open_stream import stream
 

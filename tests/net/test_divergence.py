@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers import assert_pairs_equal, raises_on_purpose
 from net_helpers import data, make_net
 
 import xpnet
+from xpnet.callbacks import Checkpoints, latest_checkpoint
+
+RNG = np.random.default_rng(29)
 
 
 @pytest.mark.parametrize("batch_size", [None, 5], ids=["full", "mini"])
@@ -88,3 +93,54 @@ def test_large_finite_parameters_are_no_divergence():
     history = net.fit(np.zeros((2, 3)), np.zeros((1, 3)), xpnet.GradientDescent(0.0), epochs=1)
     assert history.cost == [0.0]
     np.testing.assert_array_equal(net.parameters[0].W, np.full((1, 2), 3e38, np.float32))
+
+
+def test_divergence_in_the_middle_of_a_long_epoch_ends_it_there():
+    """1600 updates an epoch: the check does not wait for the end, and the net is left finite."""
+    x, ended = np.tile(RNG.normal(size=(3, 203)), (1, 40)), []
+    look = SimpleNamespace(
+        on_steps_end=lambda *_: None, on_epoch_end=lambda *_: ended.append("epoch")
+    )
+    y = x[:1].copy()
+    x[:, 4000:] *= 1e8
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
+    before = net.parameters
+    options = {"batch_size": 5, "shuffle": False, "callbacks": [look]}
+    with pytest.raises(xpnet.DivergedError, match="epoch 1 of 3") as caught:
+        net.fit(x, y, xpnet.GradientDescent(0.1), epochs=3, **options)
+    assert caught.value.epoch == 1
+    assert not np.isfinite(caught.value.cost)
+    assert ended == []
+    assert_pairs_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("optimizer", [xpnet.Adam(), xpnet.AdamW(), xpnet.RMSProp()])
+def test_moments_that_overflow_are_divergence(lib, optimizer, tmp_path):
+    """The squares of such gradients are infinite in float32; cost and parameters are not."""
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float32", **lib.options)
+    before = lib.host(net.parameters)
+    x = lib.asarray((1e10 * RNG.normal(size=(3, 20))).astype("float32"))
+    y = lib.asarray(np.full((1, 20), 1e12, "float32"))
+    assert np.isfinite(net.cost(x, y))
+    with pytest.raises(xpnet.DivergedError, match=r"epoch 1 of 3.*a moment of the optimiser"):
+        net.fit(x, y, optimizer, epochs=3, batch_size=5, callbacks=[Checkpoints(tmp_path)])
+    assert_pairs_equal(lib.host(net.parameters), before)
+    assert [path.name for path in tmp_path.iterdir()] == [latest_checkpoint(tmp_path).name]
+    assert xpnet.load(latest_checkpoint(tmp_path)).training_state.step == 0
+
+
+def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):
+    """The replay runs in parts too, and must not start another replay from there."""
+    monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda self, steps, seconds: None)
+    x = RNG.normal(size=(3, 500))
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
+    expected = xpnet.DeepNet([3, 1], output="identity", dtype="float64")
+    options = {"optimizer": xpnet.GradientDescent(0.01), "batch_size": 5}
+    with pytest.raises(xpnet.DivergedError, match="epoch 2 of 9"):
+        net.fit(
+            x, x[:1], epochs=9, callbacks=[SimpleNamespace(on_steps_end=lambda *_: None)],
+            schedule=lambda epoch: 1.0 if epoch < 1.1 else 1e300, **options,
+        )  # fmt: skip
+    expected.fit(x, x[:1], epochs=1, **options)
+    assert_pairs_equal(net.parameters, expected.parameters)
+    assert net.history.cost == expected.history.cost

@@ -122,6 +122,15 @@ def test_a_memory_map_is_streamed(tmp_path):
     assert make_net().fit(rows.T, LABELS, epochs=2).data == "device"  # all in one batch
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_memory_map_decides_on_the_dtype_like_any_array(tmp_path, dtype):
+    np.save(tmp_path / "x.npy", ROWS.astype(dtype))
+    net = make_net(dtype=None)
+    history = net.fit(np.load(tmp_path / "x.npy", mmap_mode="r").T, LABELS, epochs=1, batch_size=8)
+    assert history.data == "streamed"
+    assert net.backend.dtype_name == dtype
+
+
 @pytest.mark.parametrize("mapped", [True, False])
 def test_weights_may_be_a_row(tmp_path, mapped):
     np.save(tmp_path / "rows.npy", ROWS)

@@ -46,16 +46,9 @@ def test_history_is_the_cost_before_each_update_weighted_by_batch(lib, weighted,
     orders = [np.random.default_rng([9, e]).permutation(M) for e in range(4)]
     net = make_net(lib)
     start = lib.host(net.parameters)
-    history = net.fit(
-        lib.asarray(X),
-        lib.asarray(Y),
-        optimizer=GD,
-        epochs=4,
-        batch_size=5,
-        shuffle=lambda epoch: orders[epoch],
-        sample_weight=lib.asarray(w) if weighted else None,
-        l2=l2,
-    )
+    settings = {"batch_size": 5, "shuffle": lambda epoch: orders[epoch], "l2": l2}
+    settings["sample_weight"] = lib.asarray(w) if weighted else None
+    history = net.fit(lib.asarray(X), lib.asarray(Y), GD, epochs=4, **settings)
     expected, costs = by_hand(start, X, Y, 0.2, orders, 5, w, l2)
     np.testing.assert_allclose(history.cost, costs, rtol=1e-12)
     assert_pairs_close(lib.host(net.parameters), expected, 1e-11)
@@ -316,3 +309,29 @@ def test_a_first_fit_that_is_refused_leaves_the_net_to_be_placed():
     assert "not placed yet" in repr(net)
     net.fit(X.astype(np.float32), Y.astype(np.float32))  # decided by this X
     assert net.backend.dtype_name == "float32"
+
+
+@pytest.mark.parametrize("lib", ["numpy", "torch"], indirect=True)
+def test_weights_that_a_penalty_shrinks_do_not_become_subnormal(lib):
+    """Those of an input that is always 0: products of subnormal numbers are many times slower."""
+    x = np.stack([np.zeros(8), np.linspace(-1.0, 1.0, 8)]).astype(np.float32)
+    net = xpnet.DeepNet([2, 1], output="identity", dtype="float32", seed=1, **lib.options)
+    rule = xpnet.GradientDescent(0.5)
+    net.fit(lib.asarray(x), lib.asarray(x[1:]), rule, epochs=1100, batch_size=None, l2=0.4)
+    ((W, _),) = lib.host(net.parameters)
+    assert W[0, 0] == 0
+    assert W[0, 1] > 0.1
+
+
+@pytest.mark.parametrize("lib", ["numpy", "torch"], indirect=True)
+def test_nor_do_those_of_a_perceptron(lib):
+    pytest.importorskip("sklearn")
+    x = np.stack([np.zeros(8), np.linspace(-1.0, 1.0, 8)]).astype(np.float32).T
+    settings = {"solver": "sgd", "alpha": 3.2, "learning_rate_init": 0.5, "momentum": 0.0}
+    settings |= {"hidden_layer_sizes": (), "max_iter": 512, "n_iter_no_change": 1000}
+    model = xpnet.MLPRegressor(random_state=0, **settings)
+    with pytest.warns(UserWarning, match="converged"):
+        model.fit(lib.asarray(x), lib.asarray(x[:, 1]))
+    W = xpnet.to_numpy(model.coefs_[0])
+    assert W[0, 0] == 0
+    assert W[1, 0] > 0.1
