@@ -25,16 +25,10 @@ from xpnet.files import onnx
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
-from xpnet.net.arguments import (
-    check_callbacks,
-    check_dropout,
-    check_hidden,
-    check_sizes,
-)
+from xpnet.net.arguments import check_callbacks, check_dropout, check_hidden, check_sizes
 from xpnet.net.evaluation import PenalizedCost, cost_of, decided, evaluator
 from xpnet.net.examples import columns_of, settle, training_set
-from xpnet.net.held import Held
-from xpnet.net.parameters import layers_of, theta_of
+from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.placement import Placement
 from xpnet.net.save import save
 from xpnet.training.history import History
@@ -304,9 +298,9 @@ class DeepNet:
         epochs = check_count(epochs, "epochs", 0)
         batch_size = None if batch_size is None else check_count(batch_size, "batch_size", 1)
         dropout = check_dropout(dropout, len(self.hidden))
-        given = (X, Y, sample_weight, batch_size, shuffle, prefetch)
+        given = (self.placement, self.objective, X, Y, sample_weight)
         placement, data, source, how = training_set(
-            self.placement, self.objective, *given, seed=self.seed
+            *given, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
         )
         self._held.settle(placement)
         place = self.backend
@@ -367,7 +361,7 @@ class DeepNet:
         l1: float = 0.0,
     ) -> float:
         """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
-        return self._cost_of(X, Y, sample_weight, l2, l1, prefetch=None).value(self.theta)
+        return self._cost_of((X, Y, sample_weight), l2, l1, prefetch=None).value(self.theta)
 
     def gradients(
         self,
@@ -381,12 +375,12 @@ class DeepNet:
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
         """
-        cost = self._cost_of(X, Y, sample_weight, l2, l1, prefetch=False)
+        cost = self._cost_of((X, Y, sample_weight), l2, l1, prefetch=False)
         gradient = cost.gradient(self.theta)
         return layers_of(gradient, self.objective.layout, self.backend)
 
-    def _cost_of(self, X: Any, Y: Any, *given: Any, prefetch: bool | None) -> PenalizedCost:
-        placement, cost = cost_of(self.placement, self.objective, X, Y, *given, prefetch=prefetch)
+    def _cost_of(self, given: Any, l2: float, l1: float, prefetch: bool | None) -> PenalizedCost:
+        placement, cost = cost_of(self.placement, self.objective, given, l2, l1, prefetch)
         self._held.settle(placement)
         return cost
 

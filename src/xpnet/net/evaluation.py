@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,19 +40,14 @@ class PenalizedCost(NamedTuple):
 def cost_of(
     place: Placement,
     objective: Objective,
-    X: Any,
-    Y: Any,
-    sample_weight: Any,
+    given: Iterable[Any],
     l2: float,
     l1: float,
-    *,
     prefetch: bool | None,
 ) -> tuple[Placement, PenalizedCost]:
-    """The settled placement, and the cost of Y given X."""
+    """The settled placement, and the cost of the ``given`` X, Y and sample weights."""
     l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-    place, data, _ = examples(
-        place, objective, X, Y, sample_weight, batch_size=1, prefetch=prefetch
-    )
+    place, data, _ = examples(place, objective, *given, batch_size=1, prefetch=prefetch)
     objective = replace(objective, penalized=l2 > 0, sparse=l1 > 0)
     return place, PenalizedCost(engine_for(place.backend, objective), data, l2, l1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from array_api_compat import is_array_api_obj
@@ -35,13 +35,9 @@ class Examples(NamedTuple):
     on_host: bool
 
 
-class TrainingSet(NamedTuple):
-    """The first examples of a fit, and where its minibatches come from."""
-
-    place: Placement
-    data: Data
-    source: Source
-    how: str  # "device", "prefetched" or "streamed": see History.data
+# Of a fit: the settled placement, the first examples, where minibatches come from, and
+# "device", "prefetched" or "streamed", see ``History.data``.
+TrainingSet: TypeAlias = tuple[Placement, Data, Source, str]
 
 
 # -- arrays ------------------------------------------------------------------------------
@@ -67,7 +63,22 @@ def examples(
     on_host = prefetch is not False and _stays_on_host(place, objective, X, batch_size, prefetch)
 
     def prepared(x: Any, what: str, check: Callable[[Array, Backend], Array]) -> Array:
-        return _prepared(place, objective, x, what, check, on_host)
+        """``x`` checked and laid out where it lies; host data is then moved, once."""
+        host = place.may_move(x)
+        if on_host and not host:
+            raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
+        at = place.host if host else place.backend
+        ready = check(checks.to_backend(x, what, at, moves=not place.follows), at)
+        if on_host or not host:
+            return ready
+        try:
+            return place.backend.asarray(ready)
+        except MemoryError as error:
+            raise MemoryError(
+                f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where "
+                f"{_room(place, objective):,} are free; with a batch_size, prefetch=True copies "
+                "it batch by batch"
+            ) from error
 
     rows = prepared(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
     m = rows.shape[0]
@@ -98,32 +109,6 @@ def settle(place: Placement, X: Any, what: str, n_x: int) -> Placement:
         return place
     checks.check_numeric(X, what)
     return place.settle(X, place_of(X))
-
-
-def _prepared(
-    place: Placement,
-    objective: Objective,
-    x: Any,
-    what: str,
-    check: Callable[[Array, Backend], Array],
-    on_host: bool,
-) -> Array:
-    """``x`` checked and laid out where it lies; host data is then moved, once."""
-    host = place.may_move(x)
-    if on_host and not host:
-        raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
-    at = place.host if host else place.backend
-    ready = check(checks.to_backend(x, what, at, moves=not place.follows), at)
-    if on_host or not host:
-        return ready
-    try:
-        return place.backend.asarray(ready)
-    except MemoryError as error:
-        room = _room(place, objective)
-        raise MemoryError(
-            f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where {room:,} are "
-            "free; with a batch_size, prefetch=True copies it batch by batch"
-        ) from error
 
 
 def _room(place: Placement, objective: Objective) -> int | None:
@@ -159,16 +144,16 @@ def training_set(
     Y: Any,
     sample_weight: Any,
     batch_size: int | None,
+    *,
     shuffle: bool | Callable[[int], Any],
     prefetch: bool | None,
-    *,
     seed: int,
 ) -> TrainingSet:
     """The examples of X and Y, or of a stream, in minibatches."""
     if isinstance(X, Stream):
         if Y is not None or sample_weight is not None:
             raise TypeError("a Stream has its own targets and weights: fit(stream)")
-        return _from_stream(place, objective, X, batch_size, shuffle, seed)
+        return _in_chunks(place, objective, X, batch_size, shuffle, seed)
     if Y is None:
         raise TypeError("fit needs the targets Y beside X (a Stream alone has its own)")
     if (
@@ -179,7 +164,7 @@ def training_set(
         # as X says, if nothing has been said; other streams mean float32
         place = settle(place, X, "X", objective.sizes[0])
         rows = _stream_of_rows(X, Y, sample_weight)
-        return _from_stream(place, objective, rows, batch_size, shuffle, seed)
+        return _in_chunks(place, objective, rows, batch_size, shuffle, seed)
     place, data, on_host = examples(
         place, objective, X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch
     )
@@ -191,7 +176,7 @@ def training_set(
         None if data.w is None else to_numpy(data.w),
         repeatable=not callable(shuffle),
     )
-    return TrainingSet(place, data, source, "prefetched" if on_host else "device")
+    return place, data, source, "prefetched" if on_host else "device"
 
 
 def _stream_of_rows(X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
@@ -203,14 +188,10 @@ def _stream_of_rows(X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
     return stream(X.T, Y if Y.ndim == 1 else np.ascontiguousarray(Y.T), w)
 
 
-def _from_stream(
-    place: Placement,
-    objective: Objective,
-    source: Stream,
-    batch_size: int | None,
-    shuffle: bool | Callable[[int], Any],
-    seed: int,
+def _in_chunks(
+    place: Placement, objective: Objective, source: Stream, batch_size: Any, shuffle: Any, seed: int
 ) -> TrainingSet:
+    """The training set of a stream; its first examples are zeros of the right shape."""
     if callable(shuffle):
         raise TypeError("a Stream shuffles by itself: shuffle=True or False")
     in_batches = source.n_examples is None
@@ -237,7 +218,7 @@ def _from_stream(
         dtype=host.dtype,
         extra=(n_y - 1) * np.dtype(host.dtype).itemsize,  # one-hot rows, made of labels
     )
-    return TrainingSet(place, first, streamed, "streamed")
+    return place, first, streamed, "streamed"
 
 
 def settle_for_stream(place: Placement, source: Stream, n_x: int) -> Placement:
