@@ -1,4 +1,4 @@
-"""Costs: the right number from logits, finite at any logit, one gradient for all three outputs."""
+"""Costs: the right number from logits, finite at any logit, with weights and penalties."""
 
 from __future__ import annotations
 
