@@ -1,6 +1,8 @@
 """Imports point down an ordered list of packages, which doubles as the table of contents."""
 
 import ast
+import re
+from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -146,3 +148,20 @@ def test_the_documents_tell_the_same_rules():
     sentence = f"named in {', '.join(places[:-1])} and {places[-1]} and nowhere else"
     for document in ("docs/architecture.md", "CONTRIBUTING.md"):
         assert sentence in " ".join((ROOT / document).read_text("utf-8").split()), document
+
+
+def test_every_module_is_tested_where_its_name_says_or_the_map_does():
+    tests = ROOT / "tests"
+    rows = [line.split("|") for line in (tests / "README.md").read_text("utf-8").splitlines()]
+    told = [re.findall(r"`([^`]+)`", row[1]) for row in rows if len(row) == 4]
+    patterns = [pattern for names in told for pattern in names]
+    for row in rows:
+        for place in re.findall(r"`([^`]+(?:\.py|/))`", row[2]) if len(row) == 4 else []:
+            assert list(tests.glob(place)), f"{place} is not there"
+    modules = [m.replace(".", "/") for m in MODULES if "." in m or m in LAYERS]
+    plain = [m for m in modules if not (PACKAGE / m).is_dir() and not m.endswith("__main__")]
+    own = {m for m in plain if (tests / f"{m.rpartition('/')[0]}/test_{Path(m).name}.py").exists()}
+    others = [m for m in plain if m not in own | {"xpnet"}]
+    lost = [m for m in others if not any(fnmatch(m, pattern) for pattern in patterns)]
+    stale = [p for p in patterns if not any(fnmatch(m, p) for m in others)]
+    assert (lost, stale) == ([], [])
