@@ -1,4 +1,4 @@
-"""``History``, the figures of a fit; ``Callback`` and ``Progress``, how to follow one."""
+"""``History`` holds the figures of a fit; ``Callback`` and ``Progress`` let a user follow one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class History:
     Attributes
     ----------
     cost : list of float
-        Mean cost of the forward passes before each update, minibatches weighted by size (by
-        their sum of sample weights where there are any). It includes the penalties ``l2`` and
-        ``l1``, so with one of them it does not compare with the validation cost.
+        Mean over the epoch's steps of the cost before each update; a minibatch weighs as many
+        examples as it has (or their sample weights). Includes the penalties ``l2`` and ``l1``:
+        with one of them it is not comparable with the validation cost.
     validation_cost : list of float
-        Cost of the validation data after each epoch, without penalty; empty without such data.
+        Cost of the validation data after each epoch, without penalties; empty without such data.
     validation_accuracy : list of float
         Fraction of validation labels predicted correctly, for sigmoid and softmax outputs.
     seconds : float
@@ -72,18 +72,18 @@ class Callback(Protocol):
     """An object with any of these methods; a method that is None counts as missing.
 
     A true return from one of the first three ends the fit. ``on_steps_end`` is called in the
-    middle of an epoch, about twice a second. A callback with ``epochs_together`` may be told of so
-    many epochs at once, others are told of each. ``on_fit_end`` is called in the opposite order,
-    and not when the fit raises; ``close`` is called in any case. A callback with ``last = True`` is
-    called after the others; its ``on_fit_end``, in the opposite order, comes first.
+    middle of an epoch, about twice a second. ``on_epoch_end`` is called after each epoch, or after
+    as many as ``epochs_together`` allows. ``on_fit_end`` is called in reverse order, and only
+    where the fit does not raise; ``close`` is called in any case. A callback with ``last = True``
+    is called after the others; its ``on_fit_end``, in reverse order, comes first.
 
-    A callback that raises ends the fit with its error: those after it are not told of that event,
-    and the net keeps the updates made up to then.
+    A callback that raises ends the fit with its error: the callbacks after it do not get that
+    event, and the net keeps the updates made up to then.
 
-    ``state`` and ``restore`` carry what a callback remembers to a fit that goes on: JSON values and
-    arrays by name. The loop also asks for ``state`` every 128 to 1024 steps, beside the
-    parameters it keeps to go back to: it should cost little. Lists and dicts in it are copied then,
-    arrays are not: replace them, do not write into them.
+    ``state`` and ``restore`` carry what a callback remembers to a resumed fit: JSON values and
+    arrays by name. The loop also calls ``state`` every 128 to 1024 steps, when it keeps the
+    parameters to go back to, so it should be cheap. Lists and dicts in it are copied, arrays are
+    not: replace an array rather than writing into it.
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
@@ -100,7 +100,7 @@ EVENTS = ("on_fit_begin", "on_steps_end", "on_epoch_end", "on_fit_end")
 
 
 class Progress:
-    """How far a fit has come, for callbacks. A cost is fetched from the device when it is read."""
+    """Tells callbacks how far a fit has come; a cost is fetched from the device when read."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -142,7 +142,7 @@ class Progress:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the last step; before the first step, its own."""
+        """The learning rate of the last step; before the first step, that of the first."""
         return self._run.learning_rate
 
     @property

@@ -1,4 +1,4 @@
-"""The callbacks of one fit: whom the loop tells of its events, and what they remember."""
+"""The callbacks of one fit: calls them at each event, and collects what they remember."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xpnet.training.history import Callback, Progress
 
 
 class Listeners:
-    """Callbacks in the order in which they are told, and the net that they are shown."""
+    """Callbacks in the order in which they are called, and the net that they are given."""
 
     def __init__(self, net: Any, callbacks: Iterable[Callback]) -> None:
         self.net = net
@@ -26,7 +26,7 @@ class Listeners:
         return bool(self.callbacks)
 
     def tell(self, event: str, progress: Progress) -> bool:
-        """Calls each of them that has this method; true if one answers so."""
+        """Calls this method of each callback that has it; true if one returns true."""
         # at the end the other way round, like contexts
         in_turn = self.callbacks[::-1] if event == "on_fit_end" else self.callbacks
         methods = [getattr(callback, event, None) for callback in in_turn]
@@ -34,7 +34,7 @@ class Listeners:
         return any(answers)
 
     def epochs_together(self, progress: Progress) -> int:
-        """How many epochs may run before one of them has to be told."""
+        """The number of epochs that may run before a callback has to be called."""
         asked = (
             c.epochs_together(progress) if hasattr(c, "epochs_together") else 1
             for c in self.callbacks
@@ -59,7 +59,7 @@ class Listeners:
                 callback.restore(mine[1])
 
     def states(self, leaf: Callable[[Any], Any]) -> list[tuple[str, Any]]:
-        """Names and states of those that have one; see ``copied``."""
+        """Names and states of the callbacks that have a state; see ``copied``."""
         return [
             (type(c).__name__, copied(c.state(), leaf))
             for c in self.callbacks
@@ -67,9 +67,9 @@ class Listeners:
         ]
 
     def states_here(self) -> list[tuple[str, Any]] | None:
-        """Their states now, safe from what they are told later; arrays stay where they are.
+        """Copies of their states now; arrays stay where they are.
 
-        None if one raises: the fit's end asks again, and raises that error.
+        None if one raises: the end of the fit calls it again, and lets the error through.
         """
         try:
             return self.states(lambda x: x)

@@ -1,4 +1,4 @@
-"""The training loop: epochs, what is recorded of them, callbacks, and the check for divergence.
+"""The training loop: runs epochs, records them, calls callbacks, and checks for divergence.
 
 ``Run`` needs a program of an engine, a plan and a source of minibatches::
 
@@ -18,15 +18,14 @@ trains, and hands those that a callback assigns to ``run.assign``. What a caller
 - ``checked=False`` leaves divergence to the caller: costs and parameters that are not finite end
   nothing, and no state is kept to go back to. ``program.tidy`` is called all the same.
 
-The loop asks the device for numbers as rarely as it can. Costs stay where they were computed
-until somebody reads them. Every ``CHECK`` steps, the more the cheaper a step is, they are fetched
-together with the sum of the parameters and moments, and the state is kept if all is finite. If it
-is not, the loop goes back to the state it kept, and replays epoch by epoch up to the one that
-broke.
+Costs stay on the device until they are read. Every 128 to 1024 steps (``CHECK``; more where a
+step is cheap) they are fetched together with the sum of the parameters and moments, and the state
+is kept if all of them are finite. Otherwise the loop goes back to the state it kept, and replays
+epoch by epoch up to the one that diverged.
 
-An epoch is one call of the engine, or several together where nobody looks in between. It is run
-in parts where the data is a stream, where it goes on from the middle, and where a callback wants
-to be asked in the middle (``on_steps_end``).
+An epoch is one call of the engine; several are one call where no callback, evaluation or schedule
+needs the epochs in between. An epoch is run in parts where the data is a stream, where a fit is
+resumed in the middle, and where a callback has ``on_steps_end``.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from xpnet.training.plan import WORK, Pace, Plan
 from xpnet.training.source import Part, Source
 from xpnet.training.state import TrainingState
 
-# Steps between two looks at whether everything is finite, least and most; WORK decides between.
+# Steps between two checks that everything is finite, least and most; WORK decides between.
 CHECK = 128, 1024
 AHEAD = 2**22  # numbers in the orders of epochs that are run together
 
@@ -69,7 +68,7 @@ class _Kept(NamedTuple):
 
 
 class Run:
-    """One fit on its way.
+    """One fit while it runs.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ class Run:
     plan : Plan
     source : Source
     net : object, optional
-        What callbacks are shown.
+        Passed to callbacks.
     callbacks : iterable of Callback
     evaluate : callable (theta) -> (cost, accuracy or None), optional
         Called after each epoch: the figures of the validation data.
@@ -149,7 +148,7 @@ class Run:
         return self.program.theta
 
     def assign(self, theta: Array) -> None:
-        """Goes on from other parameters."""
+        """Replaces the parameters by ``theta`` (n_parameters,); the moments stay."""
         self.program.restore((theta, self.program.moments))
         self._keep()
 
@@ -159,7 +158,7 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last update in this fit, of the first before it."""
+        """The learning rate of the last update of this fit; before the first, that of the first."""
         if self._rate is None:
             return self.plan.optimizer.learning_rate * float(self._factors(1)[0])
         return self._rate
@@ -195,7 +194,7 @@ class Run:
         return self.fetch()
 
     def _advance(self) -> bool:
-        """The next epochs, as many as nobody needs to look in between; true if told to stop."""
+        """Runs the next epoch, or several in one call; true if a callback asks to stop."""
         begun = self.step - self.position
         if self.source.streams or self._pace.measured or self.position:
             if self._epoch_in_parts(self._between_parts):
@@ -235,11 +234,11 @@ class Run:
         return self._run(part), part.weights.reshape(n, -1)
 
     def _epoch_in_parts(self, asks: Callable[[], bool] = lambda: False) -> bool:
-        """The rest of this epoch; true if told to stop before its end."""
+        """Runs the rest of this epoch in parts; true if ``asks`` stopped it before its end."""
         began = perf_counter()
         total = self.start.epoch + self.epoch
         for part in self.source.parts(total, self.position, self._pace.steps):
-            if self._pieces:  # the part before: its costs are waited for, so that time is known
+            if self._pieces:  # waits for the costs of the part before, so that its time is known
                 costs, weights = self._pieces[-1]
                 self._pieces[-1] = to_numpy(costs), weights
                 self._pace.took(len(weights), perf_counter() - began)
@@ -254,7 +253,7 @@ class Run:
             finished = self.position == self.source.steps_per_epoch
             if not finished and asks():
                 return True
-        if len(self._pieces) == 1:  # in one part: nobody has asked for its costs yet
+        if len(self._pieces) == 1:  # in one part: its costs stay on the device
             ((costs, weights),) = self._pieces
         else:
             costs, weights = self._fetched_pieces()
@@ -264,10 +263,10 @@ class Run:
         return False
 
     def _run(self, part: Part) -> Array:
-        """The costs (steps,) of the steps of a part."""
+        """Runs the steps of a part; their costs (steps,)."""
         factor = self._factors(len(part.weights))
         table = self.plan.table(self.step, factor, part)
-        self._stepping = True  # until what it did is written down, too
+        self._stepping = True  # until these steps are recorded, too
         costs = self.program.run(part.orders, table)
         self.step += len(factor)
         self._rate = self.plan.optimizer.learning_rate * float(factor[-1])
@@ -285,12 +284,12 @@ class Run:
 
     # -- callbacks -----------------------------------------------------------------------
     def _tell(self, event: str) -> bool:
-        """Calls every callback, also after one has asked to stop; they see the net as it is."""
+        """Calls every callback, also after one has asked to stop; true if one has."""
         if not self.listeners:
             return False
         stop = self.listeners.tell(event, Progress(self))
         if self._kept is not None and self._kept.step == self.step and event != "on_fit_end":
-            # a state is kept before they are told that its epoch has ended
+            # the state was kept before this event; what it changed in callbacks belongs to it
             self._kept = self._kept._replace(remembered=self.listeners.states_here())
         return stop
 
@@ -302,7 +301,7 @@ class Run:
 
     # -- state ---------------------------------------------------------------------------
     def state(self, with_callbacks: bool = True) -> TrainingState:
-        """Where this fit stands: what another goes on from."""
+        """The state that another fit can be resumed from."""
         costs, weights = self._fetched_pieces()
         self.history.seconds = self.seconds
         return TrainingState(
@@ -320,8 +319,8 @@ class Run:
         )
 
     def _remember(self) -> list[tuple[str, Any]]:
-        """What callbacks remember, on the host."""
-        if self._remembered is not None:  # they have been told of updates that no longer count
+        """The states of the callbacks, on the host."""
+        if self._remembered is not None:  # the loop went back: their own include later updates
             return copied(self._remembered, on_host)
         return self.listeners.states(on_host)
 
@@ -376,7 +375,7 @@ class Run:
             self.program.restore(kept.snapshot)
 
     def _forget_figures(self) -> None:
-        """Those of epochs that no longer count."""
+        """Drops the figures of epochs that the loop went back over."""
         del self.history.cost[self.epoch :], self.history.validation_cost[self.epoch :]
         del self.history.validation_accuracy[self.epoch :]
 
@@ -386,11 +385,11 @@ class Run:
         return (cost is None or bool(np.isfinite(cost))) and self._state_is_finite()
 
     def _state_is_finite(self) -> bool:
-        # Moments too: one that has overflowed makes updates of 0, and all else stays finite.
+        # Moments too: after one overflows, updates are 0 and everything else stays finite.
         return all_finite(*self.program.vectors(), xp=self._xp)
 
     def _check(self) -> None:
-        """Raises DivergedError if what came since the state that was kept is not finite."""
+        """Raises DivergedError if a figure since the kept state is not finite."""
         kept = self._kept
         if kept is None or kept.step == self.step:
             return
@@ -402,7 +401,7 @@ class Run:
         epochs = self.epoch + bool(self._pieces)
         self._go_back(kept)
         before, cost = kept, costs[0]
-        if epochs - kept.epoch > 1:  # which one was it?
+        if epochs - kept.epoch > 1:  # find the epoch that diverged
             for _ in range(kept.epoch, epochs):
                 before = self._now()
                 self._epoch_in_parts()

@@ -1,4 +1,4 @@
-"""What a fit was asked to do, and how many steps of it are run in one call."""
+"""The plan of a fit: what was asked for, and how many steps are run in one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORK = 2**28  # parameters times examples: training steps that take a CPU some 2
 
 
 class Plan(Protocol):
-    """What the loop asks about a fit."""
+    """What the loop reads of a fit; costs include a penalty where it is ``penalized``."""
 
     @property
     def optimizer(self) -> Optimizer: ...
@@ -26,14 +26,12 @@ class Plan(Protocol):
     @property
     def schedule(self) -> Schedule: ...
     @property
-    def penalized(self) -> bool:
-        """Whether costs include a penalty."""
+    def penalized(self) -> bool: ...
 
     def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
         """The scalars of the steps of ``part``, (steps, n_scalars): see ``network.step_table``.
 
-        ``step`` updates were made before them; ``factor`` (steps,) multiplies each one's learning
-        rate.
+        ``step`` updates were made before; ``factor`` (steps,) multiplies their learning rates.
         """
 
 
@@ -65,12 +63,10 @@ class NetPlan:
         )
 
     def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
-        t = step + np.arange(1.0, len(factor) + 1.0)
-        rate = self.optimizer.learning_rate * factor
         return step_table(
             self.optimizer,
-            t,
-            rate,
+            step + np.arange(1.0, len(factor) + 1.0),
+            self.optimizer.learning_rate * factor,
             l2=self.l2,
             l1=self.l1,
             clip_norm=self.clip_norm,
@@ -79,7 +75,7 @@ class NetPlan:
 
 
 class Pace:
-    """How many steps make a part of an epoch that takes about half a second."""
+    """The number of steps that take about half a second, where it is ``measured``."""
 
     def __init__(self, measured: bool) -> None:
         self.measured = measured
@@ -89,7 +85,7 @@ class Pace:
         return self._steps
 
     def took(self, steps: int, seconds: float) -> None:
-        # Twice as many, or half: an engine that compiles for a length then sees few lengths.
+        # Doubled or halved, so that an engine that compiles for each length sees few lengths.
         if steps == self._steps and seconds < 0.25:
             self._steps *= 2
         elif seconds > 1.0:

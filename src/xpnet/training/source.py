@@ -1,4 +1,4 @@
-"""What an epoch is made of: examples that lie in memory, or a stream that is read in chunks.
+"""Sources of minibatches: examples in memory, or a stream that is read in chunks.
 
 Either way an epoch is a sequence of *parts*: consecutive minibatches that are run in one call.
 """
@@ -15,16 +15,16 @@ from xpnet.core.leaves import Data
 
 
 class Part(NamedTuple):
-    """Consecutive steps.
+    """Consecutive steps, run in one call.
 
     Attributes
     ----------
     orders : ndarray (epochs, k) or None
-        Examples in their order, cut into minibatches; None: each step sees all examples.
+        Numbers of the examples in the order of their minibatches; None: each step uses all.
     weights : ndarray (steps,)
-        What each step counts for in its epoch's cost.
+        The weight of each step's cost in the cost of its epoch.
     data : Data or None
-        Host rows that take the place of the examples before.
+        Host rows that replace the examples of the parts before.
     """
 
     orders: np.ndarray | None
@@ -33,16 +33,16 @@ class Part(NamedTuple):
 
 
 class Source:
-    """Where minibatches come from.
+    """Gives the minibatches of each epoch; ``Resident`` and ``Streamed`` are the two of a net.
 
     Attributes
     ----------
     streams : bool
-        Whether parts bring their data; all of them are then run one by one.
+        Whether parts bring their data; epochs are then run part by part.
     n_examples, examples_per_step : int
         ``sys.maxsize`` where they are unknown.
     batch_size : int or None
-        None: all examples, or all of a part, make one minibatch.
+        None: all examples, or all of a chunk, make one minibatch.
     steps_per_epoch : int or None
         None for a stream that has not been read to its end.
     """
@@ -54,7 +54,7 @@ class Source:
     steps_per_epoch: int | None
 
     def whole(self, epoch: int, n: int) -> Part:
-        """``n`` epochs from number ``epoch`` on, at once; never asked of a stream."""
+        """``n`` whole epochs from number ``epoch`` on; the loop calls it where data is resident."""
         raise NotImplementedError
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
@@ -62,11 +62,11 @@ class Source:
         raise NotImplementedError
 
     def forget(self) -> None:
-        """The epochs up to now will not be asked for again."""
+        """Drops what was kept to repeat earlier epochs; the loop will not ask for them again."""
 
 
 class Resident(Source):
-    """Examples that lie where the net computes, or on the host beside it.
+    """Examples in memory: where the net computes, or on the host beside it.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ class Resident(Source):
     batch_size : int or None
         None: all examples make one minibatch.
     order : callable (epoch) -> ndarray (n_examples,) or None
-        The order of the examples; None stands for the order given.
+        The order of the examples of an epoch; None: as they were given.
     sample_weight : ndarray (n_examples,), optional
         On the host.
     repeatable : bool
-        Whether ``order`` answers the same when it is asked again.
+        Whether ``order`` returns the same when it is called again.
     """
 
-    streams = False  # whether parts bring their data
+    streams = False
 
     def __init__(
         self,
@@ -92,8 +92,7 @@ class Resident(Source):
         repeatable: bool = False,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
-        self._n_steps = 1 if batch_size is None else -(-n_examples // batch_size)
-        self.steps_per_epoch = self._n_steps
+        self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
         self.examples_per_step = batch_size or n_examples
         self._order = order
         self._sample_weight = sample_weight
@@ -113,8 +112,8 @@ class Resident(Source):
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
         orders, weights, _ = self.whole(epoch, 1)
-        while position < self._n_steps:
-            end = min(position + steps(), self._n_steps)
+        while position < len(weights):
+            end = min(position + steps(), len(weights))
             piece = None
             if orders is not None:
                 assert self.batch_size is not None
@@ -123,7 +122,7 @@ class Resident(Source):
             position = end
 
     def _kept_order(self, epoch: int) -> np.ndarray:
-        # A replay must see the order of the first time, whatever a user's function does.
+        # A replay needs the order of the first time; a user's function may return another one.
         order = self._orders.get(epoch)
         if order is None:
             order = self._order(epoch)
@@ -137,9 +136,9 @@ class Resident(Source):
 
 
 class Streamed(Source):
-    """Examples that are read in chunks, see ``data.stream.Stream``.
+    """Examples that a ``data.stream.Stream`` reads in chunks.
 
-    The first part of each chunk brings its data.
+    The first part of each chunk brings the chunk's data.
 
     Parameters
     ----------
@@ -182,7 +181,7 @@ class Streamed(Source):
                 else:
                     weights = np.add.reduceat(data.w[order].astype(np.float64), starts)
                 fresh, first = [data], 0
-                del chunk, data  # whoever takes a part decides how long its data stays in memory
+                del chunk, data  # only the part then keeps the data in memory
                 while first < len(starts):
                     end = min(first + steps(), len(starts))
                     piece = order[None, first * size : end * size]

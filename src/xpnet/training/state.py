@@ -1,4 +1,4 @@
-"""Where a fit stands: what it, or another, goes on from."""
+"""``TrainingState``: what a fit can be resumed from."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class TrainingState:
     position : int
         Updates made of an epoch that was broken off.
     steps_per_epoch : int or None
-        Of how many; None where that is unknown.
+        Updates in that epoch; None where the number is unknown.
     costs, weights : ndarray (position,)
-        The cost of each of these, and what it counts for in the epoch's cost.
+        The cost of each of its updates, and the weight of each in the epoch's cost.
     history : History
-        Of all epochs finished.
+        The figures of all epochs finished.
     schedule : dict
-        What the learning-rate schedule remembers.
+        The state of the learning-rate schedule.
     callbacks : list of (name, state)
-        What callbacks remember, in their order.
+        The states of the callbacks, in their order.
     """
 
     optimizer: Optimizer
