@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 sklearn = pytest.importorskip("sklearn", minversion="1.9")
+from scipy import sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import xpnet
 from xpnet.engines import numpy as numpy_engine
+from xpnet.training.loop import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -241,3 +243,23 @@ def test_epochs_with_nothing_to_decide_run_together(batch_size, monkeypatch):
     steps = 1 if batch_size is None else 3
     assert runs == [11 * steps, 11 * steps]
     assert len(model.loss_curve_) == model.n_iter_ == 22
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_an_interrupt_keeps_what_was_learned(kind, monkeypatch):
+    run = Run._run
+
+    def interrupted(self, part):
+        if self.epoch == 3:
+            raise KeyboardInterrupt
+        return run(self, part)
+
+    monkeypatch.setattr(Run, "_run", interrupted)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        stopped = classifier(max_iter=50, n_iter_no_change=2).fit(kind(X), Y)
+    monkeypatch.undo()
+    whole = classifier(max_iter=3, n_iter_no_change=2).fit(kind(X), Y)
+    assert stopped.n_iter_ == 3
+    assert stopped.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(stopped.coefs_[0], whole.coefs_[0])
+    assert len(stopped.partial_fit(kind(X), Y).loss_curve_) == 4
