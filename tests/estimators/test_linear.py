@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.linear_model import LinearRegression as Original
 
 import xpnet
-from xpnet.estimators import arrays, design, least_squares
+from xpnet.estimators import arrays, design, linear
 
 RNG = np.random.default_rng(0)
 SHAPES = {"tall": (200, 6), "square": (12, 10), "wide": (8, 20)}
@@ -125,7 +125,7 @@ def test_two_products_are_as_good_as_reflections():
     place = xpnet.select("numpy", dtype="float64")
     examples = design.Design(place, X, y, w, xpnet.core.losses.squared)
     means = examples.feature_means(), examples.target_means()
-    R_x, R_y = least_squares._two_grams(examples, *means)
+    R_x, R_y = linear._two_grams(examples, *means)
     centred = np.sqrt(w)[:, None] * (X - means[0])
     np.testing.assert_allclose(R_x.T @ R_x, centred.T @ centred, rtol=1e-10)
     Q = np.linalg.solve(R_x.T, centred.T).T

@@ -7,34 +7,44 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as Original
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.linear_model._logistic import _check_solver
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from xpnet._typing import Array
-from xpnet.backends.place import to_numpy
+from xpnet.backends.place import Backend, to_numpy
 from xpnet.core.losses import bernoulli, categorical
-from xpnet.estimators.base import Examples
+from xpnet.estimators.arrays import is_foreign, is_sparse, values_of
+from xpnet.estimators.base import ArrayClassifier, Examples
 from xpnet.estimators.callbacks import FitTasks
-from xpnet.estimators.design import Design
-from xpnet.estimators.linear_classifier import LinearClassifier
+from xpnet.estimators.design import Design, linear_response
 from xpnet.estimators.logistic_problem import Penalty, Problem
-from xpnet.estimators.logistic_settings import (
-    COEFFICIENT_TOL,
-    INT32_INDICES,
-    NEWTON,
-    NOT_CONVERGED,
-    STRICTER,
-    resolve,
-)
 from xpnet.estimators.logistic_solve import Solution, minimize_problem
+
+NEWTON = ("newton-cg", "newton-cholesky")
+# Solvers that take no larger sparse matrices, as in scikit-learn, and whose tol bounds the change
+# of the coefficients; as a bound on the gradient it is looser.
+BY_COORDINATES = ("liblinear", "sag", "saga")
+STRICTER = 0.01
+
+NOT_CONVERGED = {
+    "lbfgs": "lbfgs failed to converge after {n_iter} iteration(s): {message}.",
+    "newton-cg": "newton-cg failed to converge at gradient = {norm:.3g}.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations.",
+    "liblinear": "Liblinear failed to converge, increase the number of iterations.",
+    "sag": "The max_iter was reached which means the coef_ did not converge.",
+    "saga": "The max_iter was reached which means the coef_ did not converge.",
+}
 
 
 @dataclass(repr=False, eq=False)
-class LogisticRegression(LinearClassifier):
+class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin):
     """Logistic regression with scikit-learn's parameters, attributes and objective.
 
     Minimises ``C * sum(loss) + l1_ratio * |W|_1 + (1 - l1_ratio) / 2 * |W|_2^2`` over coefficients
@@ -73,7 +83,7 @@ class LogisticRegression(LinearClassifier):
 
     _parameter_constraints: ClassVar[dict] = {
         **Original._parameter_constraints,
-        **LinearClassifier._parameter_constraints,
+        **ArrayClassifier._parameter_constraints,
     }
 
     penalty: Any = "deprecated"
@@ -109,21 +119,21 @@ class LogisticRegression(LinearClassifier):
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit to X (m, n_features), labels y (m,) and, if given, weights (m,)."""
-        settings = resolve(self)
+        C, l1_ratio = resolve(self)
         start = self._start() if self.warm_start else None
         examples = self._read(X, y, sample_weight)
         check_classification_targets(examples.y)
         self.classes_, labels = np.unique(examples.y, return_inverse=True)
-        self._check_solver(examples)
+        self._check_data(examples)
         tasks = FitTasks(self, "lbfgs-iter", max(self.max_iter, 1) + 1, X, y, sample_weight)
         tasks.active &= self.solver == "lbfgs"
 
         design = self._design(examples, labels)
-        strength = 1.0 / (settings.C * design.total)
+        strength = 1.0 / (C * design.total)
         penalty = Penalty(
-            l2=strength * (1.0 - settings.l1_ratio),
-            l1=strength * settings.l1_ratio,
-            intercept=settings.intercept_scaling,
+            l2=strength * (1.0 - l1_ratio),
+            l1=strength * l1_ratio,
+            intercept=self.intercept_scaling if self.solver == "liblinear" else None,
         )
         problem = Problem(design, penalty, fit_intercept=self.fit_intercept)
         solution = self._solve(problem, start, tasks)
@@ -139,10 +149,9 @@ class LogisticRegression(LinearClassifier):
         self.densify()
         return to_numpy(self.coef_), to_numpy(self.intercept_)
 
-    def _check_solver(self, examples: Examples) -> None:
+    def _check_data(self, examples: Examples) -> None:
         n_classes, X = len(self.classes_), examples.X
-        sparse = hasattr(X, "toarray")
-        if self.solver in INT32_INDICES and sparse and X.indices.dtype == "int64":
+        if self.solver in BY_COORDINATES and is_sparse(X) and X.indices.dtype == "int64":
             raise ValueError(
                 f"Only sparse matrices with 32-bit integer indices are accepted by {self.solver!r};"
                 " use solver='lbfgs'"
@@ -153,10 +162,7 @@ class LogisticRegression(LinearClassifier):
                 "3). Either use another solver or wrap the estimator in a OneVsRestClassifier to "
                 "keep applying a one-versus-rest scheme."
             )
-        if (
-            self.solver == "liblinear"
-            and float(examples.place.xp.max(X.data if sparse else X)) > 1e30
-        ):
+        if self.solver == "liblinear" and float(examples.place.xp.max(values_of(X))) > 1e30:
             raise ValueError(
                 "Using the 'liblinear' solver while X contains a maximum value > 1e30 results in "
                 "a frozen fit. Please choose another solver or rescale the input X."
@@ -198,7 +204,7 @@ class LogisticRegression(LinearClassifier):
             problem,
             u,
             newton_first=self.solver in NEWTON,
-            tol=self.tol * (STRICTER if self.solver in COEFFICIENT_TOL else 1.0),
+            tol=self.tol * (STRICTER if self.solver in BY_COORDINATES else 1.0),
             max_iter=self.max_iter,
             report=report,
         )
@@ -217,7 +223,132 @@ class LogisticRegression(LinearClassifier):
         coef, intercept = problem.decode(u)
         return {"coef_": coef, "intercept_": intercept}
 
+    # -- predictions -----------------------------------------------------------------------
+    def _home_array(self) -> Array:
+        return self.coef_.data if sparse.issparse(self.coef_) else self.coef_
+
+    def _scores(self, X: Any, method: str) -> tuple[Array, Backend]:
+        """The logits (K, m), K = 1 for two classes, and where they are."""
+        rows, place = self._read_X(X, method)
+        W = self.coef_ if self.coef_.ndim == 2 else self.coef_[None, :]
+        return linear_response(place, rows, W, self.intercept_).T, place
+
+    def decision_function(self, X: Any) -> Array:
+        """The logits: (m,), positive for ``classes_[1]``, with two classes, else (m, n_classes)."""
+        Z, _ = self._scores(X, "decision_function")
+        return self._given_back(Z[0, :] if Z.shape[0] == 1 else Z.T, X)
+
+    def predict(self, X: Any) -> Array:
+        """Labels (m,), in the library of X unless they are strings or objects."""
+        Z, place = self._scores(X, "predict")
+        xp, K = place.xp, Z.shape[0]
+        with place.context():
+            index = xp.astype(Z[0, :] > 0, xp.int32) if K == 1 else xp.argmax(Z, axis=0)
+            if is_foreign(X) and self.classes_.dtype.kind in "biuf":
+                return xp.take(place.asarray(self.classes_), index)
+        return self.classes_[to_numpy(index)]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (m, n_classes)."""
+        Z, place = self._scores(X, "predict_proba")
+        xp = place.xp
+        with place.context():
+            if Z.shape[0] > 1:
+                return self._given_back(categorical.predict(Z, xp=xp).T, X)
+            p = bernoulli.predict(Z[0, :], xp=xp)
+            return self._given_back(xp.stack([1.0 - p, p], axis=1), X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the probabilities (m, n_classes), from the logits: never ``log(0)``."""
+        Z, place = self._scores(X, "predict_log_proba")
+        xp = place.xp
+        with place.context():
+            Z = xp.concat([0.0 * Z, Z], axis=0) if Z.shape[0] == 1 else Z
+            shifted = Z - xp.max(Z, axis=0, keepdims=True)
+            total = xp.sum(xp.exp(shifted), axis=0, keepdims=True)
+            return self._given_back((shifted - xp.log(total)).T, X)
+
+    def sparsify(self) -> LogisticRegression:
+        """Turns ``coef_`` into a SciPy CSR array, which is smaller where l1 leaves many zeros.
+
+        Raises
+        ------
+        TypeError
+            Fitted on another library than NumPy.
+        """
+        if is_foreign(getattr(self, "coef_", None)):
+            raise TypeError(
+                "sparsify() makes a SciPy matrix of coef_, but this estimator was fitted on "
+                f"{type(self.coef_).__module__} arrays; move it to NumPy first"
+            )
+        return super().sparsify()
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = self.solver != "liblinear"
         return tags
+
+
+def resolve(estimator: Any) -> tuple[float, float]:
+    """C (inf: no penalty) and l1_ratio that the parameters add up to, with scikit-learn's checks.
+
+    Raises
+    ------
+    ValueError
+        scikit-learn does not offer the solver for this penalty.
+    """
+    penalty, l1_ratio = _penalty(estimator), estimator.l1_ratio
+    _check_solver(estimator.solver, penalty, estimator.dual)
+    if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
+        warnings.warn(
+            "l1_ratio parameter is only used when penalty is 'elasticnet'. Got "
+            f"(penalty={penalty})",
+            stacklevel=4,
+        )
+    required = {"l2": 0, "l1": 1}.get(estimator.penalty, l1_ratio)
+    if l1_ratio != required:
+        warnings.warn(
+            f"Inconsistent values: penalty={estimator.penalty} with l1_ratio={l1_ratio}. "
+            "penalty is deprecated. Please use l1_ratio only.",
+            stacklevel=4,
+        )
+    if penalty == "elasticnet" and l1_ratio is None:
+        raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+    if estimator.penalty is None and estimator.C != 1.0:
+        warnings.warn(
+            "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
+        )
+    if estimator.n_jobs is not None:
+        warnings.warn(
+            "'n_jobs' has no effect since 1.8 and will be removed in 1.10. You provided "
+            f"'n_jobs={estimator.n_jobs}', please leave it unspecified.",
+            FutureWarning,
+            stacklevel=4,
+        )
+    ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, l1_ratio)
+    return float(np.inf if penalty is None else estimator.C), float(ratio)
+
+
+def _penalty(estimator: Any) -> str | None:
+    l1_ratio = estimator.l1_ratio
+    if estimator.penalty != "deprecated":
+        warnings.warn(
+            "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this "
+            "warning, leave 'penalty' set to its default value and use 'l1_ratio' or 'C' instead. "
+            "Use l1_ratio=0 instead of penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio "
+            "set to a float between 0 and 1 instead of penalty='elasticnet', and C=np.inf instead "
+            "of penalty=None.",
+            FutureWarning,
+            stacklevel=5,
+        )
+        return estimator.penalty
+    if l1_ratio is None:
+        warnings.warn(
+            "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
+            "Use 0<=l1_ratio<=1 instead.",
+            FutureWarning,
+            stacklevel=5,
+        )
+    if np.isinf(estimator.C):
+        return None
+    return {None: "l2", 0: "l2", 1: "l1"}.get(l1_ratio, "elasticnet")

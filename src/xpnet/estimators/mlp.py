@@ -13,20 +13,24 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
+from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    type_of_target,
+    unique_labels,
+)
 
 from xpnet._typing import Array
+from xpnet.backends.place import Backend, to_numpy
 from xpnet.estimators.arrays import host
 from xpnet.estimators.base import ArrayClassifier, ArrayRegressor, Examples
-from xpnet.estimators.labels import Labels
 from xpnet.estimators.perceptron import Perceptron
 
 
 @dataclass(repr=False, eq=False)
-class MLPClassifier(Labels, ArrayClassifier, Perceptron):
+class MLPClassifier(ArrayClassifier, Perceptron):
     """Multi-layer perceptron classifier: log-loss, softmax or logistic outputs.
 
     All of scikit-learn's parameters, attributes and defaults hold; see
@@ -62,6 +66,8 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
 
     Attributes
     ----------
+    classes_ : ndarray
+        On the host, so that it can hold strings.
     validation_loss_curve_ : list of float or None
         Loss of the validation data after each epoch; None without such data.
     """
@@ -122,6 +128,71 @@ class MLPClassifier(Labels, ArrayClassifier, Perceptron):
             return A, place
         with place.context():
             return place.xp.concat([1.0 - A, A], axis=1), place
+
+    # -- labels: numbers, strings, or several per example ---------------------------------
+    def _encoded(
+        self, examples: Examples, incremental: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Targets (m, n_outputs) of 0 and 1, and the products of sample and class weights."""
+        y, w = examples.y, examples.w
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        elif self.warm_start and set(found := unique_labels(y)) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found}"
+            )
+        if self.class_weight is not None:
+            by_class = compute_sample_weight(self.class_weight, y)
+            w = by_class if w is None else w * by_class
+        return self._targets(y), w
+
+    def _targets(self, y: np.ndarray) -> np.ndarray:
+        """Labels as rows of 0 and 1 (m, n_outputs); refuses unknown labels."""
+        found = unique_labels(y)
+        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {found}."
+            )
+        return self._label_binarizer.transform(y).astype(bool)
+
+    @property
+    def _multilabel(self) -> bool:
+        return self._label_binarizer.y_type_.startswith("multilabel")
+
+    def _out_activation(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _strata(self, Y: np.ndarray) -> np.ndarray | None:
+        return Y if Y.shape[1] == 1 else None  # several labels per example: no stratified split
+
+    def _codes(self, A: Array, xp: Any) -> Array:
+        """Numbers of the classes (m,) of outputs (m, n_outputs), or rows of 0 and 1."""
+        if self.out_activation_ == "softmax":
+            return xp.argmax(A, axis=1)
+        met = xp.astype(A > 0.5, xp.int64)
+        return met if self._multilabel else met[:, 0] * int(len(self.classes_) > 1)
+
+    def _decoded(self, A: Array, place: Backend) -> Array:
+        """The labels of outputs ``A``, in their place; strings and sparse rows on the host."""
+        if self._label_binarizer.sparse_input_:
+            return self._label_binarizer.inverse_transform(to_numpy(A))
+        with place.context():
+            codes = self._codes(A, place.xp)
+            if self._multilabel:
+                return codes
+            if self.classes_.dtype.kind in "biuf":
+                return place.xp.take(place.asarray(self.classes_), codes, axis=0)
+        return np.take(self.classes_, to_numpy(codes))
+
+    def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
+        """Accuracy; every label of a row must be met."""
+        hits = self._codes(output, np) == self._codes(Y, np)
+        return float(np.average(np.all(hits.reshape(len(Y), -1), axis=1), weights=w))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

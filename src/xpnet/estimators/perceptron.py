@@ -7,34 +7,78 @@ its sample weights, and losses are reported alike.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, sqrt
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
+from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpnet._typing import Array
-from xpnet.core.activations import Activation, get_activation
+from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.losses import bernoulli, categorical, poisson, squared
+from xpnet.core.optimizers import Optimizer
 from xpnet.estimators.base import ArrayEstimator, Examples
 from xpnet.estimators.callbacks import FitTasks, NoTasks
 from xpnet.estimators.descent import descend
 from xpnet.estimators.full_batch import minimize
 from xpnet.estimators.net import Net, Rows
-from xpnet.estimators.parameters import PerceptronParameters
 from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation, split
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
 
 
-class Perceptron(PerceptronParameters, ArrayEstimator):
-    """Base of the multi-layer perceptrons."""
+@dataclass(kw_only=True, repr=False, eq=False)
+class Perceptron(ArrayEstimator):
+    """Base of the multi-layer perceptrons: scikit-learn's parameters in its order, then xpnet's."""
 
-    hidden_layer_sizes: Any
-    activation: Any
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    max_fun: int = 15000
+    scoring: Any = None
+    l1_ratio: float = 0.0
+    dropout: Any = 0.0
+    clip_norm: float | None = None
+    optimizer: Any = None
+    backend: Any = "auto"
+    device: Any = None
+    dtype: Any = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **Original._parameter_constraints,
+        **ArrayEstimator._parameter_constraints,
+        # "logistic" is scikit-learn's name of the sigmoid
+        "activation": [StrOptions({"logistic", *ACTIVATIONS}), Activation, list, tuple],
+        "scoring": [str, callable, None],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "optimizer": [Optimizer, None],
+    }
     _home = "coefs_"
 
     # -- fitting ---------------------------------------------------------------------------
