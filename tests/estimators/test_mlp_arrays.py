@@ -195,3 +195,84 @@ def test_warnings_of_a_diverging_run_are_the_estimators_own():
             make("one output", solver="sgd", learning_rate_init=1e9, activation="identity").fit(
                 X, SCORES[:, 0]
             )
+
+
+# -- bad input: one clear error that names both sides and the fix --------------------------
+Y = TARGETS["multiclass"]
+
+
+def test_a_prediction_elsewhere_names_both_sides_and_the_fix():
+    torch = pytest.importorskip("torch")
+    net = make("multiclass").fit(torch.asarray(X), Y)
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        with pytest.raises(ValueError, match=rf"MLPClassifier\.{method}\(\) must use") as error:
+            getattr(net, method)(X)
+        for word in ("NumPy on cpu", "PyTorch on cpu", "Pass X as an array of torch"):
+            assert word in str(error.value)
+    with pytest.raises(ValueError, match=r"NumPy on cpu .*PyTorch on cpu"):
+        net.partial_fit(X, Y)
+    with pytest.raises(ValueError, match=r"PyTorch on cpu .*NumPy on cpu"):
+        make("multiclass").fit(X, Y).predict(torch.asarray(X))
+    with pytest.raises(ValueError, match=r"PyTorch on cpu but MLPClassifier .*backend='torch'"):
+        make("multiclass", backend="numpy").fit(torch.asarray(X), Y)
+
+
+def test_mixed_devices_name_both_sides():
+    strict = pytest.importorskip("array_api_strict")
+    there = strict.asarray(X, device=strict.Device("device1"))
+    net = make("multiclass").fit(strict.asarray(X), Y)
+    with pytest.raises(ValueError, match=r"array-api-strict on device1 .*on CPU_DEVICE"):
+        net.predict(there)
+    with pytest.raises(ValueError, match=r"on device1 but MLPClassifier .*on CPU_DEVICE"):
+        make("multiclass", backend="array_api_strict").fit(there, Y)
+
+
+class DeviceMatrix:
+    """What a sparse matrix of another library looks like from here."""
+
+    shape, ndim = (60, 5), 2
+
+    def __init__(self, data):
+        self.data = data
+
+    def tocsr(self):
+        return self
+
+
+def test_a_sparse_matrix_on_a_device_stays_off_a_numpy_net():
+    torch = pytest.importorskip("torch")
+    matrix = DeviceMatrix(torch.ones(7))
+    for call in (
+        make("multiclass").fit(X, Y).predict,
+        lambda m: make("multiclass", backend="numpy").fit(m, Y),
+    ):
+        with pytest.raises(ValueError, match=r"X lives in PyTorch on cpu .*in NumPy on cpu"):
+            call(matrix)
+
+
+def test_what_scikit_learn_checks_is_checked_of_any_array(lib):
+    net = make("multiclass").fit(lib.asarray(X), lib.asarray(Y))
+    broken = X.copy()
+    broken[3, 1] = np.nan
+    for bad, message in (
+        (broken, "contains NaN"),
+        (np.where(np.isnan(broken), np.inf, X), "contains infinity"),
+        (X[:, 0], "Expected 2D array"),
+        (X[:0], "0 sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            net.predict(lib.asarray(bad))
+        with pytest.raises(ValueError, match=message):
+            make("multiclass").fit(lib.asarray(bad), Y)
+    with pytest.raises(ValueError, match="X has 3 features, but MLPClassifier is expecting 5"):
+        net.predict(lib.asarray(X[:, :3]))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        make("multiclass").fit(lib.asarray(X), Y[:-1])
+    with pytest.raises(ValueError, match=r"sample_weight\.shape"):
+        make("multiclass").fit(lib.asarray(X), Y, np.ones(5))
+
+
+def test_unseen_labels_name_both_sides():
+    net = make("multiclass").partial_fit(X, np.minimum(Y, 1), classes=[0, 1])
+    with pytest.raises(ValueError, match=r"classes_` has \[0 1\]. 'y' has \[0 1 2\]"):
+        net.partial_fit(X, Y)

@@ -1,4 +1,4 @@
-"""Minibatch training of a perceptron: the training loop with scikit-learn's rules.
+"""Training of a perceptron: the training loop with scikit-learn's rules, and L-BFGS.
 
 ``training.loop.Run`` makes the epochs. This file has what it is given: minibatches in the order
 that scikit-learn draws, penalties divided by each minibatch's sum of sample weights, and
@@ -20,9 +20,9 @@ from xpnet.core.optimizers import Optimizer
 from xpnet.core.schedules import Constant, Schedule
 from xpnet.engines import Program
 from xpnet.estimators.net import Net, Rows
-from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
 from xpnet.net.arguments import check_dropout
+from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import Progress
 from xpnet.training.loop import Run
 from xpnet.training.plan import WORK
@@ -60,11 +60,8 @@ class ShuffledRows(Source):
 class PerceptronPlan:
     """The scalars of each step; ``alpha`` is divided by the minibatch's sum of sample weights."""
 
-    solver: StochasticSolver
+    estimator: Any
     epochs: int
-    alpha: float
-    l1_ratio: float
-    clip_norm: float
     dropout_seed: int | None
     starts: np.ndarray  # where the minibatches of an epoch begin
     sample_weight: np.ndarray | None  # (m,)
@@ -73,26 +70,26 @@ class PerceptronPlan:
 
     @property
     def optimizer(self) -> Optimizer:
-        return self.solver.rule
+        return self.estimator._optimizer.rule
 
     @property
     def penalized(self) -> bool:
-        return self.alpha > 0
+        return self.estimator.alpha > 0
 
     def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
-        totals = part.weights
+        estimator, totals = self.estimator, part.weights
         if (w := self.sample_weight) is not None:
             weights = w[None, :] if part.orders is None else w[part.orders]  # (epochs or 1, m)
             totals = np.add.reduceat(weights, self.starts, axis=1).reshape(-1)
             totals = np.where(totals > 0, totals, np.inf)
-        strength = self.alpha / totals  # (steps,), or (1,)
+        strength = estimator.alpha / totals  # (steps,), or (1,)
         return step_table(
             self.optimizer,
             step + np.arange(1.0, len(factor) + 1.0),
-            self.solver.rate * factor,
-            l2=(1.0 - self.l1_ratio) * strength,
-            l1=self.l1_ratio * strength,
-            clip_norm=self.clip_norm,
+            estimator._optimizer.rate * factor,
+            l2=(1.0 - estimator.l1_ratio) * strength,
+            l1=estimator.l1_ratio * strength,
+            clip_norm=estimator.clip_norm or 0.0,
             seed=self.dropout_seed,
         )
 
@@ -235,11 +232,8 @@ def descend(
         source = ShuffledRows(n, batch_size, estimator.shuffle, estimator._random_state)
         program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
         plan = PerceptronPlan(
-            solver,
+            estimator,
             epochs=1 if incremental else estimator.max_iter,
-            alpha=alpha,
-            l1_ratio=estimator.l1_ratio,
-            clip_norm=estimator.clip_norm or 0.0,
             dropout_seed=int(estimator._random_state.randint(2**31 - 1)) if dropout else None,
             starts=source.starts,
             sample_weight=rows.w,
@@ -265,6 +259,46 @@ def descend(
     solver.moments, solver.steps = program.moments, run.step
     best = bookkeeping.best
     return best if estimator.early_stopping and best is not None else run.theta
+
+
+def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> Array:
+    """Minimises the cost over all examples by L-BFGS; returns the new parameters."""
+    strength = float(estimator.alpha / (len(rows) if rows.w is None else np.sum(rows.w)))
+    l1 = strength * estimator.l1_ratio
+    l2 = strength - l1
+    each = 0.0  # the l1 penalty of each parameter: biases have none
+    if l1 > 0:
+        n = net.layout.n_weights
+        each = net.place.asarray(np.where(np.arange(theta.shape[0]) < n, l1, 0.0), theta.dtype)
+
+    def after_iteration(state: LbfgsResult) -> bool:
+        if estimator.verbose:
+            say(f"Iteration {state.iterations}, loss = {state.value:.8f}")
+        stop = tasks.end(lambda: net.shown(state.x))
+        if state.iterations < estimator.max_iter and not stop:
+            tasks.begin()
+        return stop
+
+    tasks.begin()
+    result = lbfgs(
+        lambda x: net.value_and_gradient(x, rows, l2),
+        theta,
+        max_iter=estimator.max_iter,
+        max_evaluations=estimator.max_fun,
+        tol=float(estimator.tol),
+        l1=each,
+        callback=after_iteration,
+    )
+    estimator.n_iter_ = result.iterations
+    estimator.loss_ = net.value(result.x, rows, l2, l1)
+    if not result.converged and "callback" not in result.message:
+        warnings.warn(
+            f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "
+            "Increase the number of iterations (max_iter) or scale the data",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return result.x
 
 
 def _batch_size(asked: Any, n: int) -> int:

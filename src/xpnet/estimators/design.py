@@ -73,14 +73,13 @@ class Design:
             weight = X.shape[0] if self.host_w is None else self.host_w[part].sum()
             yield Rows(float(weight) / self.total, Data(X, self.Y[part, :], w))
 
-    def shares(self, rows: Rows) -> Array:
-        """The share (m,) of each of these examples in the sum of all weights."""
-        X, _, w = rows.data
-        return self._equal_shares(X.shape[0]) if w is None else w / self.total
-
-    def _equal_shares(self, m: int) -> Array:
-        place = self.place
-        return place.xp.full((m,), 1.0 / self.total, dtype=place.dtype, device=place.device)
+    def shares(self, data: Data | None = None) -> Array:
+        """The share (m,) of each of these examples, or of all, in the sum of all weights."""
+        place, X, w = self.place, *((self.X, self.w) if data is None else (data.X, data.w))
+        if w is not None:
+            return w / self.total
+        share = 1.0 / self.total
+        return place.xp.full((X.shape[0],), share, dtype=place.dtype, device=place.device)
 
     def value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
         """The weighted mean loss, 0-d, and its gradient, at ``theta`` (K n + K,): W, then b."""
@@ -107,10 +106,6 @@ class Design:
         """The mean response (K, rows) of dense rows of X."""
         return self.engine.predict(theta, X.T)
 
-    @property
-    def _shares(self) -> Array:
-        return self._equal_shares(self.Y.shape[0]) if self.w is None else self.w / self.total
-
     def moments(self, *, centred: bool) -> tuple[Array, Array]:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
 
@@ -122,13 +117,13 @@ class Design:
         mean = mean if centred else 0.0 * mean
         if self.multiplies:
             # Most of X is 0, so the difference of squares loses few digits.
-            square = self.X.power(2).T @ self._shares
+            square = self.X.power(2).T @ self.shares()
             variance, rounding = square - mean**2, 8.0 * eps * square
         else:
             variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
             some = self._sample()
             for rows in some.blocks(None if self.place.is_accelerator else 1 << 16):  # in cache
-                variance = variance + some.shares(rows) @ (rows.data.X - mean) ** 2
+                variance = variance + some.shares(rows.data) @ (rows.data.X - mean) ** 2
         return mean, xp.where(variance > rounding, variance, 0.0 * mean)
 
     def _sample(self) -> Design:
@@ -140,11 +135,11 @@ class Design:
     def feature_means(self) -> Array:
         """The weighted mean (n,) of each feature."""
         if self.multiplies:
-            return self.X.T @ self._shares
+            return self.X.T @ self.shares()
         if not self.sparse:
-            return self._shares @ self.X
-        return sum(self.shares(rows) @ rows.data.X for rows in self.blocks())
+            return self.shares() @ self.X
+        return sum(self.shares(rows.data) @ rows.data.X for rows in self.blocks())
 
     def target_means(self) -> Array:
         """The weighted mean (K,) of each target."""
-        return self._shares @ self.Y
+        return self.shares() @ self.Y

@@ -24,8 +24,7 @@ from xpnet.estimators.arrays import is_foreign, is_sparse, values_of
 from xpnet.estimators.base import ArrayClassifier, Examples
 from xpnet.estimators.callbacks import FitTasks
 from xpnet.estimators.design import Design, linear_response
-from xpnet.estimators.logistic_problem import Penalty, Problem
-from xpnet.estimators.logistic_solve import Solution, minimize_problem
+from xpnet.estimators.logistic_problem import Penalty, Problem, Solution, minimize_problem
 
 NEWTON = ("newton-cg", "newton-cholesky")
 # Solvers that take no larger sparse matrices, as in scikit-learn, and whose tol bounds the change

@@ -25,8 +25,7 @@ from xpnet.core.losses import bernoulli, categorical, poisson, squared
 from xpnet.core.optimizers import Optimizer
 from xpnet.estimators.base import ArrayEstimator, Examples
 from xpnet.estimators.callbacks import FitTasks, NoTasks
-from xpnet.estimators.descent import descend
-from xpnet.estimators.full_batch import minimize
+from xpnet.estimators.descent import descend, minimize
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation, split

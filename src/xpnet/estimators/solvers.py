@@ -24,17 +24,14 @@ class _AnyInterval:
                 object.__setattr__(self, f.name, float(getattr(self, f.name)))
 
 
-@dataclass(frozen=True)
 class SklearnGradientDescent(_AnyInterval, GradientDescent):
     """The core's gradient descent, for momentum 0: it keeps no velocity."""
 
 
-@dataclass(frozen=True)
 class SklearnMomentum(_AnyInterval, Momentum):
     """The core's momentum, which may be 1."""
 
 
-@dataclass(frozen=True)
 class SklearnAdam(_AnyInterval, Adam):
     """Adam as scikit-learn has it: epsilon is added to the root *before* bias correction.
 
