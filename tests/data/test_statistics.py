@@ -8,7 +8,7 @@ from stream_helpers import MEMORY, NUMBERS, RNG, ROWS, write_csv
 
 from xpnet.data.open_stream import stream
 from xpnet.data.standardizer import Standardizer
-from xpnet.data.task import detect_task
+from xpnet.data.task import Labels
 
 COLUMNS = RNG.normal(size=(4000, 6)) * [1, 1e-5, 1e6, 1e300, 0, 1] + [0, 1, 1e7, 0, 0.1, -1e9]
 COLUMNS[:2000, 5] += 1e9  # far from the first block's mean
@@ -28,7 +28,7 @@ def test_statistics_are_those_of_all_rows_at_once(memory):
     np.testing.assert_allclose(found.scale[6], (COLUMNS[:, 6] - 1e8).std(), rtol=1e-12)
     np.testing.assert_allclose([found.target_mean, found.target_scale], [y.mean, y.scale])
     assert (found.n, found.classes.tolist()) == (4000, [3, 4, 5, 6, 7, 8])
-    assert found.task == detect_task(labels) == "classification"
+    assert found.task == Labels.of(labels).task == "classification"
     as_floats = stream(COLUMNS, labels.astype(float), memory=memory).statistics()
     assert as_floats.task == "classification"
 

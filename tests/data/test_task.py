@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xpnet.data.task import detect_task
+from xpnet.data.task import Labels
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ from xpnet.data.task import detect_task
         (np.array([0.5, 1.0]), "regression"),
     ],
 )
-def test_detect_task(y, task):
-    assert detect_task(y) == task
+def test_task(y, task):
+    assert Labels.of(y).task == task

@@ -374,7 +374,7 @@ def test_prefetch_where_it_means_nothing():
         make(2).fit(X, LABELS, prefetch=True)
     with pytest.raises(ValueError, match="prefetch=True is for host data"):
         make(2).fit(cupy.asarray(X, np.float32), LABELS, batch_size=8, prefetch=True)
-    with pytest.raises(ValueError, match="prefetch=True is for host data and a net on a GPU"):
+    with pytest.raises(ValueError, match="prefetch=True is for host data and a net of CuPy's"):
         xpnet.DeepNet([6, 3], output="softmax").fit(X, LABELS, batch_size=8, prefetch=True)
     with pytest.raises(ValueError, match=r"Y lives in CuPy on cuda:0 but X on the host"):
         make(2).fit(X, cupy.asarray(LABELS), batch_size=8, prefetch=True)

@@ -1,4 +1,4 @@
-"""The chain rule, once.
+"""Defines the forward pass, the chain rule and the step of an optimiser, once for every engine.
 
 These functions are the mathematics of the library: the forward pass, the backward pass that
 follows from it, and the step of an optimiser. They are written over leaf operations

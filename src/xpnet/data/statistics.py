@@ -50,7 +50,7 @@ class Statistics:
 
     @property
     def task(self) -> str:
-        """The task by the rule of ``task.detect_task``."""
+        """The task by the rule of ``task.Labels``."""
         distinct = None if self.classes is None else as_integers(self.classes)
         return Labels(distinct, self.n).task
 

@@ -1,4 +1,4 @@
-"""Decides the task of a table, classification or regression, from its labels."""
+"""States the rule by which labels decide the task, where ``--task`` and the model leave it open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ class Labels:
 
     @property
     def task(self) -> str:
-        """The task by the rule that ``detect_task`` states."""
+        """The task, "classification" or "regression", with k distinct labels:
+
+        - text and bools are classes;
+        - integers are classes if k <= 2, or if k <= MOST_CLASSES and every class has
+          EXAMPLES_PER_CLASS examples on average;
+        - floats without any fraction count as integers; other floats are a regression target.
+        """
         if self.distinct is None or self.kind == "f":
             return "regression"
         k = len(self.distinct)
@@ -60,19 +66,6 @@ class Labels:
     def either(self) -> bool:
         """Whether both tasks are possible with such labels."""
         return self.distinct is not None and self.kind in "iuf"
-
-
-def detect_task(y: np.ndarray) -> str:
-    """Say whether labels y (m,) look like classes: "classification" or "regression".
-
-    The rule, where k is the number of distinct labels:
-
-    - text and bools are classes;
-    - integers are classes if k <= 2, or if k <= MOST_CLASSES and every class has
-      EXAMPLES_PER_CLASS examples on average;
-    - floats without any fraction count as integers; other floats are a regression target.
-    """
-    return Labels.of(y).task
 
 
 def as_integers(y: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ class DeepNet:
     ) -> None:
         sizes = check_sizes(sizes, output)
         activations = check_hidden(hidden, len(sizes) - 2)
-        # without penalties and dropout
+        # `fit` adds penalties and dropout
         self.objective = objective = Objective(sizes, activations, get_loss(output))
         self.seed = check_count(seed, "seed", 0)
         rng = np.random.default_rng(self.seed)
@@ -269,7 +269,7 @@ class DeepNet:
             and two short ones are then the same to the last bit. Without a last fit, as for a net
             from a file, it starts afresh.
         prefetch : bool, optional
-            For host data and a net on a GPU: whether minibatches are copied while the previous
+            For host data and a net of CuPy's: whether minibatches are copied while the previous
             one computes, or all data once beforehand. None: the latter if it fits.
         dropout : float or one per hidden layer
             Probability of dropping a unit; kept units are scaled by 1/(1-rate) (Srivastava et al.

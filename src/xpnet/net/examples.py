@@ -124,7 +124,9 @@ def _stays_on_host(
     room = _room(place, objective)
     on_host = room is not None and place.may_move(X)
     if wanted and not on_host:
-        raise ValueError(f"prefetch=True is for host data and a net on a GPU, not {place.backend}")
+        raise ValueError(
+            f"prefetch=True is for host data and a net of CuPy's; this net is on {place.backend}"
+        )
     if wanted and batch_size is None:
         raise ValueError("prefetch=True needs a batch_size")
     if wanted is not None or not on_host or batch_size is None:
@@ -161,7 +163,7 @@ def training_set(
         and (X.ndim == 2 and X.flags.f_contiguous)  # the file has examples in rows
         and (batch_size is not None and prefetch is None and not callable(shuffle))
     ):
-        # as X says, if nothing has been said; other streams mean float32
+        # where the user has chosen no dtype X decides; other streams default to float32
         place = settle(place, X, "X", objective.sizes[0])
         rows = _stream_of_rows(X, Y, sample_weight)
         return _in_chunks(place, objective, rows, batch_size, shuffle, seed)

@@ -6,8 +6,9 @@
     history = run.train()   # the program moves theta and the moments
     run.theta, run.state()  # the result, also after an exception
 
-It knows no net. The one that callbacks are shown reads its parameters from ``run.theta`` while it
-trains, and hands those that a callback assigns to ``run.assign``. What a caller can replace:
+The loop does not depend on a net. One that is shown to callbacks reads its parameters from
+``run.theta`` during training, and hands those that a callback assigns to ``run.assign``. What a
+caller can replace:
 
 - The *plan* answers ``table(step, factor, part)``: the scalars of a part's steps, one row each
   (``network.step_table``), and has ``optimizer``, ``epochs``, ``schedule`` and ``penalized``.
@@ -125,18 +126,19 @@ class Run:
         self._rate: float | None = None  # of the last update
         if now is None:  # a stream's first epoch: as many as last time, for the schedule
             source.steps_per_epoch = before
-        # what one schedule has found out says nothing to another kind
+        # a schedule that does not adapt has no use for what an earlier one remembered
         self.schedule_state = dict(self.start.schedule) if plan.schedule.adapts else {}
         self._began = perf_counter()
         self._costs: list[tuple[Array, np.ndarray]] = []  # not fetched yet, with their weights
-        self._pieces: list[tuple[Any, np.ndarray]] = []  # the same of the epoch on its way
+        # the same of the finished parts of an unfinished epoch
+        self._pieces: list[tuple[Any, np.ndarray]] = []
         if self.position:
             self._pieces.append((self.start.costs, self.start.weights))
         self._validation: list[tuple[Any, Any]] = []
         self._pace = Pace(self.listeners.look_into_epochs)
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
-        # where nothing is checked a look only tidies, which costs little
+        # an unchecked run only tidies at this interval, which is cheap: it takes the shortest
         self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1] if checked else CHECK[0])
         self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
         self.listeners.restore(self.start.callbacks)
@@ -294,7 +296,7 @@ class Run:
         return stop
 
     def _between_parts(self) -> bool:
-        """In the middle of an epoch: true if told to stop. Raises if it has diverged."""
+        """Checks for divergence when it is due; true if a callback asks to stop."""
         if self._kept is not None and self.step - self._kept.step >= self._check_every:
             self._check()
         return self._pace.measured and self._tell("on_steps_end")
@@ -320,7 +322,7 @@ class Run:
 
     def _remember(self) -> list[tuple[str, Any]]:
         """The states of the callbacks, on the host."""
-        if self._remembered is not None:  # the loop went back: their own include later updates
+        if self._remembered is not None:  # their own states include steps that were undone
             return copied(self._remembered, on_host)
         return self.listeners.states(on_host)
 
