@@ -113,7 +113,9 @@ def test_the_history_is_of_all_resumed_fits():
     assert len(net.history.validation_cost) == len(net.history.validation_accuracy) == 2
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+)
 def test_a_copy_made_in_the_middle_of_an_epoch_goes_on(copied):
     twins = []
 

@@ -95,12 +95,18 @@ class Held:
         twin = object.__new__(type(self))
         twin.placement, twin.run = self.placement, None
         twin._theta, twin._state = self.theta, self.state
+        if self.run is not None:  # it goes on writing into its arrays
+            twin._copy_arrays()
         return twin
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        twin, place = copy.copy(self), self.place
+    def _copy_arrays(self) -> None:
+        place = self.place
         with place.context():
-            twin._change(lambda x: place.xp.asarray(x, copy=True))
+            self._change(lambda x: place.xp.asarray(x, copy=True))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        twin._copy_arrays()
         if twin._state is not None:
             rest = copy.deepcopy(replace(twin._state, moments=()), memo)
             twin._state = replace(rest, moments=twin._state.moments)
