@@ -19,7 +19,7 @@ from xpnet.engines import engine_for
 from xpnet.net.arguments import orders
 from xpnet.schedules import Cosine, Plateau, Step
 from xpnet.training.loop import Run
-from xpnet.training.plan import NetPlan
+from xpnet.training.plan import Plan
 from xpnet.training.source import Resident
 
 RNG = np.random.default_rng(29)
@@ -461,7 +461,7 @@ def run_of(net, rate=0.01, epochs=6, shuffle=True, **options):
     zeros = (np.zeros_like(theta), np.zeros_like(theta))
     program = engine_for(net.backend, objective).program(rule, rows, 5, theta, zeros)
     source = Resident(203, 5, orders(shuffle, net.seed, 203))
-    return Run(program, NetPlan(rule, epochs), source, **options)
+    return Run(program, Plan(rule, epochs), source, **options)
 
 
 def test_the_loop_needs_neither_a_net_nor_callbacks():

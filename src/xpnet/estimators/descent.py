@@ -8,90 +8,67 @@ scikit-learn's bookkeeping after an epoch, which decides when to stop.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from xpnet._typing import Array
-from xpnet.core.network import step_table
-from xpnet.core.optimizers import Optimizer
-from xpnet.core.schedules import Constant, Schedule
-from xpnet.engines import Program
+from xpnet.engines import Program, engine_for
 from xpnet.estimators.net import Net, Rows
+from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
 from xpnet.net.arguments import check_dropout
 from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import Progress
 from xpnet.training.loop import Run
-from xpnet.training.plan import WORK
-from xpnet.training.source import Part, Source
+from xpnet.training.plan import WORK, Plan
+from xpnet.training.source import Part, Resident
 from xpnet.training.state import TrainingState
 
 
-class ShuffledRows(Source):
+class ShuffledRows(Resident):
     """Examples in memory, in scikit-learn's order: each epoch shuffles that of the one before."""
 
-    streams = False
-
     def __init__(self, n: int, batch_size: int, shuffle: bool, random_state: Any) -> None:
-        self.n_examples, self.examples_per_step = n, batch_size
-        self.batch_size = batch_size if batch_size < n else None
-        self.starts = np.arange(0, n, batch_size)
-        self.steps_per_epoch = len(self.starts)
-        self._sizes = np.diff(self.starts, append=n)
-        self._order, self._shuffle, self._random_state = np.arange(n), shuffle, random_state
+        super().__init__(n, batch_size if batch_size < n else None, self._next)
+        self._last, self._shuffle, self._random_state = np.arange(n), shuffle, random_state
+
+    def _next(self, epoch: int) -> np.ndarray:
+        if self._shuffle:
+            self._last = self._last[self._random_state.permutation(self.n_examples)]
+        return self._last
 
     def whole(self, epoch: int, n: int) -> Part:
-        if self.batch_size is None:  # the order changes nothing, but is drawn all the same
-            for _ in range(n * self._shuffle):
-                self._random_state.permutation(self.n_examples)
-            return Part(None, np.full(n, self.n_examples))
-        orders = []
-        for _ in range(n):
-            if self._shuffle:
-                self._order = self._order[self._random_state.permutation(self.n_examples)]
-            orders.append(self._order)
-        return Part(np.stack(orders), np.tile(self._sizes, n))
+        if self.batch_size is not None:
+            return super().whole(epoch, n)
+        for e in range(n):  # the order changes nothing, but is drawn all the same
+            self._next(e)
+        return Part(None, np.full(n, self.n_examples))
 
 
-@dataclass(frozen=True)
-class PerceptronPlan:
-    """The scalars of each step; ``alpha`` is divided by the minibatch's sum of sample weights."""
+@dataclass(frozen=True, kw_only=True)
+class PerceptronPlan(Plan):
+    """``alpha`` is divided by the minibatch's sum of sample weights; ``l2`` and ``l1`` share it."""
 
-    estimator: Any
-    epochs: int
-    dropout_seed: int | None
-    starts: np.ndarray  # where the minibatches of an epoch begin
+    solver: StochasticSolver  # has its own policies for the learning rate
+    alpha: float
+    size: int  # of a minibatch
     sample_weight: np.ndarray | None  # (m,)
 
-    schedule: Schedule = field(default_factory=Constant)  # the solver has its own policies
-
     @property
-    def optimizer(self) -> Optimizer:
-        return self.estimator._optimizer.rule
+    def rate(self) -> float:
+        return self.solver.rate
 
-    @property
-    def penalized(self) -> bool:
-        return self.estimator.alpha > 0
-
-    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
-        estimator, totals = self.estimator, part.weights
+    def table(self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0) -> np.ndarray:
+        totals = part.weights
         if (w := self.sample_weight) is not None:
             weights = w[None, :] if part.orders is None else w[part.orders]  # (epochs or 1, m)
-            totals = np.add.reduceat(weights, self.starts, axis=1).reshape(-1)
+            starts = np.arange(0, len(w), self.size)
+            totals = np.add.reduceat(weights, starts, axis=1).reshape(-1)
             totals = np.where(totals > 0, totals, np.inf)
-        strength = estimator.alpha / totals  # (steps,), or (1,)
-        return step_table(
-            self.optimizer,
-            step + np.arange(1.0, len(factor) + 1.0),
-            estimator._optimizer.rate * factor,
-            l2=(1.0 - estimator.l1_ratio) * strength,
-            l1=estimator.l1_ratio * strength,
-            clip_norm=estimator.clip_norm or 0.0,
-            seed=self.dropout_seed,
-        )
+        return super().table(step, factor, part, self.alpha / totals)
 
 
 @dataclass
@@ -219,25 +196,27 @@ def descend(
         Those to return where no validation score is a number; None: the last ones, as scikit-learn
         does after a warm start.
     """
-    solver, n, alpha = estimator._optimizer, len(rows), estimator.alpha
+    solver, n = estimator._optimizer, len(rows)
+    penalized = estimator.alpha > 0
     with net.place.context():
         dropout = check_dropout(estimator.dropout, len(net.hidden))
-        engine = net.engine(
-            penalized=(1.0 - estimator.l1_ratio) * alpha > 0,
-            sparse=estimator.l1_ratio * alpha > 0,
-            dropout=dropout,
-            clipped=estimator.clip_norm is not None,
-        )
         batch_size = _batch_size(estimator.batch_size, n)
         source = ShuffledRows(n, batch_size, estimator.shuffle, estimator._random_state)
-        program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
         plan = PerceptronPlan(
-            estimator,
+            solver.rule,
             epochs=1 if incremental else estimator.max_iter,
-            dropout_seed=int(estimator._random_state.randint(2**31 - 1)) if dropout else None,
-            starts=source.starts,
+            l2=(1.0 - estimator.l1_ratio) * penalized,
+            l1=estimator.l1_ratio * penalized,
+            clip_norm=estimator.clip_norm or 0.0,
+            dropout=dropout,
+            seed=int(estimator._random_state.randint(2**31 - 1)) if dropout else 0,
+            solver=solver,
+            alpha=estimator.alpha,
+            size=batch_size,
             sample_weight=rows.w,
         )
+        engine = engine_for(net.place, plan.objective(net.engine().objective))
+        program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
         bookkeeping = Bookkeeping(
             estimator, net, program, source, tasks, validation, incremental, best
         )

@@ -34,7 +34,7 @@ from xpnet.net.save import save
 from xpnet.training.history import History
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
-from xpnet.training.plan import NetPlan
+from xpnet.training.plan import Plan
 from xpnet.training.state import TrainingState, starting_state
 
 _ADAM = Adam(1e-3)
@@ -306,7 +306,7 @@ class DeepNet:
         place = self.backend
         start = starting_state(self._held.state if resume else None, optimizer, self.theta, place)
         schedule = prepared(schedule or Constant(), start.epoch + epochs)
-        plan = NetPlan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
+        plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
         with place.context():
             program = engine_for(place, plan.objective(self.objective)).program(
                 optimizer, data, source.batch_size, self.theta, start.moments

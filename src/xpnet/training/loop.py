@@ -11,7 +11,7 @@ The loop does not depend on a net. One that is shown to callbacks reads its para
 caller can replace:
 
 - The *plan* answers ``table(step, factor, part)``: the scalars of a part's steps, one row each
-  (``network.step_table``), and has ``optimizer``, ``epochs``, ``schedule`` and ``penalized``.
+  (``network.step_table``).
 - The *source* answers ``whole(epoch, n)``: the orders of ``n`` epochs from number ``epoch`` on, in
   sequence and, where nothing is checked, once each; see ``source.Source``.
 - A *callback* decides after an epoch (``on_epoch_end``, true to stop). With ``epochs_together`` it
@@ -162,7 +162,7 @@ class Run:
     def learning_rate(self) -> float:
         """The learning rate of the last update of this fit; before the first, that of the first."""
         if self._rate is None:
-            return self.plan.optimizer.learning_rate * float(self._factors(1)[0])
+            return self.plan.rate * float(self._factors(1)[0])
         return self._rate
 
     # -- the loop ------------------------------------------------------------------------
@@ -203,7 +203,8 @@ class Run:
                 return True
         else:
             n = self._epochs_together()
-            self._costs.append(self._whole_epochs(n))
+            part = self.source.whole(self.start.epoch + self.epoch, n)
+            self._costs.append((self._run(part), part.weights.reshape(n, -1)))
             self.epoch += n
             self._stepping = False
         adapts, every = self.plan.schedule.adapts, self._check_every
@@ -230,10 +231,6 @@ class Run:
         until_check = -(-(every - self.step % every) // per_epoch)
         orders = max(1, AHEAD // self.source.n_examples)
         return min(until_check, orders, asked, self.plan.epochs - self.epoch)
-
-    def _whole_epochs(self, n: int) -> tuple[Array, np.ndarray]:
-        part = self.source.whole(self.start.epoch + self.epoch, n)
-        return self._run(part), part.weights.reshape(n, -1)
 
     def _epoch_in_parts(self, asks: Callable[[], bool] = lambda: False) -> bool:
         """Runs the rest of this epoch in parts; true if ``asks`` stopped it before its end."""
@@ -271,7 +268,7 @@ class Run:
         self._stepping = True  # until these steps are recorded, too
         costs = self.program.run(part.orders, table)
         self.step += len(factor)
-        self._rate = self.plan.optimizer.learning_rate * float(factor[-1])
+        self._rate = self.plan.rate * float(factor[-1])
         return costs
 
     def _factors(self, n: int) -> np.ndarray:

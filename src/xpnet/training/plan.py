@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from sys import maxsize
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,28 +16,9 @@ from xpnet.training.source import Part
 WORK = 2**28  # parameters times examples: training steps that take a CPU some 20 ms
 
 
-class Plan(Protocol):
-    """What the loop reads of a fit; costs include a penalty where it is ``penalized``."""
-
-    @property
-    def optimizer(self) -> Optimizer: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def schedule(self) -> Schedule: ...
-    @property
-    def penalized(self) -> bool: ...
-
-    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
-        """The scalars of the steps of ``part``, (steps, n_scalars): see ``network.step_table``.
-
-        ``step`` updates were made before; ``factor`` (steps,) multiplies their learning rates.
-        """
-
-
 @dataclass(frozen=True)
-class NetPlan:
-    """What ``DeepNet.fit`` was asked to do: the same penalties in every step."""
+class Plan:
+    """What a fit was asked to do: the same penalties in every step."""
 
     optimizer: Optimizer
     epochs: int
@@ -62,13 +43,23 @@ class NetPlan:
             clipped=self.clip_norm > 0,
         )
 
-    def table(self, step: int, factor: np.ndarray, part: Part) -> np.ndarray:
+    @property
+    def rate(self) -> float:
+        """The learning rate before the schedule's factor."""
+        return self.optimizer.learning_rate
+
+    def table(self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0) -> np.ndarray:
+        """The scalars of the steps of ``part``, (steps, n_scalars): see ``network.step_table``.
+
+        ``step`` updates were made before; ``factor`` (steps,) multiplies their learning rates, and
+        ``each`` (steps,) the penalties.
+        """
         return step_table(
             self.optimizer,
             step + np.arange(1.0, len(factor) + 1.0),
-            self.optimizer.learning_rate * factor,
-            l2=self.l2,
-            l1=self.l1,
+            self.rate * factor,
+            l2=self.l2 * each,
+            l1=self.l1 * each,
             clip_norm=self.clip_norm,
             seed=self.seed if self.dropout else None,
         )
