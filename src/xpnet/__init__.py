@@ -31,10 +31,10 @@ from xpnet.net.functions import (
     linear_activation_backward,
     linear_activation_forward,
     linear_regression,
+    load,
     logistic_regression,
     shallow_net,
 )
-from xpnet.net.load import load
 from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import History
 

@@ -146,5 +146,5 @@ def test_unexpected_failures_are_one_line(run, monkeypatch, raised, said):
     def save_model(*args, **kwargs):
         raise raised
 
-    monkeypatch.setattr("xpnet.net.save.save_model", save_model)
+    monkeypatch.setattr("xpnet.files.checkpoint.save_model", save_model)
     assert error(run("train --epochs 1 --hidden 4"), 1) == said

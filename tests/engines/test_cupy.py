@@ -16,7 +16,7 @@ from xpnet.core.leaves import Data
 from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
 from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, generic, use
-from xpnet.net.examples import examples
+from xpnet.net.inputs import Inputs
 from xpnet.training.state import starting_state
 
 if os.environ.get("XPNET_CUPY_ON_CPU") != "1":
@@ -58,7 +58,7 @@ def assert_same_weights(mine, reference, rtol, atol):
 
 
 def rows_of(net, *given):
-    return examples(net.placement, net.objective, *given).data
+    return Inputs(net.placement, net.objective).examples(*given)
 
 
 class WarmSteps:

@@ -19,7 +19,7 @@ from xpnet.bench.timing import Timed, interleaved
 from xpnet.core.network import step_table
 from xpnet.engines import engine_for
 from xpnet.exceptions import BackendUnavailable
-from xpnet.net.examples import examples
+from xpnet.net.inputs import Inputs
 from xpnet.training.state import starting_state
 
 LAYERS = 4
@@ -92,10 +92,11 @@ def own_step(width: int, batch: int, budget: float) -> Measured:
     sizes, X, y = make_problem(width, batch)
     net = DeepNet(sizes, output="softmax", backend="cupy", dtype="float32")
     optimizer = Adam(1e-3)
-    place, data, _ = examples(net.placement, net.objective, X.T, y)
-    moments = starting_state(None, optimizer, net.theta, place.backend).moments
-    engine = engine_for(place.backend, net.objective)
-    with place.backend.context():
+    inputs = Inputs(net.placement, net.objective)
+    data, place = inputs.examples(X.T, y), inputs.place.backend
+    moments = starting_state(None, optimizer, net.theta, place).moments
+    engine = engine_for(place, net.objective)
+    with place.context():
         program = engine.program(optimizer, data, batch, net.theta, moments)
         # As `fit` does it, without reading costs between epochs. One epoch is one step; the upload
         # of orders and scalars is included.

@@ -1,6 +1,6 @@
 """Checkpoints: model files that also hold the state of training.
 
-``pack`` turns a ``TrainingState`` into JSON and tensors, which are saved in the net's file, and
+``pack`` turns a ``TrainingState`` into JSON and tensors, which ``save`` writes beside the net, and
 ``unpack`` turns them back. Moments and costs are tensors. JSON holds the rest; the floats that
 Python writes there are read back exactly.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from xpnet.backends.place import to_numpy
 from xpnet.core.optimizers import OPTIMIZERS, Optimizer
 from xpnet.exceptions import ModelFileError
+from xpnet.files.model import activation_names, save_model
 from xpnet.training.history import History
 from xpnet.training.state import TrainingState
 
@@ -25,6 +26,31 @@ _PREFIX = "training."
 _ARRAY = "__tensor__"  # the key that stands in JSON for an array: the name of its tensor
 _COUNTS = ("epoch", "step", "position")
 _CURVES = ("cost", "validation_cost", "validation_accuracy")
+
+
+def save(
+    net: Any,
+    path: str | os.PathLike[str],
+    data: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    state: TrainingState | None,
+) -> None:
+    """Writes a net, what stands beside it, and the state of its training; ``DeepNet.save``."""
+    config: dict[str, Any] = {
+        "net": {
+            "sizes": list(net.sizes),
+            "hidden": activation_names(net, "a model file"),
+            "output": net.output,
+            "dtype": None if net.backend.dtype is None else net.backend.dtype_name,
+            "seed": net.seed,
+        }
+    }
+    config |= {"data": dict(data)} if data else {}
+    if state is not None:
+        config["training"], packed = pack(state)
+        tensors = {**tensors, **packed}
+    layers = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
+    save_model(path, layers, config, tensors)
 
 
 # -- the state of training ---------------------------------------------------------------

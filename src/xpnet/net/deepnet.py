@@ -22,15 +22,15 @@ from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
 from xpnet.files import onnx
+from xpnet.files.checkpoint import save
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
 from xpnet.net.arguments import check_callbacks, check_dropout, check_hidden, check_sizes
-from xpnet.net.evaluation import PenalizedCost, cost_of, decided, evaluator
-from xpnet.net.examples import columns_of, settle, training_set
+from xpnet.net.evaluation import cost_of, decided, evaluator
 from xpnet.net.held import Held, layers_of, theta_of
+from xpnet.net.inputs import Inputs
 from xpnet.net.placement import Placement
-from xpnet.net.save import save
 from xpnet.training.history import History
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
@@ -206,12 +206,6 @@ class DeepNet:
         twin.__dict__.update(self.__dict__ | {"_held": copy.copy(self._held)})
         return twin
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        twin = copy.copy(self)
-        own = self._held, self.data, self.tensors
-        twin._held, twin.data, twin.tensors = copy.deepcopy(own, memo)
-        return twin
-
     # -- training ------------------------------------------------------------------------
     def fit(
         self,
@@ -298,11 +292,11 @@ class DeepNet:
         epochs = check_count(epochs, "epochs", 0)
         batch_size = None if batch_size is None else check_count(batch_size, "batch_size", 1)
         dropout = check_dropout(dropout, len(self.hidden))
-        given = (self.placement, self.objective, X, Y, sample_weight)
-        placement, data, source, how = training_set(
-            *given, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
+        inputs = Inputs(self.placement, self.objective)
+        data, source, how = inputs.training_set(
+            X, Y, sample_weight, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
         )
-        self._held.settle(placement)
+        self._held.settle(inputs.place)
         place = self.backend
         start = starting_state(self._held.state if resume else None, optimizer, self.theta, place)
         schedule = prepared(schedule or Constant(), start.epoch + epochs)
@@ -311,7 +305,7 @@ class DeepNet:
             program = engine_for(place, plan.objective(self.objective)).program(
                 optimizer, data, source.batch_size, self.theta, start.moments
             )
-            evaluate = evaluator(placement, self.objective, validation)
+            evaluate = evaluator(Inputs(inputs.place, self.objective), validation)
             run = Run(program, plan, source, self, callbacks, evaluate, start)
             run.history.data = how
             start = run.start  # frees the moments that it began with
@@ -327,11 +321,12 @@ class DeepNet:
         return self._predicted(X, lambda A: decided(A, self.output, xp=self.backend.xp))
 
     def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
-        placement, columns = columns_of(self.placement, self.objective, X)
-        self._held.settle(placement)
+        inputs = Inputs(self.placement, self.objective)
+        columns = inputs.columns(X)
+        self._held.settle(inputs.place)
         with self.backend.context():
             A = engine_for(self.backend, self.objective).predict(self.theta, columns)
-            return placement.returned(change(A), X)
+            return inputs.place.returned(change(A), X)
 
     def predict_raw(self, X: Array) -> np.ndarray:
         """What a net of ``xpnet train`` says of ``X`` (n_x, m) as it stands in the table.
@@ -346,7 +341,9 @@ class DeepNet:
         ValueError
             The statistics or the classes do not fit the net, or X has another shape.
         """
-        self._held.settle(settle(self.placement, X, "X", self.sizes[0]))
+        inputs = Inputs(self.placement, self.objective)
+        inputs.settle(X)
+        self._held.settle(inputs.place)
         twin = copy.copy(self)
         # host arrays are taken, whatever library the net follows
         twin._held.placement = replace(self.placement, follows=False)
@@ -361,7 +358,11 @@ class DeepNet:
         l1: float = 0.0,
     ) -> float:
         """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
-        return self._cost_of((X, Y, sample_weight), l2, l1, prefetch=None).value(self.theta)
+        inputs = Inputs(self.placement, self.objective)
+        engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=None)
+        self._held.settle(inputs.place)
+        with self.backend.context():
+            return float(engine.value(self.theta, *given))
 
     def gradients(
         self,
@@ -375,14 +376,12 @@ class DeepNet:
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
         """
-        cost = self._cost_of((X, Y, sample_weight), l2, l1, prefetch=False)
-        gradient = cost.gradient(self.theta)
+        inputs = Inputs(self.placement, self.objective)
+        engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=False)
+        self._held.settle(inputs.place)
+        with self.backend.context():
+            gradient = engine.value_and_gradient(self.theta, *given)[1]
         return layers_of(gradient, self.objective.layout, self.backend)
-
-    def _cost_of(self, given: Any, l2: float, l1: float, prefetch: bool | None) -> PenalizedCost:
-        placement, cost = cost_of(self.placement, self.objective, given, l2, l1, prefetch)
-        self._held.settle(placement)
-        return cost
 
     # -- files ---------------------------------------------------------------------------
     def save(

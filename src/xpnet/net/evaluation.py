@@ -4,67 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet._typing import Array, Namespace
 from xpnet.core.leaves import Data
-from xpnet.core.network import Objective
 from xpnet.core.settings import check_number
 from xpnet.data.stream import Stream
 from xpnet.engines import Engine, engine_for
-from xpnet.net.examples import examples, rows_of_chunk, settle_for_stream
-from xpnet.net.placement import Placement
+from xpnet.net.inputs import Inputs
 
 Evaluate: TypeAlias = Callable[[Array], tuple[Any, Any]]
 
 
-class PenalizedCost(NamedTuple):
-    """The cost over some examples as a function of ``theta``, with its penalties."""
-
-    engine: Engine
-    data: Data
-    l2: float
-    l1: float
-
-    def value(self, theta: Array) -> float:
-        with self.engine.backend.context():
-            return float(self.engine.value(theta, self.data, self.l2, self.l1))
-
-    def gradient(self, theta: Array) -> Array:
-        with self.engine.backend.context():
-            return self.engine.value_and_gradient(theta, self.data, self.l2, self.l1)[1]
-
-
 def cost_of(
-    place: Placement,
-    objective: Objective,
-    given: Iterable[Any],
-    l2: float,
-    l1: float,
-    prefetch: bool | None,
-) -> tuple[Placement, PenalizedCost]:
-    """The settled placement, and the cost of the ``given`` X, Y and sample weights."""
+    inputs: Inputs, given: Iterable[Any], l2: float, l1: float, prefetch: bool | None
+) -> tuple[Engine, tuple[Data, float, float]]:
+    """An engine, and the arguments beside theta of its cost of the ``given`` X, Y and weights."""
     l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-    place, data, _ = examples(place, objective, *given, batch_size=1, prefetch=prefetch)
-    objective = replace(objective, penalized=l2 > 0, sparse=l1 > 0)
-    return place, PenalizedCost(engine_for(place.backend, objective), data, l2, l1)
+    data = inputs.examples(*given, batch_size=1, prefetch=prefetch)
+    objective = replace(inputs.objective, penalized=l2 > 0, sparse=l1 > 0)
+    return engine_for(inputs.place.backend, objective), (data, l2, l1)
 
 
-def evaluator(place: Placement, objective: Objective, validation: Any) -> Evaluate | None:
+def evaluator(inputs: Inputs, validation: Any) -> Evaluate | None:
     """The function ``theta -> (cost, accuracy or None)`` of the validation data, if any."""
     if validation is None:
         return None
     if isinstance(validation, Stream):
-        place = settle_for_stream(place, validation, objective.sizes[0])
-        return lambda theta: _over_stream(place, objective, theta, validation)
+        inputs.settle_for_stream(validation)
+        return lambda theta: _over_stream(inputs, theta, validation)
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise TypeError("validation is a pair (X, Y), or a Stream")
-    place, data, _ = examples(
-        place, objective, *validation, batch_size=1, prefetch=None, part="validation "
-    )
-    engine = engine_for(place.backend, objective)
+    data = inputs.examples(*validation, batch_size=1, prefetch=None, part="validation ")
+    engine = engine_for(inputs.place.backend, inputs.objective)
     return lambda theta: evaluate(engine, theta, data)
 
 
@@ -90,17 +64,13 @@ def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | N
     return cost, xp.mean(xp.astype(hits, theta.dtype))
 
 
-def _over_stream(
-    place: Placement, objective: Objective, theta: Array, source: Stream
-) -> tuple[float, float | None]:
+def _over_stream(inputs: Inputs, theta: Array, source: Stream) -> tuple[float, float | None]:
     """Cost and accuracy over a stream, one block of rows after the other."""
-    engine, host = engine_for(place.backend, objective), place.host
+    engine = engine_for(inputs.place.backend, inputs.objective)
     cost, weights, hits, m = 0.0, 0.0, 0.0, 0
     accuracy: Any = None
-    for chunk in source.blocks(dtype=host.dtype):
-        data = rows_of_chunk(host, objective, chunk)
-        if engine.room() is None:  # a GPU's engine moves host data itself
-            data = Data(*(None if x is None else place.backend.asarray(x) for x in data))
+    for chunk in source.blocks(dtype=inputs.place.host.dtype):
+        data = inputs.moved(inputs.rows_of_chunk(chunk))
         n = len(chunk.X)
         weight = float(n if chunk.w is None else np.sum(chunk.w))
         value, accuracy = evaluate(engine, theta, data)

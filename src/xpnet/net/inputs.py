@@ -1,0 +1,255 @@
+"""What ``DeepNet`` is given, arrays or a stream: checked, as rows, in its dtype and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from xpnet._typing import Array
+from xpnet.backends.place import Backend, place_of, to_numpy
+from xpnet.core.leaves import Data
+from xpnet.core.network import Objective
+from xpnet.data import checks
+from xpnet.data.open_stream import stream
+from xpnet.data.stream import Chunk, Stream
+from xpnet.engines import engine_for
+from xpnet.net.arguments import orders
+from xpnet.net.placement import Placement
+from xpnet.training.source import Resident, Source, Streamed
+
+
+@dataclass
+class Inputs:
+    """Takes the data of one call for a net of ``objective``.
+
+    Attributes
+    ----------
+    place : Placement
+        Of the net, settled by the first X: that decides what the user has left open.
+    objective : Objective
+    on_host : bool
+        Whether the examples in memory stay on the host, for a GPU that takes a batch at a time.
+    """
+
+    place: Placement
+    objective: Objective
+    on_host: bool = False
+
+    # -- arrays --------------------------------------------------------------------------
+    def examples(
+        self,
+        X: Any,
+        Y: Any,
+        sample_weight: Any = None,
+        *,
+        batch_size: int | None = None,
+        prefetch: bool | None = False,
+        part: str = "",
+    ) -> Data:
+        """The examples of X (n_x, m) and Y as rows.
+
+        ``prefetch`` leaves host data on the host, for a GPU that takes ``batch_size`` examples at a
+        time; None does so where they do not fit. ``part`` stands before X and Y in messages.
+        """
+        X_name, Y_name = f"{part}X", f"{part}Y"
+        loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
+        self.settle(X, X_name)
+        self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
+        rows = self._rows(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
+        m = rows.shape[0]
+        targets = self._rows(
+            Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name)
+        )
+        if sample_weight is None:
+            return Data(rows, targets, None)
+        weights = self._rows(
+            sample_weight, "sample_weight", lambda w, at: checks.weight_vector(w, m, at)
+        )
+        return Data(rows, targets, weights)
+
+    def _rows(self, x: Any, what: str, check: Callable[[Array, Backend], Array]) -> Array:
+        """``x`` checked and laid out where it lies; host data is then moved, once."""
+        place = self.place
+        host = place.may_move(x)
+        if self.on_host and not host:
+            raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
+        at = place.host if host else place.backend
+        ready = check(checks.to_backend(x, what, at, moves=not place.follows), at)
+        if self.on_host or not host:
+            return ready
+        try:
+            return place.backend.asarray(ready)
+        except MemoryError as error:
+            raise MemoryError(
+                f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where "
+                f"{self._room():,} are free; with a batch_size, prefetch=True copies "
+                "it batch by batch"
+            ) from error
+
+    def columns(self, X: Any) -> Array:
+        """X (n_x, m) for a prediction; host data for a GPU stays there, its engine moves it."""
+        self.settle(X)
+        place = self.place
+        on_host = place.may_move(X) and self._room() is not None
+        at = place.host if on_host else place.backend
+        X = checks.to_backend(X, "X", at, moves=not place.follows)
+        with at.context():
+            X = X if X.dtype == at.dtype else at.xp.astype(X, at.dtype)
+        checks.refuse_nan(X.T, "X", at)
+        return X
+
+    def settle(self, X: Any, what: str = "X") -> None:
+        """Lets ``X`` (n_x, m) decide on the place, where something is left to it."""
+        X = X if is_array_api_obj(X) else checks.host_array(X, what)
+        checks.check_columns(X, what, self.objective.sizes[0])
+        if not self.place.settled:
+            checks.check_numeric(X, what)
+            self.place = self.place.settle(X, place_of(X))
+
+    def _room(self) -> int | None:
+        """Bytes free for data where it must be moved to a device; None elsewhere."""
+        with self.place.backend.context():
+            return engine_for(self.place.backend, self.objective).room()
+
+    def _stays_on_host(self, X: Any, batch_size: int | None, wanted: bool | None) -> bool:
+        """Whether X is copied to the device batch by batch."""
+        place, room = self.place, self._room()
+        on_host = room is not None and place.may_move(X)
+        if wanted and not on_host:
+            raise ValueError(
+                f"prefetch=True is for host data and a net of CuPy's; this net is on "
+                f"{place.backend}"
+            )
+        if wanted and batch_size is None:
+            raise ValueError("prefetch=True needs a batch_size")
+        if wanted is not None or not on_host or batch_size is None:
+            return bool(wanted)
+        itemsize = 8 if place.backend.dtype_name == "float64" else 4
+        n_x, m = np.shape(X)
+        assert room is not None
+        # the rest is for the net and a minibatch
+        return (n_x + self.objective.sizes[-1] + 1) * m * itemsize > 0.8 * room
+
+    # -- what a fit trains on ------------------------------------------------------------
+    def training_set(
+        self,
+        X: Any,
+        Y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        *,
+        shuffle: bool | Callable[[int], Any],
+        prefetch: bool | None,
+        seed: int,
+    ) -> tuple[Data, Source, str]:
+        """The first examples, the minibatches, and where they come from (``History.data``)."""
+        if isinstance(X, Stream):
+            if Y is not None or sample_weight is not None:
+                raise TypeError("a Stream has its own targets and weights: fit(stream)")
+            return self._in_chunks(X, batch_size, shuffle, seed)
+        if Y is None:
+            raise TypeError("fit needs the targets Y beside X (a Stream alone has its own)")
+        if (
+            isinstance(X, np.memmap)
+            and (X.ndim == 2 and X.flags.f_contiguous)  # the file has examples in rows
+            and (batch_size is not None and prefetch is None and not callable(shuffle))
+        ):
+            self.settle(X)  # where the user has chosen no dtype; other streams default to float32
+            rows = _stream_of_rows(X, Y, sample_weight)
+            return self._in_chunks(rows, batch_size, shuffle, seed)
+        data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)
+        m = data.X.shape[0]
+        source = Resident(
+            m,
+            None if batch_size is None else min(batch_size, m),
+            orders(shuffle, seed, m),
+            None if data.w is None else to_numpy(data.w),
+            repeatable=not callable(shuffle),
+        )
+        return data, source, "prefetched" if self.on_host else "device"
+
+    def _in_chunks(
+        self, source: Stream, batch_size: Any, shuffle: Any, seed: int
+    ) -> tuple[Data, Source, str]:
+        """The training set of a stream; its first examples are zeros of the right shape."""
+        if callable(shuffle):
+            raise TypeError("a Stream shuffles by itself: shuffle=True or False")
+        in_batches = source.n_examples is None
+        if in_batches is not (batch_size is None):
+            raise ValueError(
+                "this stream comes in batches: leave batch_size out"
+                if in_batches
+                else "a stream needs a batch_size"
+            )
+        self.settle_for_stream(source)
+        n_x, *_, n_y = self.objective.sizes
+        m, dtype = batch_size or 1, self.place.backend.dtype_name
+        w = np.zeros(m, dtype) if source.weighted else None
+        first = self.moved(Data(np.zeros((m, n_x), dtype), np.zeros((m, n_y), dtype), w))
+        streamed = Streamed(
+            source,
+            batch_size,
+            self.rows_of_chunk,
+            seed=seed,
+            shuffle=bool(shuffle),
+            dtype=np.dtype(dtype),
+            extra=(n_y - 1) * np.dtype(dtype).itemsize,  # one-hot rows, made of labels
+        )
+        return first, streamed, "streamed"
+
+    def settle_for_stream(self, source: Stream) -> None:
+        """Streams are host data: a net that nothing has placed yet stays on the host."""
+        place, n_x = self.place, self.objective.sizes[0]
+        if source.n_features != n_x:
+            raise ValueError(
+                f"the stream has {source.n_features} features but this net takes {n_x}"
+            )
+        if place.follows and place.bound and place.backend.name != "numpy":
+            raise TypeError(
+                f"a stream is host data but this net lives in {place.backend}: "
+                f"net.to({place.backend.name!r}) says that it may be moved there"
+            )
+        if place.backend.dtype is None:
+            place = place.with_dtype("float32")
+        self.place = replace(place, bound=True)
+
+    def moved(self, data: Data) -> Data:
+        """Host rows where the net computes; where a GPU's engine moves host data, as they are."""
+        if self._room() is not None:
+            return data
+        return Data(*(None if x is None else self.place.backend.asarray(x) for x in data))
+
+    def rows_of_chunk(self, chunk: Chunk) -> Data:
+        """The examples of a chunk as rows on the host, with targets as the net takes them."""
+        host, n_y, m = self.place.host, self.objective.sizes[-1], len(chunk.X)
+        X = np.ascontiguousarray(chunk.X, host.dtype)
+        if chunk.Y is None:
+            raise ValueError(
+                "the stream has no targets: stream(source, y), or target=... for a table"
+            )
+        Y = np.asarray(chunk.Y)
+        if Y.dtype.kind in "OSU":
+            raise TypeError(
+                f"the labels of the stream are text, such as {str(Y.flat[0])!r}: a net learns "
+                "numbers. Fit stream.prepared(classes=stream.statistics().classes), which numbers "
+                "them"
+            )
+        checks.check_numeric(Y, "Y")
+        columns = Y if Y.ndim == 1 else Y.T
+        with host.context():
+            rows = checks.target_rows(columns, self.objective.loss, n_y, m, host, "Y")
+            w = None if chunk.w is None else np.ascontiguousarray(chunk.w, host.dtype)
+        return Data(X, rows, w)
+
+
+def _stream_of_rows(X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
+    """A stream of the rows behind ``X`` (n_x, m); targets and weights stay in memory."""
+    Y = to_numpy(Y) if is_array_api_obj(Y) else checks.host_array(Y, "Y")
+    w = None if sample_weight is None else to_numpy(sample_weight)
+    if w is not None and w.ndim == 2 and len(w) == 1:  # a row, as beside arrays in memory
+        w = w[0]
+    return stream(X.T, Y if Y.ndim == 1 else np.ascontiguousarray(Y.T), w)
