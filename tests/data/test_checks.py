@@ -129,6 +129,109 @@ def test_an_input_that_wants_a_gradient_does_not_stop_training():
     assert x.grad is None
 
 
+MASKED = np.ma.array(X, mask=changed(np.zeros((3, M), bool), True))  # row 1, example 2
+CLASSES = np.ma.array([0, 1, 1, 0, 1, 0], mask=[0, 0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("call", ["fit", "predict", "predict_raw", "cost"])
+@pytest.mark.parametrize("x", [MASKED, list(MASKED), (10 * MASKED).astype(int)], ids=type)
+def test_a_masked_value_in_x_is_refused_as_nan(call, x):
+    with raises_on_purpose(ValueError, r"\bX\b", "row 1, example .*2", "masked"):
+        called(make_net(), call, x, Y)
+
+
+@pytest.mark.parametrize(("output", "n_y"), [("sigmoid", 1), ("softmax", 2), ("identity", 1)])
+@pytest.mark.parametrize("given", ["Y", "sample_weight", "validation Y"])
+def test_a_masked_value_beside_x_is_refused_as_nan(output, n_y, given):
+    data = {"Y": CLASSES.data, "sample_weight": None, "validation Y": CLASSES.data}
+    data[given] = CLASSES if given != "sample_weight" else CLASSES + 0.5
+    net, validation = make_net(None, output, n_y), (X, data["validation Y"])
+    with raises_on_purpose(ValueError, given, "(?i)nan"):
+        fit(net, X, data["Y"], sample_weight=data["sample_weight"], validation=validation)
+
+
+def test_a_masked_array_without_masked_values_is_data():
+    y = np.ma.array(Y)
+    assert called(make_net(), "cost", np.ma.array(X), y) == called(make_net(), "cost", X, Y)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ("csr", "sparse csr.*dense"),
+        ("torch coo", "sparse Tensor.*dense"),
+        ("torch csr", "sparse Tensor.*dense"),
+        ("meta", "meta tensor.*no values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("call", ["fit", "predict"])
+def test_what_is_sparse_or_has_no_values_is_refused_in_a_sentence(x, said, call):
+    if x == "csr":
+        bad = pytest.importorskip("scipy.sparse").csr_array(X)
+    else:
+        tensor = pytest.importorskip("torch").tensor(X)
+        bad = {"torch coo": tensor.to_sparse, "torch csr": tensor.to_sparse_csr,
+               "meta": lambda: tensor.to("meta")}[x]()  # fmt: skip
+    with raises_on_purpose(TypeError, r"\bX\b", said):
+        called(make_net(), call, bad, Y)
+
+
+class NAType:
+    """What pandas puts where a value is missing: nothing compares with it."""
+
+    def __eq__(self, other):
+        return self
+
+    __hash__ = None
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+class Frame:
+    """A frame whose columns have several dtypes, or nullable ones: an array of objects."""
+
+    def __init__(self, values):
+        self.values = np.array(values, dtype=object)
+        self.shape = self.values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __getitem__(self, rows):
+        return Frame(self.values[rows])
+
+
+def test_frames_of_several_dtypes():
+    rows = [[0.5, True, 2], [1.5, False, -1], [2.5, True, 0], [0.0, True, 3]]
+    plain, frame = np.array(rows, dtype=float), Frame(rows)
+    net = make_net()
+    assert net.predict_proba(Frame(frame.values.T)).tolist() == net.predict_proba(plain.T).tolist()
+    with xpnet.stream(frame, Frame([0, 1, 1, 0])).chunks(0, 4, shuffle=False) as chunks:
+        (chunk,) = chunks
+    assert chunk.X.tolist() == plain.tolist()
+    assert chunk.Y.tolist() == [0, 1, 1, 0]
+    polars = pytest.importorskip("polars")
+    columns = polars.DataFrame({"a": [0.5, 1.5], "b": [True, False], "c": [2, -1]})
+    with xpnet.stream([(columns, [0, 1])]).chunks(0, None) as chunks:
+        assert next(chunks).X.tolist() == plain[:2].tolist()
+
+
+@pytest.mark.parametrize("missing", [None, NAType(), np.nan])
+def test_a_missing_value_in_a_frame_is_refused_as_nan(missing):
+    rows = [[0.5, True, 2], [1.5, missing, -1]]
+    with raises_on_purpose(ValueError, r"\bX\b", "(?i)nan", "row 1, example .*1"):
+        make_net().predict(Frame(np.array(rows, dtype=object).T))
+    with pytest.raises(ValueError, match=r"row 1 .*column '1'.*nan"):
+        xpnet.stream(Frame(rows), np.array([0, 1])).statistics()
+
+
+def test_text_in_a_frame_is_refused_as_text():
+    with raises_on_purpose(TypeError, r"\bX\b", "not numbers"):
+        make_net().predict(Frame([[1.0], [True], ["2"]]))
+
+
 # ---------------------------------------------------------------- Y
 
 

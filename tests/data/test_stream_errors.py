@@ -49,6 +49,31 @@ def test_bad_csv(line, said, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+class Sliced:
+    """Slices of it are masked arrays, as those of netCDF4."""
+
+    def __init__(self, array):
+        self.shape, self._array = array.shape, array
+
+    def __getitem__(self, rows):
+        return self._array[rows]
+
+
+@pytest.mark.parametrize("given", ["X", "y", "w"])
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_masked_value_is_refused_as_nan(given, batches):
+    data = {"X": np.arange(600.0).reshape(200, 3), "y": np.arange(200), "w": np.ones(200)}
+    mask = np.zeros(data[given].shape, bool)
+    mask[150] = True
+    data[given] = np.ma.array(data[given], mask=mask)
+    if batches:
+        source = stream([tuple(data.values())])
+    else:
+        source = stream(*(Sliced(x) for x in data.values()))
+    with pytest.raises(ValueError, match=r"row 150 .*nan"):
+        source.statistics()
+
+
 def test_a_csv_that_changes_after_it_was_opened(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,y\n" + "1,2\n" * 90_000)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from stream_helpers import NUMBERS, ROWS, epoch_of, some_batches
 
+import xpnet
+from xpnet.backends.place import place_of
 from xpnet.data.open_stream import stream
 
 
@@ -26,6 +28,29 @@ def test_batches_of_a_function():
     assert labels_of(source, 0) == [(0, 4), (1, 9), (2, 1)]
     assert source.statistics().n == 14
     assert stream(list(some_batches())).statistics().n == 14
+
+
+def test_batches_of_tensors_that_require_grad():
+    torch = pytest.importorskip("torch")
+    X = torch.arange(6.0).reshape(3, 2).requires_grad_()
+    source = stream([(X, X.sum(1) > 5, X.sum(1))])
+    with source.chunks(0, None) as chunks:
+        chunk = next(chunks)
+    assert (chunk.X.tolist(), chunk.w.tolist()) == ([[0, 1], [2, 3], [4, 5]], [1, 5, 9])
+    assert chunk.Y.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_batches_that_live_where_the_net_does_are_taken_as_in_memory(lib, bound):
+    X, Y = lib.asarray(ROWS[:8, :3].astype("float32")), lib.asarray(NUMBERS[:8] % 2)
+    nets = [xpnet.DeepNet([3, 2], output="softmax", seed=1, dtype="float32") for _ in range(2)]
+    if bound:
+        [net.predict(X.T) for net in nets]
+    nets[0].fit(X.T, Y, epochs=3)
+    nets[1].fit(stream([(X, Y)]), epochs=3)
+    assert str(nets[0].backend) == str(nets[1].backend) == str(place_of(X))
+    for ours, theirs in zip(nets[1].parameters[0], nets[0].parameters[0]):
+        np.testing.assert_allclose(lib.to_numpy(ours), lib.to_numpy(theirs), rtol=1e-6)
 
 
 def test_a_function_is_called_once_an_epoch():

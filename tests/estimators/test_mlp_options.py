@@ -51,6 +51,17 @@ def test_scikit_learns_signature_comes_first(name):
     assert all(p.kind is p.KEYWORD_ONLY for p in added)
 
 
+@pytest.mark.parametrize(
+    "model", [classifier(), regressor(), xpnet.LogisticRegression(), xpnet.LinearRegression()]
+)
+@pytest.mark.parametrize("given", ["X", "y", "w", "X of predict"])
+def test_a_masked_value_is_refused_as_nan(model, given):
+    data = {"X": X, "y": Y.astype(float), "w": np.ones(len(X)), "X of predict": X}
+    data[given] = np.ma.array(data[given], mask=np.arange(data[given].size) == 0)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(data["X"], data["y"], sample_weight=data["w"]).predict(data["X of predict"])
+
+
 # -- activations, class weights, validation -------------------------------------------------
 def test_activations_by_layer():
     same = [

@@ -36,7 +36,7 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
         ``x`` lives in another library or on another device, or holds no numbers.
     """
     is_array = is_array_api_obj(x)
-    x = x if is_array else host_array(x, what)
+    x = admit(x, what)
     check_numeric(x, what)
     if backend.holds(x):
         return x
@@ -51,12 +51,57 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
     )
 
 
-def host_array(x: Any, what: str) -> np.ndarray:
-    """Return ``x`` as a NumPy array; a ValueError names ``what`` where that fails."""
+def admit(x: Any, what: str) -> Array:
+    """Return ``x`` as a plain array: another library's as it is, all else as one of NumPy's.
+
+    What is missing in a masked array, a frame or a list becomes NaN, which is refused by its place.
+
+    Raises
+    ------
+    TypeError
+        ``x`` is sparse, or a tensor without values.
+    ValueError
+        It cannot be made an array.
+    """
+    if hasattr(x, "toarray") or "sparse" in f"{getattr(x, 'layout', '')}":
+        raise TypeError(
+            f"{what} is a sparse {type(x).__name__}, and nets take dense arrays: make it dense "
+            "(toarray, to_dense), or use the estimators, which take SciPy's sparse matrices"
+        )
+    is_array = is_array_api_obj(x)
+    if is_array and not isinstance(x, np.ndarray | np.generic):
+        if str(getattr(x, "device", "")) == "meta":
+            raise TypeError(f"{what} is a meta tensor, which has a shape but no values")
+        return x
     try:
-        return np.asarray(x)
+        found = np.asarray(unmasked(x, what))
+        if found.dtype.kind == "O" and found.ndim and not is_array:  # columns of several dtypes
+            found = np.array(found.tolist())
+            if found.dtype.kind == "O":  # None, or what pandas puts there
+                empty = [type(value).__name__ in ("NoneType", "NAType") for value in found.flat]
+                found[np.reshape(empty, found.shape)] = np.nan
+                found = np.array(found.tolist())
     except ValueError as error:
         raise ValueError(f"{what} cannot be made an array: {error}") from error
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
+def unmasked(x: Any, what: str) -> Any:
+    """Return ``x`` with NaN in place of what is masked; what is no masked array as it is."""
+    if isinstance(x, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in x):
+        x = np.ma.array(x)
+    if not isinstance(x, np.ma.MaskedArray):
+        return x
+    if not np.ma.is_masked(x):
+        return x.data
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{what} holds masked values of {x.dtype}: drop them")
+    return np.ma.filled(x if x.dtype.kind == "f" else x.astype(np.float64), np.nan)
+
+
+def host_array(x: Any, what: str) -> np.ndarray:
+    """Return ``x``, of any library, as a plain NumPy array; see ``admit``."""
+    return to_numpy(admit(x, what))
 
 
 def check_numeric(x: Array, what: str) -> None:
@@ -119,7 +164,7 @@ def refuse_nan(rows: Array, what: str, backend: Backend) -> None:
     example, feature = np.argwhere(~np.isfinite(to_numpy(rows)))[0]
     raise ValueError(
         f"{what} holds NaN or infinity, first at row {feature}, example (column) {example}: "
-        "drop or impute such values"
+        "drop or impute such values (a masked value counts as NaN)"
     )
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnet.data.checks import host_array
 from xpnet.data.csv_rows import CsvRows
 from xpnet.data.file_array import open_npy, open_npz
@@ -84,7 +82,7 @@ def stream(
     if w is not None:
         if tuple(w.shape) != (rows.n,):
             raise ValueError(f"sample_weight has shape {tuple(w.shape)}; expected ({rows.n},)")
-        check_kind(rows.name, "sample_weight", np.asarray(w[:1]), "fiub", "numbers")
+        check_kind(rows.name, "sample_weight", host_array(w[:1], "w"), "fiub", "numbers")
     return Stream(Selection(rows, w), float(memory))
 
 

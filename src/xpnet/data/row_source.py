@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from xpnet.data.checks import host_array
 from xpnet.data.epoch_order import even_bounds
 from xpnet.data.file_array import FileArray
 from xpnet.data.statistics import Statistics
@@ -114,10 +115,10 @@ class SlicedRows:
         self.grain = 2**14 // max(X1.nbytes, 1)
 
     def read(self, start: int, stop: int) -> Piece:
-        X = np.asarray(self._X[start:stop])
+        X = host_array(self._X[start:stop], f"{self.name}: X")
         if X.shape != (stop - start, self.n_features + (self._column is not None)):
             raise ValueError(f"{self.name}: asked for rows {start} to {stop} and got {X.shape}")
-        Y = None if self._y is None else np.asarray(self._y[start:stop])
+        Y = None if self._y is None else host_array(self._y[start:stop], f"{self.name}: y")
         if self._column is not None:
             X, Y = np.delete(X, self._column, axis=1), X[:, self._column].copy()
         if Y is not None and Y.dtype.kind in "OT":  # text of HDF5, of Zarr, of NumPy's StringDType

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.data.checks import host_array
 from xpnet.data.epoch_order import RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.row_source import Piece, RowSource
@@ -51,7 +52,7 @@ class Selection:
             ranges = [found for span in ranges for found in split.ranges(*span, held)]
         groups = _groups(ranges, self.rows.grain)
         pieces = [piece for group in groups for piece in self._read_group(group)]
-        w = None if self.w is None else [np.asarray(self.w[a:b]) for a, b in ranges]
+        w = None if self.w is None else [host_array(self.w[a:b], "w") for a, b in ranges]
         Y = None if pieces[0].Y is None else _joined([piece.Y for piece in pieces])
         return SelectedRows(
             _joined([piece.X for piece in pieces]), Y, None if w is None else _joined(w), ranges

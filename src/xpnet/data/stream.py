@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backends.place import select
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.prepare import Preparation
@@ -76,6 +77,8 @@ class Stream:
         Name of the labels.
     dtype : dtype
         float32 if that holds the features without loss, else float64.
+    place : Backend
+        Where the first batch lives; NumPy for rows.
     """
 
     def __init__(
@@ -86,10 +89,12 @@ class Stream:
             self.n_examples: int | None = None
             described: RowSource | UserBatches = source
             self.weighted, self.names, self.target = source.weighted, None, "Y"
+            self.place = source.place
         else:
             self.n_examples, described = source.n, source.rows
             self.weighted = source.w is not None
             self.names, self.target = source.rows.names, source.rows.target
+            self.place = select()
         self.n_features, self.dtype = described.n_features, described.dtype
         self._preparation = preparation or Preparation(self.names, self.target)
 

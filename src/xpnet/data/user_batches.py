@@ -7,7 +7,9 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
+from xpnet.backends.place import place_of, select
 from xpnet.data.checks import host_array
 from xpnet.data.row_source import check_kind, float_type
 
@@ -47,6 +49,7 @@ class UserBatches:
             raise ValueError("the stream of batches is empty")
         self._begun: tuple[Any, Iterator[Any]] | None = first, iterator
         X, _, w = _arrays(0, first)
+        self.place = place_of(first[0]) if is_array_api_obj(first[0]) else select()
         self.n_features, self.weighted = X.shape[1], w is not None
         self.dtype = float_type(X.dtype)
 

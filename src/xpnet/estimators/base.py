@@ -27,6 +27,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, place_of, select, to_numpy
+from xpnet.data.checks import unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
     converted,
@@ -72,6 +73,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         ValueError
             What scikit-learn's checks find; X of another library or device than asked for.
         """
+        X, y, sample_weight = (unmasked(x, "The data") for x in (X, y, sample_weight))
         y = y if y is None else host(y)
         if is_foreign(X):
             check_foreign(X, self)
@@ -93,6 +95,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
     def _read_X(self, X: Any, method: str) -> tuple[Array, Backend]:
         """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
         check_is_fitted(self)
+        X = unmasked(X, "X")
         if is_foreign(X):
             check_foreign(X, self)
             validate_data(self, X, skip_check_array=True, reset=False)

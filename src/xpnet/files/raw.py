@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
-from xpnet.data.checks import check_numeric
+from xpnet.data.checks import check_numeric, host_array
 from xpnet.data.standardizer import Standardizer
 
 
@@ -118,7 +118,7 @@ class TableModel:
 
 def predict_raw(net: Any, X: Array) -> np.ndarray:
     """What ``TableModel`` predicts of X (n_x, m): labels (m,) or answers (n_y, m), in NumPy."""
-    X = to_numpy(X)
+    X = host_array(X, "X")
     check_numeric(X, "X")
     return TableModel.of(net).predict(X.T).T
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, place_of, to_numpy
@@ -104,7 +103,7 @@ class Inputs:
 
     def settle(self, X: Any, what: str = "X") -> None:
         """Lets ``X`` (n_x, m) decide on the place, where something is left to it."""
-        X = X if is_array_api_obj(X) else checks.host_array(X, what)
+        X = checks.admit(X, what)
         checks.check_columns(X, what, self.objective.sizes[0])
         if not self.place.settled:
             checks.check_numeric(X, what)
@@ -202,15 +201,19 @@ class Inputs:
         return first, streamed, "streamed"
 
     def settle_for_stream(self, source: Stream) -> None:
-        """Streams are host data: a net that nothing has placed yet stays on the host."""
+        """Lets a stream decide on the place, where something is left to it, as ``settle``."""
         place, n_x = self.place, self.objective.sizes[0]
         if source.n_features != n_x:
             raise ValueError(
                 f"the stream has {source.n_features} features but this net takes {n_x}"
             )
-        if place.follows and place.bound and place.backend.name != "numpy":
+        if not place.bound:
+            there, dtype = source.place, place.backend.dtype
+            place = replace(place, backend=there if dtype is None else there.with_dtype(dtype))
+        here = replace(place.backend, dtype=None)
+        if place.follows and here.name != "numpy" and here != source.place:
             raise TypeError(
-                f"a stream is host data but this net lives in {place.backend}: "
+                f"the stream lives in {source.place} but this net lives in {here}: "
                 f"net.to({place.backend.name!r}) says that it may be moved there"
             )
         if place.backend.dtype is None:
@@ -248,8 +251,8 @@ class Inputs:
 
 def _stream_of_rows(X: np.memmap, Y: Any, sample_weight: Any) -> Stream:
     """A stream of the rows behind ``X`` (n_x, m); targets and weights stay in memory."""
-    Y = to_numpy(Y) if is_array_api_obj(Y) else checks.host_array(Y, "Y")
-    w = None if sample_weight is None else to_numpy(sample_weight)
+    Y = checks.host_array(Y, "Y")
+    w = None if sample_weight is None else checks.host_array(sample_weight, "sample_weight")
     if w is not None and w.ndim == 2 and len(w) == 1:  # a row, as beside arrays in memory
         w = w[0]
     return stream(X.T, Y if Y.ndim == 1 else np.ascontiguousarray(Y.T), w)
