@@ -432,7 +432,7 @@ def test_line_search_satisfies_the_strong_wolfe_conditions(slope, step):
             value, slope = line(t)
             inner = np.zeros((3, 3))
             inner[0, 2] = t * slope
-            return quasinewton._Point(
+            return linesearch.Point(
                 None, None, None, value, 1.0, before=t * slope0, inner=inner, products=None
             )
 

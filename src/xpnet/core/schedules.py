@@ -211,7 +211,16 @@ class Custom(Schedule):
     function: Callable[[float], float]
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
-        return np.array([_as_float(self.function(e), self.function, e) for e in epoch.tolist()])
+        return np.array([self._factor(e) for e in epoch.tolist()])
+
+    def _factor(self, epoch: float) -> float:
+        value = self.function(epoch)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"the schedule {_name(self)} gave {value!r} at epoch {epoch:g}; expected a number"
+            ) from error
 
 
 # -- what the training loop calls --------------------------------------------------------
@@ -259,15 +268,6 @@ def _as_schedule(schedule: Any, what: str) -> Schedule:
             "function epoch -> factor"
         )
     return Custom(schedule)
-
-
-def _as_float(value: Any, function: Any, epoch: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"the schedule {_name(function)} gave {value!r} at epoch {epoch:g}; expected a number"
-        ) from error
 
 
 def _name(schedule: Any) -> str:

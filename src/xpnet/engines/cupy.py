@@ -83,7 +83,7 @@ class Recorder(Leaves):
         self.dtype = np.dtype(dtype)
         self.real = self.dtype.type
         self.m = m
-        self.run = run
+        self.run: Any = run  # None where nothing is trained
         self.rates = iter(() if run is None else run.engine.objective.dropout)
         self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
@@ -107,7 +107,6 @@ class Recorder(Leaves):
     def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
         (X, Y, w), _ = batch
         run = self.run
-        assert run is not None
         if run.feed is not None:
             x, y, s = run.feed.minibatch(self.slot, self.m)
             return x, y, 1.0 / self.m if s is None else s
@@ -149,7 +148,6 @@ class Recorder(Leaves):
     ) -> tuple[Array, tuple[Any, ...]]:
         """The kernels of this and of the backward pass read the key from the table."""
         run = self.run
-        assert run is not None
         T, scale = masks.threshold(rate), masks.scale(rate)
         mask = (
             *(run.table, run.width, run.step_number, np.int32(layer), np.uint32(T)),
@@ -169,7 +167,7 @@ class Recorder(Leaves):
         Z, b = Z_and_b
         if loss.exact not in _LOSSES:
             return loss.predict(Z.T + b, xp=cupy).T
-        self._output(loss, Z, b, None, None, 0.0, Z, None)
+        self._output(loss, Z, b, None, 0.0, Z, None)
         return Z
 
     def output(
@@ -177,24 +175,16 @@ class Recorder(Leaves):
     ) -> tuple[Array, Array]:
         Z, b = Z_and_b
         dZ, self.losses = self.new(*Z.shape), self.new(self.m)
-        shares, share = (None, s) if isinstance(s, float) else (s, 0.0)
         if loss.exact in _LOSSES:
-            self._output(loss, Z, b, Y, shares, share, dZ, self.losses)
+            self._output(loss, Z, b, Y, s, dZ, self.losses)
         else:
             self.do(partial(self._reference_output, loss, Z, b, Y, s, dZ))
         return self.losses, dZ  # the losses are added up with the last layer's column sums
 
     def _output(
-        self,
-        loss: Loss,
-        Z: Array,
-        b: Array,
-        Y: Array | None,
-        shares: Array | None,
-        share: float,
-        dZ: Array,
-        losses: Array | None,
+        self, loss: Loss, Z: Array, b: Array, Y: Any, s: Array | float, dZ: Array, losses: Any
     ) -> None:
+        shares, share = (None, s) if isinstance(s, float) else (s, 0.0)
         m, n = Z.shape
         threads = min(max(32, 1 << (n - 1).bit_length()), THREADS)
         step_number = None if self.run is None else self.run.step_number
@@ -224,14 +214,12 @@ class Recorder(Leaves):
 
     # -- backward ------------------------------------------------------------------------
     def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
-        assert self.run is not None
         dW = self.run.gradients[layer].W
         self.do(dZ.T.dot, A_prev, dW)
         return dW
 
     def bias_gradient(self, layer: int, dZ: Array) -> Array:
         run = self.run
-        assert run is not None
         db, (m, n) = run.gradients[layer].b, dZ.shape
         last = layer == self.layout.n_layers - 1
         blocks = -(-n // 32) + (run.costs.shape[1] if last else 0)
@@ -273,7 +261,6 @@ class Recorder(Leaves):
         return dA
 
     def flatten(self, gradients: list[Layer]) -> Array:
-        assert self.run is not None
         return self.run.gradient
 
     def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
@@ -291,7 +278,6 @@ class Recorder(Leaves):
     def clip(self, clip_norm: Any, gradient: Array) -> Array:
         """Computes the factor by which the update multiplies the gradient."""
         run = self.run
-        assert run is not None
         self.scale, parts, finished = run.clipping
         self.do(
             self.kernel("clip"),
@@ -304,7 +290,6 @@ class Recorder(Leaves):
     def _flat(self, gradient: Array, theta: Array) -> tuple[Any, ...]:
         """The arguments of every kernel that runs over the parameters."""
         run = self.run
-        assert run is not None
         sizes = np.int64(theta.size), np.int64(self.layout.n_weights)
         return gradient, theta, run.table, run.width, run.step_number, *sizes
 
@@ -312,8 +297,6 @@ class Recorder(Leaves):
     def update(
         self, optimizer: Any, theta: Array, moments: Moments, gradient: Array, scalars: Any
     ) -> tuple[Array, Moments]:
-        run = self.run
-        assert run is not None
         rule: Any = type(optimizer).update
         own: tuple
         if rule is GradientDescent.update:
@@ -338,7 +321,6 @@ class Recorder(Leaves):
     def _reference_update(
         self, optimizer: Any, theta: Array, moments: Moments, gradient: Array
     ) -> None:
-        assert self.run is not None
         row = cupy.take(self.run.table, self.run.step_number - 1, axis=0)[0]
         objective = self.run.engine.objective
         if objective.penalized:
@@ -349,10 +331,7 @@ class Recorder(Leaves):
             gradient = self.scale * gradient
         scalars = tuple(row[i] for i in range(PREFIX, row.size - 1))
         new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
-        # Copies first: a rule may return the old parameters as a moment.
-        news = [x.copy() for x in (new, *new_moments)]
-        for mine, updated in zip((theta, *moments), news, strict=True):
-            cupy.copyto(mine, updated)
+        generic.overwrite((theta, *moments), (new, *new_moments), xp=self.run.engine.backend.xp)
 
 
 def _pointer(x: Array | None) -> Any:

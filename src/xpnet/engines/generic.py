@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array
+from xpnet._typing import Array, Namespace
 from xpnet.backends.place import Backend
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.network import Objective, forward, step, value, value_and_gradient
 from xpnet.core.optimizers import Moments, Optimizer
 
 
+@dataclass(eq=False, repr=False)
 class Program:
     """One fit's training steps, and the state they move: ``theta`` and ``moments``.
 
     A program belongs to the data it was made for and lives as long as the fit.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        optimizer: Optimizer,
-        data: Data,
-        batch_size: int | None,
-        theta: Array,
-        moments: Moments,
-    ) -> None:
-        self.engine = engine
-        self.ops = engine.ops
-        self.optimizer = optimizer
-        self.data = data
-        self.batch_size = batch_size
-        self.theta = theta
-        self.moments = moments
+    engine: Engine
+    optimizer: Optimizer
+    data: Data
+    batch_size: int | None
+    theta: Array
+    moments: Moments
+
+    def __post_init__(self) -> None:
+        self.ops = self.engine.ops
         self.start()
 
     def start(self) -> None:
@@ -157,13 +152,13 @@ class Engine:
         """Bytes that the device has free for data; None where data needs no moving."""
         return None
 
-    def program(
-        self,
-        optimizer: Optimizer,
-        data: Data,
-        batch_size: int | None,
-        theta: Array,
-        moments: Moments,
-    ) -> Program:
-        """Training steps over ``data`` from ``theta`` and ``moments``, which are not changed."""
-        return self.program_type(self, optimizer, data, batch_size, theta, moments)
+    def program(self, *settings_and_state: Any) -> Program:
+        """Training steps: a ``Program`` of this engine, which changes nothing that it is given."""
+        return self.program_type(self, *settings_and_state)
+
+
+def overwrite(mine: Sequence[Array], news: Sequence[Array], *, xp: Namespace) -> None:
+    """Writes ``news``, the result of an optimiser's rule, into the arrays ``mine``."""
+    # Copies first: a rule may give the old parameters back as a moment.
+    for x, new in zip(mine, [xp.asarray(y, copy=True) for y in news], strict=True):
+        x[...] = new

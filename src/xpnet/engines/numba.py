@@ -194,12 +194,6 @@ def drop(A, fields, least, scale, D, dropped):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def decay(weights, kept):  # type: ignore[no-untyped-def]
-    for i in range(weights.size):
-        weights[i] *= kept[()]
-
-
-@compiled
 def descend(theta, g, rate):  # type: ignore[no-untyped-def]
     for i in range(theta.size):
         theta[i] -= rate[()] * g[i]
@@ -325,7 +319,7 @@ class Recorder(numpy_recorder.Recorder):
             self.do(rmsprop, *vectors, *scalars, real(optimizer.rho))
         elif rule in (Adam.update, AdamW.update):
             if rule is AdamW.update:
-                self.do(decay, theta[: self.layout.n_weights], scalars[2])
+                self.decay(theta, scalars[2])
             betas = real(optimizer.beta1), real(optimizer.beta2)
             self.do(adam, *vectors, *scalars[:2], *betas)
         else:

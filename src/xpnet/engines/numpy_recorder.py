@@ -25,15 +25,9 @@ from xpnet.core.activations import Activation, identity, relu, sigmoid, tanh
 from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
 from xpnet.core.masks import scale, threshold
-from xpnet.core.optimizers import (
-    Adam,
-    AdamW,
-    GradientDescent,
-    Moments,
-    Momentum,
-    RMSProp,
-)
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
+from xpnet.engines.generic import overwrite
 from xpnet.engines.numpy_dropout import Fields
 
 NARROW = 256  # widest layer kept feature-major
@@ -188,7 +182,7 @@ class Recorder(Leaves):
             poisson: self._poisson,
         }
         if loss.exact in known:
-            known[loss.exact](Z, Y, s, cost, dZ, loss.reported)
+            known[loss.exact](loss.reported, Z, Y, s, cost, dZ)
         else:
             reference = super().output
 
@@ -223,18 +217,16 @@ class Recorder(Leaves):
             self._sum_outputs(losses, row)
         self.do(row.dot, self.shares, cost)
 
-    def _squared(
-        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
-    ) -> None:
+    def _squared(self, reported: bool, Z: Array, Y: Array, s: Array, *out: Array) -> None:
+        cost, dZ = out
         self.do(np.subtract, Z, Y, Z)
         self.do(np.multiply, Z, s, dZ)
         self.do(_flat(Z).dot, _flat(dZ), cost)
         half = self.scalar(0.5 / Z.shape[0]) if reported else self.half
         self.do(np.multiply, cost, half, cost)
 
-    def _bernoulli(
-        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
-    ) -> None:
+    def _bernoulli(self, reported: bool, Z: Array, Y: Array, s: Array, *out: Array) -> None:
+        cost, dZ = out
         # With t = tanh(z/2)/2 the output is 1/2 + t, and the loss
         # max(z, 0) - z y + log(1 + e^-|z|) = |z|/2 - z (y - 1/2) - log(1/2 + |t|).
         losses, t, centred = self.like(Z), self.like(Z), self.like(Z)
@@ -255,9 +247,8 @@ class Recorder(Leaves):
         self.do(np.subtract, Z, centred, dZ)
         self.do(np.multiply, dZ, s, dZ)
 
-    def _categorical(
-        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
-    ) -> None:
+    def _categorical(self, reported: bool, Z: Array, Y: Array, s: Array, *out: Array) -> None:
+        cost, dZ = out
         # The loss is log(sum e^z) - sum(y z). Weighted and summed over examples, the second
         # term is one product of sY and Z, which does not pass through losses of examples.
         losses, sY = np.empty((1, Z.shape[1]), self.dtype), self.like(Z)
@@ -286,9 +277,8 @@ class Recorder(Leaves):
         self.do(np.multiply, Z, row, Z)
         self.do(np.subtract, Z, sY, dZ)
 
-    def _poisson(
-        self, Z: Array, Y: Array, s: Array, cost: Array, dZ: Array, reported: bool
-    ) -> None:
+    def _poisson(self, reported: bool, Z: Array, Y: Array, s: Array, *out: Array) -> None:
+        cost, dZ = out
         # A - Y Z + Y (log Y - 1) with A = e^Z, where 0 log 0 = 0
         losses, t = self.like(Z), self.like(Z)
         tiny = self.scalar(np.finfo(self.dtype).smallest_normal)
@@ -398,89 +388,74 @@ class Recorder(Leaves):
         gradient: Array,
         scalars: tuple[Array, ...],
     ) -> tuple[Array, Moments]:
-        rule: Any = type(optimizer).update
-        known: dict[Any, Callable[..., None]] = {
+        moves: dict[Any, Callable[..., None]] = {
             GradientDescent.update: self._descend,
             Momentum.update: self._momentum,
             RMSProp.update: self._rmsprop,
             Adam.update: self._adam,
             AdamW.update: self._adam,
         }
-        if rule not in known:
-            self._reference_update(optimizer, theta, moments, gradient, scalars)
+        rule: Any = type(optimizer).update
+        if rule not in moves:
+            reference = super().update
+
+            def call() -> None:
+                new, others = reference(optimizer, theta, moments, gradient, scalars)
+                overwrite((theta, *moments), (new, *others), xp=self.xp)
+
+            self.do(call)
             return theta, moments
         if rule is AdamW.update:
-            weights = theta[: self.layout.n_weights]
-            self.do(np.multiply, weights, scalars[2], weights)
+            self.decay(theta, scalars[2])
         scratch = aligned((min(len(theta), BLOCK),), self.dtype)
-        for t, g, *m in self._blocks(theta, gradient, *moments):
-            known[rule](optimizer, t, g, tuple(m), scalars, scratch[: len(t)])
+        for block in self._blocks(theta, gradient, *moments):
+            moves[rule](optimizer, scalars, scratch[: len(block[0])], *block)
         return theta, moments
 
-    def _reference_update(self, optimizer: Any, theta: Array, moments: Moments, *rest: Any) -> None:
-        reference = super().update
+    def decay(self, theta: Array, kept: Array) -> None:
+        weights = theta[: self.layout.n_weights]
+        self.do(np.multiply, weights, kept, weights)
 
-        def call() -> None:
-            new_theta, new_moments = reference(optimizer, theta, moments, *rest)
-            # copies first: a rule may give the old parameters back as a moment
-            news = [np.copy(x) for x in (new_theta, *new_moments)]
-            for old, new in zip((theta, *moments), news, strict=True):
-                np.copyto(old, new)
-
-        self.do(call)
-
-    def _descend(
-        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
-    ) -> None:
+    def _descend(self, rule: Any, scalars: Moments, t: Array, theta: Array, g: Array) -> None:
         self.do(np.multiply, g, scalars[0], g)
         self.do(np.subtract, theta, g, theta)
 
-    def _momentum(
-        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
-    ) -> None:
-        (velocity,), mu = moments, self.scalar(optimizer.momentum)
+    def _momentum(self, rule: Any, scalars: Moments, t: Array, *vectors: Array) -> None:
+        theta, g, velocity = vectors
+        mu = self.scalar(rule.momentum)
         self.do(np.multiply, g, scalars[0], g)
         self.do(np.multiply, velocity, mu, velocity)
         self.do(np.subtract, velocity, g, velocity)
-        if optimizer.nesterov:
+        if rule.nesterov:
             self.do(np.multiply, velocity, mu, t)
             self.do(np.subtract, t, g, t)
             self.do(np.add, theta, t, theta)
         else:
             self.do(np.add, theta, velocity, theta)
 
-    def _rmsprop(
-        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
-    ) -> None:
-        (s,), rho = moments, self.scalar(optimizer.rho)
-        rate, epsilon = scalars
-        self._root_mean_square(s, rho, g, epsilon, t)
+    def _rmsprop(self, rule: Any, scalars: Moments, t: Array, *vectors: Array) -> None:
+        theta, g, s = vectors
+        self._root_mean_square(s, rule.rho, g, scalars[1], t)
         self.do(np.divide, g, t, g)
-        self.do(np.multiply, g, rate, g)
+        self.do(np.multiply, g, scalars[0], g)
         self.do(np.subtract, theta, g, theta)
 
-    def _adam(
-        self, optimizer: Any, theta: Array, g: Array, moments: Moments, scalars: Moments, t: Array
-    ) -> None:
-        m, v = moments
-        rate, epsilon = scalars[:2]
-        beta1, beta2 = self.scalar(optimizer.beta1), self.scalar(optimizer.beta2)
-        self.do(np.multiply, m, beta1, m)
+    def _adam(self, rule: Any, scalars: Moments, t: Array, *vectors: Array) -> None:
+        theta, g, m, v = vectors
+        self.do(np.multiply, m, self.scalar(rule.beta1), m)
         self.do(np.add, m, g, m)
-        self._root_mean_square(v, beta2, g, epsilon, t)
+        self._root_mean_square(v, rule.beta2, g, scalars[1], t)
         self.do(np.divide, m, t, t)
-        self.do(np.multiply, t, rate, t)
+        self.do(np.multiply, t, scalars[0], t)
         self.do(np.subtract, theta, t, theta)
 
-    def _root_mean_square(
-        self, v: Array, beta: Array, g: Array, epsilon: Array, out: Array
-    ) -> None:
-        """``v := beta v + g^2``, ``out := sqrt(v) + epsilon``."""
-        self.do(np.multiply, v, beta, v)
-        self.do(np.multiply, g, g, out)
-        self.do(np.add, v, out, v)
-        self.do(np.sqrt, v, out)
-        self.do(np.add, out, epsilon, out)
+    def _root_mean_square(self, v: Array, beta: float, g: Array, epsilon: Array, t: Array) -> None:
+        """``v := beta v + g^2``, ``t := sqrt(v) + epsilon``."""
+        self.do(np.multiply, v, self.scalar(beta), v)
+        self.do(np.multiply, g, g, t)
+        self.do(np.add, v, t, v)
+        self.do(np.sqrt, v, t)
+        self.do(np.add, t, epsilon, t)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"] = "C") -> np.ndarray:

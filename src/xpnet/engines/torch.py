@@ -14,14 +14,7 @@ from xpnet._typing import Array
 from xpnet.core.activations import Activation, relu, sigmoid, tanh
 from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical
-from xpnet.core.optimizers import (
-    Adam,
-    AdamW,
-    GradientDescent,
-    Moments,
-    Momentum,
-    RMSProp,
-)
+from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 from xpnet.engines.torch_dropout import Masks
@@ -62,9 +55,6 @@ class TorchLeaves(Leaves):
             least = 0.5 * log(torch.finfo(Z.dtype).smallest_normal)
             return cost, logs.clamp_(min=least).exp_().mul_(s).sub_(sY)
         return super().output(loss, Z, Y, s)
-
-    def bias_gradient(self, layer: int, dZ: Array) -> Array:
-        return torch.sum(dZ, dim=1, keepdim=True)  # (n_out, 1)
 
     def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
         if activation == relu:
@@ -142,11 +132,9 @@ class TrainingLeaves(TorchLeaves):
         # By rule, not by class: a subclass with other scalars keeps the fast rule.
         move = _MOVES.get(type(optimizer).update)
         if move is None:
-            # A user's rule may keep the gradient, whose memory the next step overwrites,
+            # A user's rule may keep the gradient, whose memory the next step overwrites.
             new, others = super().update(optimizer, theta, moments, gradient.clone(), scalars)
-            # or return the old parameters as a moment: copy first.
-            for mine, x in zip((theta, *moments), [y.clone() for y in (new, *others)], strict=True):
-                mine.copy_(x)
+            generic.overwrite((theta, *moments), (new, *others), xp=self.xp)
             return theta, moments
         if type(optimizer).update is AdamW.update:
             theta[: self.layout.n_weights].mul_(scalars[2])
@@ -162,31 +150,28 @@ class TrainingLeaves(TorchLeaves):
         return self._blocks
 
 
-def _descend(optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array) -> None:
+def _descend(rule: Any, scalars: Moments, theta: Array, g: Array, t: Array) -> None:
     theta.add_(g, alpha=-scalars[0])
 
 
-def _momentum(
-    optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, velocity: Array
-) -> None:
-    velocity.mul_(optimizer.momentum).add_(g, alpha=-scalars[0])
-    if optimizer.nesterov:
-        theta.add_(velocity, alpha=optimizer.momentum)
+def _momentum(rule: Any, scalars: Moments, theta: Array, g: Array, t: Array, v: Array) -> None:
+    v.mul_(rule.momentum).add_(g, alpha=-scalars[0])
+    if rule.nesterov:
+        theta.add_(v, alpha=rule.momentum)
         theta.add_(g, alpha=-scalars[0])
     else:
-        theta.add_(velocity)
+        theta.add_(v)
 
 
-def _rmsprop(optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, s: Array) -> None:
-    s.mul_(optimizer.rho).addcmul_(g, g)
+def _rmsprop(rule: Any, scalars: Moments, theta: Array, g: Array, t: Array, s: Array) -> None:
+    s.mul_(rule.rho).addcmul_(g, g)
     theta.addcdiv_(g, torch.sqrt(s, out=t).add_(scalars[1]), value=-scalars[0])
 
 
-def _adam(
-    optimizer: Any, scalars: Moments, theta: Array, g: Array, t: Array, m: Array, v: Array
-) -> None:
-    torch.add(g, m, alpha=optimizer.beta1, out=m)
-    v.mul_(optimizer.beta2).addcmul_(g, g)
+def _adam(rule: Any, scalars: Moments, theta: Array, g: Array, t: Array, *moments: Array) -> None:
+    m, v = moments
+    torch.add(g, m, alpha=rule.beta1, out=m)
+    v.mul_(rule.beta2).addcmul_(g, g)
     theta.addcdiv_(m, torch.sqrt(v, out=t).add_(scalars[1]), value=-scalars[0])
 
 

@@ -10,10 +10,8 @@ next direction go the other way, once per iteration.
 Letters: n variables; k stored pairs (s, y), a step and the change of the gradient along it; p the
 gradient or, with an l1 penalty, the pseudo-gradient.
 
-Sources: Nocedal & Wright 2006, chapters 3 and 7; Moré & Thuente 1994, "Line search algorithms
-with guaranteed sufficient decrease"; Andrew & Gao 2007, "Scalable training of L1-regularized
-log-linear models"; Hager & Zhang 2005, "A new conjugate gradient method", for steps so short that
-the value changes by less than its rounding.
+Sources: Nocedal & Wright 2006, chapter 7; Andrew & Gao 2007, "Scalable training of L1-regularized
+log-linear models"; those of the line searches stand in ``linesearch.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from array_api_compat import is_array_api_obj
 from xpnet._typing import Array, Namespace
 from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
 from xpnet.core.settings import check_count, check_number
-from xpnet.optimize.linesearch import backtrack, strong_wolfe
+from xpnet.optimize.linesearch import Point, backtrack, strong_wolfe
 
 TRIALS = 20  # evaluations in one line search
 NOISE = 8  # rounding of the value, in units of its last digit
@@ -123,32 +121,6 @@ def lbfgs(
     return run.result(*end)
 
 
-class _Point(NamedTuple):
-    """An evaluated point: its vectors on the device, and the numbers of it that the host needs."""
-
-    x: Array  # (n,)
-    gradient: Array  # (n,)
-    rows: Array  # (3, n): s, y, p
-    value: float
-    norm: float  # max |p|
-    before: float  # s.p with the p where the step began: the step times the slope there
-    inner: np.ndarray  # (3, 3), rows @ rows.T
-    products: np.ndarray  # (2k, 3), pairs @ rows.T
-
-    @property
-    def p(self) -> Array:
-        return self.rows[2, :]
-
-    @property
-    def after(self) -> float:
-        """s.p, the step times the slope at its end."""
-        return float(self.inner[0, 2])
-
-    @property
-    def finite(self) -> bool:
-        return math.isfinite(self.value) and math.isfinite(self.norm)
-
-
 class _Memory(NamedTuple):
     """The last k pairs on the device, their inner products on the host."""
 
@@ -165,7 +137,7 @@ class _Problem:
         self.fun, self.strengths, self.place, self.xp = fun, strengths, place, place.xp
         self.evaluations = 0
 
-    def evaluate(self, x: Array, start: _Point | None = None, pairs: Array | None = None) -> _Point:
+    def evaluate(self, x: Array, start: Point | None = None, pairs: Array | None = None) -> Point:
         """The point x, reached from start; its numbers come to the host in one transfer."""
         xp, self.evaluations = self.xp, self.evaluations + 1
         value, gradient = _checked(self.fun(x), x, self.place)
@@ -191,9 +163,9 @@ class _Problem:
         norm, before, inner = fetched[0], fetched[1], fetched[2:11].reshape(3, 3)
         value += fetched[end:].sum()
         products = fetched[11:end].reshape(-1, 3)
-        return _Point(x, gradient, rows, float(value), float(norm), float(before), inner, products)
+        return Point(x, gradient, rows, float(value), float(norm), float(before), inner, products)
 
-    def move(self, start: _Point, direction: Array, pairs: Array | None, step: float) -> _Point:
+    def move(self, start: Point, direction: Array, pairs: Array | None, step: float) -> Point:
         """The point ``step`` times the direction away; with l1, in the orthant of start."""
         xp = self.xp
         with self.place.context():
@@ -204,7 +176,7 @@ class _Problem:
                 x = xp.where(inside | (self.strengths == 0), x, xp.zeros_like(x))
         return self.evaluate(x, start, pairs)
 
-    def direction(self, point: _Point, history: _Memory) -> Array:
+    def direction(self, point: Point, history: _Memory) -> Array:
         """-H p (n,), H the inverse Hessian that the pairs describe."""
         xp, p = self.xp, point.p
         with self.place.context():
@@ -230,8 +202,8 @@ class _Run:
     max_evaluations: int
     tol: float
     ftol: float
-    point: _Point
-    best: _Point  # of the points since the value or the gradient last fell visibly
+    point: Point
+    best: Point  # of the points since the value or the gradient last fell visibly
     history: _Memory = field(default_factory=_Memory)
     iterations: int = 0
     fall: float = math.inf  # of the value in the last iteration, relative
@@ -325,7 +297,7 @@ def _two_loop(history: _Memory, pp: float) -> tuple[np.ndarray, float]:
     return w[:-1], float(w[-1])
 
 
-def _remember(history: _Memory, point: _Point, most: int, *, xp: Namespace) -> _Memory:
+def _remember(history: _Memory, point: Point, most: int, *, xp: Namespace) -> _Memory:
     """The memory at ``point``: the pair that led there joins it if its curvature is positive."""
     new, along, own = point.products[:, :2], point.products[:, 2], point.inner[:2, :2]
     if not own[0, 1] > xp.finfo(point.x.dtype).eps * abs(point.before):  # as in SciPy

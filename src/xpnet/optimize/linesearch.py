@@ -1,7 +1,6 @@
 """Line searches: strong Wolfe steps for smooth functions, backtracking for an l1 penalty.
 
-They read a point on the line only through the numbers of a ``Trial``; the vectors stay on their
-device.
+They read of a point on the line a few numbers; its vectors stay on their device.
 
 Sources: Moré & Thuente 1994, "Line search algorithms with guaranteed sufficient decrease"; Nocedal
 & Wright 2006, chapter 3; Hager & Zhang 2005, "A new conjugate gradient method", for steps so short
@@ -12,7 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
+
+import numpy as np
+
+from xpnet._typing import Array
 
 DECREASE = 1e-3  # sufficient decrease asked of a strong Wolfe step (c1 in Nocedal & Wright, 3.7)
 CURVATURE = 0.9  # part of the slope that may remain (c2)
@@ -20,27 +23,33 @@ ARMIJO = 1e-4  # sufficient decrease asked of a backtracking step
 NARROW = 0.1  # a bracket this narrow, relative to its upper end, is not searched further
 
 
-class Trial(Protocol):
-    """The numbers that a search reads of a point on the line."""
+class Point(NamedTuple):
+    """An evaluated point: its vectors on the device, and the numbers of it that the host needs.
+
+    The searches read ``value``, ``before``, ``after`` and ``finite`` alone.
+    """
+
+    x: Array  # (n,)
+    gradient: Array  # (n,)
+    rows: Array  # (3, n): s, y, p
+    value: float
+    norm: float  # max |p|
+    before: float  # s.p with the p where the step began: the step times the slope there
+    inner: np.ndarray  # (3, 3), rows @ rows.T
+    products: np.ndarray  # (2k, 3), pairs @ rows.T
 
     @property
-    def value(self) -> float:
-        """The function there."""
-
-    @property
-    def before(self) -> float:
-        """The step to it times the gradient at the start."""
+    def p(self) -> Array:
+        return self.rows[2, :]
 
     @property
     def after(self) -> float:
-        """The step to it times its own gradient."""
+        """s.p, the step times the slope at its end."""
+        return float(self.inner[0, 2])
 
     @property
     def finite(self) -> bool:
-        """Whether value and gradient are finite."""
-
-
-Point = TypeVar("Point", bound=Trial)
+        return math.isfinite(self.value) and math.isfinite(self.norm)
 
 
 class _End(NamedTuple):
