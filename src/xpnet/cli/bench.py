@@ -7,19 +7,29 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich import box
 from rich.table import Table
 
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.products import BY_DEFAULT
-from xpnet.bench.results import HIDDEN, Cell, Results, Series, Settings
+from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.cli.options import Dtype, Json, check_output_folder, is_count, option, require
+from xpnet.cli.options import (
+    INSTALL_PLOT,
+    Dtype,
+    Json,
+    check_output_folder,
+    option,
+    require,
+    widths_of,
+)
 from xpnet.cli.output import Console
 from xpnet.files.atomic import write_atomically
 
@@ -79,17 +89,13 @@ def bench(
     Times a training step on every array library here, from 16 to 4096 hidden units: a table and
     two pictures. It takes about a minute for each library.
     """
-    names = list(BY_DEFAULT)
-    if backends is not None:
-        names = list(dict.fromkeys(name.strip() for name in backends.split(",")))
-        for name in names:
-            known = f"{name!r} is not one of {', '.join(LIBRARIES)}"
-            require(name in LIBRARIES, "--backends", known)
+    listed = None if backends is None else map(str.strip, backends.split(","))
+    names = list(dict.fromkeys(BY_DEFAULT if listed is None else listed))
+    for name in names:
+        known = f"{name!r} is not one of {', '.join(LIBRARIES)}"
+        require(name in LIBRARIES, "--backends", known)
     require(0 < seconds < float("inf"), "--seconds", f"{seconds} is not a number above 0")
-    fields = [field.strip() for field in hidden.split(",")]
-    wrong = f"{hidden!r} is no list of widths such as 64,256"
-    require(all(map(is_count, fields)), "--hidden", wrong)
-    widths = tuple(sorted(set(map(int, fields))))
+    widths = tuple(sorted(set(widths_of(hidden))))
     check_output_folder("--out", out)
     settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
     results = run(settings, names, required=backends is not None, watch=_watch)
@@ -208,49 +214,38 @@ def csv_bytes(results: Results) -> bytes:
     return text.getvalue().encode()
 
 
-def time_picture(results: Results) -> bytes:
-    """SVG: time of a step against hidden units, both logarithmic; dashed, the products alone."""
-    return _picture(results, "time of a training step", lambda series, cell, seconds: seconds)
+def picture(results: Results, share: bool) -> bytes:
+    """SVG: the time of a step, or its ``share`` of the peak, against hidden units.
 
-
-def share_picture(results: Results) -> bytes:
-    """SVG: the share of the device's peak that a step reaches, against hidden units."""
-    title = "share of the peak of matrix products"
-    return _picture(results, title, lambda series, cell, s: results.share(series, s, cell.hidden))
-
-
-FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}
-PICTURES = {"time.svg": time_picture, "peak.svg": share_picture}
-
-
-def _picture(results: Results, title: str, value: Callable[[Series, Cell, float], float]) -> bytes:
-    """Two lines per series: ``value(series, cell, seconds)`` of steps, and of their floors."""
+    Two lines per series: of its steps and, dashed, of their floors.
+    """
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import EngFormatter, PercentFormatter
     except ImportError as error:
-        install = 'python -m pip install "xpnet[plot]"'
-        raise ImportError(f"drawing needs matplotlib: {install}") from error
+        raise ImportError(f"drawing needs matplotlib: {INSTALL_PLOT}") from error
     figure = Figure(figsize=(8.8, 5.0), layout="constrained")
     ax, widths = figure.subplots(), results.settings.hidden
     for number, series in enumerate(results.usable):
-        cells = [series.measured.get(hidden, Cell(hidden)) for hidden in widths]
-        steps = [value(series, c, c.step_seconds) if c.step else float("nan") for c in cells]
-        floors = [value(series, c, c.floor_seconds) if c.step else float("nan") for c in cells]
-        colour, marker = f"C{number % 10}", _MARKERS[number % len(_MARKERS)]
-        ax.plot(widths, steps, color=colour, marker=marker, label=series.label)
-        ax.plot(widths, floors, "--", color=colour, marker="_", linewidth=1)
+        marker, values = _MARKERS[number % len(_MARKERS)], np.full((2, len(widths)), np.nan)
+        for i, hidden in enumerate(widths):
+            if (cell := series.measured.get(hidden)) is not None:
+                times = cell.step_seconds, cell.floor_seconds
+                values[:, i] = [results.share(series, t, hidden) if share else t for t in times]
+        (line,) = ax.plot(widths, values[0], marker=marker, label=series.label)
+        ax.plot(widths, values[1], "--", color=line.get_color(), marker="_", linewidth=1)
     ax.plot([], [], "--", color="grey", linewidth=1, label="its matrix products alone")
     ax.set_xscale("log", base=2)
     ax.set_xticks(widths[:: len(widths) // 12 + 1])
     ax.xaxis.set_major_formatter("{x:.0f}")
-    if "share" in title:
+    if share:
         ax.set_ylim(0, 1)
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     else:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(EngFormatter("s"))
     processor, day = results.machine.get("processor", ""), results.date[:10]
+    title = "share of the peak of matrix products" if share else "time of a training step"
     ax.set(xlabel="hidden units", ylabel=title)
     ax.set_title(f"{results.settings}; {processor}, {day}", fontsize="medium")
     ax.grid(color="0.9")
@@ -258,3 +253,7 @@ def _picture(results: Results, title: str, value: Callable[[Series, Cell, float]
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg")
     return buffer.getvalue()
+
+
+FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}
+PICTURES = {"time.svg": partial(picture, share=False), "peak.svg": partial(picture, share=True)}

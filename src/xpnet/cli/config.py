@@ -69,15 +69,15 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
 
 def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
     """Fill in what was left to defaults, to the data and to the machine."""
-    held_out = recipe.held_out
+    held_out, fit = recipe.held_out, recipe.fit
     return replace(
         settings,
         data=None if settings.data is None else settings.data.resolve(),
         task=problem.task,  # type: ignore[arg-type]
         hidden=",".join(map(str, recipe.widths)) or None,
         backend=net.backend.name,
-        lr=recipe.optimizer.learning_rate,
-        l2=recipe.l2,
+        lr=fit["optimizer"].learning_rate,
+        l2=fit["l2"],
         validation=str(held_out.resolve() if isinstance(held_out, Path) else held_out),
         stream=None if settings.data is None else problem.streamed,
     )

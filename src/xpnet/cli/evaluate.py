@@ -46,27 +46,28 @@ def evaluate(
     check_backend(backend)
     trained = load_table_model(model, backend, device)
     classes = trained.classes
-    tally = Tally(trained.net, None if classes is None else len(classes), trained.targets)
-    target = trained.target if target is None else target
+    tally = Tally(trained.net, trained.targets)
     hint = ": name their column with --target"
-    wanted = WantedColumns(trained.features, target, encoder(classes), hint=hint)
+    answers = trained.target if target is None else target
+    wanted = WantedColumns(trained.features, answers, encoder(classes), hint=hint)
     for rows, y in read_blocks(data, wanted):
         assert y is not None
         tally.add(trained.columns(rows), trained.expected(y))
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
     figures = {"loss": tally.loss, **tally.figures()}
+    confusion = tally.confusion
     if as_json:
         result: dict[str, Any] = {"model": str(model), "data": str(data), "examples": tally.m}
         result |= figures
-        if classes is not None and tally.confusion is not None:
-            result |= {"classes": classes.tolist(), "confusion": tally.confusion.tolist()}
+        if classes is not None and confusion is not None:
+            result |= {"classes": classes.tolist(), "confusion": confusion.tolist()}
         output.put_json(result)
         return
     console = Console()
     console.print(results_table({"examples": f"{tally.m:,}", **as_text(figures)}))
-    if classes is not None and tally.confusion is not None:
-        _print_confusion(console, list(map(str, classes)), tally.confusion)
+    if classes is not None and confusion is not None:
+        _print_confusion(console, list(map(str, classes)), confusion)
     console.check()
 
 

@@ -11,6 +11,8 @@ import typer
 
 from xpnet.backends.libraries import LIBRARIES
 
+INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
+
 
 def option(metavar: str, help: str, **more: Any) -> Any:
     """An option with the name of its parameter: ``batch_size`` is --batch-size."""
@@ -44,6 +46,14 @@ def require(condition: bool, option: str, message: str) -> None:
 def is_count(text: str) -> bool:
     """Whether it is a whole number above 0."""
     return text.isascii() and text.isdecimal() and int(text) > 0
+
+
+def widths_of(text: str) -> tuple[int, ...]:
+    """Read the value of --hidden."""
+    fields = [field.strip() for field in text.split(",")]
+    wrong = f"{text!r} is no list of widths such as 256,128"
+    require(all(map(is_count, fields)), "--hidden", wrong)
+    return tuple(map(int, fields))
 
 
 def check_backend(name: str) -> None:

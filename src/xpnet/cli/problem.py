@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from xpnet.cli.options import UsageProblem
+from xpnet.cli.options import require
 from xpnet.cli.scores import Tally
 from xpnet.data.standardizer import Standardizer
+from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
 from xpnet.data.task import Labels
 
@@ -46,9 +47,9 @@ class Part:
             yield chunk.X.T, chunk.Y
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Problem:
-    """A table made ready for a net.
+    """A table made ready for a net; the parts are set when all else is known.
 
     Attributes
     ----------
@@ -62,6 +63,8 @@ class Problem:
         The labels behind the class numbers 0, 1, ...; None for a regression.
     inputs, targets : Standardizer
         Statistics of the training part; ``targets`` is None for classes.
+    dtype : str
+        Of the net.
     train, validation : Part
         ``validation`` is None if nothing was set aside.
     checksum : str
@@ -75,9 +78,27 @@ class Problem:
     classes: np.ndarray | None
     inputs: Standardizer
     targets: Standardizer | None
-    train: Part
-    validation: Part | None
+    dtype: str
     checksum: str
+    train: Part = field(init=False)
+    validation: Part | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets is not None and self.targets.scale[0] == 0:
+            raise ValueError(f"the target {self.target!r} is constant in the training part")
+
+    def in_memory(self, X: np.ndarray, y: np.ndarray) -> Part:
+        """Standardise rows (m, n), and targets (m,) unless they are class numbers."""
+        dtype = np.dtype(self.dtype)
+        Y = y if self.targets is None else self.targets.apply(y[:, None], dtype).T
+        return Part((self.inputs.apply(X, dtype).T, Y), float(np.var(Y.astype(np.float64))))
+
+    def in_file(self, rows: Stream, found: Statistics) -> Part:
+        """The same of a stream, whose statistics were ``found``."""
+        variance = 0.0
+        if self.targets is not None and found.target_scale is not None:
+            variance = float(found.target_scale[0] / self.targets.scale[0]) ** 2
+        return Part(rows.prepared(self.inputs, self.targets, self.classes), variance)
 
     @property
     def streamed(self) -> bool:
@@ -111,8 +132,7 @@ class Problem:
 
     def scores(self, net: Any, part: Part) -> dict[str, float]:
         """Accuracy, or R^2 and the root mean squared error in units of y, on one part."""
-        n_classes = None if self.classes is None else len(self.classes)
-        tally = Tally(net, n_classes, self.targets)
+        tally = Tally(net, self.targets)
         for block in part.blocks():
             tally.add(*block)
         return tally.figures()
@@ -148,31 +168,24 @@ def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray
     ValueError
         The labels do not fit the task.
     """
+    holds = f"the target {target!r} holds"
     wanted = {"linear": "regression", "logistic": "classification"}.get(model)
-    if task == "auto":
-        task = wanted or labels.task
-    elif wanted not in (None, task):
-        raise UsageProblem("--model", f"{model} is for {wanted}, not for {task}")
+    task = wanted or labels.task if task == "auto" else task
+    require(wanted in (None, task), "--model", f"{model} is for {wanted}, not for {task}")
     if task == "regression":
         if labels.kind in "Ub":
             instead = "; for classes use --model logistic" if wanted else ""
-            raise ValueError(
-                f"the target {target!r} holds {labels.described}, not numbers{instead}"
-            )
+            raise ValueError(f"{holds} {labels.described}, not numbers{instead}")
         return None
-    classes, instead = labels.distinct, ", for numbers use --task regression"
-    if classes is None:
-        raise ValueError(
-            f"the target {target!r} holds numbers with too many distinct values to be classes"
-            f"{instead}"
-        )
-    k = len(classes)
-    if k == 1:
-        raise ValueError(f"the target {target!r} holds one class only, {classes[0]!s}")
-    if k > _MANY and 2 * k > labels.m:
+    classes = labels.distinct
+    if classes is not None and len(classes) == 1:
+        raise ValueError(f"{holds} one class only, {classes[0]!s}")
+    if classes is None or len(classes) > max(_MANY, labels.m // 2):
+        k = "very many" if classes is None else f"{len(classes):,}"
         text = labels.kind == "U"
+        instead = "" if text else ", for numbers use --task regression"
         raise ValueError(
-            f"the target {target!r} holds {'text' if text else 'numbers'} with {k:,} distinct "
-            f"values in {labels.m:,} rows: too many to be classes{'' if text else instead}"
+            f"{holds} {'text' if text else 'numbers'} with {k} distinct values in {labels.m:,} "
+            f"rows: too many to be classes{instead}"
         )
     return classes

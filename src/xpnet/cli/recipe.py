@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet.cli.options import UsageProblem, check_backend, is_count, require
+from xpnet.cli.options import UsageProblem, check_backend, is_count, require, widths_of
 from xpnet.cli.settings import RULES, Settings
 from xpnet.core import schedules
 
@@ -35,19 +35,17 @@ class Recipe:
 
     Attributes
     ----------
+    widths : tuple of int
+        Of the hidden layers.
     held_out : float or Path
         A share of the examples, or a file with others.
+    fit : dict
+        What ``DeepNet.fit`` takes: optimizer, batch_size, schedule, l2, l1, dropout, clip_norm.
     """
 
     widths: tuple[int, ...]
-    optimizer: Any
-    batch_size: int | None
-    l2: float
-    l1: float
-    dropout: tuple[float, ...]
-    clip_norm: float | None
-    schedule: schedules.Schedule
     held_out: float | Path
+    fit: dict[str, Any]
 
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
@@ -59,9 +57,8 @@ class Recipe:
         suited_rate = rule.rate if widths else rule.linear_rate
         rate = suited_rate if settings.lr is None else settings.lr
         l2 = (0.001 if widths else 0.0) if settings.l2 is None else settings.l2
-        clip = settings.clip_norm
-        for option, value in (("--lr", rate), ("--clip-norm", 1.0 if clip is None else clip)):
-            fits = value > 0 and isfinite(value)
+        for option, value in (("--lr", rate), ("--clip-norm", settings.clip_norm)):
+            fits = value is None or (value > 0 and isfinite(value))
             require(fits, option, f"{value} is not a number above 0")
         for option, value in (("--l2", l2), ("--l1", settings.l1)):
             fits = value >= 0 and isfinite(value)
@@ -71,22 +68,16 @@ class Recipe:
         none = "there is no validation part to watch; see --validation"
         require(watchable, "--early-stopping", none)
         check_backend(settings.backend)
-        return cls(
-            widths=widths,
-            optimizer=rule.kind(rate),
-            batch_size=_batch(settings.batch_size),
-            l2=l2,
-            l1=settings.l1,
-            dropout=_dropout(settings.dropout, len(widths)),
-            clip_norm=clip,
-            schedule=_schedule(settings.schedule),
-            held_out=held_out,
-        )
-
-    def fit_options(self) -> dict[str, Any]:
-        """What ``DeepNet.fit`` takes."""
-        names = ("optimizer", "batch_size", "l2", "l1", "clip_norm", "schedule")
-        return {name: getattr(self, name) for name in names} | {"dropout": self.dropout or 0.0}
+        fit = {
+            "optimizer": rule.kind(rate),
+            "batch_size": _batch(settings.batch_size),
+            "schedule": _schedule(settings.schedule),
+            "l2": l2,
+            "l1": settings.l1,
+            "dropout": _dropout(settings.dropout, len(widths)) or 0.0,
+            "clip_norm": settings.clip_norm,
+        }
+        return cls(widths, held_out, fit)
 
 
 def _widths(text: str | None, model: str) -> tuple[int, ...]:
@@ -94,12 +85,10 @@ def _widths(text: str | None, model: str) -> tuple[int, ...]:
     if text is None:
         return HIDDEN[model]
     require(bool(HIDDEN[model]), "--hidden", f"a {model} model has no hidden layer")
-    fields = [field.strip() for field in text.split(",")]
-    wrong = f"{text!r} is no list of widths such as 256,128"
-    require(all(map(is_count, fields)), "--hidden", wrong)
-    one_too_many = model == "shallow" and len(fields) > 1
+    widths = widths_of(text)
+    one_too_many = model == "shallow" and len(widths) > 1
     require(not one_too_many, "--hidden", "a shallow net has one hidden layer; use --model deep")
-    return tuple(int(field) for field in fields)
+    return widths
 
 
 def _batch(text: str) -> int | None:

@@ -14,7 +14,13 @@ from typing import Any
 
 import xpnet
 from xpnet.cli import config, output
-from xpnet.cli.options import UsageProblem, check_output_file, check_output_folder, require
+from xpnet.cli.options import (
+    INSTALL_PLOT,
+    UsageProblem,
+    check_output_file,
+    check_output_folder,
+    require,
+)
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe, schedule_text
 from xpnet.cli.settings import Settings
@@ -24,7 +30,6 @@ from xpnet.files.checkpoint import check_architecture
 from xpnet.files.checkpoint_folder import find_checkpoints, latest_checkpoint
 
 PROVENANCE = "run"  # its key in the data of a checkpoint
-INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
 
     "data" is ``Problem.fingerprint``; the others are options by their long names.
     """
-    schedule = schedules.prepared(recipe.schedule, settings.epochs)
+    fit = recipe.fit
+    schedule = schedules.prepared(fit["schedule"], settings.epochs)
     share = recipe.held_out if isinstance(recipe.held_out, float) else "a file"
     return {
         "data": problem.fingerprint,
@@ -118,13 +124,13 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "validation": share,
             "stream": problem.streamed,
             "optimizer": settings.optimizer,
-            "lr": recipe.optimizer.learning_rate,
-            "batch-size": recipe.batch_size or "full",
+            "lr": fit["optimizer"].learning_rate,
+            "batch-size": fit["batch_size"] or "full",
             "schedule": schedule_text(schedule),
-            "l2": recipe.l2,
-            "l1": recipe.l1,
-            "dropout": list(recipe.dropout),
-            "clip-norm": recipe.clip_norm,
+            "l2": fit["l2"],
+            "l1": fit["l1"],
+            "dropout": list(fit["dropout"] or ()),
+            "clip-norm": fit["clip_norm"],
             "early-stopping": settings.early_stopping,
         },
     }

@@ -15,8 +15,6 @@ class Tally:
     Parameters
     ----------
     net : DeepNet
-    n_classes : int or None
-        None for a regression.
     targets : Standardizer or None
         Brings a regression's outputs into units of the target; None for classes.
 
@@ -24,19 +22,18 @@ class Tally:
     ----------
     m : int
         Examples seen.
-    confusion : int64 array (n_classes, n_classes) or None
+    confusion : int64 array (k, k) or None
         Rows are the true classes, columns the predicted ones.
     """
 
-    def __init__(self, net: Any, n_classes: int | None, targets: Standardizer | None) -> None:
+    def __init__(self, net: Any, targets: Standardizer | None) -> None:
         self._net, self._targets = net, targets
         self.m = 0
         self._loss = 0.0
         self._squared = 0.0  # sum of squared residuals, units of the target
         self._answers = RunningMoments()  # of the target
-        self.confusion = None
-        if n_classes is not None:
-            self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+        k = max(net.sizes[-1], 2)
+        self.confusion = np.zeros((k, k), dtype=np.int64) if targets is None else None
 
     def add(self, X: np.ndarray, Y: np.ndarray) -> None:
         """Adds X (n, m) and Y, class numbers (m,) or standardised targets (1, m)."""

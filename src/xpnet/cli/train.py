@@ -115,7 +115,7 @@ class Run:
                     validation=None if held is None else held.for_fit,
                     callbacks=self.callbacks,
                     resume=state is not None,
-                    **self.recipe.fit_options(),
+                    **self.recipe.fit,
                 )
                 self.net.save(self.files.model, self.data, self.tensors)
         except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from xpnet.files.atomic import open_atomically
 from xpnet.training.history import History, Progress
 
 _WIDE = 10  # features per example: from here on a table was probably transposed
-_PENALTIES = ("l2", "l1")  # fields of Recipe
+_PENALTIES = ("l2", "l1")  # arguments of fit
 
 
 def announce(
@@ -35,10 +35,10 @@ def announce(
         why = f"{problem.target!r} holds {problem.labels.described}"
         console.print_line(f"task: {problem.task}, as {why}{instead}")
     _warn_of_shape(problem, settings.data)
-    penalties = [f", {n} {getattr(recipe, n):g}" for n in _PENALTIES if getattr(recipe, n)]
+    penalties = [f", {n} {recipe.fit[n]:g}" for n in _PENALTIES if recipe.fit[n]]
     console.print_line(
         f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
-        f"learning rate {recipe.optimizer.learning_rate:g}{''.join(penalties)}"
+        f"learning rate {recipe.fit['optimizer'].learning_rate:g}{''.join(penalties)}"
     )
 
 
@@ -55,7 +55,7 @@ def _warn_of_shape(problem: Problem, path: Path | None) -> None:
 
 def cost_name(recipe: Recipe) -> str:
     """The name of the training cost, with the penalties that it includes."""
-    return "+".join(["cost", *(name for name in _PENALTIES if getattr(recipe, name))])
+    return "+".join(["cost", *(name for name in _PENALTIES if recipe.fit[name])])
 
 
 def figures(problem: Problem, progress: Progress, name: str, watched: bool) -> dict[str, float]:

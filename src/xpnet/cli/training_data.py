@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from xpnet.data.read_columns import read_all
 from xpnet.data.read_table import read_table
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import Statistics
-from xpnet.data.stream import Stream
 from xpnet.data.table import Table, load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers
 
@@ -45,39 +43,9 @@ def load(settings: Settings, recipe: Recipe) -> Problem:
     streamed = not memory.fits(path) if settings.stream is None else settings.stream
     if not streamed:
         return _in_memory(path.name, read_table(path, settings.target), settings, recipe)
-    full = recipe.batch_size is None
+    full = recipe.fit["batch_size"] is None
     require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
     return _in_file(path, settings, recipe)
-
-
-def _names(rows: Stream) -> tuple[str, ...]:
-    return rows.names or tuple(str(i) for i in range(rows.n_features))
-
-
-@dataclass(frozen=True)
-class _Preparation:
-    """What makes rows ready for the net: statistics of the training part, and the classes."""
-
-    target: str
-    inputs: Standardizer
-    targets: Standardizer | None
-    classes: np.ndarray | None
-    dtype: str
-
-    def __post_init__(self) -> None:
-        if self.targets is not None and self.targets.scale[0] == 0:
-            raise ValueError(f"the target {self.target!r} is constant in the training part")
-
-    def in_memory(self, X: np.ndarray, y: np.ndarray) -> Part:
-        dtype = np.dtype(self.dtype)
-        Y = y if self.targets is None else self.targets.apply(y[:, None], dtype).T
-        return Part((self.inputs.apply(X, dtype).T, Y), float(np.var(Y.astype(np.float64))))
-
-    def in_file(self, rows: Stream, found: Statistics) -> Part:
-        variance = 0.0
-        if self.targets is not None and found.target_scale is not None:
-            variance = float(found.target_scale[0] / self.targets.scale[0]) ** 2
-        return Part(rows.prepared(self.inputs, self.targets, self.classes), variance)
 
 
 def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> Problem:
@@ -95,21 +63,21 @@ def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> P
         wanted = WantedColumns(table.names, table.target, encoder(classes))
         X_test, y_test = read_all(held_out, wanted)
         read += [X_test, y_test]
-    targets = Standardizer.fit(y_train[:, None]) if classes is None else None
-    inputs = Standardizer.fit(X_train)
-    ready = _Preparation(table.target, inputs, targets, classes, settings.dtype)
-    return Problem(
+    problem = Problem(
         name=name,
         names=table.names,
         target=table.target,
         labels=labels,
         classes=classes,
-        inputs=inputs,
-        targets=targets,
-        train=ready.in_memory(X_train, y_train),
-        validation=ready.in_memory(X_test, y_test) if len(y_test) else None,
+        inputs=Standardizer.fit(X_train),
+        targets=Standardizer.fit(y_train[:, None]) if classes is None else None,
+        dtype=settings.dtype,
         checksum=_checksum(read),
     )
+    problem.train = problem.in_memory(X_train, y_train)
+    if len(y_test):
+        problem.validation = problem.in_memory(X_test, y_test)
+    return problem
 
 
 def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
@@ -121,30 +89,28 @@ def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
     parts = [part.statistics() for part in (train, held) if part is not None]
     found, labels = parts[0], _labels(parts, source.n_examples or 0)
     classes = classes_of(labels, source.target, settings.task, settings.model)
-    targets = found.targets if classes is None else None
-    ready = _Preparation(source.target, found.inputs, targets, classes, settings.dtype)
-    validation: Part | None = None
     measured = [np.array(path.stat().st_size)]
     measured += [array for part in parts for array in (part.mean, part.scale)]
-    if held is not None:
-        validation = ready.in_file(held, parts[1])
-    elif isinstance(held_out, Path):
+    if isinstance(held_out, Path):
         measured.append(np.array(held_out.stat().st_size))
-        wanted = WantedColumns(_names(source), source.target, encoder(classes))
-        validation = _other_file(held_out, settings.target, wanted, ready)
     measured += [array for array in (labels.distinct, found.target_mean) if array is not None]
-    return Problem(
+    problem = Problem(
         name=path.name,
-        names=_names(source),
+        names=source.names or tuple(str(i) for i in range(source.n_features)),
         target=source.target,
         labels=labels,
         classes=classes,
         inputs=found.inputs,
-        targets=targets,
-        train=ready.in_file(train, found),
-        validation=validation,
+        targets=found.targets if classes is None else None,
+        dtype=settings.dtype,
         checksum=_checksum(measured),
     )
+    problem.train = problem.in_file(train, found)
+    if held is not None:
+        problem.validation = problem.in_file(held, parts[1])
+    elif isinstance(held_out, Path):
+        problem.validation = _other_file(held_out, settings.target, problem)
+    return problem
 
 
 def _labels(parts: list[Statistics], m: int) -> Labels:
@@ -154,17 +120,18 @@ def _labels(parts: list[Statistics], m: int) -> Labels:
     return Labels(as_integers(np.unique(np.concatenate(found))), m)
 
 
-def _other_file(path: Path, target: str | None, wanted: WantedColumns, ready: _Preparation) -> Part:
+def _other_file(path: Path, target: str | None, problem: Problem) -> Part:
     """The validation part out of a file of its own, which may be large too."""
     if memory.fits(path):
-        return ready.in_memory(*read_all(path, wanted))
+        wanted = WantedColumns(problem.names, problem.target, encoder(problem.classes))
+        return problem.in_memory(*read_all(path, wanted))
     rows = stream(path, target=target)
-    if rows.names is not None and rows.names != wanted.features:
+    if rows.names is not None and rows.names != problem.names:
         raise ValueError(
             f"{path} has the columns {listed(rows.names)}, but the training data "
-            f"{listed(wanted.features)}: a file that is streamed needs the same order"
+            f"{listed(problem.names)}: a file that is streamed needs the same order"
         )
-    return ready.in_file(rows, rows.statistics())
+    return problem.in_file(rows, rows.statistics())
 
 
 def _checksum(arrays: list[np.ndarray]) -> str:
