@@ -11,6 +11,7 @@ import pytest
 from helpers import OUTPUTS, assert_pairs_equal, raises_on_purpose
 
 import xpnet
+from xpnet.backends.place import rounded_integers
 
 RNG = np.random.default_rng(71)
 M = 6
@@ -277,6 +278,51 @@ def test_targets_of_another_shape_or_range(lib, output, n_y, y, named):
 def test_y_of_a_type_that_is_no_number(bad):
     with raises_on_purpose(BOTH, r"\bY\b"):
         fit(make_net(), X, bad)
+
+
+# ---------------------------------------------------------------- large integers
+
+SECONDS = 1_700_000_000 + np.arange(6)
+
+
+@pytest.mark.parametrize("given", ["X", "Y"])
+def test_integers_that_float32_would_round_make_the_net_float64(lib, given):
+    x, y = (SECONDS[None], Y[0]) if given == "X" else (X[:1].astype("float32"), SECONDS)
+    net = xpnet.DeepNet([1, 1], output="identity", **lib.options)
+    net.fit(lib.asarray(x), lib.asarray(y), xpnet.GradientDescent(1e-30), epochs=1)
+    assert net.backend.dtype_name == "float64"
+    if given == "X":
+        assert len(np.unique(lib.to_numpy(net.predict(lib.asarray(x))))) == 6
+
+
+@pytest.mark.parametrize("call", ["fit", "cost", "predict", "predict_raw"])
+def test_integers_that_float32_would_round_are_refused_by_a_float32_net(lib, call):
+    x = np.stack([np.arange(6), -SECONDS])
+    net = xpnet.DeepNet([2, 1], output="identity", dtype="float32", **lib.options)
+    with raises_on_purpose(ValueError, r"float32", r"\bX\b", "-1,700,000,005", "row 1", "float64"):
+        called(net, call, lib.asarray(x), lib.asarray(Y))
+    if not call.startswith("predict"):
+        y = lib.asarray(SECONDS)
+        with raises_on_purpose(ValueError, r"\bY\b", "1,700,000,005", "float64"):
+            called(net, call, lib.asarray(x[:, :6] % 2), y)
+
+
+def test_integers_that_float32_holds_are_float32():
+    net = xpnet.DeepNet([1, 1])
+    fit(net, np.array([[2**24, -(2**24), 2**30, 3 << 40, 0, 1]]), Y[0])
+    assert net.backend.dtype_name == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64"])
+def test_which_integers_float32_rounds(dtype):
+    most = np.iinfo(dtype).max
+    values = [2**24, 2**24 + 1, 2**24 + 2, most, most - 127, 2**30]
+    expected = [int(np.float32(x)) != x for x in values]
+    assert rounded_integers(np.array(values, dtype)).tolist() == expected
+    assert rounded_integers(np.array(values[:1], dtype)) is None
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(np.array(values, dtype))
+    assert rounded_integers(tensor).tolist() == expected
 
 
 # ---------------------------------------------------------------- sample weights and validation

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -128,13 +128,17 @@ class Backend:
                 )
         return replace(self, dtype=getattr(self.xp, name))
 
-    def following(self, x: Array) -> Backend:
+    def following(self, x: Array, *beside: Array) -> Backend:
         """This place with the dtype ``x`` asks for: its own if floating, else float32.
 
-        Host data on its way to an accelerator becomes float32 as well.
+        Host data on its way to an accelerator becomes float32 as well. Where float32 would round
+        integers of ``x``, or of what stands beside it, the dtype is float64 if there is one.
         """
         if self.dtype is not None:
             return self
+        if any(rounded_integers(array) is not None for array in (x, *beside)):
+            with suppress(ValueError):
+                return self.with_dtype("float64")
         name = dtype_name(x.dtype)
         moved = self.is_accelerator and not self.holds(x)
         return self.with_dtype("float32" if moved or not name.startswith("float") else name)
@@ -198,6 +202,24 @@ def place_of(x: Array) -> Backend:
     """The library and device of an array, without a dtype."""
     xp = array_namespace(x)
     return Backend(_library_name(xp), xp, array_device(x))
+
+
+def rounded_integers(x: Array) -> np.ndarray | None:
+    """Where ``x`` holds integers that float32 would round, on the host; None if nowhere."""
+    name = dtype_name(x.dtype)
+    if name not in ("int32", "int64", "uint32", "uint64") or 0 in x.shape:
+        return None
+    values = to_numpy(x) if name.startswith("u") else x  # PyTorch has no extremes of these
+    place = place_of(values)
+    with place.context():
+        if max(-int(place.xp.min(values)), int(place.xp.max(values))) <= 2**24:
+            return None
+    values = to_numpy(values)
+    single = values.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        back = single.astype(values.dtype)
+    rounded = (back != values) | (single >= float(np.iinfo(values.dtype).max))
+    return rounded if rounded.any() else None
 
 
 def common_namespace(**arrays: Any) -> Namespace:

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
-from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, rounded_integers, to_numpy
 from xpnet.core.losses import Loss
 
 _FLOATS = ("float32", "float64")
@@ -120,17 +120,36 @@ def check_numeric(x: Array, what: str) -> None:
 def feature_rows(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
     """Check ``X`` (n_x, m) and return its examples as rows (m, n_x), in the backend's dtype."""
     check_columns(X, what, n_x)
-    rows = to_rows(X, backend)
+    rows = to_rows(X, what, backend)
     refuse_nan(rows, what, backend)
     return rows
 
 
-def to_rows(x: Array, backend: Backend) -> Array:
-    """Return ``x`` (n, m) as contiguous rows (m, n), in the backend's dtype."""
+def to_rows(x: Array, what: str, backend: Backend) -> Array:
+    """Return ``x`` (n, m) as contiguous rows (m, n), in the backend's dtype; see ``cast``."""
+    return backend.contiguous(cast(x, what, backend).T)
+
+
+def cast(x: Array, what: str, backend: Backend) -> Array:
+    """Return ``x`` (n, m) in the backend's dtype.
+
+    Raises
+    ------
+    ValueError
+        That is float32, which would round integers of ``x``; the row and the largest are named.
+    """
+    if x.dtype == backend.dtype:
+        return x
+    if backend.dtype_name == "float32" and (rounded := rounded_integers(x)) is not None:
+        largest = np.where(rounded, to_numpy(x), 0)
+        row = int(np.argmax(np.max(np.abs(largest.astype(np.float64)), axis=1)))
+        value = max(largest[row].tolist(), key=abs)
+        raise ValueError(
+            f"float32 would round the integers of {what}, such as {value:,} in row {row}: use "
+            "DeepNet(dtype='float64'), or shift and scale them first"
+        )
     with backend.context():
-        if x.dtype != backend.dtype:
-            x = backend.xp.astype(x, backend.dtype)
-        return backend.contiguous(x.T)
+        return backend.xp.astype(x, backend.dtype)
 
 
 def check_columns(x: Array, what: str, n: int) -> None:
@@ -191,7 +210,7 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
         Y = Y[None, :]
     check_columns(Y, what, n_y)
     _check_m(Y.shape[1], m, what)
-    rows = to_rows(Y, backend)
+    rows = to_rows(Y, what, backend)
     refuse_nan(rows, what, backend)
     xp = backend.xp
     with backend.context():
@@ -234,7 +253,8 @@ def weight_vector(sample_weight: Array, m: int, backend: Backend) -> Array:
     """Return sample weights as (m,). They must be finite, at least 0, and not all 0."""
     if tuple(sample_weight.shape) not in ((m,), (1, m)):
         raise ValueError(f"sample_weight has shape {tuple(sample_weight.shape)}; expected ({m},)")
-    w = to_rows(sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight, backend)
+    columns = sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight
+    w = to_rows(columns, "sample_weight", backend)
     refuse_nan(w, "sample_weight", backend)
     w = w[:, 0]
     with backend.context():

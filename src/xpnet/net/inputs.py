@@ -56,7 +56,7 @@ class Inputs:
         """
         X_name, Y_name = f"{part}X", f"{part}Y"
         loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
-        self.settle(X, X_name)
+        self.settle(X, X_name, *([Y] if loss.output == "identity" else []))
         self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
         rows = self._rows(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
         m = rows.shape[0]
@@ -96,18 +96,18 @@ class Inputs:
         on_host = place.may_move(X) and self._room() is not None
         at = place.host if on_host else place.backend
         X = checks.to_backend(X, "X", at, moves=not place.follows)
-        with at.context():
-            X = X if X.dtype == at.dtype else at.xp.astype(X, at.dtype)
+        X = checks.cast(X, "X", at)
         checks.refuse_nan(X.T, "X", at)
         return X
 
-    def settle(self, X: Any, what: str = "X") -> None:
-        """Lets ``X`` (n_x, m) decide on the place, where something is left to it."""
+    def settle(self, X: Any, what: str = "X", *targets: Any) -> None:
+        """Lets ``X`` (n_x, m), and targets that are numbers, decide on what is left to them."""
         X = checks.admit(X, what)
         checks.check_columns(X, what, self.objective.sizes[0])
         if not self.place.settled:
             checks.check_numeric(X, what)
-            self.place = self.place.settle(X, place_of(X))
+            Y = [checks.admit(y, "Y") for y in targets]
+            self.place = self.place.settle(X, place_of(X), *Y)
 
     def _room(self) -> int | None:
         """Bytes free for data where it must be moved to a device; None elsewhere."""
@@ -157,7 +157,8 @@ class Inputs:
             and (X.ndim == 2 and X.flags.f_contiguous)  # the file has examples in rows
             and (batch_size is not None and prefetch is None and not callable(shuffle))
         ):
-            self.settle(X)  # where the user has chosen no dtype; other streams default to float32
+            numbers = [Y] if self.objective.loss.output == "identity" else []
+            self.settle(X, "X", *numbers)  # other streams default to float32
             rows = _stream_of_rows(X, Y, sample_weight)
             return self._in_chunks(rows, batch_size, shuffle, seed)
         data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)

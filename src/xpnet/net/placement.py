@@ -43,14 +43,17 @@ class Placement:
         """Whether nothing is left to the first X."""
         return self.bound and self.backend.dtype is not None
 
-    def settle(self, X: Array, at: Backend) -> Placement:
-        """This placement once the array ``X``, which is ``at`` that place, has decided the rest."""
+    def settle(self, X: Array, at: Backend, *targets: Array) -> Placement:
+        """This placement once the array ``X``, which is ``at`` that place, has decided the rest.
+
+        On the dtype the targets of a regression decide with it.
+        """
         place = self.backend
         if not self.bound:
             place = replace(at, dtype=None)
             if self.backend.dtype is not None:
                 place = place.with_dtype(self.backend.dtype_name)
-        return replace(self, backend=place.following(X), bound=True)
+        return replace(self, backend=place.following(X, *targets), bound=True)
 
     def with_dtype(self, dtype: Any) -> Placement:
         return replace(self, backend=self.backend.with_dtype(dtype))
