@@ -57,7 +57,7 @@ def test_steps(stopwatch, net, normal, labels, units, examples, smoke):
     stopwatch.benchmark.extra_info["steps"] = epochs
 
     def fit(X, Y):
-        net.fit(X, Y, optimizer=xpnet.Adam(1e-3), epochs=epochs)
+        net.fit(X, Y, optimizer=xpnet.Adam(1e-3), batch_size=None, epochs=epochs)
         return net.parameters
 
     X = normal(N_X, examples)

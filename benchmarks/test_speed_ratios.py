@@ -81,7 +81,7 @@ def test_shallow_net_against_the_notes(hold, smoke):
     net = xpnet.shallow_net(2, 4, backend="numpy")
     optimizer = xpnet.GradientDescent(0.5)
     hold(
-        lambda: net.fit(X, Y, optimizer=optimizer, epochs=iterations),
+        lambda: net.fit(X, Y, optimizer=optimizer, batch_size=None, epochs=iterations),
         lambda: notes_shallow_net(X, Y, 4, 0.5, iterations),
         limit=0.6,
         steps=iterations,

@@ -88,9 +88,8 @@ def two_classes(n_x, m, seed):
 
 def train_as_the_notes(lib, net, parameters, X, Y, alpha):
     net.parameters = parameters
-    history = net.fit(
-        lib.asarray(X), lib.asarray(Y), optimizer=xpnet.GradientDescent(alpha), epochs=100
-    )
+    x, y, rule = lib.asarray(X), lib.asarray(Y), xpnet.GradientDescent(alpha)
+    history = net.fit(x, y, rule, batch_size=None, epochs=100)
     return lib.host(net.parameters), history
 
 
@@ -224,7 +223,7 @@ def test_least_squares_is_what_gradient_descent_finds(lib):
     np.testing.assert_allclose(lib.to_numpy(W), expected[:, :3], rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(lib.to_numpy(b), expected[:, 3:], rtol=1e-9, atol=1e-10)
     net = xpnet.linear_regression(3)
-    net.fit(x, y, optimizer=xpnet.GradientDescent(0.3), epochs=300)
+    net.fit(x, y, optimizer=xpnet.GradientDescent(0.3), batch_size=None, epochs=300)
     ((W_net, b_net),) = lib.host(net.parameters)
     np.testing.assert_allclose(W_net, lib.to_numpy(W), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(b_net, lib.to_numpy(b), rtol=1e-6, atol=1e-6)

@@ -144,7 +144,7 @@ def test_a_callback_may_assign_parameters():
                 net.parameters = start
 
     net, once = make_net(), make_net()
-    settings = {"optimizer": xpnet.GradientDescent(0.1)}
+    settings = {"optimizer": xpnet.GradientDescent(0.1), "batch_size": None}
     net.fit(X, Y, epochs=4, callbacks=[GoesBack()], **settings)
     once.fit(X, Y, epochs=1, **settings)
     assert_pairs_equal(net.parameters, once.parameters)

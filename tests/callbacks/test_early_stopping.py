@@ -67,9 +67,8 @@ def overfit(lib, epochs=40, **settings):
     y, y_valid = ((a[:1] + rng.normal(size=(1, a.shape[1])) > 0) * 1.0 for a in (x, x_valid))
     x, y, x_valid, y_valid = (lib.asarray(a) for a in (x, y, x_valid, y_valid))
     net = make_net(lib)
-    history = net.fit(
-        x, y, xpnet.Adam(0.1), epochs=epochs, validation=(x_valid, y_valid), **settings
-    )
+    settings |= {"epochs": epochs, "validation": (x_valid, y_valid), "batch_size": None}
+    history = net.fit(x, y, xpnet.Adam(0.1), **settings)
     return net, history, net.cost(x_valid, y_valid)
 
 

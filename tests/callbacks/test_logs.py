@@ -124,7 +124,7 @@ def test_every_line_is_there_when_its_epoch_ends(tmp_path, name):
 def test_a_cost_that_is_no_number_is_null(tmp_path):
     net = xpnet.DeepNet([3, 1], output="identity", dtype="float32")
     with np.errstate(all="ignore"), pytest.raises(xpnet.DivergedError):
-        net.fit(X, 1e3 * Y, xpnet.GradientDescent(40.0), epochs=200,
+        net.fit(X, 1e3 * Y, xpnet.GradientDescent(40.0), batch_size=None, epochs=200,
                 callbacks=[JSONLinesLog(tmp_path / "log.jsonl")])  # fmt: skip
     costs = read_log(tmp_path / "log.jsonl")["cost"]
     assert costs[0] > 0

@@ -33,7 +33,7 @@ def train(optimizer, l2=0.0, **options):
     options = {"backend": "numpy", "dtype": "float64"} | options
     net = xpnet.DeepNet(SIZES, hidden="tanh", output="sigmoid", **options)
     net.parameters = parameters
-    history = net.fit(X, Y, optimizer=optimizer, epochs=STEPS, l2=l2)
+    history = net.fit(X, Y, optimizer=optimizer, batch_size=None, epochs=STEPS, l2=l2)
     return net, history
 
 
@@ -131,7 +131,8 @@ def test_steps_by_hand(case, engine):
         moments = [[m for _, m in pair] for pair in found]
         if t == 1 or t == STEPS:
             with xpnet.engines.use(engine):
-                net.fit(X, Y, optimizer=optimizer, epochs=1 if t == 1 else STEPS - 1, resume=True)
+                epochs = 1 if t == 1 else STEPS - 1
+                net.fit(X, Y, optimizer, batch_size=None, epochs=epochs, resume=True)
             assert_pairs_close(net.parameters, expected, 1e-12 if t == 1 else 1e-10)
 
 

@@ -247,9 +247,9 @@ def test_the_rates_of_a_fit(lib):
     rates = 0.5 * Cosine(6, final=0.1)(np.arange(6.0))
     x, y = lib.asarray(X), lib.asarray(Y)
     one, other = make_net(lib), make_net(lib)
-    one.fit(x, y, xpnet.GradientDescent(0.5), epochs=6, schedule=Cosine(final=0.1))
+    one.fit(x, y, xpnet.GradientDescent(0.5), batch_size=None, epochs=6, schedule=Cosine(final=0.1))
     for rate in rates.tolist():
-        other.fit(x, y, xpnet.GradientDescent(rate), epochs=1)
+        other.fit(x, y, xpnet.GradientDescent(rate), batch_size=None, epochs=1)
     assert_pairs_equal(lib.host(one.parameters), lib.host(other.parameters))
 
 

@@ -285,8 +285,8 @@ def test_the_kernels_are_announced_once(caplog):
 
     kernels.cache_clear()
     with caplog.at_level(logging.WARNING, logger="xpnet"):
-        make(2).fit(X, LABELS, epochs=1)
-        make(2).fit(X, LABELS, epochs=1)
+        make(2).fit(X, LABELS, batch_size=None, epochs=1)
+        make(2).fit(X, LABELS, batch_size=None, epochs=1)
     assert len([r for r in caplog.records if "compiling CuPy kernels" in r.message]) == 1
 
 
@@ -371,7 +371,7 @@ def test_the_choice_is_made_from_free_memory():
 
 def test_prefetch_where_it_means_nothing():
     with pytest.raises(ValueError, match="prefetch=True needs a batch_size"):
-        make(2).fit(X, LABELS, prefetch=True)
+        make(2).fit(X, LABELS, batch_size=None, prefetch=True)
     with pytest.raises(ValueError, match="prefetch=True is for host data"):
         make(2).fit(cupy.asarray(X, np.float32), LABELS, batch_size=8, prefetch=True)
     with pytest.raises(ValueError, match="prefetch=True is for host data and a net of CuPy's"):
@@ -456,5 +456,5 @@ def test_a_cast_happens_on_the_device_of_the_net():
     net = make(2, device="cuda:1")
     with cupy.cuda.Device(1):
         x = cupy.asarray(X)  # float64 for a float32 net
-    net.fit(x, LABELS.tolist(), epochs=1)
+    net.fit(x, LABELS.tolist(), batch_size=None, epochs=1)
     assert net.predict_proba(x).device.id == 1

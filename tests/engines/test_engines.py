@@ -216,7 +216,7 @@ def test_nan_goes_through_relu(recorder):
     X, labels = rng.standard_normal((7, 33)), rng.integers(0, 3, 33)
     net = xpnet.DeepNet([7, 6, 3], "relu", "softmax")
     with pytest.raises(xpnet.DivergedError):
-        net.fit(X * 1e150, labels, xpnet.GradientDescent(1e160), epochs=50)
+        net.fit(X * 1e150, labels, xpnet.GradientDescent(1e160), batch_size=None, epochs=50)
     assert all(np.all(np.isfinite(x)) for layer in net.parameters for x in layer)
 
 
@@ -295,7 +295,8 @@ def test_clipping_hides_nothing_infinite(lib, gradient, dtype):
     X, Y = np.full((2, 4), x, dtype), np.zeros((1, 4), dtype)
     net = xpnet.DeepNet([2, 1], output="identity", dtype=dtype, **lib.options)
     net.parameters = lib.pairs([(np.array(W, dtype), np.zeros((1, 1), dtype))])
-    fit = functools.partial(net.fit, lib.asarray(X), lib.asarray(Y), xpnet.GradientDescent(1e-3))
+    arrays, rule = (lib.asarray(X), lib.asarray(Y)), xpnet.GradientDescent(1e-3)
+    fit = functools.partial(net.fit, *arrays, rule, batch_size=None)
     with pytest.raises(xpnet.DivergedError):
         fit(epochs=1, clip_norm=1.0)
     if gradient == "norm overflows":  # what the clipping is to blame for

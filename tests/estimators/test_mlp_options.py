@@ -331,7 +331,7 @@ def test_an_optimizer_makes_the_run_of_the_net():
     start = fitted(learning_rate_init=1e-12, alpha=0.0, max_iter=1)
     model = fitted(optimizer=rule, alpha=0.6, shuffle=False, batch_size=90, max_iter=4)
     net = net_of(start)
-    net.fit(X.T, Y, rule, epochs=4, l2=0.6 / 90)
+    net.fit(X.T, Y, rule, batch_size=None, epochs=4, l2=0.6 / 90)
     for (W, b), coef, intercept in zip(net.parameters, model.coefs_, model.intercepts_):
         np.testing.assert_allclose(coef.T, W, rtol=1e-8)
         np.testing.assert_allclose(intercept, b[:, 0], rtol=1e-8)

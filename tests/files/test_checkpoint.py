@@ -419,7 +419,7 @@ def test_a_diverging_fit_leaves_good_checkpoints(tmp_path):
     """The loop looks for NaN every so many steps only; until then nothing bad is written."""
     net = xpnet.DeepNet([3, 1], output="identity", backend="numpy", dtype="float32")
     with np.errstate(all="ignore"), pytest.raises(xpnet.DivergedError):
-        net.fit(X, 1e3 * Y, xpnet.GradientDescent(40.0), epochs=200,
+        net.fit(X, 1e3 * Y, xpnet.GradientDescent(40.0), batch_size=None, epochs=200,
                 callbacks=[Checkpoints(tmp_path)])  # fmt: skip
     kept = [xpnet.load(found.path) for found in find_checkpoints(tmp_path)]
     assert len(kept) == 3

@@ -171,7 +171,7 @@ def test_integer_data_become_float32_unless_dtype_says_otherwise(lib, dtype):
     X = lib.asarray(np.arange(12).reshape(3, 4) % 5)
     Y = lib.asarray(np.array([0, 1, 1, 0]))
     net = xpnet.DeepNet([3, 2, 1], hidden="tanh", output="sigmoid", dtype=dtype)
-    net.fit(X, Y, optimizer=GD, epochs=1)
+    net.fit(X, Y, optimizer=GD, batch_size=None, epochs=1)
     arrays = [net.predict_proba(X), *(array for pair in net.parameters for array in pair)]
     assert {lib.dtype_of(array) for array in arrays} == {dtype or "float32"}
 
@@ -194,8 +194,8 @@ def test_training_with_whole_weights_is_training_on_repeated_examples(output, ti
     X_long, Y_long = np.repeat(X, times, axis=1), np.repeat(Y, times, axis=1)
     weighted, repeated = make_net(output=output), make_net(output=output)
     w = np.array(times, dtype=float)
-    one = weighted.fit(X, Y, optimizer=GD, epochs=5, sample_weight=w, l2=0.1)
-    other = repeated.fit(X_long, Y_long, optimizer=GD, epochs=5, l2=0.1)
+    one = weighted.fit(X, Y, optimizer=GD, batch_size=None, epochs=5, sample_weight=w, l2=0.1)
+    other = repeated.fit(X_long, Y_long, optimizer=GD, batch_size=None, epochs=5, l2=0.1)
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-11)
     assert_pairs_close(weighted.parameters, repeated.parameters, 1e-10)
 
@@ -284,7 +284,7 @@ def test_the_signatures():
     defaults = {name: made[name].default for name in ("backend", "device", "dtype", "seed")}
     assert defaults == {"backend": "auto", "device": None, "dtype": None, "seed": 0}
     fit = inspect.signature(xpnet.DeepNet.fit).parameters
-    expected = {"batch_size": None, "shuffle": True, "sample_weight": None, "l2": 0.0}
+    expected = {"batch_size": "auto", "shuffle": True, "sample_weight": None, "l2": 0.0}
     expected |= {"validation": None, "callbacks": (), "resume": False}
     assert {name: fit[name].default for name in expected} == expected
     assert {"optimizer", "epochs"} <= set(fit)

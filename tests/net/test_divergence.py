@@ -33,7 +33,7 @@ def test_a_diverging_run_stops_and_says_where(lib, batch_size):
     assert f"{error.last_cost:.3g}"[:3] in message
     assert all(np.all(np.isfinite(x)) for layer in lib.host(net.parameters) for x in layer)
     net.parameters = start  # from there the net trains again
-    history = net.fit(x, y, xpnet.GradientDescent(0.1), epochs=20)
+    history = net.fit(x, y, xpnet.GradientDescent(0.1), batch_size=None, epochs=20)
     assert history.cost[-1] < history.cost[0]
 
 
@@ -82,7 +82,7 @@ def test_a_large_finite_rate_that_does_not_diverge_is_no_error():
     """Stable costs stay finite: logistic regression at rate 1e6 is silly, not infinite."""
     X, Y = data(n_y=1)
     net = xpnet.logistic_regression(3)
-    history = net.fit(X, Y, optimizer=xpnet.GradientDescent(1e6), epochs=20)
+    history = net.fit(X, Y, optimizer=xpnet.GradientDescent(1e6), batch_size=None, epochs=20)
     assert np.all(np.isfinite(history.cost))
 
 

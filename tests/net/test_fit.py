@@ -102,11 +102,21 @@ def test_shuffle_is_asked_for_each_epoch_in_turn():
     assert asked[5:] == [0, 1]
 
 
+@pytest.mark.parametrize(("m", "steps"), [(13, 1), (128, 1), (300, 3)])
+def test_without_a_batch_size_minibatches_have_128_examples_at_most(lib, m, steps):
+    x, y = (lib.asarray(array) for array in data(m=m))
+    auto, named = make_net(lib), make_net(lib)
+    auto.fit(x, y, epochs=2)
+    named.fit(x, y, epochs=2, batch_size=min(m, 128))
+    assert auto.training_state.step == 2 * steps
+    assert_pairs_equal(lib.host(auto.parameters), lib.host(named.parameters))
+
+
 def test_a_full_batch_is_not_shuffled():
     X, Y = data()
     one, other = make_net(), make_net()
-    one.fit(X, Y, optimizer=GD, epochs=3, shuffle=True)
-    other.fit(X, Y, optimizer=GD, epochs=3, shuffle=False)
+    one.fit(X, Y, optimizer=GD, batch_size=None, epochs=3, shuffle=True)
+    other.fit(X, Y, optimizer=GD, batch_size=None, epochs=3, shuffle=False)
     assert_pairs_equal(one.parameters, other.parameters)
 
 
@@ -220,12 +230,12 @@ def test_a_second_X_of_the_same_shape_is_trained_on(lib):
     """A program recorded for the first arrays must not be replayed on them for the second."""
     first, second = data(seed=62), data(seed=63)
     used = make_net(lib)
-    used.fit(lib.asarray(first[0]), lib.asarray(first[1]), optimizer=GD, epochs=2)
+    used.fit(lib.asarray(first[0]), lib.asarray(first[1]), optimizer=GD, batch_size=None, epochs=2)
     fresh = make_net(lib)
     fresh.parameters = used.parameters
     x, y = lib.asarray(second[0]), lib.asarray(second[1])
-    used.fit(x, y, optimizer=GD, epochs=2)
-    fresh.fit(x, y, optimizer=GD, epochs=2)
+    used.fit(x, y, optimizer=GD, batch_size=None, epochs=2)
+    fresh.fit(x, y, optimizer=GD, batch_size=None, epochs=2)
     assert_pairs_equal(lib.host(used.parameters), lib.host(fresh.parameters))
 
 
@@ -245,11 +255,11 @@ def test_new_weights_and_new_penalty_are_seen():
     X, Y = data()
     w = np.linspace(0.1, 2.0, M)
     used = make_net()
-    used.fit(X, Y, optimizer=GD, epochs=2, l2=0.3)
+    used.fit(X, Y, optimizer=GD, batch_size=None, epochs=2, l2=0.3)
     fresh = make_net()
     fresh.parameters = used.parameters
-    used.fit(X, Y, optimizer=GD, epochs=2, sample_weight=w, l2=0.1)
-    fresh.fit(X, Y, optimizer=GD, epochs=2, sample_weight=w, l2=0.1)
+    used.fit(X, Y, optimizer=GD, batch_size=None, epochs=2, sample_weight=w, l2=0.1)
+    fresh.fit(X, Y, optimizer=GD, batch_size=None, epochs=2, sample_weight=w, l2=0.1)
     assert_pairs_equal(used.parameters, fresh.parameters)
 
 
@@ -292,8 +302,8 @@ def test_fit_leaves_its_inputs_alone(lib, memory):
     x, y, weights, x_valid, y_valid = arrays
     net = make_net(lib)
     net.fit(x, y, epochs=2, sample_weight=weights, validation=(x_valid, y_valid), l2=0.1, **MINI)
-    net.fit(x, y, epochs=2, sample_weight=weights, optimizer=GD)
-    net.fit(x, y, epochs=2, optimizer=xpnet.Momentum(0.1))
+    net.fit(x, y, batch_size=None, epochs=2, sample_weight=weights, optimizer=GD)
+    net.fit(x, y, batch_size=None, epochs=2, optimizer=xpnet.Momentum(0.1))
     net.gradients(x, y)
     net.predict(x)
     for array, before in zip(arrays, host, strict=True):

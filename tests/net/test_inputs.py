@@ -95,7 +95,7 @@ def test_batches_of_any_size(lib):
     cost = net.fit(xpnet.stream(batches), optimizer=xpnet.Adam(0.01), epochs=2).cost
     for k in range(10):
         X, y = batches[k % 5]
-        expected.fit(X.T, y, xpnet.Adam(0.01), epochs=1, resume=k > 0)
+        expected.fit(X.T, y, xpnet.Adam(0.01), batch_size=None, epochs=1, resume=k > 0)
     for found, wanted in zip(lib.host(net.parameters), expected.parameters):
         for one, other in zip(found, wanted):
             np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
@@ -119,7 +119,16 @@ def test_a_memory_map_is_streamed(tmp_path):
     assert mapped.fit(rows.T, LABELS, epochs=2, **OPTIONS).data == "streamed"
     streamed.fit(xpnet.stream(rows, LABELS), epochs=2, **OPTIONS)
     assert_pairs_equal(mapped.parameters, streamed.parameters)
-    assert make_net().fit(rows.T, LABELS, epochs=2).data == "device"  # all in one batch
+    whole = make_net().fit(rows.T, LABELS, batch_size=None, epochs=2)
+    assert whole.data == "device"  # all in one batch
+
+
+def test_without_a_batch_size_a_stream_comes_in_minibatches_of_128(lib):
+    auto, named = make_net(lib), make_net(lib)
+    auto.fit(xpnet.stream(ROWS, LABELS), epochs=2)
+    named.fit(xpnet.stream(ROWS, LABELS), epochs=2, batch_size=128)
+    assert auto.training_state.step == 2 * 2
+    assert_pairs_equal(lib.host(auto.parameters), lib.host(named.parameters))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -198,14 +198,14 @@ def running_out(quick: bool) -> Iterator[Check]:
     before, message = paired(net, net), ""
     with room_for(one_layer * 3 // 4):
         try:
-            net.fit(X, y, Adam(1e-3), epochs=1)
+            net.fit(X, y, Adam(1e-3), batch_size=None, epochs=1)
         except MemoryError as error:
             message = " ".join(str(error).split())
     yield holds("out of memory: a step that cannot fit is refused", bool(message), message[:300])
     pairs = zip(before, paired(net, net), strict=True)
     kept = all(np.array_equal(old, new) for (old, _), (new, _) in pairs)
     yield holds("out of memory: the net keeps its parameters", kept)
-    net.fit(X, y, Adam(1e-3), epochs=1)
+    net.fit(X, y, Adam(1e-3), batch_size=None, epochs=1)
     yield holds("out of memory: the net trains on with room", np.isfinite(net.cost(X, y)))
     del X, y, net
     pool = cupy.get_default_memory_pool()

@@ -11,7 +11,8 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.activations import Activation, get_activation
-from xpnet.core.settings import PROBABILITY, check_number
+from xpnet.core.settings import PROBABILITY, check_count, check_number
+from xpnet.data.stream import Stream
 from xpnet.training.history import EVENTS, Callback
 
 
@@ -50,6 +51,13 @@ def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
     if len(rates) != n_hidden:
         raise ValueError(f"dropout names {len(rates)} rates for {n_hidden} hidden layers")
     return rates if any(rates) else ()
+
+
+def check_batch_size(batch_size: Any, X: Any) -> int | None:
+    """Examples per update; None: all of them, or for a stream of batches each as it comes."""
+    if isinstance(batch_size, str) and batch_size == "auto":
+        return None if isinstance(X, Stream) and X.n_examples is None else 128
+    return None if batch_size is None else check_count(batch_size, "batch_size", 1)
 
 
 def check_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:

@@ -26,7 +26,13 @@ from xpnet.files.checkpoint import save
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
-from xpnet.net.arguments import check_callbacks, check_dropout, check_hidden, check_sizes
+from xpnet.net.arguments import (
+    check_batch_size,
+    check_callbacks,
+    check_dropout,
+    check_hidden,
+    check_sizes,
+)
 from xpnet.net.evaluation import cost_of, decided, evaluator
 from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.inputs import Inputs
@@ -214,7 +220,7 @@ class DeepNet:
         optimizer: Optimizer = _ADAM,
         *,
         epochs: int = 20,
-        batch_size: int | None = None,
+        batch_size: int | str | None = "auto",
         shuffle: bool | Callable[[int], Any] = True,
         sample_weight: Array | None = None,
         l2: float = 0.0,
@@ -229,14 +235,11 @@ class DeepNet:
     ) -> History:
         """Trains on from the current parameters.
 
-        With the defaults this makes 20 updates in all, one per epoch: pass a ``batch_size`` or
-        more ``epochs`` for a longer training.
-
         Parameters
         ----------
         X : array (n_x, m), or Stream
-            Features, examples in columns. Never written to. A ``np.memmap`` is streamed where
-            there is a ``batch_size``; see ``xpnet.stream`` for other data that does not fit.
+            Features, examples in columns. Never written to. A ``np.memmap`` is streamed unless
+            ``batch_size`` is None; see ``xpnet.stream`` for other data that does not fit.
         Y : array (1, m), (n_y, m), or labels (m,)
             Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. A stream has
             its own.
@@ -244,8 +247,9 @@ class DeepNet:
             ``xpnet.Adam(1e-3)`` if left out.
         epochs : int
             How many passes over the data (how many *more* with ``resume``).
-        batch_size : int, optional
-            Examples per update; None: all of them, the notes' gradient descent.
+        batch_size : int or None
+            Examples per update. "auto": 128, or all if they are fewer; a stream of batches as they
+            come. None: all examples, one update per epoch, the notes' gradient descent.
         shuffle : bool or callable
             Whether minibatches are drawn anew each epoch, or ``epoch -> permutation``.
         sample_weight : array (m,) or (1, m), optional
@@ -290,7 +294,7 @@ class DeepNet:
         if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")
         epochs = check_count(epochs, "epochs", 0)
-        batch_size = None if batch_size is None else check_count(batch_size, "batch_size", 1)
+        batch_size = check_batch_size(batch_size, X)
         dropout = check_dropout(dropout, len(self.hidden))
         inputs = Inputs(self.placement, self.objective)
         data, source, how = inputs.training_set(

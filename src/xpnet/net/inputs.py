@@ -183,7 +183,7 @@ class Inputs:
             raise ValueError(
                 "this stream comes in batches: leave batch_size out"
                 if in_batches
-                else "a stream needs a batch_size"
+                else "a stream needs a batch_size, not None: it is trained on in minibatches"
             )
         self.settle_for_stream(source)
         n_x, *_, n_y = self.objective.sizes
