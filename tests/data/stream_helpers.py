@@ -42,7 +42,7 @@ def write_parquet(path, X=ROWS, y=NUMBERS, **settings):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    columns = {name: X[:, j] for j, name in enumerate(NAMES)}
+    columns = dict(zip(NAMES, X.T))
     parquet.write_table(pyarrow.table({**columns, "y": y}), path, **settings)
     return path
 

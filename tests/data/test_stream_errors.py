@@ -19,6 +19,7 @@ from stream_helpers import (
     write_parquet,
 )
 
+import xpnet
 from xpnet.data.open_stream import stream
 
 LINES = "".join(f"{i},{i % 3},{i / 7}\n" for i in range(30_000))
@@ -72,6 +73,37 @@ def test_a_masked_value_is_refused_as_nan(given, batches):
         source = stream(*(Sliced(x) for x in data.values()))
     with pytest.raises(ValueError, match=r"row 150 .*nan"):
         source.statistics()
+
+
+SECONDS = 1_700_000_000 + np.arange(200)
+
+
+@pytest.mark.parametrize("source", ["rows", "npz", "csv", "parquet"])
+@pytest.mark.parametrize("given", ["X", "y"])
+def test_integers_that_float32_would_round(source, given, tmp_path):
+    """They are found before the first step, by the statistics' pass."""
+    small = np.arange(200)
+    X = np.stack([small, SECONDS if given == "X" else small], axis=1)
+    y = SECONDS if given == "y" else small
+    rows = {
+        "rows": lambda: stream(X, y),
+        "npz": lambda: stream(save_both(tmp_path / "a.npz", np.savez, X=X, y=y)),
+        "csv": lambda: stream(write_csv(tmp_path / "a.csv", X, y), target="y"),
+        "parquet": lambda: stream(write_parquet(tmp_path / "a.parquet", X, y), target="y"),
+    }[source]()
+    nets = [xpnet.DeepNet([2, 1], output="identity", dtype=d) for d in (None, "float32")]
+    nets[0].fit(rows, optimizer=xpnet.GradientDescent(1e-30), epochs=1, batch_size=10)
+    assert nets[0].backend.dtype_name == "float64"
+    before = np.array(nets[1].theta)
+    column = rows.target if given == "y" else (rows.names or "01")[1]
+    with pytest.raises(ValueError, match=f"1,700,000,199 in column '{column}'.*float64"):
+        nets[1].fit(rows, epochs=1, batch_size=10)
+    assert np.array_equal(nets[1].theta, before)
+    found = rows.statistics()
+    ready = rows.prepared(found.inputs, found.targets)
+    nets[1].fit(ready, epochs=1, batch_size=10)
+    with pytest.raises(ValueError, match=r"(row|example).*1|float32 would round"):
+        nets[1].fit(stream([(X, y)]), epochs=1)
 
 
 def test_a_csv_that_changes_after_it_was_opened(tmp_path):

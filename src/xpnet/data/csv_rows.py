@@ -53,6 +53,7 @@ class CsvRows:
         self._target = find_target(path, target, form.names, form.header)
         self.names = tuple(name for i, name in enumerate(form.names) if i != self._target)
         self.target = form.names[self._target]
+        self.may_round = True, True
         self.n_features, self.dtype = len(self.names), np.dtype(np.float64)
         try:
             self._scan(None, keep)

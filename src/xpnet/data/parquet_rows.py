@@ -18,7 +18,15 @@ import numpy as np
 from xpnet.data.columns import find_target
 from xpnet.data.epoch_order import thinned
 from xpnet.data.file_array import FileArray, temporary
-from xpnet.data.row_source import Decoded, Piece, RowSource, SlicedRows, check_kind, float_type
+from xpnet.data.row_source import (
+    Decoded,
+    Piece,
+    RowSource,
+    SlicedRows,
+    are_large,
+    check_kind,
+    float_type,
+)
 from xpnet.data.statistics import Statistics, check_number_of_texts
 
 
@@ -75,6 +83,8 @@ class _Groups:
         kinds = [_kind(path, name, schema.field(name).type) for name in self.names]
         self.dtype = float_type(np.result_type(*kinds))
         self.label_bytes = 8
+        label = str(schema.field(self.target).type)
+        self.may_round = any(map(are_large, kinds)), label.endswith(("int32", "int64"))
         meta = self._file.metadata
         counts = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
         self._bounds = np.append(0, np.cumsum(counts)).astype(np.int64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xpnet.backends.place import rounded_integers
 from xpnet.data.checks import all_finite
 from xpnet.data.standardizer import Standardizer
 
@@ -41,11 +42,15 @@ class Preparation:
         Raises
         ------
         ValueError
-            A number is not finite, or too large for ``dtype``: row and column are named.
+            A number is not finite, or too large for ``dtype``, or float32 would round an integer:
+            row and column are named.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             if not all_finite(X, xp=np):
                 raise self._refusal(X, ~np.isfinite(X), where, "not a finite number")
+            large = dtype == np.float32 and self.inputs is None and rounded_integers(X)
+            if isinstance(large, np.ndarray):
+                raise self._refusal(X, large, where, "an integer that float32 would round")
             if self.inputs is None:
                 found = X.astype(dtype, copy=False)
             else:

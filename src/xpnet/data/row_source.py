@@ -34,6 +34,8 @@ class RowSource(Protocol):
         Of X: float32 if that loses nothing, else float64.
     label_bytes : int
         Bytes of the labels of one row.
+    may_round : tuple of two bool
+        Whether X, and whether the labels, may be integers that float32 would round.
     grain : int
         As many rows as cost hardly more to read than one.
     names : tuple of str or None
@@ -48,6 +50,7 @@ class RowSource(Protocol):
     target: str
     dtype: np.dtype
     label_bytes: int
+    may_round: tuple[bool, bool]
     grain: int
 
     @property
@@ -112,6 +115,7 @@ class SlicedRows:
             check_kind(name, self.target, Y1, "fiubU", "numbers or text")
         self.dtype = float_type(X1.dtype)
         self.label_bytes = 0 if Y1 is None else Y1.nbytes
+        self.may_round = are_large(X1.dtype), Y1 is not None and are_large(Y1.dtype)
         self.grain = 2**14 // max(X1.nbytes, 1)
 
     def read(self, start: int, stop: int) -> Piece:
@@ -152,6 +156,11 @@ def float_type(dtype: np.dtype) -> np.dtype:
     """Return float32 if that loses nothing, else float64."""
     small = dtype.newbyteorder("=") == np.float32 or dtype.itemsize <= 2
     return np.dtype(np.float32 if small else np.float64)
+
+
+def are_large(dtype: np.dtype) -> bool:
+    """Whether numbers of this dtype are integers, of more digits than float32 has."""
+    return dtype.kind in "iu" and dtype.itemsize > 2
 
 
 def check_kind(name: str, what: str, x: Any, kinds: str, expected: str) -> None:

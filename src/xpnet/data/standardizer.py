@@ -58,6 +58,7 @@ class RunningMoments:
 
     def __init__(self) -> None:
         self.n = 0
+        self.rounded = np.zeros(1)  # (n,): see ``Statistics``
         self._low = self._high = self._centre = self._mean = self._sd = np.empty(0)
 
     def add(self, X: np.ndarray) -> None:
@@ -84,6 +85,10 @@ class RunningMoments:
             self._mean = self._mean + b * d
             self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
         self.n += k
+        if X.dtype != np.float32 and np.maximum(-low, high).max() > 2**24:
+            with np.errstate(over="ignore"):
+                rounded = (X.astype(np.float32) != X) & (np.floor(X) == X).all(axis=0)
+            self.rounded = np.maximum(self.rounded, np.abs(X * rounded).max(axis=0))
 
     def result(self) -> Standardizer:
         """The standardiser of all rows."""

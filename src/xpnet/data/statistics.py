@@ -29,6 +29,8 @@ class Statistics:
         targets are 2-D, or if there are none.
     target_mean, target_scale : float64 ndarray (n_y,) or None
         Of targets that are numbers.
+    rounded, target_rounded : float64 ndarray (n_x,) and (n_y,), or None
+        The largest number that float32 would round, by size, of each column of whole numbers.
     """
 
     n: int
@@ -37,6 +39,8 @@ class Statistics:
     classes: np.ndarray | None = None
     target_mean: np.ndarray | None = None
     target_scale: np.ndarray | None = None
+    rounded: np.ndarray | None = None
+    target_rounded: np.ndarray | None = None
 
     @property
     def inputs(self) -> Standardizer:
@@ -91,6 +95,8 @@ class RunningStatistics:
             self._labels,
             None if targets is None else targets.mean,
             None if targets is None else targets.scale,
+            self._inputs.rounded,
+            None if targets is None else self._targets.rounded,
         )
 
 

@@ -205,6 +205,29 @@ class Stream:
             measuring.add(chunk.X, chunk.Y)
         return measuring.result()
 
+    def rounded_integers(self, targets: bool) -> str | None:
+        """Name the largest integer of the features, or the ``targets``, that float32 would round.
+
+        None if there is none, or they are standardised. Integers are read once, for statistics.
+        """
+        source, ready = self._source, self._preparation
+        if isinstance(source, UserBatches):
+            return None
+        X_may, Y_may = source.rows.may_round
+        X_may = X_may and ready.inputs is None
+        Y_may = Y_may and targets and ready.targets is None and ready.classes is None
+        if not (X_may or Y_may):
+            return None
+        found = source.rows.measured or Stream(source, self._memory).statistics()
+        names = self.names or tuple(map(str, range(self.n_features)))
+        for may, sizes, of in (
+            (X_may, found.rounded, names),
+            (Y_may, found.target_rounded, [self.target] * self.n_features),
+        ):
+            if may and sizes is not None and sizes.any():
+                return f"{sizes.max():,.0f} in column {of[int(sizes.argmax())]!r}"
+        return None
+
     def prepared(
         self,
         inputs: Standardizer | None = None,

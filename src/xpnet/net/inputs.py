@@ -217,8 +217,16 @@ class Inputs:
                 f"the stream lives in {source.place} but this net lives in {here}: "
                 f"net.to({place.backend.name!r}) says that it may be moved there"
             )
+        rounded = None
+        if place.backend.dtype_name != "float64":
+            rounded = source.rounded_integers(self.objective.loss.output == "identity")
         if place.backend.dtype is None:
-            place = place.with_dtype("float32")
+            place = place.with_dtype("float64" if rounded else "float32")
+        elif rounded:
+            raise ValueError(
+                f"float32 would round integers of the stream, such as {rounded}: use "
+                "DeepNet(dtype='float64'), or fit stream.standardized()"
+            )
         self.place = replace(place, bound=True)
 
     def moved(self, data: Data) -> Data:
