@@ -6,7 +6,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,6 +32,8 @@ class Library:
     devices: Callable[[Namespace], list[Any]] = lambda xp: xp.__array_namespace_info__().devices()
     is_accelerator: Callable[[Any], bool] = lambda device: False
     context: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
+    # of a user's own computations: autograd goes on, and overflow may be told
+    plain: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
     allow_tf32: Callable[[], None] | None = None
     wait: Callable[[Array], Any] = lambda x: None  # until the device has computed x
     hardware: Callable[[Any], str] = str  # the name of an accelerator, from its device object
@@ -39,7 +41,11 @@ class Library:
 
 def _quiet(device: Any) -> AbstractContextManager[Any]:
     # A diverging run overflows on its way; it is reported once, as DivergedError.
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    return np.errstate(all="ignore")
+
+
+def _without_underflow(device: Any) -> AbstractContextManager[Any]:
+    return np.errstate(under="ignore")  # what is too small is meant to be 0
 
 
 def _numpy_device(device: Any) -> str:
@@ -87,10 +93,24 @@ def _torch_device(device: Any) -> Any:
         raise BackendUnavailable(f"device={str(device)!r}: {error}") from error
 
 
+def _autocast_off(device: Any) -> AbstractContextManager[Any] | None:
+    import torch
+
+    on = device.type != "meta" and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else None
+
+
 def _torch_context(device: Any) -> AbstractContextManager[Any]:
     import torch
 
-    return torch.no_grad()  # the gradients are derived by hand: autograd would only cost
+    # the gradients are derived by hand: autograd would only cost
+    off, no_grad = _autocast_off(device), torch.no_grad()
+    if off is None:
+        return no_grad
+    both = ExitStack()
+    for context in (off, no_grad):
+        both.enter_context(context)
+    return both
 
 
 def _jax_device(device: Any) -> Any:
@@ -210,6 +230,7 @@ LIBRARIES = {
         to_numpy=np.asarray,
         contiguous=np.ascontiguousarray,
         context=_quiet,
+        plain=_without_underflow,
     ),
     "cupy": Library(
         title="CuPy",
@@ -237,6 +258,7 @@ LIBRARIES = {
         from_host=lambda x: np.require(x, requirements=["C", "W"]),
         is_accelerator=lambda device: device.type != "cpu",
         context=_torch_context,
+        plain=lambda device: _autocast_off(device) or nullcontext(),
         devices=lambda xp: ["cpu"] + [f"cuda:{i}" for i in range(xp.cuda.device_count())],
         allow_tf32=lambda: importlib.import_module("torch").set_float32_matmul_precision("high"),
         wait=_torch_wait,
@@ -282,6 +304,7 @@ LIBRARIES = {
         to_numpy=_strict_to_numpy,
         device_name=lambda device: device._device,
         context=_quiet,
+        plain=_without_underflow,
         devices=lambda xp: [
             d for d in xp.__array_namespace_info__().devices() if "no_" not in d._device
         ],

@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -68,7 +69,7 @@ class Backend:
         """``x`` as an array of this place: host data is copied to the device."""
         if isinstance(x, np.ndarray):
             x = self._library.from_host(x)
-        with self.context():
+        with self.context(), np.errstate(over="ignore"):  # JAX casts float64 by itself
             return self.xp.asarray(x, dtype=dtype, device=self.device)
 
     def contiguous(self, x: Array) -> Array:
@@ -77,7 +78,7 @@ class Backend:
             return self._library.contiguous(x)
 
     def context(self) -> AbstractContextManager[Any]:
-        """The context of computations here: current device, no autograd, no overflow warnings."""
+        """The context of a net's computations: current device, its own dtype, no autograd."""
         return self._library.context(self.device)
 
     def holds(self, x: Any) -> bool:
@@ -222,8 +223,11 @@ def rounded_integers(x: Array) -> np.ndarray | None:
     return rounded if rounded.any() else None
 
 
-def common_namespace(**arrays: Any) -> Namespace:
-    """The namespace that all of these arrays share.
+@contextmanager
+def common_namespace(**arrays: Any) -> Iterator[Namespace]:
+    """The namespace that all of these arrays share, and the context of a user's computations.
+
+    As in ``Backend.context``, but autograd goes on, and an overflow may be told.
 
     Raises
     ------
@@ -234,10 +238,13 @@ def common_namespace(**arrays: Any) -> Namespace:
         if not is_array_api_obj(x):
             raise TypeError(f"{name} is a {type(x).__name__}, not an array")
     try:
-        return array_namespace(*arrays.values())
+        xp = array_namespace(*arrays.values())
     except TypeError as error:
         found = {name: place_of(x).name for name, x in arrays.items()}
         raise TypeError(f"arrays of different libraries: {found}; move them to one") from error
+    place = place_of(next(iter(arrays.values())))
+    with place._library.plain(place.device):
+        yield xp
 
 
 def to_numpy(x: Any) -> np.ndarray:

@@ -44,13 +44,15 @@ class Standardizer:
     def apply(self, X: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
         """Standardise X (m, n) in float64; the result has ``dtype``, X's own if left out."""
         constant = self.scale == 0
-        Z = (X - self.mean) / np.where(constant, 1.0, self.scale)
-        Z[:, constant] = 0.0
-        return Z.astype(X.dtype if dtype is None else dtype, copy=False)
+        with np.errstate(over="ignore", under="ignore"):
+            Z = (X - self.mean) / np.where(constant, 1.0, self.scale)
+            Z[:, constant] = 0.0
+            return Z.astype(X.dtype if dtype is None else dtype, copy=False)
 
     def undo(self, Z: np.ndarray) -> np.ndarray:
         """From standardised columns Z (m, n) back to the original units."""
-        return Z * self.scale + self.mean
+        with np.errstate(over="ignore", under="ignore"):
+            return Z * self.scale + self.mean
 
 
 class RunningMoments:

@@ -25,13 +25,14 @@ def affine(W: Array, A: Array, b: Array) -> Array:
     TypeError
         They are not arrays of one library.
     """
-    common_namespace(W=W, A=A, b=b)
-    return W @ A + b
+    with common_namespace(W=W, A=A, b=b):
+        return W @ A + b
 
 
 def _value(activation: Activation) -> Callable[[Array], Array]:
     def function(Z: Array) -> Array:
-        return activation.value(Z, xp=common_namespace(Z=Z))
+        with common_namespace(Z=Z) as xp:
+            return activation.value(Z, xp=xp)
 
     doc = f"``{activation.name}(Z)``, elementwise, any shape and array library."
     return _as_public(function, activation.name, doc)
@@ -39,7 +40,8 @@ def _value(activation: Activation) -> Callable[[Array], Array]:
 
 def _slope(activation: Activation) -> Callable[[Array], Array]:
     def function(A: Array) -> Array:
-        return activation.slope(A, xp=common_namespace(A=A))
+        with common_namespace(A=A) as xp:
+            return activation.slope(A, xp=xp)
 
     doc = f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
     return _as_public(function, f"{activation.name}_slope", doc)
@@ -75,13 +77,13 @@ def linear_activation_forward(
     ValueError
         Unknown activation, or shapes that do not fit.
     """
-    xp = common_namespace(A_prev=A_prev, W=W, b=b)
-    if W.shape[1] != A_prev.shape[0] or b.shape != (W.shape[0], 1):
-        raise ValueError(
-            f"W {tuple(W.shape)}, A_prev {tuple(A_prev.shape)} and b {tuple(b.shape)} do not fit: "
-            "expected (n_out, n_in), (n_in, m), (n_out, 1)"
-        )
-    A = get_activation(activation).value(W @ A_prev + b, xp=xp)
+    with common_namespace(A_prev=A_prev, W=W, b=b) as xp:
+        if W.shape[1] != A_prev.shape[0] or b.shape != (W.shape[0], 1):
+            raise ValueError(
+                f"W {tuple(W.shape)}, A_prev {tuple(A_prev.shape)} and b {tuple(b.shape)} do not "
+                "fit: expected (n_out, n_in), (n_in, m), (n_out, 1)"
+            )
+        A = get_activation(activation).value(W @ A_prev + b, xp=xp)
     return A, LayerCache(A_prev, W, b, A)
 
 
@@ -94,11 +96,12 @@ def linear_activation_backward(
     ``-(Y/AL - (1-Y)/(1-AL))``; the mean over the m examples is taken here, in ``dW`` and ``db``.
     """
     A_prev, W, _, A = cache
-    xp, m = common_namespace(dA=dA, A_prev=A_prev, W=W), A_prev.shape[1]
-    dZ = dA * get_activation(activation).slope(A, xp=xp)  # (n_out, m)
-    dW = dZ @ A_prev.T / m  # (n_out, n_in)
-    db = xp.sum(dZ, axis=1, keepdims=True) / m  # (n_out, 1)
-    return W.T @ dZ, dW, db
+    m = A_prev.shape[1]
+    with common_namespace(dA=dA, A_prev=A_prev, W=W) as xp:
+        dZ = dA * get_activation(activation).slope(A, xp=xp)  # (n_out, m)
+        dW = dZ @ A_prev.T / m  # (n_out, n_in)
+        db = xp.sum(dZ, axis=1, keepdims=True) / m  # (n_out, 1)
+        return W.T @ dZ, dW, db
 
 
 def least_squares(X: Array, Y: Array) -> Layer:
@@ -121,20 +124,21 @@ def least_squares(X: Array, Y: Array) -> Layer:
     ValueError
         X and Y have different numbers of examples, none, or ones that are not finite.
     """
-    xp = common_namespace(X=X, Y=Y)
-    Y = Y[None, :] if Y.ndim == 1 else Y
-    if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
-        raise ValueError(
-            f"X {tuple(X.shape)} and Y {tuple(Y.shape)} do not fit: expected (n_x, m) and (n_y, m)"
-        )
-    if X.shape[1] == 0:
-        raise ValueError(f"X {tuple(X.shape)} holds no examples")
-    for name, a in (("X", X), ("Y", Y)):
-        if not bool(xp.all(xp.isfinite(a))):
-            raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
-    X_mean, Y_mean = (xp.mean(a, axis=1, keepdims=True) for a in (X, Y))
-    W = (Y - Y_mean) @ xp.linalg.pinv(X - X_mean)  # (n_y, n_x)
-    return Layer(W, Y_mean - W @ X_mean)
+    with common_namespace(X=X, Y=Y) as xp:
+        Y = Y[None, :] if Y.ndim == 1 else Y
+        if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"X {tuple(X.shape)} and Y {tuple(Y.shape)} do not fit: "
+                "expected (n_x, m) and (n_y, m)"
+            )
+        if X.shape[1] == 0:
+            raise ValueError(f"X {tuple(X.shape)} holds no examples")
+        for name, a in (("X", X), ("Y", Y)):
+            if not bool(xp.all(xp.isfinite(a))):
+                raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
+        X_mean, Y_mean = (xp.mean(a, axis=1, keepdims=True) for a in (X, Y))
+        W = (Y - Y_mean) @ xp.linalg.pinv(X - X_mean)  # (n_y, n_x)
+        return Layer(W, Y_mean - W @ X_mean)
 
 
 # -- the models of the notes -------------------------------------------------------------

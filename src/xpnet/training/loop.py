@@ -166,6 +166,7 @@ class Run:
         return self._rate
 
     # -- the loop ------------------------------------------------------------------------
+    @np.errstate(all="ignore")  # host numbers of a step, too, may underflow
     def train(self) -> History:
         """Runs the plan.
 
