@@ -455,12 +455,12 @@ def test_json_alone_on_stdout(run):
 
 
 def test_nothing_measured_writes_nothing(run):
-    Path("xpnet-bench").mkdir()
-    Path("xpnet-bench", "bench.json").write_text("old")
+    run("", made_up(TWO, (2, 3)))
+    before = Path("xpnet-bench", "bench.json").read_bytes()
     result = run("", made_up({}))
     assert result.exit_code == 1
     assert "nothing was measured" in result.stdout
-    assert Path("xpnet-bench", "bench.json").read_text() == "old"
+    assert Path("xpnet-bench", "bench.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("columns", [40, 64, 72, 200])

@@ -39,6 +39,7 @@ import xpnet
         ("--target y", "'--target': the digits have their labels"),
         ("--out nowhere/model", "'--out': there is no folder nowhere"),
         ("--out .", "'--out': . is not a regular file"),
+        ("--out m.onnx", "'--out': m.onnx ends in none of .safetensors, .model"),
         ("--width 3", "No such option"),
         ("--target", "requires an argument"),
         ("a.csv b.csv", "unexpected"),

@@ -20,8 +20,10 @@ from xpnet.bench.gpu_checks import prefetching, products, running_out, tf32_net,
 from xpnet.bench.gpu_report import STAND_IN, Check, Figure, Report, holds
 from xpnet.bench.gpu_timing import calls, steps
 from xpnet.files.atomic import write_atomically
+from xpnet.files.outputs import Kind, refusal
 
 WRONG_OPTIONS = 64  # EX_USAGE; argparse would take 2, which means "no device" here
+REPORT = Kind.beginning("report of xpnet.gpu_check", {".json": b'{\n  "status": '})
 SECTIONS: dict[str, tuple[Callable[[bool], Iterator[Check | Figure]], ...]] = {
     "correctness": (trajectories, products, tf32_net),
     "memory": (prefetching, running_out),
@@ -40,7 +42,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="python -m xpnet.gpu_check", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found to FILE")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
+    parser.add_argument("--force", action="store_true", help="replace a FILE of another kind too")
     options = parser.parse_args(args)
+    if options.json and (why := refusal(options.json, REPORT, {}, options.force)):
+        parser.error(f"argument --json: {why}")
     report = Report(quick=options.quick)
     try:
         run(report)

@@ -24,7 +24,9 @@ from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.options import (
     INSTALL_PLOT,
     Dtype,
+    Force,
     Json,
+    check_output,
     check_output_folder,
     option,
     require,
@@ -32,6 +34,7 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.output import Console
 from xpnet.files.atomic import write_atomically
+from xpnet.files.outputs import Kind
 
 _WIDE = 72  # columns from which there is room for all figures
 _MARKERS = "osD^vP*X"
@@ -82,6 +85,7 @@ def bench(
     dtype: Dtype = "float32",
     seconds: Annotated[float, option("S", "Time for each net on each device, about.")] = 5.0,
     out: Annotated[Path, option("DIR", "Where the files go.")] = Path("xpnet-bench"),
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Measure this machine: from how many hidden units on does a GPU pay?
@@ -97,6 +101,8 @@ def bench(
     require(0 < seconds < float("inf"), "--seconds", f"{seconds} is not a number above 0")
     widths = tuple(sorted(set(widths_of(hidden))))
     check_output_folder("--out", out)
+    for name in FILES | PICTURES if out.exists() else ():
+        check_output("--out", out / name, KIND, {}, force)
     settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
     results = run(settings, names, required=backends is not None, watch=_watch)
     console = Console()
@@ -256,4 +262,8 @@ def picture(results: Results, share: bool) -> bytes:
 
 
 FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}
+KIND = Kind.beginning(
+    "file of xpnet bench",
+    {".json": b'{\n "settings": {', ".csv": b"backend,version,device,", ".svg": b"<?xml"},
+)
 PICTURES = {"time.svg": partial(picture, share=False), "peak.svg": partial(picture, share=True)}

@@ -18,6 +18,7 @@ from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
 
 NAME = "config.toml"  # in a run folder
+FIRST_LINE = "One run of xpnet train. The same again, bit for bit where the versions are the same:"
 _LISTS = ("hidden", "dropout")  # may be written as arrays
 _NOT_HERE = ("config", "resume")
 
@@ -57,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _as_given(path: Path, key: str, value: Any) -> Any:
-    flag = key in ("stream", "json")
+    flag = key in ("stream", "force", "json")
     if isinstance(value, bool) == flag and isinstance(value, bool | int | float | str):
         return value if flag else str(value)
     if isinstance(value, list) and key in _LISTS:
@@ -86,7 +87,7 @@ def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> 
 def as_toml(settings: Settings, comments: list[str]) -> str:
     """The text of a file that holds ``settings``, all but where the results go."""
     comments = [
-        "One run of xpnet train. The same again, bit for bit where the versions are the same:",
+        FIRST_LINE,
         f"  xpnet train --config {NAME} --run-dir ANOTHER",
         f"xpnet {xpnet.__version__}, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, {platform.system()} {platform.machine()}",

@@ -9,10 +9,14 @@ import typer
 
 from xpnet.cli import output
 from xpnet.cli.model import load_table_model
-from xpnet.cli.options import ModelFile, check_output_file
+from xpnet.cli.options import Force, ModelFile, check_output
 from xpnet.files import onnx
 from xpnet.files.atomic import open_atomically
+from xpnet.files.outputs import Kind
 from xpnet.files.torch import save_torch
+
+# A message of protobuf with the version of ONNX first; an archive of zip.
+EXPORT = Kind.beginning("exported model", {".onnx": b"\x08", ".pt": b"PK"})
 
 EXAMPLES = """Examples:
 
@@ -36,9 +40,10 @@ def export(
     standardized: Annotated[
         bool, typer.Option("--standardized", help="The model takes standardised features.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Write a model for ONNX Runtime or PyTorch."""
-    check_output_file("OUT", out, (".onnx", ".pt"))
+    check_output("OUT", out, EXPORT, {"MODEL": model}, force)
     trained = load_table_model(model)
     if out.suffix.lower() == ".onnx":
         onnx.write(trained.net, out, raw=not standardized)

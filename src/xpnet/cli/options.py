@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from xpnet.backends.libraries import LIBRARIES
+from xpnet.files.outputs import Kind, refusal
 
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
 
@@ -27,6 +28,7 @@ DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="The examples.")]
 Backend = Annotated[str, option("NAME", "auto (NumPy), best (a GPU if any), or as xpnet info.")]
 Device = Annotated[str | None, option("NAME", "For example cpu or cuda:1.")]
 Dtype = Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files of other kinds too.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -62,22 +64,16 @@ def check_backend(name: str) -> None:
     require(name in names, "--backend", f"{name!r} is not one of {', '.join(names)}")
 
 
-def check_output_file(option: str, path: Path | None, endings: Sequence[str] = ()) -> None:
-    """Refuse at once a file that could not be written after an hour of work.
-
-    Raises
-    ------
-    UsageProblem
-        It is no regular file, its folder is missing or closed to us, or it has another ending.
-    """
-    if path is None:
-        return
-    parent = path.parent
-    require(path.is_file() or not path.exists(), option, f"{path} is not a regular file")
-    fits = not endings or path.suffix.lower() in endings
-    require(fits, option, f"{path} ends in none of {', '.join(endings)}")
-    require(parent.is_dir(), option, f"there is no folder {parent}")
-    require(os.access(parent, os.W_OK), option, f"cannot write in the folder {parent}")
+def check_output(
+    option: str,
+    path: Path,
+    kind: Kind,
+    others: Mapping[str, Path | None],
+    force: bool,
+) -> None:
+    """Raise a UsageProblem if ``files.outputs.refusal`` has a reason."""
+    if (why := refusal(path, kind, others, force)) is not None:
+        raise UsageProblem(option, why)
 
 
 def check_output_folder(option: str, path: Path | None) -> None:

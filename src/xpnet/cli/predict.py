@@ -17,15 +17,17 @@ from xpnet.cli.options import (
     Backend,
     DataFile,
     Device,
+    Force,
     ModelFile,
     UsageProblem,
     check_backend,
-    check_output_file,
+    check_output,
     option,
 )
 from xpnet.data.columns import WantedColumns
 from xpnet.data.read_columns import read_blocks
 from xpnet.files.atomic import open_atomically
+from xpnet.files.outputs import Kind
 
 EXAMPLES = """Examples:
 
@@ -55,18 +57,22 @@ def predict(
     ] = False,
     backend: Backend = "auto",
     device: Device = None,
+    force: Force = False,
 ) -> None:
     """Apply a model to a file of examples."""
     check_backend(backend)
-    check_output_file("--out", out, (".csv",))
     trained = load_table_model(model, backend, device)
     if proba and trained.classes is None:
         raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
-    blocks = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
     columns, answer = [trained.target], trained.predict
+    classes = [] if trained.classes is None else list(map(str, trained.classes))
+    if out is not None:
+        headers = tuple("".join(_csv(names, ())).encode() for names in (columns, classes) if names)
+        kind = Kind.beginning("file of this model's answers", {".csv": headers})
+        check_output("--out", out, kind, {"MODEL": model, "DATA": data}, force)
+    blocks = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
     if proba:
-        assert trained.classes is not None
-        columns, answer = [str(label) for label in trained.classes], trained.probabilities
+        columns, answer = classes, trained.probabilities
     lines = _csv(columns, (answer(rows) for rows, _ in blocks))
     if out is None:
         for text in lines:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import xpnet
+from xpnet.callbacks import CSVLog
 from xpnet.cli import config, output
 from xpnet.cli.options import (
     INSTALL_PLOT,
     UsageProblem,
-    check_output_file,
+    check_output,
     check_output_folder,
     require,
 )
@@ -28,7 +29,11 @@ from xpnet.core import schedules
 from xpnet.files.atomic import write_atomically
 from xpnet.files.checkpoint import check_architecture
 from xpnet.files.checkpoint_folder import find_checkpoints, latest_checkpoint
+from xpnet.files.outputs import MODEL, PICTURE, Kind
 
+LOG = Kind.beginning("log of xpnet train",
+                     {".csv": CSVLog.head.encode(), ".jsonl": b'{"epoch": '})  # fmt: skip
+RECORD = Kind.beginning("record of xpnet train", {".toml": b"# " + config.FIRST_LINE.encode()})
 PROVENANCE = "run"  # its key in the data of a checkpoint
 
 
@@ -46,7 +51,7 @@ class RunFiles:
     folder: Path | None
 
     @classmethod
-    def of(cls, settings: Settings) -> RunFiles:
+    def of(cls, settings: Settings, recipe: Recipe) -> RunFiles:
         """Raises UsageProblem for what cannot be written, or would be overwritten."""
         folder, drawable = settings.run_dir, find_spec("matplotlib") is not None
 
@@ -62,13 +67,29 @@ class RunFiles:
             checkpoints=inside(settings.checkpoint_dir, "checkpoints"),
             folder=folder,
         )
-        check_output_file("--out", files.model if folder is None else settings.out)
-        check_output_file("--log", settings.log, (".csv", ".jsonl"))
-        check_output_file("--plot", settings.plot, (".svg", ".png", ".pdf"))
         files._check_folders(settings.resume)
+        files._check_files(settings, recipe)
         if settings.resume:
             files._check_there_is_a_run(settings)
         return files
+
+    def _check_files(self, settings: Settings, recipe: Recipe) -> None:
+        held_out, folder = recipe.held_out, self.folder
+        others = {"DATA": settings.data, "--config": settings.config,
+                  "--validation": held_out if isinstance(held_out, Path) else None}  # fmt: skip
+        for found in [] if self.checkpoints is None else find_checkpoints(self.checkpoints):
+            others[f"the checkpoint {found.path.name}"] = found.path
+        for option, chosen, path, kind in (
+            ("--out", settings.out, self.model, MODEL),
+            ("--log", settings.log, self.log, LOG),
+            ("--plot", settings.plot, self.plot, PICTURE),
+        ):
+            option = option if chosen is not None or folder is None else "--run-dir"
+            if path is not None and (option != "--run-dir" or path.exists()):
+                check_output(option, path, kind, others, settings.force)
+                others[option] = path
+        if folder is not None and (folder / config.NAME).exists():
+            check_output("--run-dir", folder / config.NAME, RECORD, {}, settings.force)
 
     def _check_folders(self, resume: bool) -> None:
         check_output_folder("--run-dir", self.folder)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from xpnet.cli.options import Backend, Device, Dtype, option
+from xpnet.cli.options import Backend, Device, Dtype, Force, option
 from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
@@ -21,7 +21,7 @@ RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
 # Where results go and how they are shown. The parameters do not depend on it, so a run folder does
 # not record it.
 ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
-                              "as_json"})  # fmt: skip
+                              "force", "as_json"})  # fmt: skip
 _RATES = ", ".join(f"{name} {rule.rate:g} / {rule.linear_rate:g}" for name, rule in RULES.items())
 
 EXAMPLES = f"""Examples:
@@ -65,6 +65,9 @@ command line win.
 Run folder: config.toml (all that the result depends on), log.csv, checkpoints, curve.svg if
 matplotlib is there, and model.safetensors. Training with its config.toml gives the same parameters
 to the last bit, and so does a run that was broken off and resumed.
+
+Files that are there: a model, a log or a picture may be replaced, what the command reads never;
+any other file needs --force.
 
 Exit codes: 0 done; 1 the data, the backend or the training failed; 2 wrong options; 130 stopped by
 Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, with the model (and checkpoint) as it was after the last
@@ -140,6 +143,7 @@ class Settings:
     config: Annotated[Path | None, option("FILE", "Options from a .toml file; see below.")] = None
     log: Annotated[Path | None, option("FILE", "A line per epoch: .csv or .jsonl.")] = None
     plot: Annotated[Path | None, option("FILE", "The learning curve: .svg, .png or .pdf.")] = None
+    force: Force = False
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Results as one JSON object on stdout, all else on stderr."),

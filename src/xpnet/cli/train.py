@@ -14,9 +14,11 @@ from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, Pr
 from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.recipe import Recipe
-from xpnet.cli.run_folder import RunFiles
+from xpnet.cli.run_folder import LOG, RunFiles
 from xpnet.cli.settings import Settings
 from xpnet.cli.training_data import load
+from xpnet.files.atomic import write_atomically
+from xpnet.files.outputs import MODEL, refusal
 
 
 def train(settings: Settings, words: Sequence[str] = ()) -> None:
@@ -44,7 +46,7 @@ class Run:
     def __init__(self, settings: Settings, words: Sequence[str]) -> None:
         self.settings, self.words = settings, words
         self.recipe = recipe = Recipe.of(settings)
-        self.files = files = RunFiles.of(settings)
+        self.files = files = RunFiles.of(settings, recipe)
         if settings.dtype == "float64":
             # JAX reads this when it is first imported, and without it has no float64.
             os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -86,6 +88,8 @@ class Run:
         self.stopper = None if patience is None else EarlyStopping(patience)
         self.checkpoints = log = None
         if files.log is not None:
+            if files.log.exists() and not LOG.holds(files.log):  # and --force gives it up
+                write_atomically(files.log)
             log = (JSONLinesLog if files.log.suffix.lower() == ".jsonl" else CSVLog)(files.log)
         if files.checkpoints is not None:
             every = self.settings.checkpoint_every
@@ -143,6 +147,8 @@ class Run:
             return ""
         if self.replaces:  # a whole model is worth more than half of another
             model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
+            if refusal(model, MODEL, {}, self.settings.force) is not None:
+                return self._last_checkpoint()
         try:
             self.net.save(model, self.data, self.tensors)
         except OSError:

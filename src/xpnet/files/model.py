@@ -132,6 +132,15 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise ModelFileError(f"{name}: damaged: nested too deeply") from None
 
 
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a file names the format of model files; the rest of it is not looked at."""
+    try:
+        with safe_open(os.fsdecode(path), framework="numpy") as file:
+            return bool((file.metadata() or {}).get("format") == "xpnet")
+    except _UNREADABLE:
+        return False
+
+
 def activation_names(net: Any, taker: str) -> list[str]:
     """The names of the hidden activations, one per layer.
 
