@@ -20,16 +20,7 @@ def is_foreign(x: Any) -> bool:
     """Whether ``x`` is an array, or a sparse matrix on a device, of another library than NumPy."""
     if isinstance(x, (np.ndarray, np.generic)):
         return False
-    return is_array_api_obj(x) or is_device_sparse(x)
-
-
-def is_device_sparse(x: Any) -> bool:
-    """Whether ``x`` is a sparse matrix of another library than SciPy, such as cupyx."""
-    return (
-        hasattr(x, "tocsr")
-        and not sparse.issparse(x)
-        and is_array_api_obj(getattr(x, "data", None))
-    )
+    return is_array_api_obj(x) or (is_sparse(x) and not sparse.issparse(x))
 
 
 def check_foreign(X: Any, estimator: Any) -> None:
@@ -94,7 +85,10 @@ def values_of(X: Any) -> Any:
 
 
 def is_sparse(X: Any) -> bool:
-    return sparse.issparse(X) or is_device_sparse(X)
+    """Whether ``X`` is a sparse matrix of SciPy, or of a device's library such as cupyx."""
+    return sparse.issparse(X) or (
+        hasattr(X, "tocsr") and is_array_api_obj(getattr(X, "data", None))
+    )
 
 
 def dense(X: Any, rows: slice | np.ndarray | None, place: Backend) -> Array:

@@ -13,8 +13,10 @@ from math import inf, sqrt
 from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -28,7 +30,7 @@ from xpnet.estimators.callbacks import FitTasks, NoTasks
 from xpnet.estimators.descent import descend, minimize
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.solvers import StochasticSolver
-from xpnet.estimators.validation import Validation, split
+from xpnet.estimators.validation import Validation
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
 
@@ -195,9 +197,17 @@ class Perceptron(ArrayEstimator):
             return rows, Validation(self, net, Rows(place, X, self._targets(y)), y)
         if not self.early_stopping:
             return rows, None
-        train, rest = split(
-            len(rows), self.validation_fraction, self._strata(rows.Y), self._random_state
+        train, rest = train_test_split(
+            np.arange(len(rows)),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._strata(rows.Y),
         )
+        if len(rest) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
         return rows.take(train), Validation(self, net, rows.take(rest), examples.y[rest])
 
     # -- the net ---------------------------------------------------------------------------

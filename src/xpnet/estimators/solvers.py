@@ -6,7 +6,7 @@ The update rules are the core's; the drop-ins hand other numbers to them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -15,24 +15,14 @@ import numpy as np
 from xpnet.core.optimizers import Adam, GradientDescent, Moments, Momentum, Optimizer
 
 
-class _AnyInterval:
-    """Skips the core's checks: scikit-learn's intervals, already checked, include their ends."""
+class SklearnMomentum(Momentum):
+    """The core's momentum, which may be 1: scikit-learn has checked the numbers."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):  # type: ignore[arg-type]
-            if f.type == "float":
-                object.__setattr__(self, f.name, float(getattr(self, f.name)))
+        pass
 
 
-class SklearnGradientDescent(_AnyInterval, GradientDescent):
-    """The core's gradient descent, for momentum 0: it keeps no velocity."""
-
-
-class SklearnMomentum(_AnyInterval, Momentum):
-    """The core's momentum, which may be 1."""
-
-
-class SklearnAdam(_AnyInterval, Adam):
+class SklearnAdam(Adam):
     """Adam as scikit-learn has it: epsilon is added to the root *before* bias correction.
 
     ``rate sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)``; the paper's epsilon
@@ -84,9 +74,10 @@ class StochasticSolver:
             rule = SklearnAdam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon)
             policy = "constant"
         elif estimator.momentum > 0:
-            rule = SklearnMomentum(rate, estimator.momentum, bool(estimator.nesterovs_momentum))
+            momentum, nesterov = float(estimator.momentum), bool(estimator.nesterovs_momentum)
+            rule = SklearnMomentum(rate, momentum, nesterov)
         else:
-            rule = SklearnGradientDescent(rate)
+            rule = GradientDescent(rate)
         moments = tuple(zeros() for _ in range(rule.n_moments))
         return cls(rule, policy, estimator.power_t, moments, rule.learning_rate)
 

@@ -1,4 +1,4 @@
-"""Scores the validation data of a fit: split off as scikit-learn does, or the user's own."""
+"""Scores the validation data of a fit."""
 
 from __future__ import annotations
 
@@ -7,26 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import train_test_split
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.estimators.net import Net, Rows
-
-
-def split(
-    n: int, fraction: float, stratify: np.ndarray | None, random_state: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and of the validation examples, split as scikit-learn does."""
-    train, held_out = train_test_split(
-        np.arange(n), random_state=random_state, test_size=fraction, stratify=stratify
-    )
-    if len(held_out) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' "
-            "or the size of your dataset."
-        )
-    return train, held_out
 
 
 class Validation:
