@@ -124,13 +124,52 @@ def test_two_products_are_as_good_as_reflections():
     X, y, w = problem("tall", 2)
     place = xpnet.select("numpy", dtype="float64")
     examples = design.Design(place, X, y, w, xpnet.core.losses.squared)
-    means = examples.feature_means(), examples.target_means()
-    R_x, R_y = linear._two_grams(examples, *means)
+    means = examples.means()
+    R_x, R_y = linear._two_grams(linear.Centred(examples, *means, 1.0, 1.0))
     centred = np.sqrt(w)[:, None] * (X - means[0])
     np.testing.assert_allclose(R_x.T @ R_x, centred.T @ centred, rtol=1e-10)
     Q = np.linalg.solve(R_x.T, centred.T).T
     np.testing.assert_allclose(Q.T @ Q, np.eye(6), atol=1e-12)
     np.testing.assert_allclose(Q.T @ (np.sqrt(w)[:, None] * (y - means[1])), R_y, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "wide sparse", "least_squares"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_float32_features_far_from_0(lib, kind, weighted, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(100_000, 2)) + [1000, 5000]).astype(np.float32)
+    y, w = 2 * X[:, 0] - X[:, 1], rng.random(len(X)) if weighted else None
+    if kind == "least_squares":
+        W, _ = xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))
+        np.testing.assert_allclose(lib.to_numpy(W), [[2.0, -1.0]], atol=1e-5)
+        return
+    theirs = [Original().fit(given, y, w) for given in (X, sparse.csr_array(X))]
+    off = min(np.abs(net.coef_ - [2.0, -1.0]).max() for net in theirs)
+    if kind == "wide sparse":
+        monkeypatch.setattr(linear, "WIDE", 1)
+    given = lib.asarray(X) if kind == "dense" else sparse.csr_array(X)
+    net = xpnet.LinearRegression(backend="auto" if kind == "dense" else lib.name)
+    net.fit(given, lib.asarray(y), w)
+    np.testing.assert_allclose(lib.to_numpy(net.coef_), [2.0, -1.0], atol=max(off, 3e-6))
+    assert net.score(given, lib.asarray(y)) > 1 - 1e-7
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-20, 1e20, 2e36, 1e200])
+@pytest.mark.parametrize("kind", ["X", "y"])
+def test_squares_that_no_float_holds(lib, size, kind):
+    dtype = "float32" if 1e-30 < size < 1e40 else "float64"
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = X @ [2.0, -1.0] + 3.0
+    X, y = (X * size, y) if kind == "X" else (X, y * size)
+    X, y = X.astype(dtype), y.astype(dtype)
+    net = xpnet.LinearRegression().fit(lib.asarray(X), y)
+    layer = xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))
+    unit = size if kind == "y" else 1 / size
+    for W, b in ((net.coef_, net.intercept_), layer):
+        W, b = (np.ravel(lib.to_numpy(found)).astype(np.float64) for found in (W, b))
+        np.testing.assert_allclose(W / unit, [2.0, -1.0], rtol=1e-5)
+        np.testing.assert_allclose(b / (size if kind == "y" else 1.0), 3.0, rtol=1e-5)
 
 
 def test_bad_weights():

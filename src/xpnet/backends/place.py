@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -252,6 +253,17 @@ def to_numpy(x: Any) -> np.ndarray:
     if isinstance(x, np.ndarray) or not is_array_api_obj(x):
         return np.asarray(x)
     return place_of(x)._library.to_numpy(x)
+
+
+def magnitude(x: Array) -> float:
+    """The power of two next to the largest number in ``x``; 1 where no square leaves the floats.
+
+    Dividing by it is exact.
+    """
+    xp = array_namespace(x)
+    largest = max(float(xp.max(x)), -float(xp.min(x)))
+    ordinary = largest == 0 or 1e-9 < largest < 1e9
+    return 1.0 if ordinary else 2.0 ** max(math.frexp(largest)[1] - 1, -120)
 
 
 def _on(name: str, xp: Namespace, device: Any) -> Backend:

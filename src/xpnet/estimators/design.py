@@ -132,14 +132,22 @@ class Design:
             return self
         return Design(self.place, self.X[::step, :], self.Y[::step, :], None, self.loss)
 
+    def means(self) -> tuple[Array, Array]:
+        """The weighted means of the features (n,) and of the targets (K,), to rounding.
+
+        Sums of large numbers lose digits that the differences from a rough mean keep.
+        """
+        rough = self._sample()
+        x, y = rough.feature_means(), rough.shares() @ rough.Y
+        if not self.multiplies:
+            x = x + sum(self.shares(rows.data) @ (rows.data.X - x) for rows in self.blocks())
+        return x, y + self.shares() @ (self.Y - y)
+
     def feature_means(self) -> Array:
-        """The weighted mean (n,) of each feature."""
+        """The weighted mean (n,) of each feature; of a sparse one from sums in float64."""
         if self.multiplies:
-            return self.X.T @ self.shares()
+            shares = self.place.xp.astype(self.shares(), self.place.xp.float64)
+            return self.place.asarray(self.X.T @ shares, self.place.dtype)
         if not self.sparse:
             return self.shares() @ self.X
         return sum(self.shares(rows.data) @ rows.data.X for rows in self.blocks())
-
-    def target_means(self) -> Array:
-        """The weighted mean (K,) of each target."""
-        return self.shares() @ self.Y

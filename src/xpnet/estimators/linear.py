@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -14,13 +14,15 @@ from sklearn.base import _fit_context
 from sklearn.linear_model import LinearRegression as Original
 
 from xpnet._typing import Array
-from xpnet.backends.place import to_numpy
+from xpnet.backends.place import magnitude, to_numpy
 from xpnet.core.losses import squared
-from xpnet.estimators.arrays import is_sparse
+from xpnet.estimators import arrays
+from xpnet.estimators.arrays import is_sparse, values_of
 from xpnet.estimators.base import ArrayRegressor
 from xpnet.estimators.design import Design, linear_response
 
 WIDE = 2048  # more features of a SciPy matrix would make its R factor too large
+ROWS = 8192  # float32 sums of more products lose digits where a CPU adds them one by one
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -78,29 +80,32 @@ class LinearRegression(ArrayRegressor):
         Y = place.asarray(y[:, None] if y.ndim == 1 else y, place.dtype)
         with place.context():
             design = Design(place, X, Y, w, squared)
-            x_mean, y_mean = design.feature_means(), design.target_means()
+            x_mean, y_mean = design.means()
             if not self.fit_intercept:
                 x_mean, y_mean = 0.0 * x_mean, 0.0 * y_mean
+            centred = Centred(design, x_mean, y_mean, magnitude(values_of(X)), magnitude(Y))
             if design.multiplies and X.shape[1] > WIDE and place.name == "numpy":
-                W = iterated(design, x_mean, y_mean, self.tol)
+                W = iterated(centred, self.tol)
             else:
-                W = self._solve(*reduced(design, x_mean, y_mean), design)  # (K, n)
+                W = self._solve(*reduced(centred), centred)  # (K, n)
+            W = W * (centred.y_unit / centred.x_unit)
             b = y_mean - W @ x_mean  # (K,)
         self.coef_, self.intercept_ = (W[0, :], b[0]) if y.ndim == 1 else (W, b)
         if not self.fit_intercept:
             self.intercept_ = 0.0
         return self
 
-    def _solve(self, R_x: Array, R_y: Array, design: Design) -> Array:
+    def _solve(self, R_x: Array, R_y: Array, centred: Centred) -> Array:
         """The coefficients (K, n) of least ``|R_x @ W.T - R_y|``."""
-        place, xp = design.place, design.place.xp
+        place, xp = centred.design.place, centred.design.place.xp
         if self.positive:
             host_x, host_y = to_numpy(R_x), to_numpy(R_y)
             found = np.stack([nnls(host_x, column)[0] for column in host_y.T])
             return place.asarray(found, place.dtype)
-        U, sigma, Vh = on_host(partial(np.linalg.svd, full_matrices=False), R_x, design)
+        U, sigma, Vh = on_host(partial(np.linalg.svd, full_matrices=False), R_x, centred.design)
         kept = sigma > self.tol * float(xp.max(sigma))
-        self.rank_, self.singular_ = int(xp.sum(xp.astype(kept, xp.int32))), sigma
+        self.rank_ = int(xp.sum(xp.astype(kept, xp.int32)))
+        self.singular_ = sigma * centred.x_unit
         inverse = xp.where(kept, 1.0 / xp.where(kept, sigma, 0.0 * sigma + 1.0), 0.0 * sigma)
         return (Vh.T @ (inverse[:, None] * (U.T @ R_y))).T
 
@@ -120,52 +125,63 @@ class LinearRegression(ArrayRegressor):
 
 
 # -- least squares as a small problem: |X W - Y| = |R_x W - R_y| + c -----------------------
-# X and Y are read a block of rows at a time, centred, and times the root of their weight.
-def reduced(design: Design, x_mean: Array, y_mean: Array) -> tuple[Array, Array]:
+class Centred(NamedTuple):
+    """The examples of a fit: centred, over their units, and times the root of their weight."""
+
+    design: Design
+    x_mean: Array  # (n,)
+    y_mean: Array  # (K,)
+    x_unit: float
+    y_unit: float
+
+    def blocks(self) -> Iterator[tuple[Array, Array]]:
+        """X (rows, n) and Y (rows, K), a block of rows at a time."""
+        n, place = self.design.X.shape[1], self.design.place
+        elements = arrays.BLOCK if place.is_accelerator else min(arrays.BLOCK, ROWS * n)
+        for _, (X, Y, w) in self.design.blocks(elements):
+            X, Y = X - self.x_mean, Y - self.y_mean
+            if self.x_unit != 1.0:
+                X = X / self.x_unit
+            if w is not None:
+                root = place.xp.sqrt(w)[:, None]
+                X, Y = root * X, root * Y
+            yield X, Y / self.y_unit
+
+
+def reduced(centred: Centred) -> tuple[Array, Array]:
     """``R_x`` (r, n) and ``R_y`` (r, K) with an orthonormal Q: ``X = Q R_x``, ``R_y = Q^T Y``."""
-    n = design.X.shape[1]
-    found = _two_grams(design, x_mean, y_mean) if design.X.shape[0] >= 4 * n else None
+    m, n = centred.design.X.shape
+    found = _two_grams(centred) if m >= 4 * n else None
     if found is not None:
         return found
     # Golub & Van Loan 2013, section 5.2: Householder's reflections; for blocks, of [R, next rows].
-    xp, blocks = design.place.xp, _centred(design, x_mean, y_mean)
+    xp, blocks = centred.design.place.xp, centred.blocks()
     _, R = xp.linalg.qr(xp.concat(next(blocks), axis=1))
     for X, Y in blocks:
         _, R = xp.linalg.qr(xp.concat([R, xp.concat([X, Y], axis=1)], axis=0))
     return R[:, :n], R[:, n:]
 
 
-def _centred(design: Design, x_mean: Array, y_mean: Array) -> Iterator[tuple[Array, Array]]:
-    for _, (X, Y, w) in design.blocks():
-        X, Y = X - x_mean, Y - y_mean
-        if w is not None:
-            root = design.place.xp.sqrt(w)[:, None]
-            X, Y = root * X, root * Y
-        yield X, Y
-
-
-def _two_grams(design: Design, x_mean: Array, y_mean: Array) -> tuple[Array, Array] | None:
+def _two_grams(centred: Centred) -> tuple[Array, Array] | None:
     """``reduced`` by matrix products, several times faster; None where X is too ill-conditioned.
 
     X^T X = V L V^T loses the square of the condition number. X whitened with it, X V L^-1/2, has
     nearly orthonormal columns, so a second such product loses nothing (CholeskyQR2: Yamamoto,
     Nakatsukasa, Yanagisawa & Fukaya 2015, with eigenvalues in place of Cholesky factors).
     """
-    xp, n, K = design.place.xp, design.X.shape[1], design.Y.shape[1]
-    options = {"dtype": design.place.dtype, "device": design.place.device}
-    gram = xp.zeros((n, n), **options)
-    for X, _ in _centred(design, x_mean, y_mean):
-        gram = gram + X.T @ X
+    design, xp = centred.design, centred.design.place.xp
+    n, eps = design.X.shape[1], float(xp.finfo(design.place.dtype).eps)
+    gram = sum(X.T @ X for X, _ in centred.blocks())
     norms = xp.sqrt(xp.linalg.diagonal(gram))  # (n,) of the columns
     if not float(xp.min(norms)) > 0:
         return None
     L, V = on_host(np.linalg.eigh, gram / norms / norms[:, None], design)
-    if not float(L[0] / L[n - 1]) > 64 * n * float(xp.finfo(options["dtype"]).eps):
+    if not float(L[0] / L[n - 1]) > 64 * n * eps:
         return None
     root = xp.sqrt(L)
     whitening = (V / root) / norms[:, None]  # (n, n)
-    gram, product = xp.zeros((n, n), **options), xp.zeros((n, K), **options)
-    for X, Y in _centred(design, x_mean, y_mean):
+    gram, product = 0.0, 0.0
+    for X, Y in centred.blocks():
         Q = X @ whitening
         gram, product = gram + Q.T @ Q, product + Q.T @ Y
     M, U = on_host(np.linalg.eigh, gram, design)  # M all near 1
@@ -179,14 +195,15 @@ def on_host(function: Callable[..., Any], a: Array, design: Design) -> list[Arra
     return [design.place.asarray(factor, design.place.dtype) for factor in factors]
 
 
-def iterated(design: Design, x_mean: Array, y_mean: Array, tol: float) -> np.ndarray:
+def iterated(centred: Centred, tol: float) -> np.ndarray:
     """W (K, n) by LSQR (Paige & Saunders 1982) for a SciPy matrix that stays sparse."""
-    X, root = design.X, np.sqrt(design.w) if design.w is not None else np.ones(design.X.shape[0])
-    centred = LinearOperator(
+    design, mean, unit = centred.design, centred.x_mean, centred.x_unit
+    X, root = design.X, np.ones(design.X.shape[0]) if design.w is None else np.sqrt(design.w)
+    operator = LinearOperator(
         X.shape,
-        matvec=lambda v: root * (X @ v - x_mean @ v),
-        rmatvec=lambda v: X.T @ (root * v) - x_mean * (root @ v),
+        matvec=lambda v: root * (X @ v - mean @ v) / unit,
+        rmatvec=lambda v: (X.T @ (root * v) - mean * (root @ v)) / unit,
         dtype=X.dtype,
     )
-    columns = ((design.Y - y_mean) * root[:, None]).T
-    return np.stack([lsqr(centred, column, atol=tol, btol=tol)[0] for column in columns])
+    columns = ((design.Y - centred.y_mean) / centred.y_unit * root[:, None]).T
+    return np.stack([lsqr(operator, column, atol=tol, btol=tol)[0] for column in columns])

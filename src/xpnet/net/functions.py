@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
-from xpnet.backends.place import common_namespace
+from xpnet.backends.place import common_namespace, magnitude
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
 from xpnet.exceptions import ModelFileError
@@ -136,9 +136,16 @@ def least_squares(X: Array, Y: Array) -> Layer:
         for name, a in (("X", X), ("Y", Y)):
             if not bool(xp.all(xp.isfinite(a))):
                 raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
+        x_unit, y_unit = magnitude(X), magnitude(Y)  # squares must not overflow
+        X, Y = X / x_unit, Y / y_unit
         X_mean, Y_mean = (xp.mean(a, axis=1, keepdims=True) for a in (X, Y))
-        W = (Y - Y_mean) @ xp.linalg.pinv(X - X_mean)  # (n_y, n_x)
-        return Layer(W, Y_mean - W @ X_mean)
+        # Sums lose digits of float32, which differences from a rough mean, or a rough W, keep.
+        X_mean = X_mean + xp.mean(X - X_mean, axis=1, keepdims=True)  # (n_x, 1)
+        X, Y = X - X_mean, Y - Y_mean
+        inverse = xp.linalg.pinv(X)  # (m, n_x)
+        W = Y @ inverse  # (n_y, n_x)
+        W = W + (Y - W @ X) @ inverse
+        return Layer(W * (y_unit / x_unit), (Y_mean - W @ X_mean) * y_unit)
 
 
 # -- the models of the notes -------------------------------------------------------------
