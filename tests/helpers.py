@@ -263,3 +263,18 @@ def raises_on_purpose(kinds, *patterns):
     assert last.startswith(str(Path(xpnet.__file__).parent)), f"raised in {last}: {info.value!r}"
     for pattern in patterns:
         assert re.search(pattern, str(info.value)), f"no {pattern!r} in: {info.value}"
+
+
+class Reused:
+    """Gives each array back in memory that it uses again for the next one of that shape."""
+
+    def __init__(self):
+        self.memory = {}
+
+    def __call__(self, x):
+        memory = self.memory.setdefault(tuple(x.shape), x)
+        try:
+            memory[...] = x
+        except TypeError:  # JAX writes into no array
+            return x
+        return memory

@@ -198,6 +198,29 @@ def test_keeping_what_callbacks_remember_reads_nothing(lib):
     assert with_state - without == sum(map(len, state["parameters"]))
 
 
+def test_a_state_may_use_its_memory_again(lib):
+    """A run that diverges hands a callback the state of the update that it goes back to."""
+
+    class Counts:
+        def __init__(self):
+            self.memory = np.zeros(1)
+
+        def on_epoch_end(self, net, progress):
+            self.memory += 1.0
+
+        def state(self):
+            return {"epochs": self.memory}
+
+    net, counts = make_net(lib), Counts()
+    settings = {"epochs": 310, "l2": 1e-3, "callbacks": [counts]}
+    rates = lambda epoch: 1.0 if epoch < 300 else 1e300  # noqa: E731
+    with pytest.raises(xpnet.DivergedError):
+        net.fit(lib.asarray(X), lib.asarray(Y), xpnet.Adam(), schedule=rates, **settings)
+    counts.memory += 1000.0
+    ((_, state),) = net.training_state.callbacks
+    assert state["epochs"] <= net.training_state.epoch == 301
+
+
 # -- the guide ---------------------------------------------------------------------------
 def test_the_examples_of_the_guide_run(tmp_path, monkeypatch, capsys):
     guide = Path(__file__).parents[2] / "docs" / "training.md"

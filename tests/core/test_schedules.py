@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ ALL = [
         (Constant(), 9.5, 1.0),
         (Step(10), 9.999, 1.0),
         (Step(10), 10.0, 0.1),
+        (Step(0.2), 0.6, 0.001),
         (Step(10, 0.5), 39.0, 0.125),
         (Exponential(0.5), 2.0, 0.25),
         (Exponential(0.5), 0.5, math.sqrt(0.5)),
@@ -73,6 +75,21 @@ ALL = [
 )
 def test_values(schedule, epoch, expected):
     assert schedule(epoch) == pytest.approx(expected, rel=1e-14, abs=1e-16)
+
+
+@pytest.mark.parametrize("every", ["0.1", "0.2", "0.3", "0.5", "0.7", "1", "2.5", "3"])
+@pytest.mark.parametrize("warm", ["0", "0.1", "0.3", "0.7", "1.5", "2"])
+def test_a_jump_comes_at_its_update(every, warm):
+    """Epochs and settings are rounded fractions; the rule is that of the exact ones."""
+    step = Step(float(every), 0.5)
+    schedule = WarmUp(float(warm), step, start=7.0) if float(warm) else step
+    for n in (1, 3, 5, 7, 10, 12, 30, 47):  # updates per epoch
+        exact = [Fraction(i, n) - Fraction(warm) for i in range(6 * n)]
+        epochs = [i // n + (i % n) / n for i in range(6 * n)]
+        after = np.array([epoch >= 0 for epoch in exact])
+        expected = [0.5 ** (epoch // Fraction(every)) for epoch in exact if epoch >= 0]
+        np.testing.assert_array_equal(schedule(np.array(epochs))[after], expected)
+        assert np.all(schedule(np.array(epochs))[~after] > 1.0)
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)

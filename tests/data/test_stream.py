@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Reused
 from stream_helpers import (
     MEMORY,
     NUMBERS,
@@ -193,6 +194,18 @@ def test_an_epoch_goes_on_at_any_update(kind, shuffle, tmp_path):
     for first in range(0, len(whole) + 1, 1 if kind == "array" else 5):
         assert epoch_of(source, 2, shuffle=shuffle, first=first) == whole[first:]
     source.close()
+
+
+def test_slices_may_come_in_the_same_memory():
+    class Same(OnlyShapeAndSlices):
+        given = Reused()
+
+        def __getitem__(self, rows):
+            return self.given(super().__getitem__(rows))
+
+    with stream(Same(ROWS), Same(NUMBERS), memory=MEMORY).chunks(0, 16) as chunks:
+        for chunk in chunks:
+            np.testing.assert_array_equal(chunk.X, ROWS[chunk.Y])
 
 
 def test_what_was_before_is_not_read():

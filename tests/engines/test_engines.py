@@ -16,7 +16,15 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import HIDDEN, OPTIMIZERS, OUTPUTS, draw_parameters, draw_targets
+from helpers import (
+    HIDDEN,
+    OPTIMIZERS,
+    OUTPUTS,
+    Reused,
+    assert_pairs_equal,
+    draw_parameters,
+    draw_targets,
+)
 
 import xpnet
 
@@ -307,7 +315,7 @@ class ReadsCost:
     """A callback that fetches the cost after each epoch, as a progress bar does."""
 
     def on_epoch_end(self, net, progress):
-        self.last = progress.cost
+        self.net, self.last = net, progress.cost
 
 
 @ENGINES
@@ -356,3 +364,28 @@ class HeavyBall(xpnet.GradientDescent):
 def test_a_rule_may_keep_the_old_parameters(lib):
     setting = ([3, 5, 3], "tanh", "softmax", HeavyBall(0.05), (8, 3), "plain")
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+
+
+@pytest.mark.parametrize("engine", [None, "generic"], ids=["own", "reference"])
+def test_users_functions_may_use_their_memory_again(lib, engine):
+    """An activation and a rule; the run diverges, and goes back to parameters that it kept."""
+
+    def end(activated, updated):
+        slope = lambda a, *, xp: activated[1](1.0 - a * a)  # noqa: E731
+        tanh = xpnet.Activation("mine", lambda z, *, xp: activated[0](xp.tanh(z)), slope)
+
+        class Rule(xpnet.GradientDescent):
+            def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
+                return updated(theta - scalars[0] * gradient), moments
+
+        def schedule(epoch):
+            return 1.0 if epoch < 300 else 1e200
+
+        setting = ([3, 4, 4, 4, 2], tanh, "identity", Rule(0.01), (None, 310), "plain")
+        reads = ReadsCost()
+        with pytest.raises(xpnet.DivergedError, match="epoch 302"):
+            run(lib, engine, *setting, schedule=schedule, callbacks=[reads])
+        return lib.host(reads.net.parameters)
+
+    plain = end([lambda x: x] * 2, lambda x: x)
+    assert_pairs_equal(end([Reused(), Reused()], Reused()), plain)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
+from helpers import Reused
 
 from xpnet.optimize import lbfgs as quasinewton
 from xpnet.optimize import linesearch
@@ -185,6 +186,16 @@ def test_keeps_library_device_dtype_and_inputs(lib, dtype, l1):
         numbers = (result.value, result.gradient_norm, result.iterations, result.evaluations)
         assert [type(number) for number in numbers] == [float, float, int, int]
     np.testing.assert_array_equal(lib.to_numpy(x0), host)
+
+
+@pytest.mark.parametrize("l1", [0.0, 1e-3])
+def test_fun_may_use_the_memory_of_its_gradient_again(lib, l1):
+    fun, kept, x0 = rosenbrock(lib), Reused(), lib.asarray(np.zeros(50))
+    expected = lbfgs(fun, x0, l1=l1, memory=5)
+    found = lbfgs(lambda x: (fun(x)[0], kept(fun(x)[1])), x0, l1=l1, memory=5)
+    assert found.converged
+    assert found.evaluations == expected.evaluations < 500
+    np.testing.assert_array_equal(lib.to_numpy(found.gradient), lib.to_numpy(expected.gradient))
 
 
 @pytest.mark.parametrize("l1", [0.0, 1e-3])

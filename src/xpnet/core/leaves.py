@@ -14,7 +14,7 @@ from array_api_compat import device
 
 from xpnet._typing import Array, Namespace
 from xpnet.core import masks
-from xpnet.core.activations import Activation
+from xpnet.core.activations import ACTIVATIONS, Activation
 from xpnet.core.losses import Loss
 from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.core.parameters import Layer, Layout
@@ -66,7 +66,10 @@ class Leaves:
         return W @ A + b  # (n_out, m)
 
     def activate(self, activation: Activation, Z: Array) -> Array:
-        return activation.value(Z, xp=self.xp)  # (n, m)
+        A = activation.value(Z, xp=self.xp)  # (n, m)
+        if activation != ACTIVATIONS.get(activation.name):  # its author may use its memory again
+            A = self.xp.asarray(A, copy=True)
+        return A
 
     def drop(
         self, layer: int, rate: float, A: Array, key: Sequence[Array | float]

@@ -23,6 +23,9 @@ import numpy as np
 
 from xpnet.core.settings import CheckedNumbers, number
 
+# Epochs are rounded fractions, and 0.6 / 0.2 < 3: an epoch this near to a jump has reached it.
+ABOVE = 1.0 + 1e-10
+
 Epochs: TypeAlias = Any  # a float, or an ndarray of them
 State: TypeAlias = Mapping[str, Any]  # what JSON can hold
 
@@ -71,7 +74,7 @@ class Step(Schedule):
     factor: float = number(0.1)
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
-        return self.factor ** np.floor(epoch / self.every)
+        return self.factor ** np.floor(epoch / self.every * ABOVE)
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,10 @@ class WarmUp(Schedule):
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         found = self.start + (1.0 - self.start) * np.minimum(epoch / self.epochs, 1.0)
-        after = epoch >= self.epochs
+        after = epoch * ABOVE >= self.epochs
         if np.any(after):  # ``then`` is defined from its own epoch 0 on
             found = np.where(after, 1.0, found)
-            found[after] = self.then(epoch[after] - self.epochs)
+            found[after] = self.then(np.maximum(epoch[after] - self.epochs, 0.0))
         return found
 
     @property

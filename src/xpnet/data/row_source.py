@@ -122,13 +122,15 @@ class SlicedRows:
         X = host_array(self._X[start:stop], f"{self.name}: X")
         if X.shape != (stop - start, self.n_features + (self._column is not None)):
             raise ValueError(f"{self.name}: asked for rows {start} to {stop} and got {X.shape}")
-        Y = None if self._y is None else host_array(self._y[start:stop], f"{self.name}: y")
+        Y = None
+        if self._y is not None:  # a copy: the next slice may come in the same memory
+            Y = np.array(host_array(self._y[start:stop], f"{self.name}: y"))
         if self._column is not None:
             X, Y = np.delete(X, self._column, axis=1), X[:, self._column].copy()
         if Y is not None and Y.dtype.kind in "OT":  # text of HDF5, of Zarr, of NumPy's StringDType
             Y = np.asarray([t.decode() if isinstance(t, bytes) else t for t in Y.tolist()])
         if self._maps:
-            X, Y = X.copy(), None if Y is None else Y.copy()
+            X = X.copy()
             for mapping in self._maps:  # the pages count as the kernel's cache from here on
                 mapping.madvise(mmap.MADV_DONTNEED)
         return Piece(X, Y)

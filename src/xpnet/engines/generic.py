@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -35,7 +36,8 @@ class Program:
         self.start()
 
     def start(self) -> None:
-        """Prepares the program; an engine that writes in place copies the state here."""
+        """Prepares the program, whose state is its own: an optimiser may write in place."""
+        self.theta, self.moments = self.snapshot()
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         """Steps through ``orders``, one step per row of ``table``.
@@ -114,7 +116,8 @@ class Program:
 
     def snapshot(self) -> tuple[Array, Moments]:
         """The state now; later steps leave it unchanged."""
-        return self.theta, self.moments  # the reference leaves overwrite nothing
+        copy = partial(self.ops.xp.asarray, copy=True)
+        return copy(self.theta), tuple(copy(m) for m in self.moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:
         self.theta, self.moments = state

@@ -239,6 +239,9 @@ class Program(generic.Program):
 
         self.data = Data(*(padded(x) for x in data))
 
+    def snapshot(self) -> tuple[Array, Moments]:
+        return self.theta, self.moments  # nothing is written in place
+
     def restore(self, state: tuple[Array, Moments]) -> None:
         self.theta, self.moments = state
         theta, *moments = self._layers((self.theta, *self.moments))

@@ -115,9 +115,6 @@ class Program(generic.Program):
         for x, least in self.least(np.finfo(self.dtype)):
             x[np.abs(x) < least] = 0.0
 
-    def snapshot(self) -> tuple[Array, Moments]:
-        return self.theta.copy(), tuple(m.copy() for m in self.moments)
-
     def restore(self, state: tuple[Array, Moments]) -> None:
         for mine, saved in zip((self.theta, *self.moments), (state[0], *state[1]), strict=True):
             np.copyto(mine, saved)

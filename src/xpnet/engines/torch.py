@@ -188,7 +188,7 @@ class Program(generic.Program):
     """A step is a call; the state is moved in place."""
 
     def start(self) -> None:
-        self.theta, self.moments = self.snapshot()
+        super().start()
         self.ops = TrainingLeaves(self.ops.xp, self.ops.layout, self.theta)
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
@@ -203,9 +203,6 @@ class Program(generic.Program):
             return
         for x, least in self.least(torch.finfo(self.theta.dtype)):
             x.masked_fill_(x.abs() < least, 0.0)
-
-    def snapshot(self) -> tuple[Array, Moments]:
-        return self.theta.clone(), tuple(m.clone() for m in self.moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:
         for mine, saved in zip((self.theta, *self.moments), (state[0], *state[1]), strict=True):

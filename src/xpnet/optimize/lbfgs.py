@@ -74,7 +74,8 @@ def lbfgs(
     ----------
     fun : callable
         ``fun(x) -> (value, gradient)``: a 0-d array of the library of x, or a float, and an array
-        like x. It must not write into x. Where the answer is not finite the step is shortened.
+        like x, whose memory it may use again. It must not write into x. Where the answer is not
+        finite the step is shortened.
     x0 : array (n,)
         float32 or float64, of any library that follows the Array API standard.
     memory : int
@@ -144,10 +145,12 @@ class _Problem:
         with self.place.context():
             p = gradient
             if self.strengths is not None:
+                gradient = xp.asarray(gradient, copy=True)  # fun may use its memory again
                 p = pseudo_gradient(x, gradient, self.strengths, xp=xp)
             rows = [p, p, p] if start is None else [x - start.x, gradient - start.gradient, p]
             before = p if start is None else start.p
             rows = xp.stack(rows)  # (3, n)
+            gradient = rows[2, :] if self.strengths is None else gradient  # not fun's own memory
             columns = xp.matrix_transpose(rows)  # (n, 3)
             numbers = [xp.max(xp.abs(p)), xp.sum(rows[0, :] * before), rows @ columns]
             if pairs is not None:
