@@ -78,9 +78,13 @@ def test_a_method_that_is_none_is_not_there(monkeypatch):
     assert recorder.epochs == [1, 2, 3]
 
 
+@pytest.mark.parametrize("w", [(), (np.arange(12.0),)], ids=["", "weighted"])
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-def test_validation_figures(lib, output):
-    """After each epoch's updates: the cost without penalty, and the share of right labels."""
+def test_validation_figures(lib, output, w):
+    """After each epoch's updates: the cost without penalty, and the share of right labels.
+
+    The cost is weighted where the data is, and so is what early stopping watches.
+    """
     n_y = {"sigmoid": 1, "softmax": 2}[output]
     net = xpnet.DeepNet([3, 4, n_y], output=output, dtype="float64", **lib.options)
     y, y_host = ((a if n_y == 1 else a[0].astype(int)) for a in (Y, Y_VALID))
@@ -89,12 +93,14 @@ def test_validation_figures(lib, output):
 
     def look(net, progress):
         read.append((progress.validation_cost, progress.validation_accuracy))
-        again.append(float(net.cost(x_valid, y_valid)))
+        again.append(float(net.cost(x_valid, y_valid, *w)))
 
+    stopping = EarlyStopping(5, restore_best=False)
     history = net.fit(
         lib.asarray(X), lib.asarray(y), xpnet.Adam(0.1), epochs=5, batch_size=8,
-        validation=(x_valid, y_valid), callbacks=[SimpleNamespace(on_epoch_end=look)],
+        validation=(x_valid, y_valid, *w), callbacks=[SimpleNamespace(on_epoch_end=look), stopping],
     )  # fmt: skip
+    assert stopping.best == min(history.validation_cost)
     assert [*zip(history.validation_cost, history.validation_accuracy)] == read
     assert all(type(value) is float for figures in read for value in figures)
     np.testing.assert_allclose(history.validation_cost, again, rtol=1e-12)

@@ -113,7 +113,7 @@ def test_a_run_draws_many_steps_at_once(monkeypatch):
 
 def test_table_without_a_seed_has_no_key():
     table = step_table(xpnet.AdamW(), np.arange(1.0, 4.0), np.ones(3), l2=[1, 2, 3], clip_norm=5)
-    assert table.shape == (3, PREFIX + 3)
+    assert table.shape == (3, PREFIX + 4)
     np.testing.assert_array_equal(table[:, :3], [[1, 0, 5], [2, 0, 5], [3, 0, 5]])
     assert not np.any(table[:, 3:PREFIX])
 

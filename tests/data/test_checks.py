@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import OUTPUTS, assert_pairs_equal, raises_on_purpose
+from helpers import OUTPUTS, assert_pairs_close, assert_pairs_equal, raises_on_purpose
 
 import xpnet
 from xpnet.backends.place import rounded_integers
@@ -348,17 +348,18 @@ def test_sample_weights(lib, weights, named, call):
 
 
 def test_a_batch_whose_weights_are_all_zero_is_no_nan():
-    """Legal weights; the batch that has none of them must not divide 0 by 0 into the parameters."""
-    w = np.array([1.0, 2.0, 0.0, 0.0, 1.0, 1.0])
-    net = make_net()
-    history = fit(net, X, Y, sample_weight=w, batch_size=2, shuffle=False)
-    assert np.all(np.isfinite(history.cost))
-    assert all(np.all(np.isfinite(array)) for pair in net.parameters for array in pair)
+    """Legal weights; the batch that has none of them is a step of cost 0."""
+    w, options = np.array([0.0, 0.0, 1.0, 2.0, 1.0, 1.0]), {"batch_size": 2, "shuffle": False}
+    net, rest = make_net(), make_net()
+    cost = fit(net, X, Y, sample_weight=w, optimizer=xpnet.GradientDescent(0.1), **options).cost
+    options |= {"sample_weight": w[2:], "optimizer": xpnet.GradientDescent(0.15)}  # mean w: 2/3
+    assert cost == pytest.approx(fit(rest, X[:, 2:], Y[:, 2:], **options).cost, rel=1e-12)
+    assert_pairs_close(net.parameters, rest.parameters, 1e-12)
 
 
 @pytest.mark.parametrize(
-    "validation", [X, (X,), (X, Y, Y), (X.T, Y), (X, Y[:, :4]), ("X", "Y")],
-    ids=["X", "(X,)", "three", "rows", "mismatch", "strings"],
+    "validation", [X, (X,), (X, Y, -Y), (X, Y, Y, Y), (X.T, Y), (X, Y[:, :4]), ("X", "Y")],
+    ids=["X", "(X,)", "negative", "four", "rows", "mismatch", "strings"],
 )  # fmt: skip
 def test_validation(validation):
     with raises_on_purpose(BOTH, r"validation"):

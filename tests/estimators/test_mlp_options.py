@@ -96,6 +96,15 @@ def test_class_weights_are_sample_weights():
         classifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("scale", [1e38, 1e-40, 1e306])
+def test_equal_factors_of_all_weights_change_nothing(solver, scale):
+    w, options = RNG.random(90), {"solver": solver, "alpha": 0.0, "max_iter": 5}
+    expected = classifier(**options).fit(X.astype("float32"), Y, w)
+    found = classifier(**options).fit(X.astype("float32"), Y, w * scale)
+    np.testing.assert_allclose(found.coefs_[0], expected.coefs_[0], rtol=1e-4, atol=1e-6)
+
+
 def test_own_validation_data():
     train, rest = slice(0, 60), (X[60:], Y[60:])
     watched = classifier().fit(X[train], Y[train], validation_data=rest)

@@ -23,17 +23,18 @@ def by_hand(parameters, X, Y, rate, orders, batch_size, sample_weight=None, l2=0
     m, costs = X.shape[1], []
     w = np.ones(m) if sample_weight is None else sample_weight
     for order in orders:
-        total = weight = 0.0
+        total = 0.0
         for first in range(0, m, batch_size):
             i = order[first : first + batch_size]
             batch = (X[:, i], Y[:, i], "tanh", "sigmoid")
-            cost = reference_cost(parameters, *batch, sample_weight=w[i], l2=l2)
-            size = len(i) if sample_weight is None else w[i].sum()
-            total, weight = total + size * cost, weight + size
-            slopes = reference_gradients(parameters, *batch, sample_weight=w[i], l2=l2)
-            pairs = zip(parameters, slopes, strict=True)
-            parameters = [(W - rate * dW, b - rate * db) for (W, b), (dW, db) in pairs]
-        costs.append(total / weight)
+            share = w[i].mean() / w.mean()  # of the mean loss; the penalty is the same in all
+            more = {"sample_weight": w[i], "l2": l2 / share}
+            cost = share * reference_cost(parameters, *batch, **more)
+            total += len(i) * cost
+            pairs = zip(parameters, reference_gradients(parameters, *batch, **more), strict=True)
+            step = share * rate
+            parameters = [(W - step * dW, b - step * db) for (W, b), (dW, db) in pairs]
+        costs.append(total / m)
     return parameters, costs
 
 
@@ -52,6 +53,19 @@ def test_history_is_the_cost_before_each_update_weighted_by_batch(lib, weighted,
     expected, costs = by_hand(start, X, Y, 0.2, orders, 5, w, l2)
     np.testing.assert_allclose(history.cost, costs, rtol=1e-12)
     assert_pairs_close(lib.host(net.parameters), expected, 1e-11)
+
+
+@pytest.mark.parametrize("batch_size", [None, 64, 2, 1])
+def test_minibatches_of_weighted_examples_are_not_biased(batch_size):
+    """A bias alone learns the weighted mean of its targets, however small the minibatches are."""
+    y = (np.arange(400) < 183).astype(float)[None, :]
+    w = np.where(y[0] == 1, 9.0, 1.0)
+    net = xpnet.DeepNet([1, 1], output="identity", dtype="float64")
+    options = {"batch_size": batch_size, "sample_weight": w, "schedule": lambda e: 1 / (1 + e)}
+    for rate, epochs in ((0.3, 10), (0.02, 30)) if batch_size else ((1.0, 2),):
+        net.fit(np.zeros((1, 400)), y, xpnet.GradientDescent(rate), epochs=epochs, **options)
+    assert np.average(y[0], weights=w) == pytest.approx(0.8836, abs=1e-4)
+    assert net.parameters[0].b.item() == pytest.approx(0.8836, abs=0.004)
 
 
 def test_no_epochs_change_nothing():

@@ -69,6 +69,43 @@ def test_weights_come_along():
     assert_pairs_equal(net.parameters, expected.parameters)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e38, 1e-40, 1e306, 1e-306])
+@pytest.mark.parametrize("kind", ["memory", "stream", "split", "batches", "validation"])
+def test_the_cost_of_an_epoch_is_that_of_all_examples(lib, kind, scale):
+    """A weight counts relative to the mean of all, in any dtype, however large or small it is."""
+    w = np.where(LABELS == 1, 9.0, 1.0) * scale
+    source, cuts = small(ROWS, LABELS, w), pairwise([0, 8, 9, 150, 230])
+    batches = xpnet.stream([(ROWS[a:b], LABELS[a:b], w[a:b]) for a, b in cuts])
+    given = {
+        "memory": {"X": lib.asarray(ROWS.T), "Y": LABELS, "sample_weight": w, "batch_size": 8},
+        "stream": {"X": source, "batch_size": 8},
+        "split": {"X": source.split(0.3)[0], "batch_size": 8},
+        "batches": {"X": batches},
+        "validation": {"X": small(ROWS, LABELS), "validation": source, "batch_size": 8},
+    }[kind]
+    rows = np.arange(230)
+    if kind == "split":
+        rows = np.concatenate([np.arange(*r) for c in given["X"].blocks() for r in c.rows])
+    net = make_net(lib, dtype="float32")
+    history = net.fit(optimizer=xpnet.GradientDescent(1e-30), epochs=1, **given)
+    (found,) = history.validation_cost or history.cost
+    X, y = lib.asarray(ROWS[rows].T), LABELS[rows]
+    expected = make_net(lib).cost(X, y, np.where(y == 1, 9.0, 1.0))
+    assert found == pytest.approx(expected, rel=2e-6)
+    assert net.cost(X, y, w[rows]) == pytest.approx(expected, rel=2e-6)
+
+
+def test_weights_of_a_stream_must_be_known_and_not_all_zero():
+    one = [(ROWS, LABELS, np.ones(230))]
+    with pytest.raises(ValueError, match="read once: pass a function"):
+        make_net().fit(xpnet.stream(iter(one)))
+    for none in (small(ROWS, LABELS, np.zeros(230)), xpnet.stream([(ROWS, LABELS, np.zeros(230))])):
+        with pytest.raises(ValueError, match="zero for every example"):
+            make_net().fit(none, batch_size=8 if none.n_examples else None)
+        with pytest.raises(ValueError, match="zero for every example"):
+            make_net().fit(ROWS.T, LABELS, validation=none)
+
+
 @pytest.mark.parametrize("steps", [1, 3, 17, 29, 40])
 def test_a_stream_stopped_in_the_middle_goes_on_to_the_last_bit(steps, tmp_path):
     class Stop:

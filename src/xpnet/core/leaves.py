@@ -25,7 +25,7 @@ class Data(NamedTuple):
 
     X: Array  # (m, n_x)
     Y: Array  # (m, n_y)
-    w: Array | None  # (m,) sample weights; None: all are 1
+    w: Array | None  # (m,) sample weights, of mean 1 over all examples; None: all are 1
 
 
 class Batch(NamedTuple):
@@ -43,11 +43,13 @@ class Leaves:
         self.layout = layout
 
     # -- reading -------------------------------------------------------------------------
-    def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
+    def gather(
+        self, batch: Batch, share: Array | float | None = None
+    ) -> tuple[Array, Array, Array | float]:
         """``X`` (n_x, m), ``Y`` (n_y, m) and the share ``s`` of each example, (1, m) or scalar.
 
-        Shares sum to one: ``1 / m``, or sample weights over their sum. In a batch whose weights
-        are all zero they are zero, and so are its cost and gradient.
+        ``1 / m``, or with sample weights ``w * share``; None: ``w`` over its sum. Where all weights
+        are zero the shares are zero, and so are the cost and its gradient.
         """
         (X, Y, w), rows = batch
         if rows is not None:
@@ -55,8 +57,10 @@ class Leaves:
             w = None if w is None else self.xp.take(w, rows, axis=0)
         if w is None:
             return X.T, Y.T, 1.0 / X.shape[0]
-        total = self.xp.maximum(self.xp.sum(w), float(self.xp.finfo(w.dtype).smallest_normal))
-        return X.T, Y.T, (w / total)[None, :]
+        if share is None:
+            total = self.xp.maximum(self.xp.sum(w), float(self.xp.finfo(w.dtype).smallest_normal))
+            return X.T, Y.T, (w / total)[None, :]
+        return X.T, Y.T, (w * share)[None, :]
 
     def layers(self, theta: Array) -> list[Layer]:
         return self.layout.layers(theta, xp=self.xp)

@@ -59,18 +59,20 @@ def step_table(
     l2: float | np.ndarray = 0.0,
     l1: float | np.ndarray = 0.0,
     clip_norm: float = 0.0,
+    share: float | np.ndarray = 1.0,
     seed: int | None = None,
 ) -> np.ndarray:
     """The scalars of the steps ``t`` (steps,), counted from 1, at learning rates ``rate``.
 
     Each row is ``[l2, l1, clip_norm, key0_low, key0_high, key1_low, key1_high]``, then the
-    optimiser's own. The key of the dropout masks is the seed and the number of the step (from
-    0), each modulo 2^32 and as two halves of 16 bits, which float32 holds exactly. Without a
-    seed there is no dropout, and the key is 0.
+    optimiser's own, and last the ``share`` of an example of weight 1 in the cost of a minibatch,
+    which is read where there are sample weights. The key of the dropout masks is the seed and the
+    number of the step (from 0), each modulo 2^32 and as two halves of 16 bits, which float32 holds
+    exactly. Without a seed there is no dropout, and the key is 0.
 
     Returns
     -------
-    table : ndarray of float64, (steps, PREFIX + n)
+    table : ndarray of float64, (steps, PREFIX + n + 1)
     """
     table = np.zeros((len(t), PREFIX))
     for column, values in enumerate((l2, l1, clip_norm)):
@@ -79,7 +81,8 @@ def step_table(
         numbers = np.asarray(t).astype(np.int64) - 1
         for column, word in ((3, np.int64(seed % 2**32)), (5, numbers % 2**32)):
             table[:, column], table[:, column + 1] = word % 2**16, word // 2**16
-    return np.column_stack([table, *optimizer.scalars(t, rate)])
+    shares = np.broadcast_to(share, len(t))
+    return np.column_stack([table, *optimizer.scalars(t, rate), shares])
 
 
 def forward(
@@ -138,6 +141,7 @@ def value_and_gradient(
     l2: Array | float = 0.0,
     l1: Array | float = 0.0,
     key: Key | None = None,
+    share: Array | float | None = None,
 ) -> tuple[Array, Array]:
     """The cost, 0-d, and its gradient (n_parameters,) at ``theta`` (n_parameters,).
 
@@ -146,7 +150,7 @@ def value_and_gradient(
     ``dZ[l-1] = dA[l-1] * g'(A[l-1])`` (Rumelhart, Hinton & Williams 1986). With dropout,
     ``dA[l-1]`` is first multiplied by the mask that ``A[l-1]`` was multiplied by.
     """
-    X, Y, s = ops.gather(batch)
+    X, Y, s = ops.gather(batch, share)
     layers = ops.layers(theta)
     A, Z, G, D = forward_with_dropout(ops, objective, layers, X, key)
     cost, dZ = ops.output(objective.loss, Z, Y, s)  # dZ (n_y, m)
@@ -187,8 +191,9 @@ def step(
     ``scalars`` are this step's numbers, a row of ``step_table``.
     """
     l2, l1, clip_norm = scalars[:3]
-    key, rates = scalars[3:PREFIX], scalars[PREFIX:]
-    cost, gradient = value_and_gradient(ops, objective, theta, batch, l2, l1, key)
+    key, rates = scalars[3:PREFIX], scalars[PREFIX:-1]
+    share = None if batch.rows is None else scalars[-1]
+    cost, gradient = value_and_gradient(ops, objective, theta, batch, l2, l1, key, share)
     if objective.clipped:
         gradient = ops.clip(clip_norm, gradient)
     theta, moments = ops.update(optimizer, theta, moments, gradient, tuple(rates))

@@ -7,6 +7,7 @@ row gather, and its transpose is a view that a matrix product takes as it is. A 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from operator import add
 from typing import Any
@@ -249,20 +250,37 @@ def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Ar
     return backend.asarray(rows)
 
 
-def weight_vector(sample_weight: Array, m: int, backend: Backend) -> Array:
-    """Return sample weights as (m,). They must be finite, at least 0, and not all 0."""
+def weight_vector(
+    sample_weight: Array, m: int, backend: Backend, what: str = "sample_weight"
+) -> Array:
+    """Return sample weights (m,) over their mean. They must be finite, at least 0, not all 0."""
     if tuple(sample_weight.shape) not in ((m,), (1, m)):
-        raise ValueError(f"sample_weight has shape {tuple(sample_weight.shape)}; expected ({m},)")
-    columns = sample_weight[None, :] if sample_weight.ndim == 1 else sample_weight
-    w = to_rows(columns, "sample_weight", backend)
-    refuse_nan(w, "sample_weight", backend)
-    w = w[:, 0]
+        raise ValueError(f"{what} has shape {tuple(sample_weight.shape)}; expected ({m},)")
+    w = to_numpy(sample_weight).reshape(-1).astype(np.float64)  # before a cast could lose them
+    bad = ~(np.isfinite(w) & (w >= 0))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{what} of example {i} is {w[i]}; it must be finite, at least 0")
     with backend.context():
-        if bool(backend.xp.any(w < 0)):
-            raise ValueError("sample_weight holds negative weights")
-        if not bool(backend.xp.any(w > 0)):
-            raise ValueError("sample_weight is zero for every example")
-    return w
+        return backend.asarray((w / mean_weight([w], what)).astype(dtype_name(backend.dtype)))
+
+
+def mean_weight(pieces: Iterable[np.ndarray], what: str) -> float:
+    """Return the mean of sample weights that come in pieces; their sum need not be finite.
+
+    Raises
+    ------
+    ValueError
+        None is above 0.
+    """
+    n, total, scale = 0, 0.0, float(np.finfo(np.float64).smallest_normal)
+    for w in pieces:
+        largest = max(scale, float(np.max(w)))
+        total = total * (scale / largest) + float(np.sum(w / largest))
+        n, scale = n + len(w), largest
+    if not total > 0:
+        raise ValueError(f"{what} is zero for every example")
+    return scale * (total / n)
 
 
 def _check_m(found: int, m: int, what: str) -> None:

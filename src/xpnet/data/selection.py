@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,8 @@ from xpnet.data.checks import host_array
 from xpnet.data.epoch_order import RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.row_source import Piece, RowSource
+
+_PIECE = 2**20  # weights that are read at once
 
 
 class SelectedRows(NamedTuple):
@@ -46,10 +50,15 @@ class Selection:
     def part(self, split: HeldOut, held: bool) -> Selection:
         return replace(self, splits=(*self.splits, (split, held)))
 
-    def read(self, start: int, stop: int) -> SelectedRows:
+    def ranges(self, start: int, stop: int) -> list[RowRange]:
+        """Where the rows from ``start`` to ``stop`` stand in the source."""
         ranges = [(start, stop)]
         for split, held in reversed(self.splits):
             ranges = [found for span in ranges for found in split.ranges(*span, held)]
+        return ranges
+
+    def read(self, start: int, stop: int) -> SelectedRows:
+        ranges = self.ranges(start, stop)
         groups = _groups(ranges, self.rows.grain)
         pieces = [piece for group in groups for piece in self._read_group(group)]
         w = None if self.w is None else [host_array(self.w[a:b], "w") for a, b in ranges]
@@ -65,12 +74,22 @@ class Selection:
         inside = [slice(a - start, b - start) for a, b in ranges]
         return [Piece(X[rows], None if Y is None else Y[rows]) for rows in inside]
 
+    def weights(self) -> Iterator[tuple[np.ndarray, Callable[[int], str]]]:
+        """Yield the weights in pieces, and for each the place of its row ``i`` in words."""
+        for start in range(0, self.n, _PIECE):
+            for a, b in self.ranges(start, min(start + _PIECE, self.n)):
+                yield np.asarray(self.w[a:b]), partial(_row, self.rows.name, a)
+
     def bounds(self, block: int) -> np.ndarray:
         """Bounds of blocks of about ``block`` rows, each well read in one go."""
         bounds = self.rows.bounds(block)
         for split, held in self.splits:
             bounds = np.array([split.before(int(row), held) for row in bounds], np.int64)
         return np.unique(bounds)
+
+
+def _row(name: str, start: int, i: int) -> str:
+    return f"{name}, row {start + i:,} (from 0)"
 
 
 def _groups(ranges: list[RowRange], grain: int) -> list[list[RowRange]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.place import select
+from xpnet.data.checks import mean_weight
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.prepare import Preparation
@@ -227,6 +228,27 @@ class Stream:
             if may and sizes is not None and sizes.any():
                 return f"{sizes.max():,.0f} in column {of[int(sizes.argmax())]!r}"
         return None
+
+    def mean_weight(self) -> float:
+        """Return the mean sample weight of all rows, in one pass; 1 where there are none.
+
+        Raises
+        ------
+        ValueError
+            A weight is negative or not finite, or none is above 0; or this is an iterator of
+            batches, which cannot be read twice.
+        """
+        source, what = self._source, "the sample weight of the stream"
+        if not self.weighted:
+            return 1.0
+        if isinstance(source, Selection):
+            checked = (self._preparation.weights(*found) for found in source.weights())
+            return mean_weight(checked, what)
+        if source.mean_weight is None:
+            source.refuse_iterator("the mean sample weight is needed before the first step")
+            weights = (chunk.w for chunk in self.blocks() if chunk.w is not None)
+            source.mean_weight = mean_weight(weights, what)
+        return source.mean_weight
 
     def prepared(
         self,

@@ -41,6 +41,7 @@ class UserBatches:
 
     def __init__(self, source: Callable[[int], Iterator[Any]] | Iterable[Any]) -> None:
         self._source = source
+        self.mean_weight: float | None = None  # once it was asked for
         self._once = isinstance(source, Iterator)
         self._used = False
         iterator = self._iterator(0)
@@ -82,6 +83,11 @@ class UserBatches:
         if self._begun is not None:
             _close(self._begun[1])
             self._begun = None
+
+    def refuse_iterator(self, why: str) -> None:
+        """Raise ValueError, with the reason, if the batches can be read only once."""
+        if self._once:
+            raise ValueError(f"{why}, and an iterator of batches is read once: {_AGAIN}")
 
     def _iterator(self, epoch: int) -> Iterator[Any]:
         if callable(self._source):

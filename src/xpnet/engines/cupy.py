@@ -28,7 +28,6 @@ import cupy
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import to_numpy
 from xpnet.core import masks
 from xpnet.core.activations import ACTIVATIONS, Activation, identity
 from xpnet.core.leaves import Batch, Data, Leaves
@@ -104,7 +103,9 @@ class Recorder(Leaves):
         return cupy.empty(shape, self.dtype)
 
     # -- reading -------------------------------------------------------------------------
-    def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
+    def gather(
+        self, batch: Batch, share: Array | float | None = None
+    ) -> tuple[Array, Array, Array | float]:
         (X, Y, w), _ = batch
         run = self.run
         if run.feed is not None:
@@ -368,27 +369,19 @@ class Program(generic.Program):
         self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
         self.costs = cupy.zeros((steps, columns), dtype)
         self.step_number = cupy.zeros(1, np.int32)
-        # The scalars of `step_table`, and 1 over the batch's sum of weights.
-        n_scalars = PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1)))
-        self.width = np.int32(n_scalars + 1)
-        self.table = cupy.empty((steps, n_scalars + 1), dtype)
+        self.width = np.int32(PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1))) + 1)
+        self.table = cupy.empty((steps, int(self.width)), dtype)
         if objective.clipped:
             # The scale, sums of squares, and how many blocks have written theirs.
             parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
             one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
             self.clipping = one, squares, cupy.zeros(1, np.uint32)
-        self._take_weights()
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
-
-    def _take_weights(self) -> None:
-        w = self.data.w
-        self.weights = None if w is None else to_numpy(w).astype(np.float64)
 
     def load(self, data: Data) -> None:
         """See ``generic.Program``; for a program that was made with host rows."""
         assert self.feed is not None
         self.data = self.feed.data = data
-        self._take_weights()
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         costs = [self._run(*piece) for piece in self._pieces(orders, table)]
@@ -419,27 +412,22 @@ class Program(generic.Program):
 
     def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         stream = cupy.cuda.get_current_stream()
-        batches = [batch for batch, _ in zip(self.minibatches(orders), table, strict=False)]
-        weight = np.ones((len(table), 1))
         if orders is not None and self.order.size:
             self.order[: orders.size].set(orders.reshape(-1).astype(np.int32), stream=stream)
-        if self.weights is not None:
-            weight[:, 0] = [self.weights[batch].sum() for batch in batches]
-        inverse = 1.0 / np.maximum(weight, np.finfo(self.table.dtype).tiny)
-        rows = np.concatenate([table, inverse], axis=1).astype(self.table.dtype)
+        rows = table.astype(self.table.dtype)
         # The kernels always add both penalties.
         objective = self.engine.objective
         rows[:, :2] *= objective.penalized, objective.sparse
         self.table[: len(table)].set(rows, stream=stream)
         self.step_number.fill(0)
-        for batch in batches:
+        for batch, scalars in zip(self.minibatches(orders), rows, strict=False):
             slot = 0
             if self.feed is not None and batch is not None:
                 if len(batch) > self.feed.capacity:
                     self.recordings.clear()  # they read the slots that are given up
                     with self._explained(len(batch)):
                         self.feed.grow(len(batch))
-                slot = self.feed.load(batch)
+                slot = self.feed.load(batch, scalars[-1])
             self._step(len(self.data.X) if batch is None else len(batch), slot)
             if self.feed is not None:
                 self.feed.step_is_enqueued(slot)

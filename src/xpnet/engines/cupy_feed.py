@@ -66,8 +66,11 @@ class Feed:
         self.slots = [Slot(size, self.data.X.dtype) for _ in range(2)]
         self.capacity = capacity
 
-    def load(self, rows: np.ndarray) -> int:
-        """Sends these examples to the device; returns the slot that the next step reads."""
+    def load(self, rows: np.ndarray, share: float) -> int:
+        """Sends these examples to the device; returns the slot that the next step reads.
+
+        ``share`` is that of an example of weight 1.
+        """
         number = self.turn % 2
         self.turn += 1
         slot = self.slots[number]
@@ -76,8 +79,7 @@ class Feed:
         np.take(self.data.X, rows, axis=0, out=x, mode="clip")
         np.take(self.data.Y, rows, axis=0, out=y, mode="clip")
         if self.data.w is not None:
-            w = self.data.w[rows]
-            np.divide(w, max(w.sum(), np.finfo(w.dtype).smallest_normal), out=s)
+            np.multiply(self.data.w[rows], share, out=s)
         slot.copies_wait_for_step(self.copies)
         size = len(rows) * sum(self.widths)
         slot.device[:size].set(slot.pinned[:size], stream=self.copies)

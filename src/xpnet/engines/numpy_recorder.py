@@ -86,19 +86,19 @@ class Recorder(Leaves):
         return out
 
     # -- reading -------------------------------------------------------------------------
-    def gather(self, batch: Batch) -> tuple[Array, Array, Array]:
+    def gather(
+        self, batch: Batch, share: Array | float | None = None
+    ) -> tuple[Array, Array, Array]:
         (X, Y, w), index = batch
-        share = self.scalar(1.0 / self.m)
         self.all_examples = index is None
         if index is not None:
             X, Y = self._rows(X, index), self._rows(Y, index)
             w = None if w is None else self._rows(w, index)
         if w is None:
-            return X.T, Y.T, share
-        total, tiny = self.scalar(0.0), self.scalar(np.finfo(self.dtype).smallest_normal)
-        self.do(w.dot, self.ones, total)
-        self.maximum(total, tiny, total)
-        self.do(np.divide, w, total, self.shares)
+            return X.T, Y.T, self.scalar(1.0 / self.m)
+        if share is None:
+            share = 1.0 / max(w.dot(self.ones), np.finfo(self.dtype).smallest_normal)
+        self.once(np.multiply, w, share, self.shares)
         return X.T, Y.T, self.shares[None, :]
 
     def _rows(self, rows: Array, index: Array) -> Array:

@@ -30,10 +30,12 @@ _IN_PLACE = {relu: torch.relu_, tanh: torch.tanh_, sigmoid: torch.sigmoid_}
 class TorchLeaves(Leaves):
     """Leaves that write over arrays the step itself made, never over data or parameters."""
 
-    def gather(self, batch: Batch) -> tuple[Array, Array, Array | float]:
+    def gather(
+        self, batch: Batch, share: Array | float | None = None
+    ) -> tuple[Array, Array, Array | float]:
         (X, Y, w), rows = batch
         if rows is None or w is not None:
-            return super().gather(batch)
+            return super().gather(batch, share)
         return X.index_select(0, rows).T, Y.index_select(0, rows).T, 1.0 / len(rows)
 
     def affine(self, W: Array, A: Array, b: Array) -> Array:

@@ -50,25 +50,31 @@ class ShuffledRows(Resident):
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptronPlan(Plan):
-    """``alpha`` is divided by the minibatch's sum of sample weights; ``l2`` and ``l1`` share it."""
+    """As in scikit-learn, losses and ``alpha`` are divided by the minibatch's sum of weights.
+
+    ``l2`` and ``l1`` share ``alpha``.
+    """
 
     solver: StochasticSolver  # has its own policies for the learning rate
     alpha: float
     size: int  # of a minibatch
-    sample_weight: np.ndarray | None  # (m,)
+    rows: Rows
 
     @property
     def rate(self) -> float:
         return self.solver.rate
 
-    def table(self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0) -> np.ndarray:
-        totals = part.weights
-        if (w := self.sample_weight) is not None:
+    def table(
+        self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0, share: Any = None
+    ) -> np.ndarray:
+        totals, w = part.weights, self.rows.w
+        if w is not None:
+            w = w / self.rows.scale
             weights = w[None, :] if part.orders is None else w[part.orders]  # (epochs or 1, m)
-            starts = np.arange(0, len(w), self.size)
-            totals = np.add.reduceat(weights, starts, axis=1).reshape(-1)
+            totals = np.add.reduceat(weights, np.arange(0, len(w), self.size), axis=1).reshape(-1)
             totals = np.where(totals > 0, totals, np.inf)
-        return super().table(step, factor, part, self.alpha / totals)
+        each = self.alpha / self.rows.scale / totals  # (steps,), or (1,)
+        return super().table(step, factor, part, each, 1.0 / totals)
 
 
 @dataclass
@@ -213,7 +219,7 @@ def descend(
             solver=solver,
             alpha=estimator.alpha,
             size=batch_size,
-            sample_weight=rows.w,
+            rows=rows,
         )
         engine = engine_for(net.place, plan.objective(net.engine().objective))
         program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
@@ -242,7 +248,8 @@ def descend(
 
 def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> Array:
     """Minimises the cost over all examples by L-BFGS; returns the new parameters."""
-    strength = float(estimator.alpha / (len(rows) if rows.w is None else np.sum(rows.w)))
+    total = len(rows) if rows.w is None else np.sum(rows.w / rows.scale)
+    strength = float(estimator.alpha / rows.scale / total)
     l1 = strength * estimator.l1_ratio
     l2 = strength - l1
     each = 0.0  # the l1 penalty of each parameter: biases have none

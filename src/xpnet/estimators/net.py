@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import frexp, ldexp
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Rows:
     def __init__(self, place: Backend, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
         self.place, self.X, self.Y, self.w = place, X, Y, w
         self.sparse = is_sparse(X)
+        # weights are divided by it before a cast could lose them: a power of 2, which rounds none
+        self.scale = 1.0 if w is None else ldexp(1.0, frexp(np.max(np.abs(w)))[1] - 1)
 
     def __len__(self) -> int:
         return self.Y.shape[0]
@@ -51,7 +54,8 @@ class Rows:
         if index is not None:
             Y, w = Y[index], None if w is None else w[index]
         with place.context():
-            there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, w)]
+            scaled = None if w is None else w / self.scale
+            there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, scaled)]
             return Data(dense(self.X, index, place), *there)
 
     def take(self, index: np.ndarray) -> Rows:
@@ -154,7 +158,7 @@ class Net:
         if len(everything) == 1:
             yield 1.0, rows.everything
             return
-        weights = np.ones(len(rows)) if rows.w is None else rows.w
+        weights = np.ones(len(rows)) if rows.w is None else rows.w / rows.scale
         for index in everything:
             if np.any(weights[index]):
                 yield float(np.sum(weights[index]) / np.sum(weights)), rows.data(index)

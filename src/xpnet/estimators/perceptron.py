@@ -96,6 +96,8 @@ class Perceptron(ArrayEstimator):
         y : array-like (n_samples,) or (n_samples, n_outputs)
             Class labels, numbers or strings; or targets. Of any library: read on the host.
         sample_weight : array-like (n_samples,), optional
+            As in scikit-learn, a minibatch is divided by its own sum of weights, which biases what
+            small minibatches learn; ``DeepNet.fit`` divides by the mean weight of all examples.
         validation_data : (X_val, y_val), optional
             Scored after each epoch; with ``early_stopping`` in place of a part of X and y.
 

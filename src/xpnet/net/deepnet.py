@@ -228,7 +228,7 @@ class DeepNet:
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
         schedule: Callable[[Any], Any] | None = None,
-        validation: tuple[Array, Array] | Stream | None = None,
+        validation: tuple[Array, ...] | Stream | None = None,
         callbacks: Iterable[Any] = (),
         resume: bool = False,
         prefetch: bool | None = None,
@@ -253,11 +253,14 @@ class DeepNet:
         shuffle : bool or callable
             Whether minibatches are drawn anew each epoch, or ``epoch -> permutation``.
         sample_weight : array (m,) or (1, m), optional
-            The cost becomes the weighted mean.
+            The cost becomes the weighted mean. A minibatch of m examples costs the sum of
+            ``w * loss`` over m times the mean weight of *all* examples: one of small weights
+            counts for little, and one whose weights are 0 is a step of cost 0.
         l2, l1 : float
             Add ``l2/2 * sum(W**2)`` and ``l1 * sum(|W|)`` to the cost; biases are not penalised.
-        validation : (X, Y) or Stream, optional
-            Evaluated after each epoch.
+        validation : (X, Y), (X, Y, sample_weight) or Stream, optional
+            Evaluated after each epoch. With weights the cost is the weighted mean; the accuracy
+            counts each example once.
         callbacks : iterable
             Objects with any of the methods of ``training.history.Callback``, such as
             ``on_epoch_end(net, progress)``: a true return ends the fit. ``progress`` has ``epoch``,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from xpnet._typing import Array, Namespace
 from xpnet.core.leaves import Data
 from xpnet.core.settings import check_number
-from xpnet.data.stream import Stream
+from xpnet.data.stream import Chunk, Stream
 from xpnet.engines import Engine, engine_for
 from xpnet.net.inputs import Inputs
 
@@ -34,9 +35,10 @@ def evaluator(inputs: Inputs, validation: Any) -> Evaluate | None:
         return None
     if isinstance(validation, Stream):
         inputs.settle_for_stream(validation)
-        return lambda theta: _over_stream(inputs, theta, validation)
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise TypeError("validation is a pair (X, Y), or a Stream")
+        rows = partial(inputs.rows_of_chunk, validation.mean_weight())
+        return lambda theta: _over_stream(inputs, theta, validation, rows)
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise TypeError("validation is (X, Y), (X, Y, sample_weight), or a Stream")
     data = inputs.examples(*validation, batch_size=1, prefetch=None, part="validation ")
     engine = engine_for(inputs.place.backend, inputs.objective)
     return lambda theta: evaluate(engine, theta, data)
@@ -64,18 +66,18 @@ def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | N
     return cost, xp.mean(xp.astype(hits, theta.dtype))
 
 
-def _over_stream(inputs: Inputs, theta: Array, source: Stream) -> tuple[float, float | None]:
+def _over_stream(
+    inputs: Inputs, theta: Array, source: Stream, rows: Callable[[Chunk], Data]
+) -> tuple[float, float | None]:
     """Cost and accuracy over a stream, one block of rows after the other."""
     engine = engine_for(inputs.place.backend, inputs.objective)
     cost, weights, hits, m = 0.0, 0.0, 0.0, 0
     accuracy: Any = None
-    for chunk in source.blocks(dtype=inputs.place.host.dtype):
-        data = inputs.moved(inputs.rows_of_chunk(chunk))
-        n = len(chunk.X)
-        weight = float(n if chunk.w is None else np.sum(chunk.w))
+    for data in map(rows, source.blocks(dtype=inputs.place.host.dtype)):
+        n = len(data.X)
+        weight = float(n if data.w is None else np.sum(data.w))
+        data = inputs.moved(data)
         value, accuracy = evaluate(engine, theta, data)
         cost, weights = cost + weight * float(value), weights + weight
         hits, m = hits + (0.0 if accuracy is None else n * float(accuracy)), m + n
-    if not weights > 0:
-        raise ValueError("the sample weights of the validation stream are all 0")
     return cost / weights, None if accuracy is None else hits / m

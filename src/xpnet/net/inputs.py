@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of, to_numpy
+from xpnet.backends.place import Backend, place_of
 from xpnet.core.leaves import Data
 from xpnet.core.network import Objective
 from xpnet.data import checks
@@ -54,7 +55,7 @@ class Inputs:
         ``prefetch`` leaves host data on the host, for a GPU that takes ``batch_size`` examples at a
         time; None does so where they do not fit. ``part`` stands before X and Y in messages.
         """
-        X_name, Y_name = f"{part}X", f"{part}Y"
+        X_name, Y_name, w_name = (f"{part}{name}" for name in ("X", "Y", "sample_weight"))
         loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
         self.settle(X, X_name, *([Y] if loss.output == "identity" else []))
         self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
@@ -66,7 +67,7 @@ class Inputs:
         if sample_weight is None:
             return Data(rows, targets, None)
         weights = self._rows(
-            sample_weight, "sample_weight", lambda w, at: checks.weight_vector(w, m, at)
+            sample_weight, w_name, lambda w, at: checks.weight_vector(w, m, at, w_name)
         )
         return Data(rows, targets, weights)
 
@@ -167,7 +168,6 @@ class Inputs:
             m,
             None if batch_size is None else min(batch_size, m),
             orders(shuffle, seed, m),
-            None if data.w is None else to_numpy(data.w),
             repeatable=not callable(shuffle),
         )
         return data, source, "prefetched" if self.on_host else "device"
@@ -193,7 +193,7 @@ class Inputs:
         streamed = Streamed(
             source,
             batch_size,
-            self.rows_of_chunk,
+            partial(self.rows_of_chunk, source.mean_weight()),
             seed=seed,
             shuffle=bool(shuffle),
             dtype=np.dtype(dtype),
@@ -235,8 +235,11 @@ class Inputs:
             return data
         return Data(*(None if x is None else self.place.backend.asarray(x) for x in data))
 
-    def rows_of_chunk(self, chunk: Chunk) -> Data:
-        """The examples of a chunk as rows on the host, with targets as the net takes them."""
+    def rows_of_chunk(self, mean_weight: float, chunk: Chunk) -> Data:
+        """The examples of a chunk as rows on the host, with targets as the net takes them.
+
+        Sample weights are divided by ``mean_weight``.
+        """
         host, n_y, m = self.place.host, self.objective.sizes[-1], len(chunk.X)
         X = np.ascontiguousarray(chunk.X, host.dtype)
         if chunk.Y is None:
@@ -254,7 +257,7 @@ class Inputs:
         columns = Y if Y.ndim == 1 else Y.T
         with host.context():
             rows = checks.target_rows(columns, self.objective.loss, n_y, m, host, "Y")
-            w = None if chunk.w is None else np.ascontiguousarray(chunk.w, host.dtype)
+        w = None if chunk.w is None else np.ascontiguousarray(chunk.w / mean_weight, host.dtype)
         return Data(X, rows, w)
 
 

@@ -17,10 +17,11 @@ class History:
     ----------
     cost : list of float
         Mean over the epoch's steps of the cost before each update; a minibatch weighs as many
-        examples as it has (or their sample weights). Includes the penalties ``l2`` and ``l1``:
+        examples as it has. Includes the penalties ``l2`` and ``l1``:
         with one of them it is not comparable with the validation cost.
     validation_cost : list of float
-        Cost of the validation data after each epoch, without penalties; empty without such data.
+        Cost of the validation data after each epoch, without penalties, weighted where they have
+        sample weights; empty without such data.
     validation_accuracy : list of float
         Fraction of validation labels predicted correctly, for sigmoid and softmax outputs.
     seconds : float

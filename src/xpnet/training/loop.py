@@ -431,5 +431,4 @@ def _epoch_costs(costs: np.ndarray, weights: np.ndarray) -> list[float]:
     costs = to_numpy(costs).astype(np.float64).reshape(weights.shape)
     total = weights.sum(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
-        # a part of an epoch may have no weight yet
-        return ((costs * weights).sum(axis=1) / np.where(total > 0, total, 1.0)).tolist()
+        return ((costs * weights).sum(axis=1) / total).tolist()

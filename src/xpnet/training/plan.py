@@ -48,11 +48,14 @@ class Plan:
         """The learning rate before the schedule's factor."""
         return self.optimizer.learning_rate
 
-    def table(self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0) -> np.ndarray:
+    def table(
+        self, step: int, factor: np.ndarray, part: Part, each: Any = 1.0, share: Any = None
+    ) -> np.ndarray:
         """The scalars of the steps of ``part``, (steps, n_scalars): see ``network.step_table``.
 
         ``step`` updates were made before; ``factor`` (steps,) multiplies their learning rates, and
-        ``each`` (steps,) the penalties.
+        ``each`` (steps,) the penalties. ``share`` (steps,) is 1 / m if left out: minibatches are
+        not divided by their own sums of weights, which would bias what is learned.
         """
         return step_table(
             self.optimizer,
@@ -61,6 +64,7 @@ class Plan:
             l2=self.l2 * each,
             l1=self.l1 * each,
             clip_norm=self.clip_norm,
+            share=1.0 / part.weights if share is None else share,
             seed=self.seed if self.dropout else None,
         )
 

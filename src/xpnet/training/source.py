@@ -22,7 +22,7 @@ class Part(NamedTuple):
     orders : ndarray (epochs, k) or None
         Numbers of the examples in the order of their minibatches; None: each step uses all.
     weights : ndarray (steps,)
-        The weight of each step's cost in the cost of its epoch.
+        The weight of each step's cost in the cost of its epoch: the size of the minibatch, or 1.
     data : Data or None
         Host rows that replace the examples of the parts before.
     """
@@ -75,8 +75,6 @@ class Resident(Source):
         None: all examples make one minibatch.
     order : callable (epoch) -> ndarray (n_examples,) or None
         The order of the examples of an epoch; None: as they were given.
-    sample_weight : ndarray (n_examples,), optional
-        On the host.
     repeatable : bool
         Whether ``order`` returns the same when it is called again.
     """
@@ -88,14 +86,12 @@ class Resident(Source):
         n_examples: int,
         batch_size: int | None,
         order: Callable[[int], np.ndarray | None],
-        sample_weight: np.ndarray | None = None,
         repeatable: bool = False,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
         self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
         self.examples_per_step = batch_size or n_examples
         self._order = order
-        self._sample_weight = sample_weight
         self._repeatable = repeatable
         self._orders: dict[int, np.ndarray] = {}
 
@@ -103,12 +99,7 @@ class Resident(Source):
         if self.batch_size is None:
             return Part(None, np.ones(n))
         orders = np.stack([self._kept_order(e) for e in range(epoch, epoch + n)])
-        starts = np.arange(0, self.n_examples, self.batch_size)
-        if self._sample_weight is None:
-            sizes = np.diff(np.append(starts, self.n_examples))
-            return Part(orders, np.tile(sizes, n))
-        weights = np.add.reduceat(self._sample_weight[orders], starts, axis=1)
-        return Part(orders, weights.reshape(-1))
+        return Part(orders, np.tile(_sizes(self.n_examples, self.batch_size), n))
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
         orders, weights, _ = self.whole(epoch, 1)
@@ -175,17 +166,18 @@ class Streamed(Source):
                 data = self._prepared(chunk)
                 order = np.arange(len(data.X)) if chunk.order is None else chunk.order
                 size = self.batch_size or len(order)
-                starts = np.arange(0, len(order), size)
-                if data.w is None:
-                    weights = np.diff(np.append(starts, len(order)))
-                else:
-                    weights = np.add.reduceat(data.w[order].astype(np.float64), starts)
+                weights = _sizes(len(order), size)
                 fresh, first = [data], 0
                 del chunk, data  # only the part then keeps the data in memory
-                while first < len(starts):
-                    end = min(first + steps(), len(starts))
+                while first < len(weights):
+                    end = min(first + steps(), len(weights))
                     piece = order[None, first * size : end * size]
                     position += end - first
                     yield Part(piece, weights[first:end], fresh.pop() if fresh else None)
                     first = end
         self.steps_per_epoch = position
+
+
+def _sizes(n: int, batch_size: int) -> np.ndarray:
+    """The number of examples in each of the minibatches of ``n`` examples."""
+    return np.diff(np.arange(0, n, batch_size), append=n)
