@@ -13,6 +13,7 @@ from xpnet.backends.place import dtype_name, place_of, to_numpy
 from xpnet.plotting.shared import BLUE, ORANGE, add_legend, axes_for, colour
 
 MARKERS = "osD^vP*"  # seven to ten colours: the same pair comes again after seventy classes
+PALE = 0.55  # opacity of the colours of classes: points in them stand out
 
 
 @dataclass(eq=False)
@@ -122,20 +123,21 @@ class DecisionBoundaryDisplay:
     def _draw_probability(self) -> None:
         from matplotlib.colors import LinearSegmentedColormap
 
-        ends = [_pale(BLUE), (1.0, 1.0, 1.0), _pale(ORANGE)]
-        cmap = LinearSegmentedColormap.from_list("classes", ends)
+        cmap = LinearSegmentedColormap.from_list("classes", [BLUE, "white", ORANGE])
         label = f"probability of class {self.class_names[1]}"
-        self._draw_image(self.response, label, cmap=cmap, vmin=0, vmax=1)
+        self._draw_image(self.response, label, cmap=cmap, vmin=0, vmax=1, alpha=PALE)
         self._draw_boundary(self.response, 0.5)
         self._draw_examples([BLUE, ORANGE])
 
     def _draw_classes(self) -> None:
+        from matplotlib.colors import to_rgba_array
+
         P, n = self.response, len(self.response)
         colours = [colour(k) for k in range(n)]
-        pale = np.array([_pale(c) for c in colours])  # (n, 3)
+        full = to_rgba_array(colours)[:, :3]
         # white where all classes are equally likely
         strength = np.clip((P.max(axis=0) - 1 / n) / (1 - 1 / n), 0, 1)[..., None]
-        self._draw_image(1 - strength * (1 - pale[np.argmax(P, axis=0)]))
+        self._draw_image(1 - strength * (1 - full[np.argmax(P, axis=0)]), alpha=PALE)
         for k in range(n):
             self._draw_boundary(P[k] - np.delete(P, k, axis=0).max(axis=0), 0.0)
         self._draw_examples(colours)
@@ -150,10 +152,8 @@ class DecisionBoundaryDisplay:
 
     def _draw_image(self, values: np.ndarray, label: str = "", **look: Any) -> None:
         # pixels are centred on the points of the grid, so the image ends half a pixel further
-        extent: list[float] = []
-        for side in (self.xx0[0], self.xx1[:, 0]):
-            half = (side[-1] - side[0]) / (len(side) - 1) / 2
-            extent += [side[0] - half, side[-1] + half]
+        sides = self.xx0[0, [0, 1, -1]], self.xx1[[0, 1, -1], 0]
+        extent = [end for a, b, c in sides for end in ((3 * a - b) / 2, c + (b - a) / 2)]
         look |= {"extent": extent, "origin": "lower", "aspect": "auto"}
         self.image_ = self.ax_.imshow(values, **look)
         if label:
@@ -210,17 +210,9 @@ def _labels(y: Any, n_y: int) -> np.ndarray:
     return y
 
 
-def _pale(its_colour: str) -> tuple[float, ...]:
-    """Red, green and blue of a colour half mixed with white: points in it stand out."""
-    from matplotlib.colors import to_rgb
-
-    return tuple(0.45 + 0.55 * part for part in to_rgb(its_colour))
-
-
 def _like(X: Any, grid: np.ndarray) -> Any:
     """``grid`` in the library, on the device and in the floating dtype of X."""
     if not is_array_api_obj(X):
         return grid
     name = dtype_name(X.dtype)
-    grid = grid.astype(name if name.startswith("float") else np.float32)
-    return grid if isinstance(X, np.ndarray) else place_of(X).asarray(grid)
+    return place_of(X).asarray(grid.astype(name if name.startswith("float") else np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from operator import index
 from typing import Any
 
@@ -93,12 +94,23 @@ class FirstLayerDisplay:
         ax = self.ax_
         from matplotlib import colormaps
 
-        n = len(self.images)
-        columns = self._columns() if columns is None else min(max(columns, 1), n)
+        n, height, width = self.images.shape
+        box = ax.get_window_extent()
+        fits = np.sqrt(n * (height + 1) / (width + 1) * box.width / box.height)
+        # of about so many columns, those that leave the fewest places in the last row empty
+        about = range(max(round(0.8 * fits), 1), max(round(1.25 * fits), 1) + 1)
+        columns = columns or min(about, key=lambda c: (-n % c, abs(c - fits)))
+        columns = min(max(columns, 1), n)
         largest = float(np.abs(self.images).max()) if vmax is None else vmax
         largest = largest or 1.0  # all weights 0: white
+        # the images side by side, row by row; NaN, which is masked, in between and around
+        rows = ceil(n / columns)
+        tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
+        tiles[:n, 1:, 1:] = self.images
+        tiles = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+        joined = tiles.reshape(rows * (height + 1), columns * (width + 1))
         self.image_ = ax.imshow(
-            mosaic(self.images, columns),
+            np.pad(joined, ((0, 1), (0, 1)), constant_values=np.nan),
             cmap=colormaps["RdBu_r"].with_extremes(bad="0.8"),
             vmin=-largest,
             vmax=largest,
@@ -108,23 +120,3 @@ class FirstLayerDisplay:
         ax.set_axis_off()
         ax.set_title(f"{n} of {self.n_units} units" if n < self.n_units else f"{n} units")
         return self
-
-    def _columns(self) -> int:
-        """How many images in a row fill the axes."""
-        n, height, width = self.images.shape
-        box = self.ax_.get_window_extent()
-        fits = np.sqrt(n * (height + 1) / (width + 1) * box.width / box.height)
-        # of about so many columns, those that leave the fewest places in the last row empty
-        about = range(max(round(0.8 * fits), 1), max(round(1.25 * fits), 1) + 1)
-        return min(n, min(about, key=lambda c: (-n % c, abs(c - fits))))
-
-
-def mosaic(images: np.ndarray, columns: int) -> np.ma.MaskedArray:
-    """Images (n, height, width) side by side, row by row, masked in between and around."""
-    n, height, width = images.shape
-    rows = -(-n // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)
-    tiles[:n, 1:, 1:] = images
-    tiles = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    joined = tiles.reshape(rows * (height + 1), columns * (width + 1))
-    return np.ma.masked_invalid(np.pad(joined, ((0, 1), (0, 1)), constant_values=np.nan))

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xpnet.core.activations import identity
-from xpnet.core.losses import get_loss
 from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, axes_for, points_of
 
 Shape: TypeAlias = tuple[int | str, ...]
 Lines: TypeAlias = tuple[tuple[str, Shape | None], ...]
-COSTS = {"bernoulli": "cross-entropy", "categorical": "cross-entropy"}
-COSTS |= {"squared": "half squared error"}
 LOOKS: dict[str, dict[str, Any]] = {
     "forward": {"color": BLUE, "linestyle": "-"},
     "kept": {"color": PURPLE, "linestyle": "--"},
@@ -242,7 +239,8 @@ def graph_of(net: Any, shown: list[int]) -> tuple[list[Node], list[Edge]]:
             note = f"{n} more layer{'s' if n > 1 else ''}"
         nodes.append(Node(f"forward {name}", lines[0], 0, row, note))
         nodes.append(Node(f"backward {name}", lines[1], 1, row, note))
-    cost = f"$J$: mean {COSTS[get_loss(net.output).name]} of ${_name('A', L)}$, $Y$"
+    loss = "half squared error" if net.output == "identity" else "cross-entropy"
+    cost = f"$J$: mean {loss} of ${_name('A', L)}$, $Y$"
     nodes.append(Node("cost", ((cost, None), ("$Y$", (net.sizes[L], "m"))), 0, len(rows) + 1))
 
     edges: list[Edge] = []

@@ -99,8 +99,10 @@ class LearningCurveDisplay:
         for i, (name, curve) in enumerate(self.curves.items()):
             self._draw(name, curve, None if len(curves) == 1 else colour(i))
         costs = [x for curve in curves for x in (*curve.cost, *curve.validation_cost)]
-        if spans_decades(costs) if log is None else log:
-            ax.set_yscale("log")
+        costs = [x for x in costs if isfinite(x)]
+        if log is None:
+            log = bool(costs) and 0 < 10 * min(costs) < max(costs)
+        ax.set_yscale("log" if log else "linear")
         ax.set(xlabel="epoch", ylabel="cost")
         ax.xaxis.get_major_locator().set_params(integer=True)
         if right is not None:
@@ -142,9 +144,3 @@ class LearningCurveDisplay:
             for what, style in styles.items():
                 handles.append(Line2D([], [], color=grey, linestyle=style, label=what))
         add_legend(self.ax_, handles)
-
-
-def spans_decades(values: Iterable[float]) -> bool:
-    """Whether a logarithmic axis suits: all positive, the largest over ten times the smallest."""
-    finite = [x for x in values if isfinite(x)]
-    return bool(finite) and 0 < 10 * min(finite) < max(finite)
