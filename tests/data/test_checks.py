@@ -243,7 +243,8 @@ def test_another_number_of_examples(lib, call):
         called(make_net(lib), call, x, y)
 
 
-TWO, ONE_HOT = np.vstack([Y, 1 - Y]), np.eye(3)[:, [0, 1, 2, 0, 1, 2]]
+THREE = np.array([0, 1, 2, 0, 1, 2])
+TWO, ONE_HOT = np.vstack([Y, 1 - Y]), np.eye(3)[:, THREE]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +263,9 @@ TWO, ONE_HOT = np.vstack([Y, 1 - Y]), np.eye(3)[:, [0, 1, 2, 0, 1, 2]]
         *(("sigmoid", 1, [0, 1, 1, label, 0, 1], [r"\b0\b", r"\b1\b"]) for label in (2, -1, 0.5)),
         *(("sigmoid", 1, changed(Y, y, (0, 2)), [r"\b0\b", r"\b1\b"]) for y in (1.5, -0.1)),
         ("sigmoid", 1, Y.T, [r"\(6, 1\)"]),  # scikit-learn users pass (m, 1)
-        ("sigmoid", 2, Y[0], [r"\b2\b"]),
-        ("identity", 2, Y[0], [r"\b2\b"]),
+        *((output, 3, given, [r"\(3, m\).* 0 \.\.\. 2 are for output=\"softmax\""])
+          for output in ("sigmoid", "identity") for given in (THREE, THREE[None])),
+        ("sigmoid", 1, THREE, [r"holds 2\.0; more classes than two are for output=\"softmax\""]),
         ("sigmoid", 1, 1.0, []),
         ("sigmoid", 1, np.ones((1, M, 1)), []),
         ("softmax", 3, np.ones((1, M, 1)), [r"Y has shape \(1, 6, 1\)"]),

@@ -278,6 +278,40 @@ def test_no_pickle_holds_the_data_or_a_program(lib):
 # ---------------------------------------------------------------- names
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    ("output", "n_y"),
+    [("sigmoid", 1), ("sigmoid", 2), ("softmax", 3), ("identity", 1), ("identity", 2)],
+)
+def test_score_is_scikit_learns(lib, output, n_y, weighted):
+    metrics = pytest.importorskip("sklearn.metrics")
+    X, Y = data(output, m=40, n_y=n_y)
+    x, w = lib.asarray(X), np.linspace(0.0, 2.0, 40) if weighted else None
+    net = make_net(lib, output, sizes=[3, 5, n_y])
+    labels = np.argmax(Y, axis=0) if output == "softmax" else Y[0] if n_y == 1 else Y
+    metric = metrics.r2_score if output == "identity" else metrics.accuracy_score
+    expected = metric(labels.T, np.squeeze(lib.to_numpy(net.predict(x))).T, sample_weight=w)
+    for targets in (Y, labels):
+        weights = None if w is None else lib.asarray(w)
+        found = net.score(x, lib.asarray(targets), sample_weight=weights)
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_defaults_of_fit_learn_digits():
+    X, y = xpnet.load_digits()
+    net = xpnet.DeepNet([64, 128, 10], output="softmax")
+    net.fit(X.T / 16, y)
+    assert net.score(X.T / 16, y) > 0.95  # 0.58 with an update per epoch
+
+
+def test_score_of_targets_that_are_all_the_same():
+    """As scikit-learn's: 1 where the answers are right, else 0."""
+    net = xpnet.linear_regression(3)
+    net.parameters = [(np.zeros((1, 3)), np.full((1, 1), 2.0))]
+    assert net.score(np.ones((3, 4)), np.full(4, 2.0)) == 1.0
+    assert net.score(np.ones((3, 4)), np.full(4, 5.0)) == 0.0
+
+
 def test_the_signatures():
     made = inspect.signature(xpnet.DeepNet).parameters
     assert next(iter(made)) == "sizes"

@@ -200,15 +200,15 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
     """
     if Y.ndim not in (1, 2):
         raise ValueError(f"{what} has shape {tuple(Y.shape)}; expected ({n_y}, m) or labels (m,)")
-    labels = Y.ndim == 1 or (loss.output == "softmax" and n_y > 1 and Y.shape[0] == 1)
+    labels = Y.ndim == 1 or (n_y > 1 and Y.shape[0] == 1)
     if labels and loss.output == "softmax":
         return one_hot(Y if Y.ndim == 1 else Y[0, :], n_y, m, backend, what)
-    if Y.ndim == 1:
-        if n_y != 1:
-            raise ValueError(
-                f"{what} has shape {tuple(Y.shape)} but this net has {n_y} outputs: ({n_y}, m)"
-            )
-        Y = Y[None, :]
+    if labels and n_y > 1:
+        raise ValueError(
+            f"{what} has shape {tuple(Y.shape)} but this net takes ({n_y}, m), as its outputs are "
+            f'{loss.output}: class numbers 0 ... {n_y - 1} are for output="softmax"'
+        )
+    Y = Y[None, :] if Y.ndim == 1 else Y
     check_columns(Y, what, n_y)
     _check_m(Y.shape[1], m, what)
     rows = to_rows(Y, what, backend)
@@ -217,7 +217,10 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
     with backend.context():
         if loss.output == "sigmoid":
             if bool(xp.any((rows < 0) | (rows > 1))):
-                raise ValueError(f"{what} of a sigmoid output must lie in [0, 1]: {_some(rows)}")
+                raise ValueError(
+                    f"{what} of a sigmoid output must lie in [0, 1], and holds {_some(rows)}; "
+                    'more classes than two are for output="softmax", with an output for each'
+                )
             if labels and not bool(xp.all((rows == 0) | (rows == 1))):
                 raise ValueError(f"{what} holds labels other than 0 and 1: {_some(rows)}")
         if loss.output == "softmax":

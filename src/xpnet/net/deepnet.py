@@ -26,14 +26,8 @@ from xpnet.files.checkpoint import save
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
-from xpnet.net.arguments import (
-    check_batch_size,
-    check_callbacks,
-    check_dropout,
-    check_hidden,
-    check_sizes,
-)
-from xpnet.net.evaluation import cost_of, decided, evaluator
+from xpnet.net import arguments
+from xpnet.net.evaluation import cost_of, decided, evaluator, score
 from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.inputs import Inputs
 from xpnet.net.placement import Placement
@@ -103,8 +97,8 @@ class DeepNet:
         *,
         precision: str = "exact",
     ) -> None:
-        sizes = check_sizes(sizes, output)
-        activations = check_hidden(hidden, len(sizes) - 2)
+        sizes = arguments.check_sizes(sizes, output)
+        activations = arguments.check_hidden(hidden, len(sizes) - 2)
         # `fit` adds penalties and dropout
         self.objective = objective = Objective(sizes, activations, get_loss(output))
         self.seed = check_count(seed, "seed", 0)
@@ -293,12 +287,12 @@ class DeepNet:
             raise RuntimeError("this net is being trained: in a callback, fit a copy.deepcopy")
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
         clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
-        callbacks = check_callbacks(callbacks)
+        callbacks = arguments.check_callbacks(callbacks)
         if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")
         epochs = check_count(epochs, "epochs", 0)
-        batch_size = check_batch_size(batch_size, X)
-        dropout = check_dropout(dropout, len(self.hidden))
+        batch_size = arguments.check_batch_size(batch_size, X)
+        dropout = arguments.check_dropout(dropout, len(self.hidden))
         inputs = Inputs(self.placement, self.objective)
         data, source, how = inputs.training_set(
             X, Y, sample_weight, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
@@ -355,6 +349,13 @@ class DeepNet:
         # host arrays are taken, whatever library the net follows
         twin._held.placement = replace(self.placement, follows=False)
         return predict_raw(twin, X)
+
+    def score(self, X: Array, Y: Array, sample_weight: Array | None = None) -> float:
+        """The accuracy of ``predict`` where outputs are classes, else R²; scikit-learn's ``score``.
+
+        Of several sigmoid outputs all must be right; R² is the mean over the outputs.
+        """
+        return score(self._held, self.objective, (X, Y, sample_weight))
 
     def cost(
         self,

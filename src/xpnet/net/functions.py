@@ -152,7 +152,8 @@ def least_squares(X: Array, Y: Array) -> Layer:
 def linear_regression(n_x: int, n_y: int = 1, **options: Any) -> DeepNet:
     """OLS as a net: no hidden layer, identity output, half the mean squared error.
 
-    ``options`` of this and the next three are the other arguments of ``DeepNet``.
+    ``options`` of this and the next three are the other arguments of ``DeepNet``. The notes train
+    all four with every example in each update: ``net.fit(X, Y, rule, batch_size=None)``.
     """
     return DeepNet([n_x, n_y], output="identity", **options)
 
