@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -396,6 +397,32 @@ def test_a_net_in_training_is_not_moved_nor_fitted(change):
     expected.fit(X, Y, epochs=2, **MINI)
     assert_pairs_equal(net.parameters, expected.parameters)
     change(net)  # now it may be
+
+
+def test_of_two_fits_at_once_the_second_is_refused():
+    """Also while the first still looks at its data."""
+    net, expected, seen = make_net(), make_net(), []
+
+    def another_thread(*_):
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(net.fit, X, Y, epochs=1, **MINI).exception())
+        return np.ones(203)
+
+    weights = type("Weights", (), {"__array__": another_thread})()
+    net.fit(
+        X,
+        Y,
+        epochs=1,
+        sample_weight=weights,
+        callbacks=[told(lambda *_: another_thread() is None)],
+        **MINI,
+    )
+    assert len(seen) >= 2
+    assert all(type(error) is RuntimeError for error in seen)
+    expected.fit(X, Y, epochs=1, **MINI)
+    assert_pairs_equal(net.parameters, expected.parameters)
+    for free in (net, copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        free.fit(X, Y, epochs=1, **MINI)
 
 
 def test_parameters_assigned_before_an_error_stay():

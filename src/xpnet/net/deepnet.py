@@ -232,8 +232,10 @@ class DeepNet:
         Parameters
         ----------
         X : array (n_x, m), or Stream
-            Features, examples in columns. Never written to. A ``np.memmap`` is streamed unless
-            ``batch_size`` is None; see ``xpnet.stream`` for other data that does not fit.
+            Features, examples in columns. Never written to, and not to be written to by a
+            callback or a thread during the fit: whether it would be seen depends on the layout in
+            memory. A ``np.memmap`` is streamed unless ``batch_size`` is None; see ``xpnet.stream``
+            for other data that does not fit.
         Y : array (1, m), (n_y, m), or labels (m,)
             Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. A stream has
             its own.
@@ -283,8 +285,6 @@ class DeepNet:
         DivergedError
             The cost left the finite numbers. The net keeps its last finite parameters.
         """
-        if self._held.run is not None:
-            raise RuntimeError("this net is being trained: in a callback, fit a copy.deepcopy")
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
         clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
         callbacks = arguments.check_callbacks(callbacks)
@@ -293,24 +293,27 @@ class DeepNet:
         epochs = check_count(epochs, "epochs", 0)
         batch_size = arguments.check_batch_size(batch_size, X)
         dropout = arguments.check_dropout(dropout, len(self.hidden))
-        inputs = Inputs(self.placement, self.objective)
-        data, source, how = inputs.training_set(
-            X, Y, sample_weight, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
-        )
-        self._held.settle(inputs.place)
-        place = self.backend
-        start = starting_state(self._held.state if resume else None, optimizer, self.theta, place)
-        schedule = prepared(schedule or Constant(), start.epoch + epochs)
-        plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
-        with place.context():
-            program = engine_for(place, plan.objective(self.objective)).program(
-                optimizer, data, source.batch_size, self.theta, start.moments
+        with self._held.alone():
+            inputs = Inputs(self.placement, self.objective)
+            data, source, how = inputs.training_set(
+                X, Y, sample_weight, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
             )
-            evaluate = evaluator(Inputs(inputs.place, self.objective), validation)
-            run = Run(program, plan, source, self, callbacks, evaluate, start)
-            run.history.data = how
-            start = run.start  # frees the moments that it began with
-            return self._held.train(run)
+            self._held.settle(inputs.place)
+            place = self.backend
+            start = starting_state(
+                self._held.state if resume else None, optimizer, self.theta, place
+            )
+            schedule = prepared(schedule or Constant(), start.epoch + epochs)
+            plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
+            with place.context():
+                program = engine_for(place, plan.objective(self.objective)).program(
+                    optimizer, data, source.batch_size, self.theta, start.moments
+                )
+                evaluate = evaluator(Inputs(inputs.place, self.objective), validation)
+                run = Run(program, plan, source, self, callbacks, evaluate, start)
+                run.history.data = how
+                start = run.start  # frees the moments that it began with
+                return self._held.train(run)
 
     # -- evaluation ----------------------------------------------------------------------
     def predict_proba(self, X: Array) -> Array:

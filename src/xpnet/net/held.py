@@ -6,8 +6,10 @@ The parameters are a flat vector ``theta``; a user reads and assigns them as a l
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +39,7 @@ class Held:
         self._theta: Array = self.place.asarray(theta, self.place.dtype)
         self._state: TrainingState | None = None
         self.run: Run | None = None
+        self._fitting = Lock()
 
     @property
     def place(self) -> Backend:
@@ -61,6 +64,18 @@ class Held:
     @state.setter
     def state(self, state: TrainingState | None) -> None:
         self._state = state
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lets no other fit begin: of two threads, the second gets a RuntimeError."""
+        if not self._fitting.acquire(blocking=False):
+            raise RuntimeError(
+                "this net is being trained: in a callback or another thread, fit a copy.deepcopy"
+            )
+        try:
+            yield
+        finally:
+            self._fitting.release()
 
     def train(self, run: Run) -> History:
         """Trains by ``run``, which was made from these parameters, and takes over its result."""
@@ -93,7 +108,7 @@ class Held:
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
-        twin.placement, twin.run = self.placement, None
+        twin.placement, twin.run, twin._fitting = self.placement, None, Lock()
         twin._theta, twin._state = self.theta, self.state
         if self.run is not None:  # it goes on writing into its arrays
             twin._copy_arrays()
@@ -122,6 +137,7 @@ class Held:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._theta, self._state, dtype = state
         self.placement, self.run = Placement.of("auto", dtype=dtype), None
+        self._fitting = Lock()
 
 
 def layers_of(theta: Array, layout: Layout, at: Backend) -> list[Layer]:
