@@ -70,7 +70,7 @@ def test_activations_by_layer():
     ]
     assert same[0] == same[1] == pytest.approx(same[2])
     assert classifier(hidden_layer_sizes=(5, 4), activation=["logistic", "relu"]).fit(X, Y).loss_
-    with pytest.raises(ValueError, match="1 activations, for 2 layers"):
+    with pytest.raises(ValueError, match="activation names 1 activations for 2"):
         classifier(hidden_layer_sizes=(5, 4), activation=["tanh"]).fit(X, Y)
     a, b = (classifier(activation=name).fit(X, Y).loss_curve_ for name in ("sigmoid", "logistic"))
     assert a == b

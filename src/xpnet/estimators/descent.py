@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet._typing import Array
 from xpnet.engines import Program, engine_for
+from xpnet.estimators.callbacks import FitTasks, NoTasks
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
@@ -93,9 +94,8 @@ class Bookkeeping:
     net: Net
     program: Program
     source: ShuffledRows
-    tasks: Any
+    tasks: FitTasks
     validation: Validation | None
-    incremental: bool
     best: Array | None
     stopped: bool = False
 
@@ -133,7 +133,7 @@ class Bookkeeping:
         estimator.loss_ = loss
         estimator._optimizer.epoch_ends(progress.step, estimator.t_)
         told_to_stop = self.tasks.end(lambda: self.net.shown(self._copy()))
-        self.stopped = self._gives_up() or told_to_stop or self.incremental
+        self.stopped = self._gives_up() or told_to_stop
         if not self.stopped and estimator.n_iter_ < estimator.max_iter:
             self.tasks.begin()
         return self.stopped
@@ -186,11 +186,9 @@ def descend(
     net: Net,
     theta: Array,
     rows: Rows,
-    *,
     validation: Validation | None,
     best: Array | None,
-    tasks: Any,
-    incremental: bool,
+    tasks: FitTasks | None,
 ) -> Array:
     """Trains by minibatches until nothing improves; returns the new parameters.
 
@@ -201,16 +199,18 @@ def descend(
     best : array (n_parameters,) or None
         Those to return where no validation score is a number; None: the last ones, as scikit-learn
         does after a warm start.
+    tasks : FitTasks or None
+        None: a ``partial_fit`` of one epoch.
     """
     solver, n = estimator._optimizer, len(rows)
     penalized = estimator.alpha > 0
     with net.place.context():
-        dropout = check_dropout(estimator.dropout, len(net.hidden))
+        dropout = check_dropout(estimator.dropout, len(net.objective.hidden))
         batch_size = _batch_size(estimator.batch_size, n)
         source = ShuffledRows(n, batch_size, estimator.shuffle, estimator._random_state)
         plan = PerceptronPlan(
             solver.rule,
-            epochs=1 if incremental else estimator.max_iter,
+            epochs=1 if tasks is None else estimator.max_iter,
             l2=(1.0 - estimator.l1_ratio) * penalized,
             l1=estimator.l1_ratio * penalized,
             clip_norm=estimator.clip_norm or 0.0,
@@ -221,10 +221,10 @@ def descend(
             size=batch_size,
             rows=rows,
         )
-        engine = engine_for(net.place, plan.objective(net.engine().objective))
+        engine = engine_for(net.place, plan.objective(net.objective))
         program = rows.program(engine, solver.rule, source.batch_size, theta, solver.moments)
         bookkeeping = Bookkeeping(
-            estimator, net, program, source, tasks, validation, incremental, best
+            estimator, net, program, source, tasks or NoTasks(), validation, best
         )
         start = TrainingState(solver.rule, (), step=solver.steps)
         callbacks: list[Any] = [bookkeeping]
@@ -232,7 +232,7 @@ def descend(
         estimator.n_iter_ = 0
         try:
             run.train()
-            if not bookkeeping.stopped:
+            if not bookkeeping.stopped and tasks is not None:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
                     "reached and the optimization hasn't converged yet.",
@@ -246,7 +246,7 @@ def descend(
     return best if estimator.early_stopping and best is not None else run.theta
 
 
-def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> Array:
+def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: FitTasks) -> Array:
     """Minimises the cost over all examples by L-BFGS; returns the new parameters."""
     total = len(rows) if rows.w is None else np.sum(rows.w / rows.scale)
     strength = float(estimator.alpha / rows.scale / total)
@@ -267,7 +267,7 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: Any) -> 
 
     tasks.begin()
     result = lbfgs(
-        lambda x: net.value_and_gradient(x, rows, l2),
+        net.cost(rows, l2),
         theta,
         max_iter=estimator.max_iter,
         max_evaluations=estimator.max_fun,

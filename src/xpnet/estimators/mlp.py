@@ -106,7 +106,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
                 "class_weight='balanced' needs all examples at once; for partial_fit pass the "
                 "weights, class_weight={label: weight}"
             )
-        return self._partial_fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
         """Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes)."""
@@ -167,9 +167,6 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     def _out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
-    def _strata(self, Y: np.ndarray) -> np.ndarray | None:
-        return Y if Y.shape[1] == 1 else None  # several labels per example: no stratified split
-
     def _codes(self, A: Array, xp: Any) -> Array:
         """Numbers of the classes (m,) of outputs (m, n_outputs), or rows of 0 and 1."""
         if self.out_activation_ == "softmax":
@@ -228,7 +225,7 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Trains one epoch on the given examples."""
-        return self._partial_fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
         """Predicted values (n_samples,), or (n_samples, n_outputs) of several outputs."""
@@ -248,9 +245,6 @@ class MLPRegressor(ArrayRegressor, Perceptron):
 
     def _out_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
-
-    def _strata(self, Y: np.ndarray) -> None:
-        return None
 
     def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
         """R^2, NaN where the output is not finite."""

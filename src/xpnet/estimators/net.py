@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import frexp, ldexp
 from typing import Any
@@ -12,9 +12,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, to_numpy
-from xpnet.core.activations import Activation
 from xpnet.core.leaves import Data
-from xpnet.core.losses import Loss, as_reported
 from xpnet.core.network import Objective
 from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.core.parameters import Layout
@@ -85,24 +83,31 @@ class Rows:
         size = max(1, arrays.BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
         return [index[i : i + size] for i in range(0, len(index), size)]
 
+    def parts(self) -> Iterator[tuple[float, Data]]:
+        """Pieces of the examples, each with its share of the sum of weights."""
+        pieces = self.blocks(np.arange(len(self)))
+        if len(pieces) == 1:
+            yield 1.0, self.everything
+            return
+        weights = np.ones(len(self)) if self.w is None else self.w / self.scale
+        for index in pieces:
+            if np.any(weights[index]):
+                yield float(np.sum(weights[index]) / np.sum(weights)), self.data(index)
+
 
 @dataclass(frozen=True)
 class Net:
-    """The layers and the loss of a perceptron; its parameters are one flat vector ``theta``."""
+    """The layers of a perceptron; its parameters are one flat vector ``theta``.
+
+    The loss of ``objective`` is the one that scikit-learn reports (``core.losses.as_reported``).
+    """
 
     place: Backend
-    sizes: tuple[int, ...]
-    hidden: tuple[Activation, ...]
-    loss: Loss
+    objective: Objective
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.sizes)
-
-    def engine(self, *, reported: bool = True, **features: Any) -> Engine:
-        """The engine of this net; ``features`` are further fields of ``Objective``."""
-        loss = as_reported(self.loss) if reported else self.loss
-        return engine_for(self.place, Objective(self.sizes, self.hidden, loss, **features))
+        return self.objective.layout
 
     # -- parameters as scikit-learn shows them -----------------------------------------------
     def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
@@ -124,7 +129,7 @@ class Net:
     # -- evaluation --------------------------------------------------------------------------
     def predict(self, theta: Array, X: Any) -> Array:
         """The output (m, n_y) for rows ``X`` (m, n_x)."""
-        engine = self.engine()
+        engine = engine_for(self.place, self.objective)
         with self.place.context():
             if not is_sparse(X):
                 return engine.predict(theta, X.T).T
@@ -133,35 +138,31 @@ class Net:
 
     def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
         """The cost of ``rows`` as scikit-learn reports it."""
-        engine, total = self.engine(penalized=l2 > 0, sparse=l1 > 0), 0.0
+        penalized = replace(self.objective, penalized=l2 > 0, sparse=l1 > 0)
+        engine = engine_for(self.place, penalized)
         with self.place.context():
-            for share, data in self._parts(rows):
-                total += share * float(engine.value(theta, data, l2, l1))
-        return total
+            parts = (
+                share * float(engine.value(theta, data, l2, l1)) for share, data in rows.parts()
+            )
+            return sum(parts)
 
-    def value_and_gradient(self, theta: Array, rows: Rows, l2: float) -> tuple[Array, Array]:
-        """The cost with the l2 penalty, 0-d, and its gradient (n_parameters,)."""
-        engine = self.engine(penalized=l2 > 0, reported=False)
-        value: Any = 0.0
-        gradient: Any = 0.0
-        with self.place.context():
-            for share, data in self._parts(rows):
-                part = engine.value_and_gradient(theta, data, l2)
-                if share == 1.0:
-                    return part
-                value, gradient = value + share * part[0], gradient + share * part[1]
-        return value, gradient
+    def cost(self, rows: Rows, l2: float) -> Callable[[Array], tuple[Array, Array]]:
+        """The cost with the l2 penalty, 0-d, and its gradient, as a function of ``theta``."""
+        exact = replace(self.objective, loss=self.objective.loss.exact, penalized=l2 > 0)
+        engine = engine_for(self.place, exact)  # one for all calls: it keeps what it recorded
 
-    def _parts(self, rows: Rows) -> Iterator[tuple[float, Data]]:
-        """Pieces of the examples, each with its share of the sum of weights."""
-        everything = rows.blocks(np.arange(len(rows)))
-        if len(everything) == 1:
-            yield 1.0, rows.everything
-            return
-        weights = np.ones(len(rows)) if rows.w is None else rows.w / rows.scale
-        for index in everything:
-            if np.any(weights[index]):
-                yield float(np.sum(weights[index]) / np.sum(weights)), rows.data(index)
+        def value_and_gradient(theta: Array) -> tuple[Array, Array]:
+            value: Any = 0.0
+            gradient: Any = 0.0
+            with self.place.context():
+                for share, data in rows.parts():
+                    part = engine.value_and_gradient(theta, data, l2)
+                    if share == 1.0:
+                        return part
+                    value, gradient = value + share * part[0], gradient + share * part[1]
+            return value, gradient
+
+        return value_and_gradient
 
 
 class SparseProgram(Program):

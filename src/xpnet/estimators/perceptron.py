@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as Original
@@ -22,15 +22,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpnet._typing import Array
-from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
-from xpnet.core.losses import bernoulli, categorical, poisson, squared
+from xpnet.core.activations import ACTIVATIONS, Activation
+from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
+from xpnet.core.network import Objective
 from xpnet.core.optimizers import Optimizer
 from xpnet.estimators.base import ArrayEstimator, Examples
-from xpnet.estimators.callbacks import FitTasks, NoTasks
+from xpnet.estimators.callbacks import FitTasks
 from xpnet.estimators.descent import descend, minimize
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
+from xpnet.net.arguments import check_hidden
 
 _LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
 
@@ -106,7 +108,7 @@ class Perceptron(ArrayEstimator):
         self
         """
         tasks = FitTasks(self, f"{self.solver}-iter", self.max_iter, X, y, sample_weight)
-        self._fit(X, y, sample_weight, validation_data, tasks=tasks)
+        self._fit(X, y, sample_weight, validation_data, tasks)
         tasks.close()
         return self
 
@@ -116,18 +118,21 @@ class Perceptron(ArrayEstimator):
         y: Any,
         sample_weight: Any,
         validation_data: Any = None,
-        *,
-        tasks: Any,
-        incremental: bool = False,
+        tasks: FitTasks | None = None,
     ) -> Any:
-        if validation_data is not None and self.solver == "lbfgs":
-            raise ValueError("validation_data is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        """``fit``, or without ``tasks`` one epoch more: ``partial_fit``."""
+        incremental = tasks is None
         if isinstance(self.optimizer, type):
             raise TypeError(f"optimizer={self.optimizer!r}: expected one such as xpnet.Adam(1e-3)")
-        given = (self.optimizer is not None, self.dropout != 0.0, self.clip_norm is not None)
-        if self.solver == "lbfgs" and any(given):
-            name = ("optimizer", "dropout", "clip_norm")[given.index(True)]
-            raise ValueError(f"{name} is for the solvers 'sgd' and 'adam', not 'lbfgs'")
+        stochastic = {
+            "validation_data": validation_data is not None,
+            "optimizer": self.optimizer is not None,
+            "dropout": self.dropout != 0.0,
+            "clip_norm": self.clip_norm is not None,
+        }
+        for name, given in stochastic.items():
+            if given and self.solver == "lbfgs":
+                raise ValueError(f"{name} is for the solvers 'sgd' and 'adam', not 'lbfgs'")
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         sizes = self._hidden_sizes()
         examples = self._read(X, y, sample_weight, reset=fresh, **self._checks)
@@ -141,22 +146,15 @@ class Perceptron(ArrayEstimator):
         theta = net.flat(self.coefs_, self.intercepts_)
         self.__dict__ |= net.shown(theta)  # now in their place
         if self.solver == "lbfgs":
+            assert tasks is not None
             theta = minimize(self, net, theta, rows, tasks)
         else:
             rows, validation = self._held_out(net, rows, examples, validation_data, incremental)
             if not incremental or not hasattr(self, "_optimizer"):
                 zeros = examples.place.xp.zeros_like
                 self._optimizer = StochasticSolver.of(self, lambda: zeros(theta))
-            theta = descend(
-                self,
-                net,
-                theta,
-                rows,
-                validation=validation,
-                best=theta if fresh else None,
-                tasks=tasks,
-                incremental=incremental,
-            )
+            best = theta if fresh else None
+            theta = descend(self, net, theta, rows, validation, best, tasks)
         self.__dict__ |= net.shown(theta)
         if not bool(examples.place.xp.all(examples.place.xp.isfinite(theta))):
             raise ValueError(
@@ -203,7 +201,7 @@ class Perceptron(ArrayEstimator):
             np.arange(len(rows)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
-            stratify=self._strata(rows.Y),
+            stratify=rows.Y if is_classifier(self) and self.n_outputs_ == 1 else None,
         )
         if len(rest) < 2:
             raise ValueError(
@@ -222,14 +220,14 @@ class Perceptron(ArrayEstimator):
 
     def _activations(self, n_hidden: int) -> tuple[Activation, ...]:
         each = self.activation
-        each = list(each) if isinstance(each, (list, tuple)) else [each] * n_hidden
-        if len(each) != n_hidden:
-            raise ValueError(f"activation names {len(each)} activations, for {n_hidden} layers")
-        return tuple(get_activation("sigmoid" if a == "logistic" else a) for a in each)
+        each = each if isinstance(each, list | tuple) else [each] * n_hidden
+        named = ["sigmoid" if a == "logistic" else a for a in each]
+        return check_hidden(named, n_hidden, "activation")
 
     def _net(self, place: Any) -> Net:
         sizes = (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
-        return Net(place, sizes, self._activations(len(sizes) - 2), _LOSSES[self.out_activation_])
+        loss = as_reported(_LOSSES[self.out_activation_])
+        return Net(place, Objective(sizes, self._activations(len(sizes) - 2), loss))
 
     def _output(self, X: Any, method: str) -> tuple[Array, Any]:
         """The output (n_samples, n_outputs) where the net lives, and that place."""
@@ -244,6 +242,3 @@ class Perceptron(ArrayEstimator):
                 "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
             )
         return True
-
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        return self._fit(X, y, sample_weight, tasks=NoTasks(), incremental=True)

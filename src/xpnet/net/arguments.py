@@ -30,15 +30,15 @@ def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
     return widths
 
 
-def check_hidden(hidden: Any, n_hidden: int) -> tuple[Activation, ...]:
+def check_hidden(hidden: Any, n_hidden: int, name: str = "hidden") -> tuple[Activation, ...]:
     if isinstance(hidden, str | Activation):
         hidden = repeat(hidden, n_hidden)
     elif not isinstance(hidden, Iterable):
-        raise TypeError(f"hidden={hidden!r}: expected an activation, or one per hidden layer")
+        raise TypeError(f"{name}={hidden!r}: expected an activation, or one per hidden layer")
     activations = tuple(get_activation(activation) for activation in hidden)
     if len(activations) != n_hidden:
         raise ValueError(
-            f"hidden names {len(activations)} activations for {n_hidden} hidden layers"
+            f"{name} names {len(activations)} activations for {n_hidden} hidden layers"
         )
     return activations
 
