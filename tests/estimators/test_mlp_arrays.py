@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -82,6 +83,30 @@ def test_labels_and_weights_may_live_elsewhere(lib):
         predicted = net.predict(lib.asarray(X))
         assert isinstance(predicted, np.ndarray)  # strings live on the host
         np.testing.assert_array_equal(predicted, reference.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("labels", "elsewhere"),
+    [
+        (np.array([10_000_000_000, 20_000_000_000]), ["jax"]),
+        (np.array([123456789.0, 123456790.0]), []),
+        (np.array([1, 60000], np.uint16), []),
+        (np.array([1, 2**63 + 5], np.uint64), ["torch", "jax"]),
+        (np.array([0.0, 2048.0], np.float16), []),
+    ],
+    ids=lambda x: str(x.dtype) if isinstance(x, np.ndarray) else "",
+)
+def test_labels_come_back_as_they_were(lib, labels, elsewhere):
+    """Those that the library holds in no dtype come back on the host (JAX here without x64)."""
+    y, rows = labels[TARGETS["binary"]], lib.asarray(X.astype(np.float32))
+    for model in (make("binary"), xpnet.LogisticRegression()):
+        with sys.modules["jax"].enable_x64(False) if lib.name == "jax" else nullcontext():
+            predicted = model.fit(rows, y).predict(rows)
+            assert isinstance(predicted, np.ndarray) or lib.owns(predicted)
+            assert lib.name == "numpy" or lib.owns(predicted) != (lib.name in elsewhere)
+            host = predicted if lib.name in elsewhere else lib.to_numpy(predicted)
+            assert set(host.tolist()) <= set(labels.tolist())
+            assert model.score(rows, y) > 0.4
 
 
 def test_partial_fit_and_warm_start_stay_in_place(lib):

@@ -60,6 +60,19 @@ def check_foreign(X: Any, estimator: Any) -> None:
     raise ValueError(f"Input X contains {what}; {type(estimator).__name__} needs finite numbers.")
 
 
+def dtype_holding(values: np.ndarray, place: Backend) -> str | None:
+    """A dtype in which ``place`` holds these numbers exactly, their own if it can; None: none."""
+    if values.dtype.kind not in "biuf":
+        return None
+    there = place.xp.__array_namespace_info__().dtypes(device=place.device)
+    floats = ("float32", "float64") if values.dtype.kind == "f" else ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in (values.dtype.name, *floats, "int32", "int64", "uint64"):
+            if name in there and values.astype(name).tolist() == values.tolist():
+                return name
+    return None
+
+
 def converted(value: Any, converter: Callable[[Array], Array]) -> Any:
     """``value`` with the arrays in its lists, tuples and dataclasses converted."""
     if is_foreign(value) or isinstance(value, np.ndarray):

@@ -31,6 +31,7 @@ from xpnet.data.checks import unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
     converted,
+    dtype_holding,
     host,
     is_foreign,
     is_sparse,
@@ -207,7 +208,19 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
 
 
 class ArrayClassifier(ClassifierMixin, ArrayEstimator):
-    """A classifier: its ``score`` is the accuracy, for labels of any library."""
+    """A classifier: its ``score`` is the accuracy, for labels of any library.
+
+    ``classes_`` stay on the host. ``predict`` gives labels back in the library of X, in a dtype of
+    its that holds all of them; where none does, as for strings, as a NumPy array.
+    """
+
+    def _labels(self, codes: Array, place: Backend, X: Any) -> Array:
+        """The labels of class numbers ``codes`` (m,), which are in ``place``."""
+        dtype = dtype_holding(self.classes_, place) if is_foreign(X) else None
+        if dtype is None:
+            return self.classes_[to_numpy(codes)]
+        with place.context():
+            return place.xp.take(place.asarray(self.classes_.astype(dtype)), codes, axis=0)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; of several labels per example, all must be right."""

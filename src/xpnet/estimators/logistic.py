@@ -77,6 +77,7 @@ class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
     coef_ : array (1 or n_classes, n_features), intercept_ : array (1 or n_classes,)
         In the library and on the device of X.
     classes_ : ndarray (n_classes,)
+        On the host, so that it can hold any labels.
     n_iter_ : array (1,) of int32
     """
 
@@ -238,14 +239,12 @@ class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
         return self._given_back(Z[0, :] if Z.shape[0] == 1 else Z.T, X)
 
     def predict(self, X: Any) -> Array:
-        """Labels (m,), in the library of X unless they are strings or objects."""
+        """Labels (m,), in the library of X if it holds them, else on the host."""
         Z, place = self._scores(X, "predict")
         xp, K = place.xp, Z.shape[0]
         with place.context():
             index = xp.astype(Z[0, :] > 0, xp.int32) if K == 1 else xp.argmax(Z, axis=0)
-            if is_foreign(X) and self.classes_.dtype.kind in "biuf":
-                return xp.take(place.asarray(self.classes_), index)
-        return self.classes_[to_numpy(index)]
+        return self._labels(index, place, X)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (m, n_classes)."""

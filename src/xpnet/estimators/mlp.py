@@ -23,7 +23,7 @@ from sklearn.utils.multiclass import (
 )
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, to_numpy
+from xpnet.backends.place import to_numpy
 from xpnet.estimators.arrays import host
 from xpnet.estimators.base import ArrayClassifier, ArrayRegressor, Examples
 from xpnet.estimators.perceptron import Perceptron
@@ -67,7 +67,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     Attributes
     ----------
     classes_ : ndarray
-        On the host, so that it can hold strings.
+        On the host, so that it can hold any labels.
     validation_loss_curve_ : list of float or None
         Loss of the validation data after each epoch; None without such data.
     """
@@ -109,8 +109,16 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
-        """Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes)."""
-        return self._given_back(self._decoded(*self._output(X, "predict")), X)
+        """Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes).
+
+        In the library of X if it holds them, else on the host: strings, sparse rows.
+        """
+        A, place = self._output(X, "predict")
+        if self._label_binarizer.sparse_input_:
+            return self._label_binarizer.inverse_transform(to_numpy(A))
+        with place.context():
+            codes = self._codes(A, place.xp)
+        return self._given_back(codes, X) if self._multilabel else self._labels(codes, place, X)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (n_samples, n_classes), classes in the order of ``classes_``."""
@@ -171,20 +179,8 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         """Numbers of the classes (m,) of outputs (m, n_outputs), or rows of 0 and 1."""
         if self.out_activation_ == "softmax":
             return xp.argmax(A, axis=1)
-        met = xp.astype(A > 0.5, xp.int64)
+        met = xp.astype(A > 0.5, xp.asarray(0).dtype)
         return met if self._multilabel else met[:, 0] * int(len(self.classes_) > 1)
-
-    def _decoded(self, A: Array, place: Backend) -> Array:
-        """The labels of outputs ``A``, in their place; strings and sparse rows on the host."""
-        if self._label_binarizer.sparse_input_:
-            return self._label_binarizer.inverse_transform(to_numpy(A))
-        with place.context():
-            codes = self._codes(A, place.xp)
-            if self._multilabel:
-                return codes
-            if self.classes_.dtype.kind in "biuf":
-                return place.xp.take(place.asarray(self.classes_), codes, axis=0)
-        return np.take(self.classes_, to_numpy(codes))
 
     def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
         """Accuracy; every label of a row must be met."""
