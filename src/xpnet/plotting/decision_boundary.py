@@ -97,10 +97,7 @@ class DecisionBoundaryDisplay:
         grid = np.stack([xx0.ravel(), xx1.ravel()])  # (2, k k)
         answers = to_numpy(net.predict_proba(_like(X, grid)))  # (n_y, k k)
         response = answers.reshape(xx0.shape if len(answers) == 1 else (-1, *xx0.shape))
-        if y is not None:
-            y = _labels(y, net.sizes[-1])
-            if len(y) != points.shape[1]:
-                raise ValueError(f"{len(y)} labels for {points.shape[1]} examples")
+        y = None if y is None else _labels(y, net.sizes[-1], points.shape[1])
         return cls(xx0, xx1, response, points, y, names).plot(ax, **options)
 
     def plot(
@@ -198,15 +195,15 @@ def _class_names(net: Any, names: Sequence[Any] | None) -> list[str]:
     return names
 
 
-def _labels(y: Any, n_y: int) -> np.ndarray:
+def _labels(y: Any, n_y: int, m: int) -> np.ndarray:
     """Labels or targets (m,) on the host; of one-hot columns (n_y, m) the class numbers."""
     y = to_numpy(y)
-    if y.ndim == 2 and y.shape[0] == n_y > 1:
-        return np.argmax(y, axis=0)
-    if y.ndim == 2 and y.shape[0] == 1:
-        y = y[0]
+    if y.ndim == 2 and y.shape[0] in (1, n_y):
+        y = y[0] if y.shape[0] == 1 else np.argmax(y, axis=0)
     if y.ndim != 1:
         raise ValueError(f"y has shape {y.shape}: expected labels (m,) or columns ({n_y}, m)")
+    if len(y) != m:
+        raise ValueError(f"{len(y)} labels for {m} examples")
     return y
 
 

@@ -103,7 +103,7 @@ class GraphDisplay:
         """
         n = len(net.sizes) - 1
         if max_layers is None and ax is not None:
-            rows = _settled(ax)[1] / (LINES * 6)  # in letters of six points
+            rows = _settled_height(ax) / (LINES * 6)  # in letters of six points
             max_layers = max(2, int(rows) - 3)
         if max_layers is not None and max_layers < 2:
             raise ValueError(f"max_layers={max_layers}: at least the first and the last are shown")
@@ -121,15 +121,14 @@ class GraphDisplay:
         self.ax_, self.figure_ = axes_for(ax, (8.0, max(3.0, 0.3 + 0.95 * n_rows)))
         self.ax_.set_axis_off()
         self.ax_.set(xlim=(0, 1), ylim=(n_rows - 0.6, -0.8))
-        width, height = _settled(self.ax_)
-        row = height / (n_rows + 0.2)  # points
+        row = _settled_height(self.ax_) / (n_rows + 0.2)  # points
         size = fontsize or min(11.0, row / LINES)
         self.text_ = {node.name: self._write(node, size) for node in self.nodes}
         if fontsize is None:
             size *= self._fit()
         line = 1.45 * size / row
         for node in self.nodes:
-            self._place(node, size, line, width / row)
+            self._place(node, size, line)
         places = {node.name: node for node in self.nodes}
         self.arrows_: list[Any] = []
         for edge in self.edges:
@@ -153,18 +152,17 @@ class GraphDisplay:
 
     def _fit(self) -> float:
         """The factor for the size of the texts that keeps all of them in their boxes."""
-        factor = 1.0
+        factors = [1.0]
         for node in self.nodes:
             left, right = SIDES[node.column]
             room = (right - left - 4 * PAD) * self.ax_.bbox.width
             widths = [text.get_window_extent().width for text in self.text_[node.name]]
-            for formula, shape in zip(widths[::2], widths[1::2], strict=False):
-                factor = min(factor, room / (formula + shape))
-        return factor
+            factors += [room / sum(pair) for pair in zip(widths[::2], widths[1::2], strict=False)]
+        return min(factors)
 
-    def _place(self, node: Node, size: float, line: float, aspect: float) -> None:
+    def _place(self, node: Node, size: float, line: float) -> None:
         """Moves the texts of a node to their lines, and frames them."""
-        from matplotlib.patches import FancyBboxPatch
+        from matplotlib.patches import Rectangle
 
         for i, text in enumerate(self.text_[node.name]):
             text.set_fontsize(size)
@@ -172,17 +170,9 @@ class GraphDisplay:
         if not node.lines:
             return
         (left, right), (top, bottom) = SIDES[node.column], node.bounds(line)
-        frame = FancyBboxPatch(
-            (left, top),
-            right - left,
-            bottom - top,
-            boxstyle=f"round,pad=0,rounding_size={PAD}",
-            mutation_aspect=aspect,
-            facecolor="none",
-            edgecolor=LOOKS["backward" if node.column else "forward"]["color"],
-            linewidth=1.2,
-        )
-        self.ax_.add_patch(frame)
+        edge = LOOKS["backward" if node.column else "forward"]["color"]
+        look = {"fill": False, "edgecolor": edge, "linewidth": 1.2}
+        self.ax_.add_patch(Rectangle((left, top), right - left, bottom - top, **look))
 
     def _connect(self, edge: Edge, start: Node, end: Node, size: float, line: float) -> None:
         (above, below), (end_above, end_below) = start.bounds(line), end.bounds(line)
@@ -198,11 +188,9 @@ class GraphDisplay:
             same_row = start.row == end.row
             from_line = start.line_at(len(start.lines) - 1, line)
             points = (left, from_line), (right, end.line_at(0 if same_row else 1, line))
+            label_at, align["va"] = (left + 2 * PAD, from_line - 0.15 * line), "bottom"
             if same_row:  # between this arrow and the one to the row below
                 label_at, align = (right - PAD, from_line), {"ha": "right", "va": "center"}
-            else:
-                label_at = left + 2 * PAD, from_line - 0.15 * line
-                align = {"ha": "left", "va": "bottom"}
         look = LOOKS[edge.kind]
         style = {"arrowstyle": "-|>", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0, **look}
         style["mutation_scale"] = size
@@ -212,10 +200,10 @@ class GraphDisplay:
             self.ax_.text(*label_at, edge.label, fontsize=size, color=look["color"], **align)
 
 
-def _settled(ax: Any) -> tuple[float, float]:
-    """Width and height of ``ax`` in points, once the layout has given it its size."""
+def _settled_height(ax: Any) -> float:
+    """Height of ``ax`` in points, once the layout has given it its size."""
     ax.figure.figure.draw_without_rendering()
-    return points_of(ax)
+    return points_of(ax)[1]
 
 
 # -- the nodes and edges of a net --------------------------------------------------------

@@ -138,9 +138,9 @@ class LearningCurveDisplay:
         if len(self.curves) > 1:  # colours stand for histories, dashes for what is shown
             grey = self.ax_.xaxis.label.get_color()
             styles = {x.get_label().rpartition(": ")[2]: x.get_linestyle() for x in self.lines_}
-            handles = [
-                Line2D([], [], color=colour(i), label=name) for i, name in enumerate(self.curves)
+            looks: list[dict[str, Any]] = [
+                {"color": colour(i), "label": name} for i, name in enumerate(self.curves)
             ]
-            for what, style in styles.items():
-                handles.append(Line2D([], [], color=grey, linestyle=style, label=what))
+            looks += [{"color": grey, "ls": style, "label": what} for what, style in styles.items()]
+            handles = [Line2D([], [], **look) for look in looks]
         add_legend(self.ax_, handles)
