@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from helpers import (
 from net_helpers import GD, MINI, SIZES, M, data, make_net, small_net
 
 import xpnet
+from xpnet.engines.numpy_recorder import Recorder
 
 # ---------------------------------------------------------------- parameters
 
@@ -176,15 +178,47 @@ def test_integer_data_become_float32_unless_dtype_says_otherwise(lib, dtype):
     assert {lib.dtype_of(array) for array in arrays} == {dtype or "float32"}
 
 
-def test_flat_labels_train_as_columns(lib):
+@pytest.mark.parametrize("batch_size", [None, 5])
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+def test_flat_labels_train_as_columns(lib, output, batch_size, monkeypatch):
+    monkeypatch.setattr("xpnet.data.checks.ROWS", 0)
+    if lib.name == "numpy" and batch_size:  # full batches with Numba's loops, where it is there
+        monkeypatch.setattr("xpnet.engines.numpy.best_recorder", lambda: Recorder)
     X, _ = data()
-    labels = np.random.default_rng(1).integers(0, 2, size=M)
-    for output, column in (("sigmoid", labels[None, :]), ("softmax", np.eye(2)[:, labels])):
-        n_y = column.shape[0]
-        flat, wide = (make_net(lib, output=output, sizes=[3, 4, n_y]) for _ in range(2))
-        flat.fit(lib.asarray(X), lib.asarray(labels), epochs=2, **MINI)
-        wide.fit(lib.asarray(X), lib.asarray(column.astype(float)), epochs=2, **MINI)
-        assert_pairs_close(lib.host(flat.parameters), lib.host(wide.parameters), 1e-13)
+    labels = np.random.default_rng(1).integers(0, 3 if output == "softmax" else 2, size=M)
+    columns = (np.eye(3)[:, labels] if output == "softmax" else labels[None]).astype(float)
+    found = []
+    for Y in (labels, columns):
+        net = make_net(lib, output=output, sizes=[3, 4, len(columns)])
+        given = lib.asarray(X), lib.asarray(Y)
+        w = lib.asarray(np.linspace(0.5, 2.0, M))
+        history = net.fit(
+            *given, sample_weight=w, epochs=3, batch_size=batch_size, validation=given
+        )
+        streamed = make_net(lib, output=output, sizes=[3, 4, len(columns)])
+        rows = xpnet.stream(X.T, Y if Y.ndim == 1 else Y.T)
+        curve = streamed.fit(rows, epochs=3, batch_size=4, validation=rows).validation_cost
+        costs = [history.cost, history.validation_cost, history.validation_accuracy, curve]
+        pairs = [*net.parameters, *net.gradients(*given, w), *streamed.parameters]
+        found.append((costs, net.cost(*given), lib.host(pairs)))
+    (costs, cost, pairs), (wide_costs, wide_cost, wide_pairs) = found
+    np.testing.assert_allclose(costs, wide_costs, rtol=1e-13)
+    assert cost == pytest.approx(wide_cost, rel=1e-13)
+    assert_pairs_close(pairs, wide_pairs, 1e-13)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_labels_of_many_classes_take_the_memory_of_a_minibatch(streamed):
+    X, labels = np.zeros((1, 20_000), "float32"), np.arange(20_000) % 5_000  # 381 MB as rows
+    data = (xpnet.stream(X.T, labels),) if streamed else (X, labels)
+    net = xpnet.DeepNet([1, 5_000], output="softmax", dtype="float32")
+    tracemalloc.start()
+    try:
+        net.fit(*data, optimizer=GD, epochs=1, batch_size=100)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
 
 
 @pytest.mark.parametrize("times", [[1, 2, 3, 1], [0, 4, 1, 0, 2], [2] * 6], ids=str)

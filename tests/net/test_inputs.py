@@ -31,8 +31,7 @@ def small(*args, **settings):
 def seen(stream, epoch, net):
     """The rows of an epoch in the order in which `net` is shown them."""
     order = []
-    sized = {"dtype": np.float64, "extra": 2 * 8}  # one-hot rows of three classes
-    with stream.chunks(epoch, 8, seed=net.seed, shuffle=True, **sized) as chunks:
+    with stream.chunks(epoch, 8, seed=net.seed, shuffle=True, dtype=np.float64) as chunks:
         for chunk in chunks:
             order += [chunk.row(i) for i in chunk.order]
     return np.array(order)

@@ -24,7 +24,7 @@ class Data(NamedTuple):
     """Examples as contiguous *rows*: a minibatch is a row gather, and its transpose is a view."""
 
     X: Array  # (m, n_x)
-    Y: Array  # (m, n_y)
+    Y: Array  # (m, n_y), or class numbers (m,), of which each step makes its rows of 0 and 1
     w: Array | None  # (m,) sample weights, of mean 1 over all examples; None: all are 1
 
 
@@ -55,12 +55,20 @@ class Leaves:
         if rows is not None:
             X, Y = (self.xp.take(a, rows, axis=0) for a in (X, Y))
             w = None if w is None else self.xp.take(w, rows, axis=0)
+        Y = self.target_rows(Y, X)
         if w is None:
             return X.T, Y.T, 1.0 / X.shape[0]
         if share is None:
             total = self.xp.maximum(self.xp.sum(w), float(self.xp.finfo(w.dtype).smallest_normal))
             return X.T, Y.T, (w / total)[None, :]
         return X.T, Y.T, (w * share)[None, :]
+
+    def target_rows(self, Y: Array, like: Array) -> Array:
+        """``Y`` (m, n_y); of class numbers (m,) rows that are 1 in their column, else 0."""
+        if Y.ndim == 2:
+            return Y
+        numbers = self.xp.arange(self.layout.sizes[-1], dtype=Y.dtype, device=device(Y))
+        return self.xp.astype(Y[:, None] == numbers[None, :], like.dtype)
 
     def layers(self, theta: Array) -> list[Layer]:
         return self.layout.layers(theta, xp=self.xp)

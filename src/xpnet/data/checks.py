@@ -20,6 +20,9 @@ from xpnet.backends.place import Backend, dtype_name, place_of, rounded_integers
 from xpnet.core.losses import Loss
 
 _FLOATS = ("float32", "float64")
+ROWS = (
+    2**25
+)  # bytes of rows of 0 and 1 that labels become at once; of more, each step makes its own
 
 
 def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
@@ -191,7 +194,8 @@ def refuse_nan(rows: Array, what: str, backend: Backend) -> None:
 def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
     """Check targets and return them as rows (m, n_y), in the backend's dtype.
 
-    ``Y`` is (n_y, m), or 1-D: class numbers 0 ... n_y - 1 for softmax, 0/1 for sigmoid.
+    ``Y`` is (n_y, m), or 1-D: class numbers 0 ... n_y - 1 for softmax, which stay (m,), and 0/1
+    for sigmoid.
 
     Raises
     ------
@@ -202,7 +206,7 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
         raise ValueError(f"{what} has shape {tuple(Y.shape)}; expected ({n_y}, m) or labels (m,)")
     labels = Y.ndim == 1 or (n_y > 1 and Y.shape[0] == 1)
     if labels and loss.output == "softmax":
-        return one_hot(Y if Y.ndim == 1 else Y[0, :], n_y, m, backend, what)
+        return class_numbers(Y if Y.ndim == 1 else Y[0, :], n_y, m, backend, what)
     if labels and n_y > 1:
         raise ValueError(
             f"{what} has shape {tuple(Y.shape)} but this net takes ({n_y}, m), as its outputs are "
@@ -233,8 +237,8 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
     return rows
 
 
-def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
-    """Return rows (m, n_y) that are 1 in column ``y[i]`` and 0 elsewhere."""
+def class_numbers(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
+    """Return labels (m,), checked, as int32, which every library has."""
     _check_m(y.shape[0], m, what)
     host = to_numpy(y)
     classes = np.zeros(host.shape, dtype=np.int64)
@@ -248,9 +252,7 @@ def one_hot(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Ar
         raise ValueError(
             f"{what} holds label {outside}, but a net with {n_y} outputs takes 0 ... {n_y - 1}"
         )
-    rows = np.zeros((m, n_y), dtype=dtype_name(backend.dtype))
-    rows[np.arange(m), classes] = 1.0
-    return backend.asarray(rows)
+    return backend.asarray(classes.astype(np.int32))
 
 
 def weight_vector(

@@ -113,13 +113,12 @@ class Stream:
         shuffle: bool = True,
         first: int = 0,
         dtype: Any = None,
-        extra: int = 0,
     ) -> AbstractContextManager[Iterator[Chunk]]:
         """The chunks of one epoch, read ahead in a thread; to be used in a ``with`` statement.
 
         Every chunk but the last holds a multiple of ``batch_size`` rows, every row comes once.
         The order follows from ``(seed, epoch)``, and from what sizes chunks: the memory of this
-        stream, ``batch_size``, ``dtype``, ``extra``. Batches come as they are, one a chunk.
+        stream, ``batch_size``, ``dtype``. Batches come as they are, one a chunk.
 
         Parameters
         ----------
@@ -133,8 +132,6 @@ class Stream:
             Minibatches to leave out at the beginning: those of an epoch that was broken off.
         dtype : dtype, optional
             Of X: ``self.dtype`` if left out.
-        extra : int
-            Bytes that each row takes in memory besides what is in the chunk.
 
         Raises
         ------
@@ -149,7 +146,7 @@ class Stream:
             return ReadAhead(self._batches(epoch, first, dtype))
         if batch_size is None:
             raise ValueError("a stream of rows needs a batch_size")
-        order = self._epoch_order(batch_size, dtype, extra)
+        order = self._epoch_order(batch_size, dtype)
         key = (seed, epoch, shuffle)
         return ReadAhead(self._in_order(self._source, order, key, first * batch_size, dtype))
 
@@ -167,7 +164,7 @@ class Stream:
             with ReadAhead(self._batches(0, 0, dtype)) as chunks:
                 yield from chunks
             return
-        order = self._epoch_order(1, dtype, 0)
+        order = self._epoch_order(1, dtype)
         rows = max(1, order.chunk // 4) if rows is None else rows
         block = max(1, int(np.diff(order.bounds).max()))
 
@@ -303,11 +300,11 @@ class Stream:
         return Stream(train, *new), Stream(held, *new)
 
     # -- inside --------------------------------------------------------------------------
-    def _epoch_order(self, batch_size: int, dtype: np.dtype, extra: int) -> EpochOrder:
+    def _epoch_order(self, batch_size: int, dtype: np.dtype) -> EpochOrder:
         source = self._source
         assert isinstance(source, Selection)
         n_x, rows = self.n_features, source.rows
-        row = n_x * dtype.itemsize + rows.label_bytes + 8 * self.weighted + 8 + extra
+        row = n_x * dtype.itemsize + rows.label_bytes + 8 * self.weighted + 8
         chunk = int(self._memory / _SHARE / row) // batch_size * batch_size
         if chunk == 0:
             raise ValueError(

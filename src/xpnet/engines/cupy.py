@@ -112,15 +112,26 @@ class Recorder(Leaves):
             x, y, s = run.feed.minibatch(self.slot, self.m)
             return x, y, 1.0 / self.m if s is None else s
         if run.batch_size is None:
+            Y = run.engine.ops.target_rows(Y, X)
             return X, Y, 1.0 / self.m if w is None else w / cupy.sum(w)
-        n_x, n_y = X.shape[1], Y.shape[1]
+        n_x, n_y = X.shape[1], self.layout.sizes[-1]
+        Y, labels = (Y, None) if Y.ndim == 2 else (None, Y)
         x, y = self.new(self.m, n_x), self.new(self.m, n_y)
         s = None if w is None else self.new(self.m)
         sizes = (len(X), run.batch_size, self.m, n_x, n_y)
         self.launch(
             "gather",
             self.m * (n_x + n_y + 1),
-            *(X, Y, _pointer(w), run.order, run.step_number, run.table, run.width),
+            *(
+                X,
+                _pointer(Y),
+                _pointer(labels),
+                _pointer(w),
+                run.order,
+                run.step_number,
+                run.table,
+                run.width,
+            ),
             *(np.int32(size) for size in sizes),
             *(x, y, _pointer(s)),
         )
@@ -356,7 +367,8 @@ class Program(generic.Program):
         self.gradients = layout.layers(self.gradient, xp=cupy)
         m, n_x = self.data.X.shape
         on_host = isinstance(self.data.X, np.ndarray)
-        self.feed = Feed(self.data, self.batch_size or m) if on_host else None
+        feeds = (self.data, self.batch_size or m, layout.sizes[-1])
+        self.feed = Feed(*feeds) if on_host else None
         self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
         # Several short epochs make one run, if their orders stay small beside the data.
         ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
@@ -548,7 +560,8 @@ class Engine(generic.Engine):
         def compute(part: slice) -> Array:
             ops, Z = self._forward(theta, cupy.asarray(X[part]))
             s = 1.0 / len(X) if shares is None else cupy.asarray(shares[part])
-            return cupy.sum(ops.output(self.objective.loss, Z, cupy.asarray(Y[part]), s)[0])
+            rows = self.ops.target_rows(cupy.asarray(Y[part]), theta)
+            return cupy.sum(ops.output(self.objective.loss, Z, rows, s)[0])
 
         cost = sum(in_parts(len(X), compute))
         if self.objective.penalized:

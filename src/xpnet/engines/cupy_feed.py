@@ -51,9 +51,9 @@ class Slot:
 class Feed:
     """Gathers minibatches of host ``data`` and hands them to the device in turn."""
 
-    def __init__(self, data: Data, batch_size: int) -> None:
+    def __init__(self, data: Data, batch_size: int, n_y: int) -> None:
         self.data = data
-        self.widths = data.X.shape[1], data.Y.shape[1], 0 if data.w is None else 1
+        self.widths = data.X.shape[1], n_y, 0 if data.w is None else 1
         self.copies = cupy.cuda.Stream(non_blocking=True)
         self.turn = 0
         self.grow(batch_size)
@@ -77,7 +77,10 @@ class Feed:
         slot.host_waits_for_copy()
         x, y, s = self._views(slot.pinned, len(rows))
         np.take(self.data.X, rows, axis=0, out=x, mode="clip")
-        np.take(self.data.Y, rows, axis=0, out=y, mode="clip")
+        if self.data.Y.ndim == 1:  # class numbers
+            np.equal(self.data.Y[rows, None], np.arange(y.shape[1]), out=y)
+        else:
+            np.take(self.data.Y, rows, axis=0, out=y, mode="clip")
         if self.data.w is not None:
             np.multiply(self.data.w[rows], share, out=s)
         slot.copies_wait_for_step(self.copies)

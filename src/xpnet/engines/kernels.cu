@@ -120,10 +120,12 @@ __device__ REAL block_max(REAL x, REAL* part) {
 extern "C" {
 
 // x (m, n_x), y (m, n_y) and, with weights, the shares s (m,): rows of the data, in this step's
-// order. A full minibatch has `batch` rows; m is smaller in an epoch's short last one.
-__global__ void gather(const REAL* X, const REAL* Y, const REAL* w, const int* order,
-                       const int* step, const REAL* table, int width, int n_examples, int batch,
-                       int m, int n_x, int n_y, REAL* x, REAL* y, REAL* s) {
+// order. A full minibatch has `batch` rows; m is smaller in an epoch's short last one. Y is null
+// where there are labels (m,): y is then 1 in the column of the label and 0 elsewhere.
+__global__ void gather(const REAL* X, const REAL* Y, const int* labels, const REAL* w,
+                       const int* order, const int* step, const REAL* table, int width,
+                       int n_examples, int batch, int m, int n_x, int n_y, REAL* x, REAL* y,
+                       REAL* s) {
     int per_epoch = (n_examples + batch - 1) / batch;
     int k = *step;
     const int* rows = order + (k / per_epoch) * (long long)n_examples
@@ -134,7 +136,8 @@ __global__ void gather(const REAL* X, const REAL* Y, const REAL* w, const int* o
             x[i] = X[rows[i / wide] * wide + i % wide];
         } else if (i < m * (wide + narrow)) {
             long long j = i - m * wide;
-            y[j] = Y[rows[j / narrow] * narrow + j % narrow];
+            long long row = rows[j / narrow], column = j % narrow;
+            y[j] = labels ? REAL(labels[row] == column) : Y[row * narrow + column];
         } else {
             long long j = i - m * (wide + narrow);
             s[j] = w[rows[j]] * table[k * (long long)width + width - 1];

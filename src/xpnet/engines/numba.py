@@ -113,6 +113,15 @@ def add_absolute(weights, l1, cost):  # type: ignore[no-untyped-def]
     cost[()] += l1[()] * total
 
 
+@compiled
+def mark(labels, index, picked, rows):  # type: ignore[no-untyped-def]
+    """Rows that are 1 in the column of their label, else 0; ``picked``: labels of the last call."""
+    for i in range(index.size):
+        rows[i, picked[i]] = 0
+        picked[i] = labels[index[i]]
+        rows[i, picked[i]] = 1
+
+
 # Numba makes uint64 of a sum of two uint32: every result is cast back, which costs nothing.
 u32, u64 = np.uint32, np.uint64
 helper = numba.njit(inline="always")
@@ -228,6 +237,11 @@ def adam(theta, g, first, second, rate, epsilon, beta1, beta2):  # type: ignore[
 
 class Recorder(numpy_recorder.Recorder):
     """The NumPy engine's recorder with fused loops where they are faster."""
+
+    def _rows_of_labels(self, labels: Array, index: Array) -> Array:
+        rows = np.zeros((self.m, self.layout.sizes[-1]), self.dtype)
+        self.do(mark, labels, index, np.zeros(self.m, labels.dtype), rows)
+        return rows
 
     def add_bias(self, P: Array, b: Array, Z: Array) -> None:
         """Left to whatever reads ``Z`` next, where the product is there already."""

@@ -53,10 +53,11 @@ class Program(generic.Program):
 
     def load(self, data: Data) -> None:
         # Recordings are bound to arrays: where they fit, new examples go into the same ones.
-        kinds = [x is None for x in data]
-        fits = len(data.X) <= len(self.memory.X) and kinds == [x is None for x in self.memory]
+        # labels have one axis, targets two
+        kinds, mine = ([x is not None and x.ndim for x in d] for d in (data, self.memory))
+        fits = len(data.X) <= len(self.memory.X) and kinds == mine
         if not (self.owns_memory and fits):
-            empty = (None if x is None else np.empty(x.shape, self.dtype) for x in data)
+            empty = (None if x is None else np.empty(x.shape, x.dtype) for x in data)
             self.memory, self.owns_memory = Data(*empty), True
             self.recordings.clear()
         for memory, x in zip(self.memory, data, strict=True):

@@ -91,8 +91,11 @@ class Recorder(Leaves):
     ) -> tuple[Array, Array, Array]:
         (X, Y, w), index = batch
         self.all_examples = index is None
-        if index is not None:
-            X, Y = self._rows(X, index), self._rows(Y, index)
+        if index is None:
+            Y = self.target_rows(Y, X)
+        else:
+            X = self._rows(X, index)
+            Y = self._rows(Y, index) if Y.ndim == 2 else self._rows_of_labels(Y, index)
             w = None if w is None else self._rows(w, index)
         if w is None:
             return X.T, Y.T, self.scalar(1.0 / self.m)
@@ -106,6 +109,18 @@ class Recorder(Leaves):
         # mode="raise" would buffer the output; the order of examples is in range by construction
         self.do(rows.take, index, 0, out, "clip")
         return out
+
+    def _rows_of_labels(self, labels: Array, index: Array) -> Array:
+        rows = np.zeros((self.m, self.layout.sizes[-1]), self.dtype)
+        each, picked, take = np.arange(self.m), np.zeros(self.m, labels.dtype), labels.take
+
+        def call() -> None:
+            rows[each, picked] = 0.0  # those of the step before
+            take(index, 0, picked, "clip")
+            rows[each, picked] = 1.0
+
+        self.do(call)
+        return rows
 
     # -- forward -------------------------------------------------------------------------
     def affine(self, W: Array, A: Array, b: Array) -> Array:

@@ -61,11 +61,11 @@ def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | N
     if output == "identity":
         return cost, None
     # host data, where it does not fit on the device, is moved part by part
-    A, Y = engine.predict(theta, data.X.T), place.asarray(data.Y).T
+    A, Y = engine.predict(theta, data.X.T), place.asarray(data.Y)
     if output == "softmax":
-        hits = xp.argmax(A, axis=0) == xp.argmax(Y, axis=0)
+        hits = xp.argmax(A, axis=0) == (Y if Y.ndim == 1 else xp.argmax(Y, axis=1))
     else:
-        hits = (A > 0.5) == (Y > 0.5)
+        hits = (A > 0.5) == (Y.T > 0.5)
     return cost, xp.mean(xp.astype(hits, theta.dtype))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, place_of
-from xpnet.core.leaves import Data
+from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
 from xpnet.data.open_stream import stream
@@ -64,6 +64,10 @@ class Inputs:
         targets = self._rows(
             Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name)
         )
+        if targets.ndim == 1 and m * n_y * 4 <= checks.ROWS:  # gathering rows is faster
+            at = self.place.host if self.on_host else self.place.backend
+            with at.context():
+                targets = Leaves(at.xp, self.objective.layout).target_rows(targets, rows)
         if sample_weight is None:
             return Data(rows, targets, None)
         weights = self._rows(
@@ -197,7 +201,6 @@ class Inputs:
             seed=seed,
             shuffle=bool(shuffle),
             dtype=np.dtype(dtype),
-            extra=(n_y - 1) * np.dtype(dtype).itemsize,  # one-hot rows, made of labels
         )
         return first, streamed, "streamed"
 
