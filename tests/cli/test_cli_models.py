@@ -332,6 +332,17 @@ def test_all_say_the_same_of_the_same_rows(ok, here, n_y, output, kept):
         assert_answers(A[:, 0] if output == "identity" else np.array(classes)[numbers], expected)
 
 
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+@pytest.mark.parametrize("kind", ["f8", "f4", "i8"])
+def test_predict_raw_says_the_same_in_any_dtype(ok, here, dtype, kind):
+    """Also of a net that no X has given a dtype, and that keeps no statistics."""
+    rows = (100 * np.random.default_rng(8).normal(size=(20, 3))).astype(kind)
+    np.save("x.npy", rows)
+    xpnet.linear_regression(3, dtype=dtype).save("own.model")
+    said = ok("predict own.model x.npy").split()[1:]
+    assert said == [str(a) for a in xpnet.load("own.model").predict_raw(rows.T)[0]]
+
+
 def test_nets_that_have_no_one_answer(run, here):
     for output in ("sigmoid", "identity"):
         xpnet.DeepNet([2, 3], output=output).save("many.model")

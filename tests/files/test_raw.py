@@ -97,3 +97,44 @@ def test_features_of_any_library(lib, tmp_path):
         np.testing.assert_array_equal(found, expected)
     assert net.backend.name == lib.name
     assert lib.owns(net.predict(own))  # and predict goes on in that library
+
+
+class Frame:
+    """As much of pandas' ``df.T`` as nets look at."""
+
+    loc = property(lambda self: self)
+
+    def __init__(self, values, index):
+        self.values, self.index, self.columns = values, index, range(values.shape[1])
+
+    def __getitem__(self, names):
+        return Frame(self.values[[self.index.index(name) for name in names]], names)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+def test_features_of_a_frame_are_found_by_name(lib):
+    """Wherever a net that knows their names is given a frame."""
+    net, _ = make_net(3, "softmax", lib)
+    y, net.data = RNG.integers(0, 3, 40), {"features": ["b", "a", "c"]}
+    frames = (X[[2, 1, 0]], ["c", "a", "b"]), (X, ["b", "a", "c"]), (X, [0, 1, 2]), (X, list("012"))
+    for frame in map(Frame, *zip(*frames)):
+        np.testing.assert_array_equal(net.predict_raw(frame), net.predict_raw(X))
+        np.testing.assert_array_equal(net.predict_proba(frame), net.predict_proba(X))
+        assert net.cost(frame, y) == net.cost(X, y)
+    for wrong in (["b", "a"], ["b", "a", "c", "d"], ["b", "A", "c"], ["b", "a", "a"]):
+        frame = Frame(np.ones((len(wrong), 40)), wrong)
+        for method in (net.predict_raw, net.predict, lambda x: net.fit(x, y)):
+            with pytest.raises(ValueError, match=r"index of X .* features of this net are b, a, c"):
+                method(frame)
+
+
+def test_a_stream_with_names_in_another_order_is_refused(tmp_path):
+    net, path = xpnet.DeepNet([2, 1]), tmp_path / "t.csv"
+    net.data["features"] = ["a", "b"]
+    for header, said in (("b,a,y", "in the order b, a"), ("a,c,y", "stream has the names a, c")):
+        path.write_text(header + "\n1,2,0\n3,4,1\n")
+        source = xpnet.stream(path, target="y")
+        with pytest.raises(ValueError, match=said):
+            net.fit(source, epochs=1)

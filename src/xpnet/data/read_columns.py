@@ -89,7 +89,8 @@ def _sliced(path: Path, X: Any, y: Any, wanted: WantedColumns, per_block: int) -
     places = wanted.places(path, None, rows.n_features)
     for start in range(0, rows.n, per_block):
         X, Y = rows.read(start, min(start + per_block, rows.n))
-        yield Piece(X[:, places].astype(rows.dtype), Y)
+        X = X[:, places]  # whole numbers stay so: the net knows which of them it can hold
+        yield Piece(X if X.dtype.kind in "iu" else X.astype(rows.dtype), Y)
 
 
 def _parquet(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:

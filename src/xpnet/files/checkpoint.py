@@ -31,11 +31,13 @@ _CURVES = ("cost", "validation_cost", "validation_accuracy")
 def save(
     net: Any,
     path: str | os.PathLike[str],
-    data: Mapping[str, Any],
-    tensors: Mapping[str, np.ndarray],
+    data: Mapping[str, Any] | None,
+    tensors: Mapping[str, np.ndarray] | None,
     state: TrainingState | None,
 ) -> None:
     """Writes a net, what stands beside it, and the state of its training; ``DeepNet.save``."""
+    data = net.data if data is None else data
+    tensors = net.tensors if tensors is None else tensors
     config: dict[str, Any] = {
         "net": {
             "sizes": list(net.sizes),

@@ -72,7 +72,8 @@ def _model(net: Any, raw: bool) -> bytes:
     regression = net.output == "identity"
     graph = _Graph()
     table = TableModel.of(net) if raw else None
-    A = "X" if table is None else _standardized(graph, table.inputs, "X")
+    inputs = None if table is None else table.inputs
+    A = "X" if inputs is None else _standardized(graph, inputs, "X")
     for l, (W, b) in enumerate(net.parameters, 1):
         weights = graph.constant(f"W{l}", _float32(to_numpy(W), f"W of layer {l}"))
         biases = graph.constant(f"b{l}", _float32(to_numpy(b)[:, 0], f"b of layer {l}"))

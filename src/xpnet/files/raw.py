@@ -24,8 +24,8 @@ class TableModel:
     Attributes
     ----------
     net : DeepNet
-    inputs : Standardizer
-        Of the features; the identity where the net has no statistics.
+    inputs : Standardizer or None
+        Of the features; None where the net has no statistics: it takes them as they are.
     targets : Standardizer or None
         Of a regression's targets; None for classes.
     classes : array (k,) or None
@@ -34,7 +34,7 @@ class TableModel:
     """
 
     net: Any
-    inputs: Standardizer
+    inputs: Standardizer | None
     targets: Standardizer | None
     classes: np.ndarray | None
 
@@ -52,7 +52,9 @@ class TableModel:
         return cls(
             net,
             _standardizer(net, "input", net.sizes[0]),
-            _standardizer(net, "target", n_y) if net.output == "identity" else None,
+            (_standardizer(net, "target", n_y) or Standardizer.identity(n_y))
+            if net.output == "identity"
+            else None,
             _names(net, "classes", max(n_y, 2)) if one_label else None,
         )
 
@@ -66,24 +68,16 @@ class TableModel:
         """The name of what the net predicts."""
         return str(self.net.data.get("target", "prediction"))
 
-    @property
-    def dtype(self) -> np.dtype:
-        place = self.net.backend
-        return np.dtype("float32" if place.dtype is None else place.dtype_name)
-
     def columns(self, rows: np.ndarray) -> np.ndarray:
         """Rows (m, n_x) as the net takes them: (n_x, m), standardised."""
-        if (
-            rows.dtype.kind in "iu"
-            and not np.any(self.inputs.mean)
-            and np.all(self.inputs.scale == 1)
-        ):
-            return rows.T  # the net refuses integers that it would round
-        return self.inputs.apply(rows, self.dtype).T
+        rows = np.ascontiguousarray(rows)  # another layout would change the last digits
+        if self.inputs is None:
+            return rows.T
+        return self.inputs.apply(rows, np.dtype(self.net.backend.following(rows).dtype_name)).T
 
     def expected(self, y: np.ndarray) -> np.ndarray:
         """Class numbers (m,) as they are; targets (m,) standardised, (1, m)."""
-        return y if self.targets is None else self.targets.apply(y[:, None], self.dtype).T
+        return y if self.targets is None else self.targets.apply(y[:, None]).T
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Labels (m,) of rows (m, n_x), or targets in their own units, (m, n_y)."""
@@ -105,15 +99,14 @@ class TableModel:
         W (x - mean) / scale + b = (W / scale) x + (b - (W / scale) mean), and a regression's last
         layer is multiplied by the target's scale in the same way. Constant columns get weights 0.
         """
-        net, dtype = self.net, self.dtype
-        layers = [
-            (to_numpy(W).astype(np.float64), to_numpy(b).astype(np.float64))
-            for W, b in net.parameters
-        ]
-        W, b = layers[0]
-        constant = self.inputs.scale == 0
-        W = np.where(constant, 0.0, W / np.where(constant, 1.0, self.inputs.scale))
-        layers[0] = W, b - W @ self.inputs.mean[:, None]
+        net = self.net
+        given = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
+        dtype = given[0][0].dtype
+        layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in given]
+        if self.inputs is not None:
+            (W, b), constant = layers[0], self.inputs.scale == 0
+            W = np.where(constant, 0.0, W / np.where(constant, 1.0, self.inputs.scale))
+            layers[0] = W, b - W @ self.inputs.mean[:, None]
         if self.targets is not None:
             (W, b), scale, mean = layers[-1], self.targets.scale, self.targets.mean
             layers[-1] = W * scale[:, None], b * scale[:, None] + mean[:, None]
@@ -129,11 +122,11 @@ def predict_raw(net: Any, X: Array) -> np.ndarray:
     return TableModel.of(net).predict(X.T).T
 
 
-def _standardizer(net: Any, what: str, n: int) -> Standardizer:
+def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
     """Of the "input" or the "target", n columns, as ``xpnet train`` saves it."""
     names = (f"{what}_mean", f"{what}_scale")
     if not any(name in net.tensors for name in names):
-        return Standardizer.identity(n)
+        return None
     found = []
     for name in names:
         if name not in net.tensors:

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.activations import Activation, get_activation
+from xpnet.core.optimizers import Optimizer
 from xpnet.core.settings import PROBABILITY, check_count, check_number
 from xpnet.data.stream import Stream
 from xpnet.training.history import EVENTS, Callback
@@ -28,6 +29,17 @@ def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
     if output == "softmax" and widths[-1] == 1:
         raise ValueError("output='softmax' with one output is always 1; use output='sigmoid'")
     return widths
+
+
+def check_precision(precision: str) -> str:
+    if precision not in ("exact", "tf32"):
+        raise ValueError(f"precision={precision!r}: choose 'exact' or 'tf32'")
+    return precision
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")
 
 
 def check_hidden(hidden: Any, n_hidden: int, name: str = "hidden") -> tuple[Activation, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
@@ -99,18 +100,15 @@ class DeepNet:
     ) -> None:
         sizes = arguments.check_sizes(sizes, output)
         activations = arguments.check_hidden(hidden, len(sizes) - 2)
-        # `fit` adds penalties and dropout
         self.objective = objective = Objective(sizes, activations, get_loss(output))
         self.seed = check_count(seed, "seed", 0)
         rng = np.random.default_rng(self.seed)
-        theta = initial_parameters(objective.layout, objective.hidden, rng)
+        theta = initial_parameters(objective.layout, activations, rng)
         self._held = Held(Placement.of(backend, device, dtype), theta)
         self.data: dict[str, Any] = {}
         self.tensors: dict[str, np.ndarray] = {}
-        if precision == "tf32":
+        if arguments.check_precision(precision) == "tf32":
             self.backend.allow_tf32()
-        elif precision != "exact":
-            raise ValueError(f"precision={precision!r}: choose 'exact' or 'tf32'")
 
     # -- what it is ----------------------------------------------------------------------
     @property
@@ -288,28 +286,24 @@ class DeepNet:
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
         clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
         callbacks = arguments.check_callbacks(callbacks)
-        if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")
+        arguments.check_optimizer(optimizer)
         epochs = check_count(epochs, "epochs", 0)
         batch_size = arguments.check_batch_size(batch_size, X)
         dropout = arguments.check_dropout(dropout, len(self.hidden))
         with self._held.alone():
-            inputs = Inputs(self.placement, self.objective)
-            data, source, how = inputs.training_set(
-                X, Y, sample_weight, batch_size, shuffle=shuffle, prefetch=prefetch, seed=self.seed
-            )
-            self._held.settle(inputs.place)
-            place = self.backend
-            start = starting_state(
-                self._held.state if resume else None, optimizer, self.theta, place
-            )
+            with self._settling() as inputs:
+                data, source, how = inputs.training_set(
+                    X, Y, sample_weight, batch_size, shuffle, prefetch, self.seed
+                )
+            place, last = self.backend, self._held.state if resume else None
+            start = starting_state(last, optimizer, self.theta, place)
             schedule = prepared(schedule or Constant(), start.epoch + epochs)
             plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
             with place.context():
                 program = engine_for(place, plan.objective(self.objective)).program(
                     optimizer, data, source.batch_size, self.theta, start.moments
                 )
-                evaluate = evaluator(Inputs(inputs.place, self.objective), validation)
+                evaluate = evaluator(inputs, validation)
                 run = Run(program, plan, source, self, callbacks, evaluate, start)
                 run.history.data = how
                 start = run.start  # frees the moments that it began with
@@ -324,10 +318,16 @@ class DeepNet:
         """sigmoid: (1, m) of 0 and 1; softmax: class numbers (m,); identity: (n_y, m)."""
         return self._predicted(X, lambda A: decided(A, self.output, xp=self.backend.xp))
 
-    def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
-        inputs = Inputs(self.placement, self.objective)
-        columns = inputs.columns(X)
+    @contextmanager
+    def _settling(self) -> Iterator[Inputs]:
+        """What takes the data of a call; if all goes well, this net lives where they decide."""
+        inputs = Inputs(self.placement, self.objective, self.data.get("features"))
+        yield inputs
         self._held.settle(inputs.place)
+
+    def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
+        with self._settling() as inputs:
+            columns = inputs.columns(X)
         with self.backend.context():
             A = engine_for(self.backend, self.objective).predict(self.theta, columns)
             return inputs.place.returned(change(A), X)
@@ -337,20 +337,19 @@ class DeepNet:
 
         The features are standardised first, where ``net.tensors`` has statistics. Classes come as
         labels (m,), text or numbers; a regression answers in the target's units, (n_y, m). X may
-        be of any library; the answers are in NumPy. This is what ``xpnet predict`` says; the
-        columns are ``net.data["features"]``, in their order.
+        be of any library; the answers are in NumPy. This is what ``xpnet predict`` says; features
+        are ``net.data["features"]`` in their order, or, as the index of a frame, in any.
 
         Raises
         ------
         ValueError
-            The statistics or the classes do not fit the net, or X has another shape.
+            The statistics or the classes do not fit the net, or X has another shape or names.
         """
-        inputs = Inputs(self.placement, self.objective)
-        inputs.settle(X)
-        self._held.settle(inputs.place)
+        with self._settling() as inputs:
+            X = inputs.in_order(X)
+            inputs.settle(X)
         twin = copy.copy(self)
-        # host arrays are taken, whatever library the net follows
-        twin._held.placement = replace(self.placement, follows=False)
+        twin._held.placement = replace(self.placement, follows=False)  # host arrays are taken
         return predict_raw(twin, X)
 
     def score(self, X: Array, Y: Array, sample_weight: Array | None = None) -> float:
@@ -358,7 +357,10 @@ class DeepNet:
 
         Of several sigmoid outputs all must be right; R² is the mean over the outputs.
         """
-        return score(self._held, self.objective, (X, Y, sample_weight))
+        with self._settling() as inputs:
+            data = inputs.examples(X, Y, sample_weight, batch_size=1, prefetch=None)
+        with self.backend.context():
+            return score(engine_for(self.backend, self.objective), self.theta, data)
 
     def cost(
         self,
@@ -369,9 +371,8 @@ class DeepNet:
         l1: float = 0.0,
     ) -> float:
         """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
-        inputs = Inputs(self.placement, self.objective)
-        engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=None)
-        self._held.settle(inputs.place)
+        with self._settling() as inputs:
+            engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=None)
         with self.backend.context():
             return float(engine.value(self.theta, *given))
 
@@ -387,9 +388,8 @@ class DeepNet:
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
         """
-        inputs = Inputs(self.placement, self.objective)
-        engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=False)
-        self._held.settle(inputs.place)
+        with self._settling() as inputs:
+            engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=False)
         with self.backend.context():
             gradient = engine.value_and_gradient(self.theta, *given)[1]
         return layers_of(gradient, self.objective.layout, self.backend)
@@ -410,8 +410,7 @@ class DeepNet:
         data : mapping, optional
             What JSON can hold about the data: class names, columns. ``net.data`` if left out.
         tensors : mapping of str to ndarray, optional
-            Further arrays, such as the statistics that standardise a feature. ``net.tensors`` if
-            left out.
+            Further arrays, such as statistics of the features. ``net.tensors`` if left out.
         training : bool
             Whether the state of training is kept too: optimiser, epoch, history. With it the file
             is a checkpoint: ``fit(resume=True)`` of the net that ``load`` makes of it goes on.
@@ -423,8 +422,6 @@ class DeepNet:
         OSError
             The file cannot be written. One that was there is unharmed.
         """
-        data = self.data if data is None else data
-        tensors = self.tensors if tensors is None else tensors
         save(self, path, data, tensors, self.training_state if training else None)
 
     def to_onnx(self, path: str | os.PathLike[str], *, raw: bool = False) -> None:

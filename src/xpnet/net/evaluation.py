@@ -12,11 +12,9 @@ import numpy as np
 from xpnet._typing import Array, Namespace
 from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
-from xpnet.core.network import Objective
 from xpnet.core.settings import check_number
 from xpnet.data.stream import Chunk, Stream
 from xpnet.engines import Engine, engine_for
-from xpnet.net.held import Held
 from xpnet.net.inputs import Inputs
 
 Evaluate: TypeAlias = Callable[[Array], tuple[Any, Any]]
@@ -69,19 +67,15 @@ def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | N
     return cost, xp.mean(xp.astype(hits, theta.dtype))
 
 
-def score(held: Held, objective: Objective, given: Iterable[Any]) -> float:
-    """Accuracy where outputs are classes, else R², of the ``given`` X, Y and sample weights."""
-    inputs = Inputs(held.placement, objective)
-    data = inputs.examples(*given, batch_size=1, prefetch=None)
-    held.settle(inputs.place)
-    with held.place.context():
-        A = to_numpy(engine_for(held.place, objective).predict(held.theta, data.X.T))
-        Y, w = to_numpy(data.Y).T, None if data.w is None else to_numpy(data.w)
-    A, Y = A.astype(np.float64), Y.astype(np.float64)
-    w = np.ones(Y.shape[1]) if w is None else w.astype(np.float64)
-    if objective.loss.output == "softmax":
+def score(engine: Engine, theta: Array, data: Data) -> float:
+    """Accuracy where outputs are classes, else R², over rows as those of ``evaluate``."""
+    output = engine.objective.loss.output
+    A = to_numpy(engine.predict(theta, data.X.T)).astype(np.float64)
+    Y = to_numpy(data.Y).T.astype(np.float64)
+    w = np.ones(Y.shape[1]) if data.w is None else to_numpy(data.w).astype(np.float64)
+    if output == "softmax":
         return float(np.average(np.argmax(A, axis=0) == np.argmax(Y, axis=0), weights=w))
-    if objective.loss.output == "sigmoid":
+    if output == "sigmoid":
         return float(np.average(np.all((A > 0.5) == (Y > 0.5), axis=0), weights=w))
     missed = (Y - A) ** 2 @ w
     spread = (Y - np.average(Y, axis=1, weights=w)[:, None]) ** 2 @ w

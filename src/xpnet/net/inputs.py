@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from xpnet.backends.place import Backend, place_of
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
+from xpnet.data.columns import listed
 from xpnet.data.open_stream import stream
 from xpnet.data.stream import Chunk, Stream
 from xpnet.engines import engine_for
@@ -31,12 +32,15 @@ class Inputs:
     place : Placement
         Of the net, settled by the first X: that decides what the user has left open.
     objective : Objective
+    features : sequence of str or None
+        Their names in the net's order, which frames and streams with other names must fit.
     on_host : bool
         Whether the examples in memory stay on the host, for a GPU that takes a batch at a time.
     """
 
     place: Placement
     objective: Objective
+    features: Any = None
     on_host: bool = False
 
     # -- arrays --------------------------------------------------------------------------
@@ -57,6 +61,7 @@ class Inputs:
         """
         X_name, Y_name, w_name = (f"{part}{name}" for name in ("X", "Y", "sample_weight"))
         loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
+        X = self.in_order(X, X_name)
         self.settle(X, X_name, *([Y] if loss.output == "identity" else []))
         self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
         rows = self._rows(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
@@ -96,6 +101,7 @@ class Inputs:
 
     def columns(self, X: Any) -> Array:
         """X (n_x, m) for a prediction; host data for a GPU stays there, its engine moves it."""
+        X = self.in_order(X)
         self.settle(X)
         place = self.place
         on_host = place.may_move(X) and self._room() is not None
@@ -104,6 +110,32 @@ class Inputs:
         X = checks.cast(X, "X", at)
         checks.refuse_nan(X.T, "X", at)
         return X
+
+    def in_order(self, X: Any, what: str = "X") -> Any:
+        """X (n_x, m); that of a frame has the features, its index, in the order of the net's."""
+        index = list(X.index) if hasattr(X, "columns") and hasattr(X, "index") else []
+        named = index and all(isinstance(name, str) for name in index)
+        wanted = self._check_names(index, f"the index of {what}") if named else []
+        return X.loc[wanted] if wanted else X
+
+    def _check_names(self, names: Sequence[str], whose: str) -> list[str]:
+        """The features in the net's order where ``names`` are in another; [] in the same.
+
+        Raises
+        ------
+        ValueError
+            A feature is missing, or there is a further one.
+        """
+        wanted = [] if self.features is None else list(map(str, np.ravel(self.features)))
+        nameless = any(all(name.isdecimal() for name in group) for group in (names, wanted))
+        if nameless or len(wanted) != self.objective.sizes[0] or list(names) == wanted:
+            return []
+        if sorted(names) != sorted(wanted):
+            raise ValueError(
+                f"{whose} has the names {listed(names)}, but the features of this net "
+                f"are {listed(wanted)}: give it these, as rows and no others"
+            )
+        return wanted
 
     def settle(self, X: Any, what: str = "X", *targets: Any) -> None:
         """Lets ``X`` (n_x, m), and targets that are numbers, decide on what is left to them."""
@@ -145,7 +177,6 @@ class Inputs:
         Y: Any,
         sample_weight: Any,
         batch_size: int | None,
-        *,
         shuffle: bool | Callable[[int], Any],
         prefetch: bool | None,
         seed: int,
@@ -207,6 +238,11 @@ class Inputs:
     def settle_for_stream(self, source: Stream) -> None:
         """Lets a stream decide on the place, where something is left to it, as ``settle``."""
         place, n_x = self.place, self.objective.sizes[0]
+        if source.names and self._check_names(source.names, "the stream"):
+            raise ValueError(
+                f"the stream has the features in the order {listed(source.names)}, but this net "
+                f"takes them in that of its file: {listed(self.features)}"
+            )
         if source.n_features != n_x:
             raise ValueError(
                 f"the stream has {source.n_features} features but this net takes {n_x}"
