@@ -317,8 +317,10 @@ def test_no_pickle_holds_the_data_or_a_program(lib):
     ("output", "n_y"),
     [("sigmoid", 1), ("sigmoid", 2), ("softmax", 3), ("identity", 1), ("identity", 2)],
 )
-def test_score_is_scikit_learns(lib, output, n_y, weighted):
+@pytest.mark.parametrize("rows", [0, 2**25], ids=["numbers", "rows"])
+def test_score_is_scikit_learns(lib, output, n_y, weighted, rows, monkeypatch):
     metrics = pytest.importorskip("sklearn.metrics")
+    monkeypatch.setattr("xpnet.data.checks.ROWS", rows)  # labels of many classes stay numbers
     X, Y = data(output, m=40, n_y=n_y)
     x, w = lib.asarray(X), np.linspace(0.0, 2.0, 40) if weighted else None
     net = make_net(lib, output, sizes=[3, 5, n_y])

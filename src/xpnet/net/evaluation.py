@@ -72,9 +72,10 @@ def score(engine: Engine, theta: Array, data: Data) -> float:
     output = engine.objective.loss.output
     A = to_numpy(engine.predict(theta, data.X.T)).astype(np.float64)
     Y = to_numpy(data.Y).T.astype(np.float64)
-    w = np.ones(Y.shape[1]) if data.w is None else to_numpy(data.w).astype(np.float64)
+    w = np.ones(Y.shape[-1]) if data.w is None else to_numpy(data.w).astype(np.float64)
     if output == "softmax":
-        return float(np.average(np.argmax(A, axis=0) == np.argmax(Y, axis=0), weights=w))
+        labels = Y if Y.ndim == 1 else np.argmax(Y, axis=0)
+        return float(np.average(np.argmax(A, axis=0) == labels, weights=w))
     if output == "sigmoid":
         return float(np.average(np.all((A > 0.5) == (Y > 0.5), axis=0), weights=w))
     missed = (Y - A) ** 2 @ w
