@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from xpnet.data import table as tables
+from xpnet.data.columns import WantedColumns, encoder
+from xpnet.data.open_stream import stream
+from xpnet.data.read_columns import read_blocks
 from xpnet.data.read_table import read_table
 from xpnet.data.table import load_digits, train_test_split
 
@@ -120,6 +123,21 @@ def test_values_are_exact(csv, tmp_path):
     np.testing.assert_array_equal(table.y, values[:, 6])
 
 
+@pytest.mark.parametrize("text", ["1_0", "1_0.5"])
+def test_digits_with_an_underscore_are_no_number_in_any_reader(csv, text):
+    rows = "1,2,10\n3,4,10\n" * 3
+    target = csv(f"a,b,y\n1,2,{text}\n{rows}")
+    assert read_table(target, "y").y.tolist() == [text] + ["10"] * 6
+    for classes in (None, np.array([3, 10])):  # a regression, and numbers as classes
+        with pytest.raises(ValueError, match=rf"line 2, column 'y': '{text}' is n"):
+            list(read_blocks(target, WantedColumns(("a",), "y", encoder(classes))))
+    for path in (target, csv(rows, "b.csv")):  # nor is it the number of a column
+        with pytest.raises(ValueError, match=f"no column '{text}'"):
+            read_table(path, text)
+    with pytest.raises(ValueError, match="no column"):
+        stream(np.ones((3, 12)), target=text)
+
+
 # -- CSV that cannot be read: file, line and column are named ----------------------------
 @pytest.mark.parametrize(
     ("text", "target", "said"),
@@ -146,6 +164,10 @@ def test_values_are_exact(csv, tmp_path):
         (b"\xff\xfea\x00,\x00y\x00", "y", "this is UTF-16 text; save it as UTF-8"),
         (b"\xfe\xff\x00a\x00,\x00y", "y", "this is UTF-16 text; save it as UTF-8"),
         (b"a\x00,\x00y\x00", "y", "this is UTF-16 text; save it as UTF-8"),
+        *(
+            (("a,y\n1,2\n").encode(code), "y", "this is UTF-32 text; save it as UTF-8")
+            for code in ("utf-32", "utf-32-le", "utf-32-be")
+        ),
         ("a,y\n", "y", "no rows of data"),
         ("", "y", "the file is empty"),
         ("\n\n", "y", "the file is empty"),

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.data.csv_rules import number
+
 Block = tuple[np.ndarray, np.ndarray | None]  # rows (m, n) and encoded targets (m,)
 
 
@@ -38,7 +40,7 @@ class WantedColumns:
 
     features: Sequence[str]
     target: str | None = None
-    encode: Callable[[Any], float] = float
+    encode: Callable[[Any], float] = number
     known: Sequence[str] = ()
     hint: str = ""
 
@@ -89,9 +91,9 @@ class WantedColumns:
 
 
 def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
-    """Return the function from a label, or its text, to its class number; float without classes."""
+    """Return the function from a label, or its text, to its number among the classes, if any."""
     if classes is None:
-        return float
+        return number
     numbers = {label: i for i, label in enumerate(classes.tolist())}
     kind = classes.dtype.kind
     truths = {"true": True, "false": False}
@@ -102,7 +104,7 @@ def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
             key = str(label)
         elif isinstance(label, str):
             try:
-                key = truths[label.lower()] if kind == "b" else float(label)
+                key = truths[label.lower()] if kind == "b" else number(label)
             except (KeyError, ValueError):
                 key = label
         if key not in numbers:
@@ -146,10 +148,7 @@ def find_target(path: Path, target: str | int | None, names: tuple[str, ...], he
                          " are their indices, rename one")  # fmt: skip
     if wanted in names:
         return names.index(wanted)
-    try:
-        index = int(wanted)
-    except ValueError:
-        index = len(names)
+    index = int(wanted) if wanted.removeprefix("-").isdecimal() else len(names)
     if not -len(names) <= index < len(names):
         raise ValueError(f"{path}: no column {wanted!r}; {columns}")
     return index % len(names)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xpnet.data.columns import Block, WantedColumns
 from xpnet.data.csv_lines import stretches
-from xpnet.data.csv_rules import Check, missing, not_a_number, read_cells, read_format
+from xpnet.data.csv_rules import Check, missing, not_a_number, number, read_cells, read_format
 
 _STRETCH = 2**20  # characters that are parsed together
 
@@ -24,7 +24,7 @@ def csv_blocks(path: Path, wanted: WantedColumns) -> Iterator[Block]:
     converters = None
     if wanted.target is not None:
         converters = {places[n]: lambda cell: wanted.encode(cell.strip())}
-        if wanted.encode is not float:
+        if wanted.encode is not number:
             checks[places[n]] = lambda cell: missing(cell) or _unknown(cell, wanted)
     for _, before, _, lines in stretches(form, _STRETCH):
         if any(line.strip("\r\n") for line in lines):

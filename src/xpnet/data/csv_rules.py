@@ -179,12 +179,19 @@ def not_a_number(cell: str) -> str | None:
     return None if isfinite(float(cell)) else f"{cell.strip()} is not finite"
 
 
+def number(cell: Any) -> float:
+    """Return the number of a value or of a cell's text; a ValueError says that it is none.
+
+    Python also reads "2020_01", which is a name, and digits of other scripts.
+    """
+    if isinstance(cell, str) and ("_" in cell or not cell.isascii()):
+        raise ValueError(f"{cell!r} is not a number")
+    return float(cell)
+
+
 def _is_number(cell: str) -> bool:
-    """Whether NumPy's reader takes it; Python also reads "1_000" and digits of other scripts."""
-    if "_" in cell or not cell.isascii():
-        return False
     try:
-        float(cell)
+        number(cell)
     except ValueError:
         return False
     return True
@@ -209,16 +216,16 @@ def open_text(path: Path) -> TextIO:
     Raises
     ------
     ValueError
-        It is UTF-16, as some spreadsheets and PowerShell write.
+        It is UTF-16, as some spreadsheets and PowerShell write, or UTF-32.
     OSError
         It cannot be opened.
     """
     with path.open("rb") as file:
-        start = file.read(2)
-    if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+        start = file.read(4)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
         raise ValueError(
-            f"{path}: this is UTF-16 text; save it as UTF-8 (in Excel as CSV UTF-8, in PowerShell "
-            "with -Encoding utf8)"
+            f"{path}: this is UTF-{32 if bytes(2) in start else 16} text; save it as UTF-8 "
+            "(in Excel as CSV UTF-8, in PowerShell with -Encoding utf8)"
         )
     # utf-8-sig: spreadsheets write a byte-order mark. newline="": the csv module's own wish.
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")

@@ -120,7 +120,6 @@ def _index(source: Any, target: str | int | None) -> int | None:
     """The index of a column that has no name."""
     if target is None:
         return None
-    try:
-        return int(target)
-    except ValueError:
-        raise ValueError(f"no column {target!r}: columns go by their index, from 0") from None
+    if not str(target).removeprefix("-").isdecimal():
+        raise ValueError(f"no column {target!r}: columns go by their index, from 0")
+    return int(target)

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.data.columns import Block, WantedColumns, encoded
 from xpnet.data.csv_columns import csv_blocks
+from xpnet.data.csv_rules import number
 from xpnet.data.file_array import open_npy, open_npz
 from xpnet.data.file_kind import TEXT, kind_of
 from xpnet.data.parquet_rows import open_parquet
@@ -50,7 +51,7 @@ def read_all(path: Path, wanted: WantedColumns) -> tuple[np.ndarray, np.ndarray]
     if not pieces:
         raise ValueError(f"{path}: no rows of data")
     y = np.concatenate([y for _, y in pieces if y is not None])
-    classes = wanted.encode is not float
+    classes = wanted.encode is not number
     return np.concatenate([X for X, _ in pieces]), y.astype(np.int64) if classes else y
 
 
