@@ -31,6 +31,16 @@ def test_every_option_in_the_document_is_one(ok):
     assert found - known == set()
 
 
+def test_the_cost_has_one_name(ok, blobs):
+    pytest.importorskip("matplotlib")
+    ok("train blobs.csv --target side --epochs 1 --hidden 2 --out m --log log.csv --plot curve.svg")
+    said = [ok(f"{word} --help") for word in ("train", "evaluate", "bench")]
+    said += [ok(f"evaluate m blobs.csv {json}") for json in ("", "--json")]
+    said += [path.read_text() for path in (DOCS, Path("log.csv"), Path("curve.svg"))]
+    assert all("cost" in text for text in said)
+    assert not re.search(r"\bloss", "".join(said))
+
+
 def test_the_rule_of_the_task_is_that_of_the_code():
     rule = f"up to {MOST_CLASSES} distinct ones with {EXAMPLES_PER_CLASS} examples each on average"
     assert rule in DOCS.read_text(encoding="utf-8")

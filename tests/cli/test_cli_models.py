@@ -405,7 +405,7 @@ def test_evaluation_of_classes(ok, here, sides):
     y = np.repeat([0, 1], 60)
     expected = net.cost(standardised(net, sides), y)
     found = json.loads(ok("evaluate sides.model blobs.csv --json"))
-    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["cost"] == pytest.approx(expected, rel=1e-5)
     assert found["confusion"] == [[60, 0], [0, 60]]
     assert (found["accuracy"], found["examples"]) == (1.0, 120)
 
@@ -414,7 +414,7 @@ def test_evaluation_in_blocks_is_that_of_all_at_once(ok, here, numbers, monkeypa
     whole = json.loads(ok("evaluate numbers.model plane.npz --json"))
     monkeypatch.setattr("xpnet.data.read_columns.CELLS", 14)
     parts = json.loads(ok("evaluate numbers.model plane.npz --json"))
-    for name in ("loss", "r2", "rmse"):
+    for name in ("cost", "r2", "rmse"):
         assert parts[name] == pytest.approx(whole[name], rel=1e-4)
     y = numbers[1]
     answers = np.array(ok("predict numbers.model plane.npz").split()[1:], dtype=float)

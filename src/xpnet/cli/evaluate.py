@@ -26,7 +26,7 @@ EXAMPLES = """Examples:
 Data: as for xpnet predict, with a target column (y in a .npz file). The target has the name that it
 had in training unless --target says otherwise.
 
-The loss is the cross-entropy of the classes; of numbers, half the mean squared error of the
+The cost is the cross-entropy of the classes; of numbers, half the mean squared error of the
 standardised target. R² and RMSE are of the target in its own units. In the confusion matrix rows
 are the true classes and columns the predicted ones.
 
@@ -55,7 +55,7 @@ def evaluate(
         tally.add(trained.columns(rows), trained.expected(y))
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
-    figures = {"loss": tally.loss, **tally.figures()}
+    figures = {"cost": tally.cost, **tally.figures()}
     confusion = tally.confusion
     if as_json:
         result: dict[str, Any] = {"model": str(model), "data": str(data), "examples": tally.m}

@@ -1,4 +1,4 @@
-"""Scores of a net over blocks of examples: loss, and accuracy and confusions, or R² and RMSE."""
+"""Scores of a net over blocks of examples: cost, and accuracy and confusions, or R² and RMSE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xpnet.data.standardizer import RunningMoments, Standardizer
 
 
 class Tally:
-    """Sums a net's losses and errors over blocks of examples.
+    """Sums a net's costs and errors over blocks of examples.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Tally:
     def __init__(self, net: Any, targets: Standardizer | None) -> None:
         self._net, self._targets = net, targets
         self.m = 0
-        self._loss = 0.0
+        self._cost = 0.0
         self._squared = 0.0  # sum of squared residuals, units of the target
         self._answers = RunningMoments()  # of the target
         k = max(net.sizes[-1], 2)
@@ -40,7 +40,7 @@ class Tally:
         m = X.shape[1]
         if m == 0:
             return
-        self._loss += m * self._net.cost(X, Y)
+        self._cost += m * self._net.cost(X, Y)
         predicted = np.asarray(self._net.predict(X))
         if self.confusion is not None:
             k = len(self.confusion)
@@ -55,9 +55,9 @@ class Tally:
         self.m += m
 
     @property
-    def loss(self) -> float:
-        """The mean cost, of the standardised target in a regression."""
-        return self._loss / self.m
+    def cost(self) -> float:
+        """That of all examples, of the standardised target in a regression."""
+        return self._cost / self.m
 
     def figures(self) -> dict[str, float]:
         """Accuracy, or R² (NaN for a constant target) and RMSE in units of the target."""
@@ -69,7 +69,7 @@ class Tally:
 
 
 def as_text(figures: dict[str, float]) -> dict[str, str]:
-    """Accuracy and R² to four decimals, loss and RMSE to four significant digits."""
-    shown = {"r2": ("R²", ".4f"), "rmse": ("RMSE", ".4g"), "loss": ("loss", ".4g")}
+    """Accuracy and R² to four decimals, cost and RMSE to four significant digits."""
+    shown = {"r2": ("R²", ".4f"), "rmse": ("RMSE", ".4g"), "cost": ("cost", ".4g")}
     named = {name: shown.get(name, (name, ".4f")) for name in figures}
     return {name: f"{figures[key]:{form}}" for key, (name, form) in named.items()}
