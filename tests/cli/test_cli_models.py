@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+import os
 import re
 import sys
 
@@ -198,6 +199,17 @@ def test_errors(run, here, words, code, said):
     (here / "bare.csv").write_text("a,b,c,size\n1,2,3,4\n")
     (here / "new.csv").write_text("a,b,c,side\n1,2,3,left\n1,2,3,up\n")
     assert said in error(run(words), code)
+
+
+@pytest.mark.skipif(WINDOWS, reason="Windows has other pipes")
+@pytest.mark.parametrize("kind", ["csv", "npy", "npz", "parquet"])
+def test_a_pipe_is_refused_and_not_waited_for(run, here, sides, kind):
+    os.mkfifo(f"pipe.{kind}")
+    words = ("predict sides.model", "evaluate sides.model", "train --target side",
+             "train --target side --stream", "train blobs.csv --target side --validation")  # fmt: skip
+    for each in words:
+        said = error(run(f"{each} pipe.{kind}"), 1)
+        assert said.startswith(f"pipe.{kind}: a pipe, which can be read only once")
 
 
 @pytest.mark.parametrize("cell", ["nan", "", "inf", "x"])

@@ -140,5 +140,5 @@ def test_places_where_no_file_can_be(code, here, case):
     protected.touch(0o444)
     if not os.access(protected, os.W_OK):  # root may write everywhere
         places.append(protected)
-    for place in places:
+    for place in [*places, "-"]:
         assert code(words.format(place))[0] == (64 if case == "report" else 2)

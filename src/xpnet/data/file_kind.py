@@ -15,8 +15,10 @@ def kind_of(path: Path) -> str:
     Raises
     ------
     ValueError
-        It is none of them, or compressed; the message says what to do.
+        It is none of them, compressed, or a pipe; the message says what to do.
     """
+    if path.is_fifo():
+        raise ValueError(f"{path}: a pipe, which can be read only once; save what it gives first")
     kind = path.suffix.lower()
     if kind in KINDS:
         return kind

@@ -44,7 +44,7 @@ def refusal(path: Path, kind: Kind, others: Mapping[str, Path | None], force: bo
     ``others`` are the files that the command reads or writes besides, under the names of their
     options. ``force`` gives up a file of another kind, never one of ``others``.
     """
-    if path.suffix.lower() not in kind.endings:
+    if path.suffix.lower() not in kind.endings or path.name == "-":
         return f"{path} ends in none of {', '.join(filter(None, kind.endings))}"
     there = os.path.exists(path)
     if there and not path.is_file():
