@@ -205,9 +205,9 @@ def test_errors(run, here, words, code, said):
 @pytest.mark.parametrize("kind", ["csv", "npy", "npz", "parquet"])
 def test_a_pipe_is_refused_and_not_waited_for(run, here, sides, kind):
     os.mkfifo(f"pipe.{kind}")
-    words = ("predict sides.model", "evaluate sides.model", "train --target side",
-             "train --target side --stream", "train blobs.csv --target side --validation")  # fmt: skip
-    for each in words:
+    train = "train --target side"
+    words = ["predict sides.model", "evaluate sides.model", train, f"{train} --stream"]
+    for each in [*words, f"{train} blobs.csv --validation"]:
         said = error(run(f"{each} pipe.{kind}"), 1)
         assert said.startswith(f"pipe.{kind}: a pipe, which can be read only once")
 
