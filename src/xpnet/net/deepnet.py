@@ -240,7 +240,7 @@ class DeepNet:
         optimizer : Optimizer
             ``xpnet.Adam(1e-3)`` if left out.
         epochs : int
-            How many passes over the data (how many *more* with ``resume``).
+            Passes over the data (*more* of them with ``resume``). Few examples need many.
         batch_size : int or None
             Examples per update. "auto": 128, or all if they are fewer; a stream of batches as they
             come. None: all examples, one update per epoch, the notes' gradient descent.
