@@ -54,6 +54,26 @@ def test_float32_stays_float32(lib):
     np.testing.assert_allclose(lib.to_numpy(net.coef_), exact.coef_, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e20, 2e36, 1e200])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "missing"])
+@pytest.mark.parametrize("y", [BINARY, Y], ids=["binary", "multinomial"])
+def test_features_whose_squares_no_float_holds(lib, y, kind, size):
+    large, usual = X.astype("float32" if size < 1e38 else "float64"), X
+    if kind == "missing":  # a fill value, as netCDF's, in a few rows of one feature
+        usual = np.delete(X, 1, axis=1)
+        large[::25, 1] = size
+    else:
+        large *= np.asarray(size, large.dtype)
+    noisy = np.where(np.arange(len(y)) % 7 == 0, 0, y)
+    given = sparse.csr_array(large) if kind == "sparse" else lib.asarray(large)
+    options = {"C": np.inf, "tol": 1e-3}
+    plain = xpnet.LogisticRegression(**options).fit(usual, noisy)
+    if kind == "sparse":
+        options["backend"] = lib.name
+    net = xpnet.LogisticRegression(**options).fit(given, noisy)
+    assert net.score(given, noisy) == pytest.approx(plain.score(usual, noisy), abs=0.03)
+
+
 def test_string_labels_stay_on_the_host(lib):
     names = np.array(["setosa", "versicolor", "virginica"])[Y]
     net = xpnet.LogisticRegression().fit(lib.asarray(X), names)

@@ -375,6 +375,20 @@ def test_a_gradient_that_is_not_finite_shortens_the_step():
     assert lbfgs(fun, np.array([-30.0, 3.0])).converged
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e20, 1e34, 1e200])
+@pytest.mark.parametrize("l1", [0.0, 1.0])
+def test_gradients_whose_squares_no_float_holds(lib, size, l1):
+    dtype = "float32" if 1 < size < 1e38 else "float64"
+    fun, x0 = rosenbrock(lib), lib.asarray(starts(6).astype(dtype))
+    options = {"tol": 1e-3 * size, "ftol": 0.0, "l1": l1 * size}
+    large = lbfgs(lambda x: tuple(size * a for a in fun(x)), x0, **options)
+    plain = lbfgs(fun, x0, tol=1e-3, ftol=0.0, l1=l1)
+    assert large.converged, large.message
+    np.testing.assert_allclose(lib.to_numpy(large.x), lib.to_numpy(plain.x), atol=1e-3)
+    assert large.value / size == pytest.approx(plain.value, abs=1e-5)
+    assert large.gradient_norm <= 1e-3 * size
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_tolerance_that_rounding_forbids_ends_with_a_message(lib, dtype):
     X, Y = drawn(dtype=dtype, spread=1.0)

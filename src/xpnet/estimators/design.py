@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend
+from xpnet.backends.place import Backend, magnitude, to_numpy
 from xpnet.core.leaves import Data
 from xpnet.core.losses import Loss
 from xpnet.core.network import Objective
@@ -106,25 +106,36 @@ class Design:
         """The mean response (K, rows) of dense rows of X."""
         return self.engine.predict(theta, X.T)
 
-    def moments(self, *, centred: bool) -> tuple[Array, Array]:
+    def moments(self, *, centred: bool) -> tuple[Array, Array, Any]:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.
 
         A constant feature has a variance of 0, not of rounding. Where there are many equally
-        weighted examples the variance is that of a sample: a scale need not be exact.
+        weighted examples the variance is that of a sample: a scale need not be exact. So that no
+        square overflows, it is that of the feature over a third answer, a power of two from 1 on.
         """
         xp, eps = self.place.xp, float(self.place.xp.finfo(self.place.dtype).eps)
         mean = self.feature_means()
         mean = mean if centred else 0.0 * mean
+        some = self._sample()
+        unit = some._units()
         if self.multiplies:
             # Most of X is 0, so the difference of squares loses few digits.
-            square = self.X.power(2).T @ self.shares()
-            variance, rounding = square - mean**2, 8.0 * eps * square
+            square = (self.X * (1.0 / unit)).power(2).T @ self.shares()
+            variance, rounding = square - (mean / unit) ** 2, 8.0 * eps * square
         else:
-            variance, rounding = 0.0 * mean, (8.0 * eps * mean) ** 2
-            some = self._sample()
+            variance, rounding = 0.0 * mean, (8.0 * eps * mean / unit) ** 2
             for rows in some.blocks(None if self.place.is_accelerator else 1 << 16):  # in cache
-                variance = variance + some.shares(rows.data) @ (rows.data.X - mean) ** 2
-        return mean, xp.where(variance > rounding, variance, 0.0 * mean)
+                variance = variance + some.shares(rows.data) @ ((rows.data.X - mean) / unit) ** 2
+        return mean, xp.where(variance > rounding, variance, 0.0 * mean), unit
+
+    def _units(self) -> Any:
+        """Powers of two next to the largest number of each feature (n,), of a sparse X of all."""
+        if self.sparse:
+            return max(1.0, magnitude(self.X.data))
+        xp = self.place.xp
+        largest = to_numpy(xp.maximum(xp.max(self.X, axis=0), -xp.min(self.X, axis=0)))
+        unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - 1, 0))
+        return self.place.asarray(unit, self.place.dtype)
 
     def _sample(self) -> Design:
         step = self.X.shape[0] // SAMPLE

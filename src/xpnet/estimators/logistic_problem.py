@@ -85,10 +85,11 @@ class Problem:
         with self.place.context():
             # A penalised intercept is a variable like any other: centring would mix it with W.
             centred = fit_intercept and penalty.intercept is None
-            self.mean, variance = design.moments(centred=centred)
+            self.mean, variance, unit = design.moments(centred=centred)
             curvature = 0.25 if self.K == 1 else (self.K - 1) / self.K**2  # of the loss at u = 0
-            square = variance + penalty.l2 / curvature
-            self.scale = self.xp.sqrt(self.xp.where(square > 0, square, 0.0 * square + 1.0))
+            square = variance + penalty.l2 / curvature / unit / unit
+            scale = unit * self.xp.sqrt(square)
+            self.scale = self.xp.where(square > 0, scale, 0.0 * square + 1.0)
             self.largest_scale = max(1.0, float(self.xp.max(self.scale)))
             self.ridge = self._on_variables(penalty.l2, 2)
             self.strengths = self._on_variables(penalty.l1, 1) if penalty.l1 else None

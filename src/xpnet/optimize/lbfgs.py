@@ -110,6 +110,8 @@ def lbfgs(
     tol, ftol = check_number(tol, "tol"), check_number(ftol, "ftol")
     problem = _Problem(fun, _strengths(l1, x0, place), place)
     start = problem.evaluate(x0)
+    if problem.rescaled(start.norm):
+        start = problem.measured(x0)
     if not start.finite:
         raise ValueError(
             f"fun is not finite at x0: its value is {start.value}, the largest component of its "
@@ -132,17 +134,35 @@ class _Memory(NamedTuple):
 
 
 class _Problem:
-    """``fun`` plus the l1 penalty. Makes all vectors, and fetches their numbers to the host."""
+    """``fun`` plus the l1 penalty, over a unit. Makes all vectors, fetches their numbers.
+
+    The unit is a power of two, and 1 but where products of gradients would leave the floats.
+    """
 
     def __init__(self, fun: Callable[..., Any], strengths: Array | None, place: Backend) -> None:
         self.fun, self.strengths, self.place, self.xp = fun, strengths, place, place.xp
-        self.evaluations = 0
+        self.evaluations, self.unit = 0, 1.0
+
+    def rescaled(self, norm: float) -> bool:
+        """Whether there is a new unit: for a gradient whose largest component is ``norm``."""
+        if not 0 < norm < math.inf or 1e-9 < norm < 1e9:
+            return False
+        self.unit = 2.0 ** (math.frexp(norm)[1] - (30 if norm > 1 else -30))
+        if self.strengths is not None:
+            self.strengths = self.strengths / self.unit
+        return True
 
     def evaluate(self, x: Array, start: Point | None = None, pairs: Array | None = None) -> Point:
-        """The point x, reached from start; its numbers come to the host in one transfer."""
-        xp, self.evaluations = self.xp, self.evaluations + 1
-        value, gradient = _checked(self.fun(x), x, self.place)
+        """The point x, reached from start."""
+        self.evaluations, self.answer = self.evaluations + 1, _checked(self.fun(x), x, self.place)
+        return self.measured(x, start, pairs)
+
+    def measured(self, x: Array, start: Point | None = None, pairs: Array | None = None) -> Point:
+        """The point x with the last answer of fun; its numbers come to the host in one transfer."""
+        xp, (value, gradient) = self.xp, self.answer
         with self.place.context():
+            if self.unit != 1.0:
+                value, gradient = value / self.unit, gradient / self.unit
             p = gradient
             if self.strengths is not None:
                 gradient = xp.asarray(gradient, copy=True)  # fun may use its memory again
@@ -226,7 +246,7 @@ class _Run:
         if found is not None:
             self.history = _remember(history, found, self.memory, xp=problem.xp)
             fall = point.value - found.value
-            self.fall = fall / max(abs(point.value), abs(found.value), 1.0)
+            self.fall = fall / max(abs(point.value), abs(found.value), 1.0 / problem.unit)
             progress = fall > digit or found.norm < self.best.norm
             self.best, self.idle = (found, 0) if progress else (self.best, self.idle + 1)
             self.point, self.iterations = found, self.iterations + 1
@@ -238,15 +258,16 @@ class _Run:
 
     def end(self) -> tuple[str, bool] | None:
         """Why the run ends here, and whether it has converged; None where it goes on."""
-        norm, tol = self.point.norm, self.tol
+        unit = self.problem.unit
+        norm, tol = unit * self.point.norm, self.tol
         if norm <= tol:
             return f"largest gradient component {norm:.3g} <= tol {tol:.3g}", True
         if self.idle >= PATIENCE:
             self.point = self.best
             return (
-                f"no step lowers the value {self.best.value:.9g}: rounding of "
+                f"no step lowers the value {unit * self.best.value:.9g}: rounding of "
                 f"{dtype_name(self.best.x.dtype)}, or value and gradient disagree; largest "
-                f"gradient component {self.best.norm:.3g} > tol {tol:.3g}"
+                f"gradient component {unit * self.best.norm:.3g} > tol {tol:.3g}"
             ), False
         if self.ftol > 0 and self.fall <= self.ftol:
             return f"relative decrease of the value {self.fall:.3g} <= ftol {self.ftol:.3g}", True
@@ -260,7 +281,9 @@ class _Run:
 
     def result(self, message: str, converged: bool = False) -> LbfgsResult:
         x, gradient, _, value, norm, *_ = self.point
-        counts = self.iterations, self.problem.evaluations
+        counts, unit = (self.iterations, self.problem.evaluations), self.problem.unit
+        if unit != 1.0:
+            value, gradient, norm = unit * value, unit * gradient, unit * norm
         return LbfgsResult(x, value, gradient, norm, *counts, converged, message)
 
 

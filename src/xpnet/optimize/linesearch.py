@@ -49,7 +49,8 @@ class Point(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        return math.isfinite(self.value) and math.isfinite(self.norm)
+        """Whether its numbers are: a finite gradient may have squares that overflow."""
+        return all(map(math.isfinite, (self.value, self.norm, self.inner.trace())))
 
 
 class _End(NamedTuple):
