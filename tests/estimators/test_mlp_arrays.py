@@ -164,6 +164,31 @@ def test_a_pickle_holds_host_arrays(lib):
     assert again.loss_curve_ == pytest.approx(expected.loss_curve_)
 
 
+@pytest.mark.parametrize("unpickled", [False, True], ids=["fitted", "unpickled"])
+@pytest.mark.parametrize(
+    "name", ["MLPClassifier", "MLPRegressor", "LogisticRegression", "LinearRegression"]
+)
+def test_predictions_change_no_estimator(lib, name, unpickled):
+    if name == "LinearRegression" and not lib.decomposes:
+        pytest.skip("needs decompositions of matrices")
+    y = TARGETS["multiclass"]
+    model = getattr(xpnet, name)().fit(lib.asarray(X), lib.asarray(y))
+    model = pickle.loads(pickle.dumps(model)) if unpickled else model
+    before = {key: id(value) for key, value in vars(model).items()}, pickle.dumps(model)
+    for rows in [lib.asarray(X), X] if unpickled else [lib.asarray(X)]:
+        for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+            if hasattr(model, method):
+                predicted = getattr(model, method)(rows)
+                assert type(predicted) is type(rows)
+        model.score(rows, y)
+    assert ({key: id(value) for key, value in vars(model).items()}, pickle.dumps(model)) == before
+    if unpickled:
+        model.fit(X, y).predict(X)
+        if lib.name != "numpy":
+            with pytest.raises(ValueError, match="must use the same namespace"):
+                model.predict(lib.asarray(X))
+
+
 def test_copies_stay_in_place(lib):
     net = make("multiclass").fit(lib.asarray(X), lib.asarray(TARGETS["multiclass"]))
     for twin in (copy.copy(net), copy.deepcopy(net)):

@@ -123,6 +123,47 @@ def test_own_validation_data():
         classifier(solver="lbfgs").fit(X, Y, validation_data=rest)
 
 
+ROWS = np.eye(3, dtype=int)[Y]
+TWO = np.stack([TARGET, -TARGET], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "y", "given", "message"),
+    [
+        (regressor, TARGET, (X, TWO), "the y of validation_data has 2 .* the net has 1"),
+        (regressor, TWO, (X, TARGET), "the y of validation_data has 1 .* the net has 2"),
+        (regressor, TARGET, (X, TARGET[:5]), "inconsistent numbers of samples"),
+        (regressor, TARGET, (X, TARGET, np.ones(5)), r"sample_weight\.shape"),
+        (regressor, TARGET, (X, TARGET, None, None), "validation_data: expected"),
+        (regressor, TARGET, X, "validation_data: expected"),
+        (classifier, ROWS, (X, Y), "fitted to a row of 0 and 1 per example, but `y` has one label"),
+        (classifier, ROWS, (X, ROWS[:, :2]), "the y of validation_data has 2 .* the net has 3"),
+        (classifier, Y, (X, ROWS), "fitted to one label per example, but `y` has a row"),
+    ],
+)
+def test_validation_data_is_checked_as_training_data_is(make, y, given, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(X, y, validation_data=given)
+    if len(given) == 2:  # so is what a fit goes on with
+        with pytest.raises(ValueError, match=message.replace("the y of validation_data", "y")):
+            make().fit(X, y).partial_fit(*given)
+
+
+def test_validation_data_may_be_weighted_and_in_a_column():
+    w = RNG.random(90)
+    twice = np.concatenate([np.arange(90), np.arange(90)[w > 0.5]])
+    nets = [
+        classifier(early_stopping=True).fit(X, Y, validation_data=given)
+        for given in ((X, Y, 1.0 + (w > 0.5)), (X[twice], Y[twice]))
+    ]
+    for curve in ("validation_loss_curve_", "validation_scores_"):
+        np.testing.assert_allclose(*(getattr(net, curve) for net in nets))
+    with pytest.warns(sklearn.exceptions.DataConversionWarning):
+        column = regressor().fit(X, TARGET, validation_data=(X, TARGET[:, None]))
+    expected = regressor().fit(X, TARGET, validation_data=(X, TARGET)).validation_loss_curve_
+    assert column.validation_loss_curve_ == expected
+
+
 def test_validation_data_of_any_library(lib):
     expected = regressor(dtype="float32").fit(X, TARGET, validation_data=(X[:9], TARGET[:9]))
     rest = lib.asarray(X[:9]), lib.asarray(TARGET[:9])
@@ -150,6 +191,18 @@ def test_early_stopping_by_a_score_of_choice(lib):
     b = classifier(early_stopping=True).fit(lib.asarray(X), lib.asarray(Y))
     assert a.validation_scores_ == b.validation_scores_
     assert set(calls) == {np.ndarray}
+    # weights go to a scorer that takes them
+    weighted = classifier(early_stopping=True, scoring=score).fit(lib.asarray(X), Y, RNG.random(90))
+    assert len(weighted.validation_scores_) == weighted.n_iter_
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc", None])
+def test_sparse_rows_of_labels_are_scored_as_dense_ones(scoring):
+    a, b = (
+        classifier(early_stopping=True, scoring=scoring).fit(X, rows).validation_scores_
+        for rows in (ROWS, sparse.csr_array(ROWS))
+    )
+    assert a == b
 
 
 # -- scikit-learn's tools -------------------------------------------------------------------

@@ -85,8 +85,10 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             X, y = validate_data(self, X, y, reset=reset, **_HOST_CHECKS, **checks)
         w = None if sample_weight is None else _check_sample_weight(host(sample_weight), y)
         place = self._place(X)
+        follows = self.__dict__.pop("_follows", False)
         if not reset:  # the fitted arrays and their dtype decide
-            self._unpack(X)
+            if follows:
+                self.__dict__ |= self._converted_attributes(place.asarray)
             home = self._home_array()
             place = place.with_dtype(home.dtype)
             if not place.holds(home) and not self._moves:
@@ -100,11 +102,11 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         if is_foreign(X):
             check_foreign(X, self)
             validate_data(self, X, skip_check_array=True, reset=False)
-            self._unpack(X)
         else:
             X = validate_data(self, X, reset=False, **_HOST_CHECKS)
         home = self._home_array()
-        place = place_of(home).with_dtype(home.dtype)
+        there = values_of(X) if "_follows" in self.__dict__ else home
+        place = place_of(there).with_dtype(home.dtype)
         return self._moved(X, place, method), place
 
     def _place(self, X: Any) -> Backend:
@@ -162,6 +164,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         """A copy whose fitted arrays are converted: scikit-learn's ``move_estimator_to``."""
         twin = copy.copy(self)
         twin.__dict__ |= self._converted_attributes(converter)
+        twin.__dict__.pop("_follows", None)
         return twin
 
     def _converted_attributes(self, converter: Callable[[Array], Array]) -> dict[str, Any]:
@@ -174,14 +177,8 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         state = super().__getstate__()
         if hasattr(self, self._home) and is_foreign(self._home_array()):
             state = {name: converted(value, to_numpy) for name, value in state.items()}
-            state["_packed"] = True
+            state["_follows"] = True  # they compute where X lives
         return state
-
-    def _unpack(self, X: Any) -> None:
-        """Moves arrays that were pickled from a device to the device of the first X."""
-        if self.__dict__.pop("_packed", False):
-            place = place_of(values_of(X))
-            self.__dict__ |= self._converted_attributes(lambda x: place.asarray(x))
 
     def __copy__(self) -> Any:
         twin = object.__new__(type(self))

@@ -27,6 +27,8 @@ SAMPLE = 4096  # examples that are enough to estimate a variance
 def linear_response(place: Backend, X: Any, W: Any, b: Array) -> Array:
     """``X @ W.T + b`` (m, K) in ``place``: X (m, n) there or CSR, W (K, n), b (K,)."""
     with place.context():
+        # of a pickle they are on the host
+        W, b = (place.asarray(x) if isinstance(x, np.ndarray) else x for x in (W, b))
         if is_sparse(X) and not place.holds(X.data):
             return place.xp.concat([part @ W.T + b for _, part in dense_blocks(X, place)], axis=0)
         Z = X @ W.T

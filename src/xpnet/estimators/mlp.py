@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
@@ -24,7 +24,7 @@ from sklearn.utils.multiclass import (
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
-from xpnet.estimators.arrays import host
+from xpnet.estimators.arrays import host, is_sparse
 from xpnet.estimators.base import ArrayClassifier, ArrayRegressor, Examples
 from xpnet.estimators.perceptron import Perceptron
 
@@ -46,7 +46,8 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     class_weight : dict, list of dict or "balanced", optional
         Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
     scoring : str or callable, optional
-        The scorer that ``early_stopping`` watches in place of accuracy.
+        The scorer that ``early_stopping`` watches in place of accuracy; sample weights are passed
+        to it where it has a parameter ``sample_weight``.
     l1_ratio : float in [0, 1]
         Share of ``alpha`` that weighs ``sum(abs(W))`` instead of ``sum(W**2) / 2``. The solver
         "lbfgs" then sets weights to exactly 0 (OWL-QN, Andrew & Gao 2007).
@@ -143,8 +144,6 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Targets (m, n_outputs) of 0 and 1, and the products of sample and class weights."""
         y, w = examples.y, examples.w
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -158,8 +157,14 @@ class MLPClassifier(ArrayClassifier, Perceptron):
             w = by_class if w is None else w * by_class
         return self._targets(y), w
 
-    def _targets(self, y: np.ndarray) -> np.ndarray:
+    def _targets(self, y: Any) -> np.ndarray:
         """Labels as rows of 0 and 1 (m, n_outputs); refuses unknown labels."""
+        if self._multilabel is not type_of_target(y).startswith("multilabel"):
+            one, several = "one label per example", "a row of 0 and 1 per example"
+            here, there = (several, one) if self._multilabel else (one, several)
+            raise ValueError(f"this classifier was fitted to {here}, but `y` has {there}")
+        if self._multilabel:
+            return (y.toarray() if is_sparse(y) else y).astype(bool)
         found = unique_labels(y)
         if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
             raise ValueError(
@@ -235,8 +240,6 @@ class MLPRegressor(ArrayRegressor, Perceptron):
         return self._targets(examples.y), examples.w
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         return y[:, None] if y.ndim == 1 else y
 
     def _out_activation(self) -> str:

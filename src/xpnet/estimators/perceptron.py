@@ -18,7 +18,7 @@ from sklearn.base import _fit_context, is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as Original
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpnet._typing import Array
@@ -100,7 +100,7 @@ class Perceptron(ArrayEstimator):
         sample_weight : array-like (n_samples,), optional
             As in scikit-learn, a minibatch is divided by its own sum of weights, which biases what
             small minibatches learn; ``DeepNet.fit`` divides by the mean weight of all examples.
-        validation_data : (X_val, y_val), optional
+        validation_data : (X, y) or (X, y, sample_weight), optional
             Scored after each epoch; with ``early_stopping`` in place of a part of X and y.
 
         Returns
@@ -135,14 +135,14 @@ class Perceptron(ArrayEstimator):
                 raise ValueError(f"{name} is for the solvers 'sgd' and 'adam', not 'lbfgs'")
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         sizes = self._hidden_sizes()
-        examples = self._read(X, y, sample_weight, reset=fresh, **self._checks)
+        examples = self._examples(X, y, sample_weight, reset=fresh)
         Y, w = self._encoded(examples, incremental)
         rows = Rows(examples.place, examples.X, Y, w)
         self._random_state = check_random_state(self.random_state)
         if fresh:
             self._initialize((rows.X.shape[1], *sizes, Y.shape[1]))
+        self._check_outputs(Y, "y")
         net = self._net(examples.place)
-        self.n_outputs_ = Y.shape[1]
         theta = net.flat(self.coefs_, self.intercepts_)
         self.__dict__ |= net.shown(theta)  # now in their place
         if self.solver == "lbfgs":
@@ -166,7 +166,7 @@ class Perceptron(ArrayEstimator):
     def _initialize(self, sizes: tuple[int, ...]) -> None:
         """Sets what a first fit sets; weights are drawn as in Glorot & Bengio 2010, equation 16."""
         self.n_iter_ = self.t_ = 0
-        self.n_layers_ = len(sizes)
+        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         self.out_activation_ = self._out_activation()
         activations = [a.name for a in self._activations(len(sizes) - 2)]
         activations = (activations or [self.activation]) + activations[-1:]
@@ -193,8 +193,12 @@ class Perceptron(ArrayEstimator):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if given is not None:
-            place, X, y, _ = self._read(*given, reset=False, **self._checks)
-            return rows, Validation(self, net, Rows(place, X, self._targets(y)), y)
+            if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+                raise ValueError("validation_data: expected (X, y) or (X, y, sample_weight)")
+            place, X, y, w = self._examples(*given, reset=False)
+            Y = self._targets(y)
+            self._check_outputs(Y, "the y of validation_data")
+            return rows, Validation(self, net, Rows(place, X, Y, w), y)
         if not self.early_stopping:
             return rows, None
         train, rest = train_test_split(
@@ -209,6 +213,20 @@ class Perceptron(ArrayEstimator):
                 "your dataset."
             )
         return rows.take(train), Validation(self, net, rows.take(rest), examples.y[rest])
+
+    def _examples(self, *data: Any, reset: bool) -> Examples:
+        """``_read``, with a column of targets as a vector."""
+        examples = self._read(*data, reset=reset, **self._checks)
+        y = examples.y
+        one = y.ndim == 2 and y.shape[1] == 1
+        return examples._replace(y=column_or_1d(y, warn=True)) if one else examples
+
+    def _check_outputs(self, Y: np.ndarray, what: str) -> None:
+        if Y.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"{what} has {Y.shape[1]} value(s) per example, but the net has {self.n_outputs_} "
+                "output(s)"
+            )
 
     # -- the net ---------------------------------------------------------------------------
     def _hidden_sizes(self) -> list[int]:

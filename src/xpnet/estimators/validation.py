@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import copy
+from inspect import signature
 from typing import Any
 
-import numpy as np
 from sklearn.metrics import check_scoring
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
+from xpnet.estimators.arrays import is_sparse
 from xpnet.estimators.net import Net, Rows
 
 
 class Validation:
     """Scores and losses of the validation data during training."""
 
-    def __init__(self, estimator: Any, net: Net, rows: Rows, labels: np.ndarray) -> None:
+    def __init__(self, estimator: Any, net: Net, rows: Rows, labels: Any) -> None:
         self.net, self.rows, self.labels = net, rows, labels
         self.metric = estimator._encoded_score
         self.scorer, self.estimator = None, estimator
         if estimator.scoring is not None:
             self.scorer = check_scoring(estimator, estimator.scoring)
+            takes = getattr(
+                self.scorer, "_accept_sample_weight", None
+            )  # scikit-learn's own have it
+            weighted = takes() if takes else "sample_weight" in signature(self.scorer).parameters
+            self.weights = {"sample_weight": rows.w} if weighted and rows.w is not None else {}
             # The scorer is given host arrays, which an estimator with a named backend moves itself.
             self.X = rows.X if rows.sparse else to_numpy(rows.X)
+            if is_sparse(labels):  # not every metric takes them so
+                self.labels = labels.toarray()
 
     def loss(self, theta: Array) -> float:
         return self.net.value(theta, self.rows)
@@ -37,5 +45,4 @@ class Validation:
         twin.backend = self.net.place.name
         twin.__dict__ |= self.net.shown(theta)
         twin.__dict__.pop("feature_names_in_", None)
-        weights = {} if self.rows.w is None else {"sample_weight": self.rows.w}
-        return float(self.scorer(twin, self.X, self.labels, **weights))
+        return float(self.scorer(twin, self.X, self.labels, **self.weights))
