@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -127,6 +127,7 @@ class Engine:
     """Evaluates one objective on one backend, and makes programs that train it."""
 
     program_type: type[Program] = Program
+    sparse_rows: Callable[[Any], Any] | None = None  # makes an X of a SciPy CSR matrix
 
     def __init__(self, backend: Backend, objective: Objective) -> None:
         self.backend = backend

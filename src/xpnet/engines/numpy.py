@@ -19,6 +19,7 @@ from xpnet.core.network import forward, step, value_and_gradient
 from xpnet.core.optimizers import Moments
 from xpnet.engines import generic
 from xpnet.engines.numpy_recorder import Recorder, aligned, product_into
+from xpnet.engines.numpy_sparse import SparseRows
 
 CHUNK = 1024  # examples predicted at a time
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
@@ -132,6 +133,7 @@ class Engine(generic.Engine):
     """See ``generic.Engine``."""
 
     program_type = Program
+    sparse_rows = SparseRows
     _kept: tuple[Data, Array, Array, list[Callable], Array, Array] | None = None
 
     def value_and_gradient(

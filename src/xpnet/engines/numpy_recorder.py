@@ -29,6 +29,7 @@ from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentu
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines.generic import overwrite
 from xpnet.engines.numpy_dropout import Fields
+from xpnet.engines.numpy_sparse import SparseRows
 
 NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
@@ -104,8 +105,9 @@ class Recorder(Leaves):
         self.once(np.multiply, w, share, self.shares)
         return X.T, Y.T, self.shares[None, :]
 
-    def _rows(self, rows: Array, index: Array) -> Array:
-        out = np.empty((self.m, *rows.shape[1:]), self.dtype)
+    def _rows(self, rows: Any, index: Array) -> Any:
+        sparse = not isinstance(rows, np.ndarray)
+        out = SparseRows() if sparse else np.empty((self.m, *rows.shape[1:]), self.dtype)
         # mode="raise" would buffer the output; the order of examples is in range by construction
         self.do(rows.take, index, 0, out, "clip")
         return out
@@ -481,18 +483,20 @@ def aligned(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"] = "C") 
     return memory[start : start + size].view(dtype).reshape(shape, order=order)
 
 
-def product_into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], Any]:
+def product_into(a: np.ndarray, b: Any, out: np.ndarray) -> Callable[[], Any]:
     """The call that computes ``a @ b`` into ``out``, whichever way its memory runs."""
-    if out.flags.c_contiguous:
+    if out.flags.c_contiguous and isinstance(b, np.ndarray):
         return partial(a.dot, b, out)
     return partial(b.T.dot, a.T, out.T)
 
 
-def faster_by_example(W: np.ndarray, A: np.ndarray) -> bool:
+def faster_by_example(W: np.ndarray, A: Any) -> bool:
     """Whether OpenBLAS computes ``A.T @ W.T`` sooner than ``W @ A``, of float32.
 
     Measured with its kernels for AVX-512 (0.5 to 0.95 of the time) and AVX2 (0.75 to 1.05).
     """
+    if not isinstance(A, np.ndarray):  # sparse rows: their products have an example per row
+        return True
     n, n_in = W.shape
     few = 2 <= n <= 32 and n_in >= 128 and n * A.shape[1] >= 1024
     return few and W.dtype == np.float32 and A.T.flags.c_contiguous

@@ -22,7 +22,7 @@ from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
 
 
 class Rows:
-    """Examples in rows, with targets and weights. X is dense in ``place``, or sparse.
+    """Examples in rows, with targets and weights. X is dense where the net is, or sparse.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class Rows:
         On the host.
     """
 
-    def __init__(self, place: Backend, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
-        self.place, self.X, self.Y, self.w = place, X, Y, w
-        self.sparse = is_sparse(X)
+    def __init__(self, net: Net, X: Any, Y: np.ndarray, w: np.ndarray | None = None) -> None:
+        self.net, self.X, self.Y, self.w = net, X, Y, w
+        self.whole = net.taken(X)
         # weights are divided by it before a cast could lose them: a power of 2, which rounds none
         self.scale = 1.0 if w is None else ldexp(1.0, frexp(np.max(np.abs(w)))[1] - 1)
 
@@ -47,20 +47,20 @@ class Rows:
         return self.data()
 
     def data(self, index: np.ndarray | None = None) -> Data:
-        """These examples, or all, dense in their place."""
-        place, Y, w = self.place, self.Y, self.w
+        """These examples, made dense if X is sparse, or all as the engine takes them."""
+        place, X, Y, w = self.net.place, self.whole, self.Y, self.w
         if index is not None:
-            Y, w = Y[index], None if w is None else w[index]
+            X, Y, w = None, Y[index], None if w is None else w[index]
         with place.context():
             scaled = None if w is None else w / self.scale
             there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, scaled)]
-            return Data(dense(self.X, index, place), *there)
+            return Data(dense(self.X, index, place) if X is None else X, *there)
 
     def take(self, index: np.ndarray) -> Rows:
         """A copy of these examples."""
         w = None if self.w is None else self.w[index]
-        X = self.X[index] if self.sparse else dense(self.X, index, self.place)
-        return Rows(self.place, X, self.Y[index], w)
+        X = self.X[index] if is_sparse(self.X) else dense(self.X, index, self.net.place)
+        return Rows(self.net, X, self.Y[index], w)
 
     def program(
         self,
@@ -71,14 +71,14 @@ class Rows:
         moments: Moments,
     ) -> Program:
         """Training steps over these examples."""
-        if self.sparse:
+        if self.whole is None:
             data = Data(self.X, self.Y, self.w)
             return SparseProgram(self, engine, rule, data, batch_size, theta, moments)
         return engine.program(rule, self.everything, batch_size, theta, moments)
 
     def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
-        """Cuts ``index`` into pieces whose rows can be made dense; one piece if X is dense."""
-        if not self.sparse:
+        """Cuts ``index`` into pieces whose rows can be made dense; one piece if none must be."""
+        if self.whole is not None:
             return [index]
         size = max(1, arrays.BLOCK // (self.X.shape[1] * multiple_of)) * multiple_of
         return [index[i : i + size] for i in range(0, len(index), size)]
@@ -126,13 +126,20 @@ class Net:
         layers = self.layout.layers(theta, xp=self.place.xp)
         return {"coefs_": [W.T for W, _ in layers], "intercepts_": [b[:, 0] for _, b in layers]}
 
+    def taken(self, X: Any) -> Any:
+        """``X`` as the engine takes it; None for a sparse one that must be made dense."""
+        if not is_sparse(X):
+            return X
+        sparse_rows = engine_for(self.place, self.objective).sparse_rows
+        return None if sparse_rows is None else sparse_rows(X)
+
     # -- evaluation --------------------------------------------------------------------------
     def predict(self, theta: Array, X: Any) -> Array:
         """The output (m, n_y) for rows ``X`` (m, n_x)."""
-        engine = engine_for(self.place, self.objective)
+        engine, taken = engine_for(self.place, self.objective), self.taken(X)
         with self.place.context():
-            if not is_sparse(X):
-                return engine.predict(theta, X.T).T
+            if taken is not None:
+                return engine.predict(theta, taken.T).T
             pieces = (rows for _, rows in dense_blocks(X, self.place))
             return self.place.xp.concat([engine.predict(theta, rows.T).T for rows in pieces])
 

@@ -137,12 +137,12 @@ class Perceptron(ArrayEstimator):
         sizes = self._hidden_sizes()
         examples = self._examples(X, y, sample_weight, reset=fresh)
         Y, w = self._encoded(examples, incremental)
-        rows = Rows(examples.place, examples.X, Y, w)
         self._random_state = check_random_state(self.random_state)
         if fresh:
-            self._initialize((rows.X.shape[1], *sizes, Y.shape[1]))
+            self._initialize((examples.X.shape[1], *sizes, Y.shape[1]))
         self._check_outputs(Y, "y")
         net = self._net(examples.place)
+        rows = Rows(net, examples.X, Y, w)
         theta = net.flat(self.coefs_, self.intercepts_)
         self.__dict__ |= net.shown(theta)  # now in their place
         if self.solver == "lbfgs":
@@ -195,10 +195,10 @@ class Perceptron(ArrayEstimator):
         if given is not None:
             if not isinstance(given, tuple | list) or len(given) not in (2, 3):
                 raise ValueError("validation_data: expected (X, y) or (X, y, sample_weight)")
-            place, X, y, w = self._examples(*given, reset=False)
+            _, X, y, w = self._examples(*given, reset=False)
             Y = self._targets(y)
             self._check_outputs(Y, "the y of validation_data")
-            return rows, Validation(self, net, Rows(place, X, Y, w), y)
+            return rows, Validation(self, net, Rows(net, X, Y, w), y)
         if not self.early_stopping:
             return rows, None
         train, rest = train_test_split(

@@ -29,7 +29,7 @@ class Validation:
             weighted = takes() if takes else "sample_weight" in signature(self.scorer).parameters
             self.weights = {"sample_weight": rows.w} if weighted and rows.w is not None else {}
             # The scorer is given host arrays, which an estimator with a named backend moves itself.
-            self.X = rows.X if rows.sparse else to_numpy(rows.X)
+            self.X = rows.X if is_sparse(rows.X) else to_numpy(rows.X)
             if is_sparse(labels):  # not every metric takes them so
                 self.labels = labels.toarray()
 
