@@ -377,7 +377,7 @@ def test_validation(validation):
         ({"batch_size": 0}, "batch_size.*0", ValueError),
         ({"batch_size": -3}, "batch_size.*-3", ValueError),
         ({"batch_size": 2.5}, "batch_size.*2.5", TypeError),
-        ({"batch_size": "all"}, "batch_size", TypeError),
+        ({"batch_size": "all"}, "batch_size='all': .*'auto' or None for all", TypeError),
         ({"epochs": -1}, "epochs.*-1", ValueError),
         ({"epochs": 1.5}, "epochs.*1.5", TypeError),
         ({"epochs": None}, "epochs", TypeError),

@@ -67,7 +67,9 @@ def check_dropout(dropout: Any, n_hidden: int) -> tuple[float, ...]:
 
 def check_batch_size(batch_size: Any, X: Any) -> int | None:
     """Examples per update; None: all of them, or for a stream of batches each as it comes."""
-    if isinstance(batch_size, str) and batch_size == "auto":
+    if isinstance(batch_size, str):
+        if batch_size != "auto":
+            raise TypeError(f"batch_size={batch_size!r}: expected a number, 'auto' or None for all")
         return None if isinstance(X, Stream) and X.n_examples is None else 128
     return None if batch_size is None else check_count(batch_size, "batch_size", 1)
 
