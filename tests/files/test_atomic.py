@@ -63,6 +63,31 @@ def test_a_link_stays_a_link(path, tmp_path):
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_a_file_that_is_replaced_hands_its_mode_on(path):
+    for mode in (0o600, 0o664, 0o444):
+        path.chmod(mode)
+        with open_atomically(path) as file:
+            assert os.fstat(file.fileno()).st_mode & 0o777 == mode  # also while it is written
+        assert path.stat().st_mode & 0o777 == mode
+    plain = path.with_name("plain")
+    plain.touch()
+    write_atomically(path.with_name("new"), b"new")
+    assert path.with_name("new").stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("letter", ["a", "ß", "🙂"])
+def test_a_name_may_be_as_long_as_the_system_takes(path, letter):
+    name = letter * (255 // len(letter.encode()))
+    try:
+        path.with_name(name).touch()
+    except OSError:
+        pytest.skip("this system's names are shorter")
+    write_atomically(path.with_name(name), b"new")
+    assert path.with_name(name).read_bytes() == b"new"
+    assert sorted(os.listdir(path.parent)) == sorted([path.name, name])
+
+
 def test_folders_and_devices_are_not_replaced(tmp_path):
     for path in (tmp_path, "/dev/null"):
         if os.path.exists(path):

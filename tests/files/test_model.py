@@ -1,6 +1,7 @@
 """Model files: they come back as they were, and a damaged one never comes back at all."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -84,6 +85,52 @@ def test_memory_order_and_byte_order_do_not_matter(tmp_path):
         for a, b in zip(read, written, strict=True):
             np.testing.assert_array_equal(a, b)
     assert model.tensors["turned"].tolist() == [2, 1, 0]
+
+
+def test_what_numpy_and_other_libraries_hold_is_saved(lib, tmp_path):
+    """Numbers and arrays beside a net, lists as tensors; in ONNX too."""
+    net, x = xpnet.DeepNet([2, 1]), np.linspace(0.0, 1.0, 4, dtype=np.float32)
+    net.data = {"classes": np.array(["no", "yes"]), "n": np.int64(3), "rate": np.float32(0.5),
+                "flags": [np.True_, {"x": lib.asarray(x)}]}  # fmt: skip
+    net.tensors = {"own": lib.asarray(x), "list": [[1, 2], [3, 4]], "number": 2.5}
+    plain = {"classes": ["no", "yes"], "n": 3, "rate": 0.5, "flags": [True, {"x": x.tolist()}]}
+    for data, tensors in ((None, None), (net.data, net.tensors)):
+        net.save(tmp_path / "m", data, tensors)
+        loaded = xpnet.load(tmp_path / "m")
+        assert loaded.data == plain
+        np.testing.assert_array_equal(loaded.tensors["own"], x, strict=True)
+        assert loaded.tensors["list"].tolist() == [[1, 2], [3, 4]]
+        assert loaded.tensors["number"].shape == ()
+    net.to_onnx(tmp_path / "own.onnx")
+    loaded.to_onnx(tmp_path / "loaded.onnx")
+    assert (tmp_path / "own.onnx").read_bytes() == (tmp_path / "loaded.onnx").read_bytes()
+    net.tensors = {"input_mean": lib.asarray(x[:2]), "input_scale": [1.0, 2.0]}
+    assert net.predict_raw(np.zeros((2, 3))).shape == (3,)
+
+
+def test_open_files(tmp_path):
+    net = xpnet.DeepNet([4, 3, 2], output="softmax", seed=5)
+    X, y = np.random.default_rng(0).normal(size=(4, 20)), np.arange(20) % 2
+    net.fit(X, y, epochs=2)
+    file = io.BytesIO(b"skipped")
+    file.seek(7)
+    net.save(file, {"a": 1}, {"t": [1.0]}, training=True)
+    net.save(tmp_path / "m", {"a": 1}, {"t": [1.0]}, training=True)
+    assert file.getvalue()[7:] == (tmp_path / "m").read_bytes()
+    file.seek(7)
+    loaded = xpnet.load(file)
+    with open(tmp_path / "m", "rb") as opened:
+        assert xpnet.load(opened).data == loaded.data == {"a": 1}
+    loaded.fit(X, y, epochs=1, resume=True)
+    net.fit(X, y, epochs=1, resume=True)
+    np.testing.assert_array_equal(loaded.theta, net.theta)
+    net.to_onnx(onnx := io.BytesIO())
+    net.to_onnx(tmp_path / "m.onnx")
+    assert onnx.getvalue() == (tmp_path / "m.onnx").read_bytes()
+    content = file.getvalue()[7:]
+    for damaged in (b"", content[:50], content[:-1], content[:-1] + b"x"):
+        with pytest.raises(ModelFileError, match=r"open file: .*(truncated|damaged)"):
+            xpnet.load(io.BytesIO(damaged))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (0, 10**9), (3, 0, 10**9), (1,) * 64, ()], ids=len)

@@ -146,7 +146,7 @@ class Run:
         if state is None or state.step == self.begun:
             return ""
         if self.replaces:  # a whole model is worth more than half of another
-            model = model.with_name(f"{model.stem}-unfinished{model.suffix}")
+            model = model.with_name(f"{model.stem[:55]}-unfinished{model.suffix}")
             if refusal(model, MODEL, {}, self.settings.force) is not None:
                 return self._last_checkpoint()
         try:

@@ -1,6 +1,7 @@
 """Files that are replaced in one step: a temporary file, a flush to the disk, a rename.
 
-No crash, full disk or power cut leaves half a file under the final name.
+No crash, full disk or power cut leaves half a file under the final name. A file that is replaced
+hands its mode on.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
+
+File: TypeAlias = str | os.PathLike[str] | BinaryIO  # its path, or a file that is open
 
 
 @contextlib.contextmanager
@@ -26,9 +30,12 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     final = Path(os.path.realpath(path))  # a symbolic link stays one
     if os.path.exists(final) and not os.path.isfile(final):  # these never raise
         raise OSError(f"{os.fspath(path)} is not a regular file")
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
+    # 60 characters are 240 bytes or less; a file system takes 255
+    temporary = final.with_name(f".{final.name[:60]}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            with contextlib.suppress(OSError):  # there was no file, or its system has no modes
+                shutil.copymode(final, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -43,11 +50,18 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _flush_folder(final.parent)
 
 
-def write_atomically(path: str | os.PathLike[str], *content: bytes | memoryview) -> None:
-    """Replaces a file by ``content`` in one step; raises as ``open_atomically``."""
-    with open_atomically(path) as file:
-        for part in content:
-            file.write(part)
+def write_atomically(file: File, *content: bytes | memoryview) -> None:
+    """Replaces a file by ``content``, as ``open_atomically``; or writes to one that is open."""
+    if isinstance(file, str | os.PathLike):
+        with open_atomically(file) as temporary:
+            return write_atomically(temporary, *content)
+    for part in content:
+        file.write(part)
+
+
+def name_of(file: File) -> str:
+    """The name of a file for messages."""
+    return str(file if isinstance(file, str | os.PathLike) else getattr(file, "name", "open file"))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from xpnet.backends.place import to_numpy
 from xpnet.core.optimizers import OPTIMIZERS, Optimizer
 from xpnet.exceptions import ModelFileError
+from xpnet.files.atomic import File
 from xpnet.files.model import activation_names, save_model
 from xpnet.training.history import History
 from xpnet.training.state import TrainingState
@@ -30,9 +31,9 @@ _CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 def save(
     net: Any,
-    path: str | os.PathLike[str],
+    path: File,
     data: Mapping[str, Any] | None,
-    tensors: Mapping[str, np.ndarray] | None,
+    tensors: Mapping[str, Any] | None,
     state: TrainingState | None,
 ) -> None:
     """Writes a net, what stands beside it, and the state of its training; ``DeepNet.save``."""

@@ -26,13 +26,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import save as to_safetensors
 
+from xpnet.backends.place import to_numpy
 from xpnet.core.activations import ACTIVATIONS, Operator
 from xpnet.core.losses import LOSSES
+from xpnet.data.checks import host_array
 from xpnet.exceptions import ModelFileError
-from xpnet.files.atomic import write_atomically
+from xpnet.files.atomic import File, name_of, write_atomically
 
 VERSION = 1
 # Of tensors, as NumPy writes them.
@@ -62,10 +66,10 @@ class Model:
 
 
 def save_model(
-    path: str | os.PathLike[str],
+    path: File,
     parameters: Sequence[tuple[np.ndarray, np.ndarray]],
     config: Mapping[str, Any],
-    extra_tensors: Mapping[str, np.ndarray] | None = None,
+    extra_tensors: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a model file in one step. The same arguments make the same bytes.
 
@@ -85,13 +89,13 @@ def save_model(
         if name in given or name == "__metadata__":
             raise ValueError(f"extra tensors may not be named {name!r}, which the file itself uses")
     tensors = {}
-    for name, array in {**given, **(extra_tensors or {})}.items():
+    for name, given_as in {**given, **(extra_tensors or {})}.items():
+        array = host_array(given_as, f"the tensor {name!r}")
         if array.dtype.newbyteorder("<").str not in _DTYPES:
             raise TypeError(f"a model file cannot hold {name!r}, an array of {array.dtype}")
-        # safetensors writes memory as it is: row-major, in the machine's byte order.
-        tensors[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        tensors[name] = np.asarray(array, order="C")  # safetensors writes memory as it is
     _layers(tensors)
-    text = json.dumps(config, sort_keys=True, allow_nan=False)
+    text = as_json(config)
     metadata = {
         "format": "xpnet",
         "format_version": str(VERSION),
@@ -101,8 +105,8 @@ def save_model(
     write_atomically(path, *_in_order(to_safetensors(tensors, metadata=metadata)))
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Reads and verifies a model file.
+def load_model(path: File) -> Model:
+    """Reads and verifies a model file, or what is left to read in one that is open.
 
     Raises
     ------
@@ -111,15 +115,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     OSError
         It cannot be opened.
     """
-    name = os.fspath(path)
-    if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer
-        raise ModelFileError(f"{name}: a pipe, not a model file")
-    open(path, "rb").close()  # raises the system's error, which names the file
+    name = name_of(path)
+    if isinstance(path, str | os.PathLike):
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for a writer
+            raise ModelFileError(f"{name}: a pipe, not a model file")
+        open(path, "rb").close()  # raises the system's error, which names the file
     try:
-        with safe_open(os.fsdecode(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if metadata.get("format") == "xpnet" else []
-            tensors = {tensor: file.get_tensor(tensor) for tensor in names}
+        metadata, tensors = _contents(path)
     except _UNREADABLE as error:
         reason = " ".join(str(error).removeprefix("Error while deserializing header: ").split())
         what = f"not a safetensors file, or a truncated or damaged one ({reason:.100})"
@@ -139,6 +141,39 @@ def is_model(path: str | os.PathLike[str]) -> bool:
             return bool((file.metadata() or {}).get("format") == "xpnet")
     except _UNREADABLE:
         return False
+
+
+def _contents(file: File) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata, and the tensors of a file that xpnet saved."""
+    if isinstance(file, str | os.PathLike):
+        with safe_open(os.fsdecode(file), framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            names = opened.keys() if metadata.get("format") == "xpnet" else []
+            return metadata, {name: opened.get_tensor(name) for name in names}
+    content = file.read()
+    tensors = from_safetensors(content)  # which checks the header
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header.get("__metadata__", {}), tensors
+
+
+def as_json(value: Any) -> str:
+    """JSON with sorted names; arrays, of any library, and NumPy's numbers become plain ones.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It holds what JSON has not: NaN, or an object of another kind.
+    """
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, np.generic) or is_array_api_obj(x):
+            return to_numpy(x).tolist()
+        raise TypeError(
+            f"JSON cannot hold {type(x).__name__} {x!r:.40}: numbers, text, lists, dicts by name "
+            "and arrays only"
+        )
+
+    return json.dumps(value, sort_keys=True, allow_nan=False, default=plain)
 
 
 def activation_names(net: Any, taker: str) -> list[str]:

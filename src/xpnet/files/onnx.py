@@ -10,8 +10,6 @@ ONNX 1.8 (2020): old enough for every runtime in use.
 
 from __future__ import annotations
 
-import json
-import os
 import struct
 from typing import Any
 
@@ -20,8 +18,8 @@ import numpy as np
 from xpnet.backends.place import to_numpy
 from xpnet.core.activations import Operator, operator
 from xpnet.data.standardizer import Standardizer
-from xpnet.files.atomic import write_atomically
-from xpnet.files.model import activation_names, written_as
+from xpnet.files.atomic import File, write_atomically
+from xpnet.files.model import activation_names, as_json, written_as
 from xpnet.files.raw import TableModel
 
 _OPSET, _IR_VERSION = 13, 7
@@ -31,7 +29,7 @@ _FLOAT, _INT64, _STRING, _BOOL, _DOUBLE = 1, 7, 8, 9, 11
 _SOFTMAX = operator("Softmax", axis=1)
 
 
-def write(net: Any, path: str | os.PathLike[str], *, raw: bool = False) -> None:
+def write(net: Any, path: File, *, raw: bool = False) -> None:
     """Writes ``net`` as an ONNX model, replacing a file that is there in one step.
 
     Input: ``X`` (m, n_x) float32, examples in rows, any m. Outputs:
@@ -91,7 +89,7 @@ def _model(net: Any, raw: bool) -> bytes:
     outputs = [_value(result, _FLOAT, "m", n_y)]
     if not regression:
         outputs.append(_label(graph, net, None if table is None else table.classes))
-    metadata = [_message((1, key), (2, json.dumps(value))) for key, value in net.data.items()]
+    metadata = [_message((1, key), (2, as_json(value))) for key, value in sorted(net.data.items())]
     return _message(
         (1, _IR_VERSION),
         (2, "xpnet"),

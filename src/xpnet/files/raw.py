@@ -133,7 +133,7 @@ def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
             raise ValueError(
                 f"{' and '.join(names)} belong together, but net.tensors has {sorted(net.tensors)}"
             )
-        found.append(np.asarray(net.tensors[name], dtype=np.float64))
+        found.append(to_numpy(net.tensors[name]).astype(np.float64))
         if found[-1].shape != (n,):
             raise ValueError(f"net.tensors[{name!r}] has shape {found[-1].shape}; expected {(n,)}")
     return Standardizer(*found)
@@ -142,7 +142,7 @@ def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
 def _names(net: Any, what: str, n: int) -> np.ndarray:
     """The n "features" or "classes" of ``net.data``; numbers from 0 if it has none."""
     names = net.data.get(what)
-    found = np.arange(n) if names is None else np.asarray(names)
+    found = np.arange(n) if names is None else to_numpy(names)
     if found.shape != (n,):
         raise ValueError(f"net.data has {found.size} {what} for {n} of the net")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
 from xpnet.files import onnx
+from xpnet.files.atomic import File
 from xpnet.files.checkpoint import save
 from xpnet.files.raw import predict_raw
 from xpnet.files.sklearn import from_sklearn, to_sklearn
@@ -235,8 +235,7 @@ class DeepNet:
             memory. A ``np.memmap`` is streamed unless ``batch_size`` is None; see ``xpnet.stream``
             for other data that does not fit.
         Y : array (1, m), (n_y, m), or labels (m,)
-            Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. A stream has
-            its own.
+            Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. Not of a stream.
         optimizer : Optimizer
             ``xpnet.Adam(1e-3)`` if left out.
         epochs : int
@@ -397,9 +396,9 @@ class DeepNet:
     # -- files ---------------------------------------------------------------------------
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: File,
         data: Mapping[str, Any] | None = None,
-        tensors: Mapping[str, np.ndarray] | None = None,
+        tensors: Mapping[str, Any] | None = None,
         *,
         training: bool = False,
     ) -> None:
@@ -407,9 +406,10 @@ class DeepNet:
 
         Parameters
         ----------
+        path : path, or a file that is open for bytes, such as ``io.BytesIO()``
         data : mapping, optional
-            What JSON can hold about the data: class names, columns. ``net.data`` if left out.
-        tensors : mapping of str to ndarray, optional
+            For JSON: class names, columns. Arrays become lists. ``net.data`` if left out.
+        tensors : mapping of str to array-like, optional
             Further arrays, such as statistics of the features. ``net.tensors`` if left out.
         training : bool
             Whether the state of training is kept too: optimiser, epoch, history. With it the file
@@ -424,7 +424,7 @@ class DeepNet:
         """
         save(self, path, data, tensors, self.training_state if training else None)
 
-    def to_onnx(self, path: str | os.PathLike[str], *, raw: bool = False) -> None:
+    def to_onnx(self, path: File, *, raw: bool = False) -> None:
         """Writes an ONNX model: input ``X`` (m, n_x) float32, outputs in rows.
 
         See ``files.onnx.write``; ``raw`` puts the standardisation of ``net.tensors`` around it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from xpnet.backends.place import common_namespace, magnitude
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
 from xpnet.exceptions import ModelFileError
+from xpnet.files.atomic import File, name_of
 from xpnet.files.checkpoint import unpack
 from xpnet.files.model import load_model
 from xpnet.net.deepnet import DeepNet
@@ -177,10 +177,8 @@ def deep_net(sizes: Sequence[int], **options: Any) -> DeepNet:
 _DAMAGED = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def load(
-    path: str | os.PathLike[str], backend: Any = "auto", device: Any = None, dtype: Any = None
-) -> DeepNet:
-    """The net in a file that ``DeepNet.save`` or ``xpnet train`` wrote.
+def load(path: File, backend: Any = "auto", device: Any = None, dtype: Any = None) -> DeepNet:
+    """The net in a file, by its path or open, that ``DeepNet.save`` or ``xpnet train`` wrote.
 
     ``net.data`` and ``net.tensors`` are what was saved beside it. The net of ``xpnet train`` wants
     standardised features, ``(X - input_mean) / input_scale``, and a regression answers in units of
@@ -213,13 +211,13 @@ def load(
         net.parameters = model.parameters
         net.data, net.tensors = model.config.get("data", {}), model.tensors
     except _DAMAGED as error:
-        raise ModelFileError(f"{os.fspath(path)}: describes no net: {error!s:.200}") from error
+        raise ModelFileError(f"{name_of(path)}: describes no net: {error!s:.200}") from error
     if "training" in model.config:
         try:
             training = model.config["training"]
             net.training_state, net.tensors = unpack(training, model.tensors, net.n_parameters)
         except _DAMAGED as error:
-            raise ModelFileError(f"{os.fspath(path)}: {error!s:.200}") from error
+            raise ModelFileError(f"{name_of(path)}: {error!s:.200}") from error
     if is_auto(backend) and device is None:
         return net if dtype is None else net.with_dtype(dtype)
     return net.to("numpy" if is_auto(backend) else backend, device, dtype)
