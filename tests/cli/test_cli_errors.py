@@ -110,6 +110,7 @@ def test_unknown_command(run):
         ("truth.npz --task regression", "holds true and false, not numbers"),
         ("names.csv --target y", "text with 150 distinct values in 150 rows: too many"),
         ("numbers.csv --target y --model logistic", "for numbers use --task regression"),
+        ("ids.csv --target y --task classification", "'y' holds numbers beyond 2**53, not exact"),
         ("--device cuda:7", "device='cuda:7'"),
         ("--optimizer gd --lr 1e9", "training diverged in epoch"),
         ("--optimizer gd --lr 1e9", "No model was written"),
@@ -121,6 +122,7 @@ def test_data_errors(run, here, options, said):
     (here / "one.csv").write_text("x,y\n1,2\n3,2\n5,2\n6,2\n7,2\n")
     write_csv(here / "names.csv", np.ones((150, 1)), [f"n{i}" for i in range(150)], "x,y")
     write_csv(here / "numbers.csv", np.ones((150, 1)), range(150), "x,y")
+    write_csv(here / "ids.csv", np.ones((9, 1)), [2**54 + 5 * (i % 2) for i in range(9)], "x,y")
     np.savez(here / "truth.npz", X=np.ones((9, 1)), y=np.arange(9) > 4)
     assert said in error(run(f"train {options}"), 1)
     assert not (here / "model.safetensors").exists()

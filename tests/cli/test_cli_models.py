@@ -434,6 +434,22 @@ def test_evaluation_in_blocks_is_that_of_all_at_once(ok, here, numbers, monkeypa
     assert whole["r2"] == pytest.approx(1 - np.mean((answers - y) ** 2) / np.var(y), rel=1e-4)
 
 
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_answers_far_from_0_keep_their_digits(ok, here, stream):
+    """Of seconds since 1970 float32 holds every 128th."""
+    y = 1_700_000_000 + np.arange(400)
+    X = np.column_stack([np.arange(400), np.arange(400) % 7])
+    write_csv(here / "t.csv", X, y, "a,b,y")
+    words = f"train t.csv --target y --task regression {stream} --epochs 60 --hidden 8 --lr 0.02"
+    ok(f"{words} --out t.model")
+    said = np.array(ok("predict t.model t.csv").split()[1:], dtype=float)
+    rmse = json.loads(ok("evaluate t.model t.csv --json"))["rmse"]
+    assert rmse < 2
+    assert np.sqrt(np.mean((said - y) ** 2)) == pytest.approx(rmse, rel=1e-3)
+    raw = xpnet.load("t.model").predict_raw(X.T)
+    np.testing.assert_array_equal(raw[0], said)
+
+
 def test_evaluation_of_digits_in_forty_columns(ok, here, monkeypatch):
     ok("train --epochs 2 --hidden 8")
     X, y = load_digits()

@@ -180,6 +180,8 @@ def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray
     classes = labels.distinct
     if classes is not None and len(classes) == 1:
         raise ValueError(f"{holds} one class only, {classes[0]!s}")
+    if classes is not None and labels.kind == "f" and np.abs(classes).max() > 2.0**53:
+        raise ValueError(f"{holds} numbers beyond 2**53, not exact: write classes as text")
     if classes is None or len(classes) > max(_MANY, labels.m // 2):
         k = "very many" if classes is None else f"{len(classes):,}"
         text = labels.kind == "U"

@@ -86,7 +86,10 @@ class TableModel:
             return self.classes[answers.reshape(-1).astype(np.int64)]
         if self.targets is None:
             return answers.T
-        return self.targets.undo(answers.T.astype(np.float64)).astype(answers.dtype)
+        y = self.targets.undo(answers.T.astype(np.float64))
+        # Far from 0 float32 would round away what the net has learned.
+        near = (np.abs(self.targets.mean) <= 1024 * self.targets.scale).all()
+        return y.astype(answers.dtype) if near else y
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """The probability (m, k) of each class."""
