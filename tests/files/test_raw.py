@@ -35,8 +35,8 @@ def test_a_regression_answers_in_its_units(features):
     np.testing.assert_array_equal(net.predict_raw(features), plain)
     net.tensors |= {"target_mean": np.array([3e5, -1.0]), "target_scale": np.array([0.25, 0.0])}
     found = net.predict_raw(features)
-    assert (found.dtype, found.shape) == (np.float32, (2, 40))
-    np.testing.assert_allclose(found[0], plain[0] * 0.25 + 3e5, rtol=1e-6)
+    assert (found.dtype, found.shape) == (np.float64, (2, 40))  # float32 would round to 1/32
+    np.testing.assert_allclose(found[0], plain[0] * np.float64(0.25) + 3e5, rtol=1e-13)
     np.testing.assert_array_equal(found[1], -1.0)
 
 
