@@ -115,8 +115,8 @@ def encoder(classes: np.ndarray | None) -> Callable[[Any], float]:
     return encode
 
 
-def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.ndarray:
-    """Return labels as numbers (m,); messages fill the row number (from 0) into ``where``."""
+def encoded(labels: Any, wanted: WantedColumns, where: Callable[[int], str]) -> np.ndarray:
+    """Return labels as numbers (m,); ``where`` is the place of a row in words, for messages."""
     codes = np.empty(len(labels))
     known: dict[Any, float] = {}
     for i, label in enumerate(labels):
@@ -124,10 +124,10 @@ def encoded(labels: Any, wanted: WantedColumns, where: str, first: int) -> np.nd
             try:
                 known[label] = wanted.encode(label)
             except ValueError as error:
-                raise ValueError(f"{where.format(first + i)}: {error}") from None
+                raise ValueError(f"{where(i)}: {error}") from None
             if not isfinite(known[label]):
                 what = f"{wanted.target} is {label}, not a finite number"
-                raise ValueError(f"{where.format(first + i)}: {what}")
+                raise ValueError(f"{where(i)}: {what}")
         codes[i] = known[label]
     return codes
 

@@ -15,7 +15,8 @@ from xpnet.data.csv_rules import number
 from xpnet.data.file_array import open_npy, open_npz
 from xpnet.data.file_kind import TEXT, kind_of
 from xpnet.data.parquet_rows import open_parquet
-from xpnet.data.row_source import Piece, SlicedRows
+from xpnet.data.row_source import SlicedRows
+from xpnet.data.stream_checks import Preparation
 
 Raw = tuple[np.ndarray, Any, Sequence[str]]  # rows, labels or None, names of the columns
 
@@ -38,10 +39,14 @@ def read_blocks(path: Path, wanted: WantedColumns) -> Iterator[Block]:
         return
     per_block = max(1, CELLS // max(1, len(wanted.features)))
     row = 0
-    for X, labels, names in _READERS[kind](path, wanted, per_block):
-        _refuse_nan(path, X, row, names)
-        y = None if labels is None else encoded(labels, wanted, f"{path}, row {{}} (from 0)", row)
-        yield X, y
+    reader = _parquet if kind == ".parquet" else _arrays
+    for X, labels, names in reader(path, wanted, per_block):
+
+        def where(i: int, row: int = row) -> str:
+            return f"{path}, row {row + i:,} (from 0)"
+
+        Preparation(tuple(names)).features(X, X.dtype, where)
+        yield X, None if labels is None else encoded(labels, wanted, where)
         row += len(X)
 
 
@@ -55,43 +60,27 @@ def read_all(path: Path, wanted: WantedColumns) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate([X for X, _ in pieces]), y.astype(np.int64) if classes else y
 
 
-def _refuse_nan(path: Path, X: np.ndarray, row: int, names: Sequence[str]) -> None:
-    wrong = ~np.isfinite(X)
-    if wrong.any():
-        i, j = (int(k) for k in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{path}, row {row + i:,} (from 0), column {names[j]!r}: {X[i, j]} is not a finite "
-            "number"
-        )
-
-
-def _npy(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
-    """Columns by their index, the target among them."""
-    n = len(wanted.features)
-    for X, _ in _sliced(path, open_npy(path), None, wanted, per_block):
-        yield X[:, :n], None if wanted.target is None else X[:, n].tolist(), wanted.features
-
-
-def _npz(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
-    """X (m, n), and y (m,) if there is a target, whatever it is called."""
-    arrays = open_npz(path, needed=("X",) if wanted.target is None else ("X", "y"))
-    y = arrays.get("y")
-    if y is not None and len(y.shape) != 1:
-        raise ValueError(f"{path}: y must be (m,), one label a row; it is {y.shape}")
-    features = WantedColumns(wanted.features)
-    for X, Y in _sliced(path, arrays["X"], y, features, per_block):
-        yield X, None if Y is None else Y.tolist(), wanted.features
-
-
-def _sliced(path: Path, X: Any, y: Any, wanted: WantedColumns, per_block: int) -> Iterator[Piece]:
+def _arrays(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
+    """Columns by their index, the target among them; in a .npz file it is y, whatever its name."""
+    n, y = len(wanted.features), None
+    if path.suffix.lower() == ".npy":
+        X = open_npy(path)
+    else:
+        found = open_npz(path, needed=("X",) if wanted.target is None else ("X", "y"))
+        X, y = found["X"], found.get("y")
+        if y is not None and len(y.shape) != 1:
+            raise ValueError(f"{path}: y must be (m,), one label a row; it is {y.shape}")
+        wanted = WantedColumns(wanted.features)
     if X.shape[0] == 0:
         return
     rows = SlicedRows(X, y, str(path))
     places = wanted.places(path, None, rows.n_features)
     for start in range(0, rows.n, per_block):
-        X, Y = rows.read(start, min(start + per_block, rows.n))
-        X = X[:, places]  # whole numbers stay so: the net knows which of them it can hold
-        yield Piece(X if X.dtype.kind in "iu" else X.astype(rows.dtype), Y)
+        values, labels = rows.read(start, min(start + per_block, rows.n))
+        values = values[:, places]  # whole numbers stay so: the net knows which of them it holds
+        values = values if values.dtype.kind in "iu" else values.astype(rows.dtype)
+        labels = labels if wanted.target is None else values[:, n]
+        yield values[:, :n], None if labels is None else labels.tolist(), wanted.features
 
 
 def _parquet(path: Path, wanted: WantedColumns, per_block: int) -> Iterator[Raw]:
@@ -114,6 +103,3 @@ def _column(path: Path, table: Any, name: str) -> np.ndarray:
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{path}: column {name!r} holds {values.dtype}, not numbers")
     return values.astype(np.float64)
-
-
-_READERS = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}

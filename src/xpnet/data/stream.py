@@ -14,12 +14,12 @@ from xpnet.backends.place import select
 from xpnet.data.checks import mean_weight
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
-from xpnet.data.prepare import Preparation
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.row_source import RowSource
 from xpnet.data.selection import Selection
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
+from xpnet.data.stream_checks import Preparation
 from xpnet.data.user_batches import UserBatch, UserBatches
 
 # A chunk takes a fourth of the memory: the chunk in training, the engine's copy of it and the

@@ -132,6 +132,4 @@ def _arrays(number: int, batch: Any) -> Arrays:
 
 
 def _close(iterator: Any) -> None:
-    close = getattr(iterator, "close", None)
-    if close is not None:
-        close()
+    getattr(iterator, "close", lambda: None)()

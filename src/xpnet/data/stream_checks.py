@@ -1,4 +1,4 @@
-"""Checks, standardises and casts the rows of a stream as they are read."""
+"""Checks of the rows of a stream, which are standardised and cast as they are read."""
 
 from __future__ import annotations
 
