@@ -137,6 +137,17 @@ def test_no_array_library_is_reached_by_reflection(module):
             assert isinstance(name, ast.Constant) or ast.unparse(name).startswith("f'xpnet.")
 
 
+def test_a_user_reads_one_word_for_the_cost():
+    """`cost`, in messages, columns and labels; `loss_` is scikit-learn's, for its drop-ins."""
+    said = set()
+    for module, tree in MODULES.items():
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+        found = [re.search(r"(?i)\bloss\b", str(n.value)) for n in texts if id(n) not in docstrings]
+        said |= {layer(module)} if any(found) else set()
+    assert said <= {"estimators"}
+
+
 def test_the_documents_tell_the_same_rules():
     architecture = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     table = [line for line in architecture.splitlines() if line.startswith("| `")]
