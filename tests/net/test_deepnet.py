@@ -141,22 +141,37 @@ def test_one_example_is_enough(lib):
 # ---------------------------------------------------------------- forms of data
 
 
+class Units(np.ndarray):
+    """As a Quantity of astropy's: other units, no arithmetic."""
+
+    def __array_ufunc__(self, *args, **kwargs):
+        raise TypeError("units differ")
+
+    def __array_function__(self, *args, **kwargs):
+        raise TypeError("units differ")
+
+
 def layouts(X):
-    wide = np.zeros((X.shape[0], 2 * X.shape[1]))
-    wide[:, ::2] = X
+    wide = np.zeros((*X.shape[:-1], 2 * X.shape[-1]))
+    wide[..., ::2] = X
     frozen = X.copy()
     frozen.flags.writeable = False
     return {
         "fortran": np.asfortranarray(X),
         "rows": np.ascontiguousarray(X.T).T,
-        "strided": wide[:, ::2],
-        "reversed": np.ascontiguousarray(X[:, ::-1])[:, ::-1],
+        "strided": wide[..., ::2],
+        "reversed": np.ascontiguousarray(X[..., ::-1])[..., ::-1],
         "read-only": frozen,
         "list": X.tolist(),
+        "big-endian": X.astype(X.dtype.newbyteorder(">")),
+        "units": X.view(Units),
     }
 
 
-@pytest.mark.parametrize("layout", ["fortran", "rows", "strided", "reversed", "read-only", "list"])
+LAYOUTS = list(layouts(np.zeros((1, 1))))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_in_memory_does_not_matter(lib, layout):
     X, Y = data()
     net, same = make_net(lib), make_net(lib)
@@ -166,6 +181,48 @@ def test_layout_in_memory_does_not_matter(lib, layout):
     P = lib.to_numpy(net.predict_proba(lib.asarray(X)))
     moved = net.predict_proba(layouts(X)[layout])
     np.testing.assert_allclose(np.asarray(moved), P, rtol=1e-12)
+    same.parameters = [tuple(layouts(np.asarray(p))[layout] for p in pair)
+                       for pair in lib.host(net.parameters)]  # fmt: skip
+    np.testing.assert_allclose(lib.to_numpy(same.predict_proba(lib.asarray(X))), P, rtol=1e-12)
+    w = np.linspace(0.5, 1.5, X.shape[1])
+    for method in (net.cost, net.score):
+        there = method(*(layouts(x)[layout] for x in (X, Y)), layouts(w[None, :])[layout])
+        assert there == pytest.approx(method(X, Y, w), rel=1e-12)
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "list"])
+def test_layout_does_not_matter_to_functions(layout):
+    X, W, b = data()[0], np.arange(6.0).reshape(2, 3) - 2.5, np.ones((2, 1))
+
+    def quadratic(x):
+        return np.sum(x * x), layouts(np.asarray(2.0 * x))[layout]
+
+    for call, *given in (
+        (lambda *a: xpnet.affine(*a), W, X, b),
+        (lambda *a: xpnet.linear_activation_forward(*a, "tanh")[0], X, W, b),
+        (lambda *a: xpnet.sigmoid(*a), X),
+        (lambda *a: xpnet.relu_slope(*a), X),
+        (lambda *a: xpnet.least_squares(*a).W, X, X[:1]),
+        (lambda x: xpnet.lbfgs(quadratic, x[0, :]).x, X),
+    ):
+        found = call(*(layouts(x)[layout] for x in given))
+        np.testing.assert_allclose(found, call(*given), rtol=1e-9, atol=1e-12)
+        assert found.dtype.isnative
+        assert type(found) is np.ndarray
+
+
+@pytest.mark.parametrize("kind", ["MLPRegressor", "LogisticRegression", "LinearRegression"])
+def test_byte_order_does_not_matter_to_estimators(lib, kind):
+    pytest.importorskip("sklearn")
+    X, w = np.ascontiguousarray(data(m=40)[0].T), np.linspace(0.5, 1.5, 40)
+    y = X @ [1.0, -1.0, 0.5]
+    y = (y > 0).astype(np.int32) if kind == "LogisticRegression" else y
+    options = {"tol": 10.0, "random_state": 0} if kind == "MLPRegressor" else {}
+    model = getattr(xpnet, kind)(**lib.options, **options)
+    expected = np.asarray(model.fit(X, y, w).predict(X))
+    turned = [layouts(x)["big-endian"] for x in (X, y, w)]
+    found = np.asarray(model.fit(*turned).predict(turned[0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [None, "float64"])

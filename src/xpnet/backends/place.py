@@ -69,7 +69,7 @@ class Backend:
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """``x`` as an array of this place: host data is copied to the device."""
         if isinstance(x, np.ndarray):
-            x = self._library.from_host(x)
+            x = self._library.from_host(plain(x))
         with self.context(), np.errstate(over="ignore"):  # JAX casts float64 by itself
             return self.xp.asarray(x, dtype=dtype, device=self.device)
 
@@ -224,9 +224,16 @@ def rounded_integers(x: Array) -> np.ndarray | None:
     return rounded if rounded.any() else None
 
 
+def plain(x: Any) -> Any:
+    """``x``; of a NumPy array the numbers alone, without units, in the machine's byte order."""
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
+        return x
+    return np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)
+
+
 @contextmanager
-def common_namespace(**arrays: Any) -> Iterator[Namespace]:
-    """The namespace that all of these arrays share, and the context of a user's computations.
+def computing_with(**arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """The namespace that these arrays share, and each of them plain, in their library's context.
 
     As in ``Backend.context``, but autograd goes on, and an overflow may be told.
 
@@ -245,7 +252,7 @@ def common_namespace(**arrays: Any) -> Iterator[Namespace]:
         raise TypeError(f"arrays of different libraries: {found}; move them to one") from error
     place = place_of(next(iter(arrays.values())))
     with place._library.plain(place.device):
-        yield xp
+        yield xp, *map(plain, arrays.values())
 
 
 def to_numpy(x: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
-from xpnet.backends.place import Backend, dtype_name, place_of, rounded_integers, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, plain, rounded_integers, to_numpy
 from xpnet.core.losses import Loss
 
 _FLOATS = ("float32", "float64")
@@ -87,7 +87,7 @@ def admit(x: Any, what: str) -> Array:
                 found = np.array(found.tolist())
     except ValueError as error:
         raise ValueError(f"{what} cannot be made an array: {error}") from error
-    return found.astype(found.dtype.newbyteorder("="), copy=False)
+    return plain(found)
 
 
 def unmasked(x: Any, what: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
-from xpnet.backends.place import common_namespace, magnitude
+from xpnet.backends.place import computing_with, magnitude
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
 from xpnet.exceptions import ModelFileError
@@ -25,13 +25,13 @@ def affine(W: Array, A: Array, b: Array) -> Array:
     TypeError
         They are not arrays of one library.
     """
-    with common_namespace(W=W, A=A, b=b):
+    with computing_with(W=W, A=A, b=b) as (_, W, A, b):
         return W @ A + b
 
 
 def _value(activation: Activation) -> Callable[[Array], Array]:
     def function(Z: Array) -> Array:
-        with common_namespace(Z=Z) as xp:
+        with computing_with(Z=Z) as (xp, Z):
             return activation.value(Z, xp=xp)
 
     doc = f"``{activation.name}(Z)``, elementwise, any shape and array library."
@@ -40,7 +40,7 @@ def _value(activation: Activation) -> Callable[[Array], Array]:
 
 def _slope(activation: Activation) -> Callable[[Array], Array]:
     def function(A: Array) -> Array:
-        with common_namespace(A=A) as xp:
+        with computing_with(A=A) as (xp, A):
             return activation.slope(A, xp=xp)
 
     doc = f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
@@ -77,7 +77,7 @@ def linear_activation_forward(
     ValueError
         Unknown activation, or shapes that do not fit.
     """
-    with common_namespace(A_prev=A_prev, W=W, b=b) as xp:
+    with computing_with(A_prev=A_prev, W=W, b=b) as (xp, A_prev, W, b):
         if W.shape[1] != A_prev.shape[0] or b.shape != (W.shape[0], 1):
             raise ValueError(
                 f"W {tuple(W.shape)}, A_prev {tuple(A_prev.shape)} and b {tuple(b.shape)} do not "
@@ -97,7 +97,7 @@ def linear_activation_backward(
     """
     A_prev, W, _, A = cache
     m = A_prev.shape[1]
-    with common_namespace(dA=dA, A_prev=A_prev, W=W) as xp:
+    with computing_with(dA=dA, A_prev=A_prev, W=W) as (xp, dA, A_prev, W):
         dZ = dA * get_activation(activation).slope(A, xp=xp)  # (n_out, m)
         dW = dZ @ A_prev.T / m  # (n_out, n_in)
         db = xp.sum(dZ, axis=1, keepdims=True) / m  # (n_out, 1)
@@ -124,7 +124,7 @@ def least_squares(X: Array, Y: Array) -> Layer:
     ValueError
         X and Y have different numbers of examples, none, or ones that are not finite.
     """
-    with common_namespace(X=X, Y=Y) as xp:
+    with computing_with(X=X, Y=Y) as (xp, X, Y):
         Y = Y[None, :] if Y.ndim == 1 else Y
         if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
             raise ValueError(

@@ -162,11 +162,12 @@ def theta_of(
         raise TypeError("parameters are a list of pairs (W, b), one per layer") from error
     if len(layers) != layout.n_layers:
         raise ValueError(f"{len(layers)} layers for a net of {layout.n_layers}")
+    layers = [(checks.admit(W, "a parameter"), checks.admit(b, "a parameter")) for W, b in layers]
     for l, ((W, b), (shape, _, _)) in enumerate(zip(layers, layout.slices(), strict=True), 1):
         for name, x, expected in (("W", W, shape), ("b", b, (shape[0], 1))):
-            if tuple(np.shape(x)) != expected:
+            if tuple(x.shape) != expected:
                 raise ValueError(
-                    f"{name} of layer {l} has shape {tuple(np.shape(x))}; expected {expected}"
+                    f"{name} of layer {l} has shape {tuple(x.shape)}; expected {expected}"
                 )
     if not place.bound:  # the parameters wait on the host
         layers = [(to_numpy(W), to_numpy(b)) for W, b in layers]

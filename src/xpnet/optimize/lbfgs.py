@@ -26,7 +26,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
-from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, plain, to_numpy
 from xpnet.core.settings import check_count, check_number
 from xpnet.optimize.linesearch import Point, backtrack, strong_wolfe
 
@@ -104,7 +104,7 @@ def lbfgs(
         For an argument, or an answer of ``fun``, of the wrong library, dtype, shape or sign, and
         for a value or gradient that is not finite at x0.
     """
-    place = _place(x0)
+    x0, place = plain(x0), _place(x0)
     memory, max_iter = check_count(memory, "memory", 1), check_count(max_iter, "max_iter", 0)
     max_evaluations = check_count(max_evaluations, "max_evaluations", 1)
     tol, ftol = check_number(tol, "tol"), check_number(ftol, "ftol")
@@ -372,7 +372,7 @@ def _checked(answer: Any, x: Array, place: Backend) -> tuple[Array | float, Arra
     """The answer of fun: the value, 0-d of x's library or a float, and the gradient (n,)."""
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
         raise TypeError(f"fun returned a {type(answer).__name__}; it must return (value, gradient)")
-    value, gradient = answer
+    value, gradient = map(plain, answer)
     if not place.holds(gradient):
         where = place_of(gradient) if is_array_api_obj(gradient) else type(gradient).__name__
         raise TypeError(f"the gradient that fun returned is of {where} but x is of {place}")
