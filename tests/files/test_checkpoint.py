@@ -401,7 +401,7 @@ def test_callbacks_of_one_kind_each_get_their_own_state_back(tmp_path):
     for before, after in zip(first[1:], second[1:], strict=True):
         for name in ("monitor", "best", "best_epoch", "since"):
             assert getattr(before, name) == getattr(after, name)
-    assert (second[1]._parameters is None, second[3]._parameters is None) == (True, False)
+    assert (second[1].best_parameters is None, second[3].best_parameters is None) == (True, False)
 
 
 def test_checkpoints_of_another_run_are_not_lost(tmp_path):

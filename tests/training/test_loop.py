@@ -276,7 +276,7 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
     net, whole = make_net(), make_net()
     stopping, diary = EarlyStopping(patience=8), Diary()
     whole.fit(X, Y, epochs=20, callbacks=[stopping, diary], **options)
-    expected = vars(stopping) | {"_parameters": None, "_restored": None}
+    expected = vars(stopping) | {"best_parameters": None, "_restored": None}
     told = [EarlyStopping(patience=8), Diary()]
     interrupted(monkeypatch, net, call, X, Y, epochs=20, callbacks=told, **options)
     done = net.training_state.epoch
@@ -284,12 +284,12 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
     net.save(tmp_path / "net.safetensors", training=True)
     for again in (xpnet.load(tmp_path / "net.safetensors"), net):
         again.fit(X, Y, epochs=20 - done, resume=True, callbacks=told, **options)
-        assert vars(told[0]) | {"_parameters": None, "_restored": None} == expected
+        assert vars(told[0]) | {"best_parameters": None, "_restored": None} == expected
         assert told[1].epochs == diary.epochs
         assert_pairs_equal(again.parameters, whole.parameters)
     interrupted(monkeypatch, make_net(), call, X, Y, epochs=20, callbacks=told, **options)
     make_net().fit(X, Y, epochs=20, callbacks=told[:1], **options)
-    assert vars(told[0]) | {"_parameters": None, "_restored": None} == expected
+    assert vars(told[0]) | {"best_parameters": None, "_restored": None} == expected
 
 
 def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
@@ -301,7 +301,30 @@ def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
             schedule=lambda epoch: 1.0 if epoch < 5 else 1e300,
         )  # fmt: skip
     ((_, state),) = net.training_state.callbacks
-    assert max(state["epochs"]) <= net.training_state.epoch < max(diary.epochs)
+    assert max(state["epochs"]) == net.training_state.epoch == 5 < max(diary.epochs)
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_divergence_leaves_the_best_to_early_stopping(lib, restore_best):
+    """It forgets nothing, and restores its best where it should; a fit goes on from there."""
+    stopping = EarlyStopping(9, restore_best=restore_best)
+    x, y = lib.asarray(X), lib.asarray(X[:1])
+    options = {"optimizer": xpnet.GradientDescent(0.01), "validation": (x, -y), "batch_size": 50}
+    net, best, last = (
+        xpnet.DeepNet([3, 1], output="identity", dtype="float64", **lib.options) for _ in range(3)
+    )
+    with np.errstate(all="ignore"), pytest.raises(xpnet.DivergedError, match="epoch 6 of 20"):
+        net.fit(x, y, epochs=20, callbacks=[stopping], **options | {
+            "schedule": lambda epoch: 1.0 if epoch < 5 else 1e300,
+        })  # fmt: skip
+    best.fit(x, y, epochs=1, **options)
+    last.fit(x, y, epochs=5, **options)
+    assert_pairs_equal(*(lib.host(n.parameters) for n in (net, best if restore_best else last)))
+    assert stopping.best_epoch == 1
+    if restore_best:
+        assert_pairs_equal(lib.host(stopping.best_parameters), lib.host(best.parameters))
+    net.fit(x, y, epochs=0, callbacks=[again := EarlyStopping(9)], resume=True, **options)
+    assert (again.best, again.best_epoch, again.since) == (stopping.best, 1, 4)
 
 
 def test_a_callback_that_raises_leaves_the_later_ones_untold():

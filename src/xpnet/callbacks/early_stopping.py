@@ -25,9 +25,9 @@ class EarlyStopping:
         An improvement is better than the best before by more than this.
     restore_best : bool
         Whether the net ends with the parameters of its best epoch, also when all epochs were
-        run. A copy of them is kept where the net is (two for a while, so that an interrupted step
-        can be taken back). A fit that ends for another reason leaves the net as it is, so that it
-        can go on.
+        run, and when the fit diverges. A copy of them is kept where the net is (up to ten for a
+        while, so that steps can be taken back). A fit that ends for another reason leaves the
+        net as it is, so that it can go on.
 
     Attributes
     ----------
@@ -35,6 +35,8 @@ class EarlyStopping:
         The best value so far.
     best_epoch : int
         The number of its epoch, from 1, counted over all fits that were resumed; 0 for none.
+    best_parameters : list of (W, b), or None
+        Copies of the parameters after that epoch, with ``restore_best``.
 
     Raises
     ------
@@ -62,7 +64,7 @@ class EarlyStopping:
         self.best: float | None = None
         self.best_epoch = 0
         self.since = 0
-        self._parameters: list[tuple[Array, Array]] | None = None
+        self.best_parameters: list[tuple[Array, Array]] | None = None
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool:
         if not self._restored:  # a callback may serve one fit after another
@@ -80,7 +82,7 @@ class EarlyStopping:
             )
         if self._better(value):
             self.best, self.best_epoch, self.since = value, progress.total_epoch, 0
-            self._parameters = net.parameters if self.restore_best else None  # copies
+            self.best_parameters = net.parameters if self.restore_best else None  # copies
         else:
             self.since += 1
         return self.since >= self.patience
@@ -92,12 +94,15 @@ class EarlyStopping:
         return gain > self.min_delta
 
     def on_fit_end(self, net: Any, progress: Progress) -> None:
-        over = self.since >= self.patience or progress.epoch == progress.epochs
-        if over and self._parameters is not None and self.best_epoch != progress.total_epoch:
-            net.parameters = self._parameters
+        if self.since >= self.patience or progress.epoch == progress.epochs:
+            self.on_divergence(net, progress)
+
+    def on_divergence(self, net: Any, progress: Progress) -> None:
+        if self.best_parameters is not None and self.best_epoch < progress.total_epoch:
+            net.parameters = self.best_parameters
 
     def state(self) -> dict[str, Any]:
-        layers = self._parameters or []
+        layers = self.best_parameters or []
         return {
             "monitor": self.monitor,
             "best": self.best,
@@ -112,4 +117,4 @@ class EarlyStopping:
         if self._restored:
             self.best, self.best_epoch = state["best"], state["best_epoch"]
             self.since = state["since"]
-            self._parameters = [(W, b) for W, b in state["parameters"]] or None
+            self.best_parameters = [(W, b) for W, b in state["parameters"]] or None

@@ -230,10 +230,9 @@ class DeepNet:
         Parameters
         ----------
         X : array (n_x, m), or Stream
-            Features, examples in columns. Never written to, and not to be written to by a
-            callback or a thread during the fit: whether it would be seen depends on the layout in
-            memory. A ``np.memmap`` is streamed unless ``batch_size`` is None; see ``xpnet.stream``
-            for other data that does not fit.
+            Features, examples in columns. Nobody may write to them during a fit: whether it would
+            be seen depends on the layout in memory. A ``np.memmap`` is streamed unless
+            ``batch_size`` is None; see ``xpnet.stream`` for other data that does not fit.
         Y : array (1, m), (n_y, m), or labels (m,)
             Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. Not of a stream.
         optimizer : Optimizer

@@ -75,22 +75,23 @@ class Callback(Protocol):
     A true return from one of the first three ends the fit. ``on_steps_end`` is called in the
     middle of an epoch, about twice a second. ``on_epoch_end`` is called after each epoch, or after
     as many as ``epochs_together`` allows. ``on_fit_end`` is called in reverse order, and only
-    where the fit does not raise; ``close`` is called in any case. A callback with ``last = True``
+    where the fit does not raise; ``on_divergence`` where a DivergedError ends it, once the net has
+    its last finite parameters; ``close`` in any case. A callback with ``last = True``
     is called after the others; its ``on_fit_end``, in reverse order, comes first.
 
     A callback that raises ends the fit with its error: the callbacks after it do not get that
     event, and the net keeps the updates made up to then.
 
     ``state`` and ``restore`` carry what a callback remembers to a resumed fit: JSON values and
-    arrays by name. The loop also calls ``state`` every 128 to 1024 steps, when it keeps the
-    parameters to go back to, so it should be cheap. Lists and dicts in it are copied, arrays are
-    not: replace an array rather than writing into it.
+    arrays by name. The loop also calls ``state`` after every event, so it should be cheap. Lists
+    and dicts in it are copied, and so are arrays.
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
     def on_steps_end(self, net: Any, progress: Progress) -> bool | None: ...
     def on_epoch_end(self, net: Any, progress: Progress) -> bool | None: ...
     def on_fit_end(self, net: Any, progress: Progress) -> None: ...
+    def on_divergence(self, net: Any, progress: Progress) -> None: ...
     def epochs_together(self, progress: Progress) -> int: ...
     def close(self) -> None: ...
     def state(self) -> dict[str, Any]: ...

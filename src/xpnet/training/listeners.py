@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from sys import maxsize
 from typing import Any
@@ -79,9 +79,9 @@ class Listeners:
 
 def copied(value: Any, leaf: Callable[[Any], Any]) -> Any:
     """``value`` with dicts and lists of its own (tuples become lists), and ``leaf`` of the rest."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: copied(v, leaf) for key, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [copied(v, leaf) for v in value]
     return leaf(value)
 
@@ -91,6 +91,8 @@ def on_host(x: Any) -> Any:
 
 
 def _copy(x: Any) -> Any:
+    if isinstance(x, np.ndarray):  # in a tenth of the time
+        return x.copy()
     return array_namespace(x).asarray(x, copy=True) if _is_array(x) else x
 
 

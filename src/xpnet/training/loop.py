@@ -65,7 +65,6 @@ class _Kept(NamedTuple):
     position: int
     pieces: list[tuple[Any, np.ndarray]]
     snapshot: tuple[Array, Moments] | None
-    remembered: list[tuple[str, Any]] | None = None  # by callbacks, once they were told of it
 
 
 class Run:
@@ -140,7 +139,9 @@ class Run:
         examples = source.examples_per_step * max(1, program.theta.shape[0])
         # an unchecked run only tidies at this interval, which is cheap: it takes the shortest
         self._check_every = min(max(WORK // examples, CHECK[0]), CHECK[1] if checked else CHECK[0])
-        self._remembered: list[tuple[str, Any]] | None = None  # by callbacks, before going back
+        # what callbacks remembered after each update since the kept state at which they were told
+        self._told: dict[int, list[tuple[str, Any]] | None] = {}
+        self._remembered: list[tuple[str, Any]] | None = None  # of these, where the loop went back
         self.listeners.restore(self.start.callbacks)
         self._kept: _Kept | None = None
 
@@ -184,6 +185,7 @@ class Run:
             self._check()
             self._tell("on_fit_end")
         except DivergedError:
+            self.listeners.tell("on_divergence", Progress(self))
             raise
         except BaseException:
             if self._stepping and self._kept:  # the interrupted step may be half written
@@ -288,9 +290,13 @@ class Run:
         if not self.listeners:
             return False
         stop = self.listeners.tell(event, Progress(self))
-        if self._kept is not None and self._kept.step == self.step and event != "on_fit_end":
-            # the state was kept before this event; what it changed in callbacks belongs to it
-            self._kept = self._kept._replace(remembered=self.listeners.states_here())
+        if event == "on_epoch_end" and len(self._told) >= 8 and not self._costs:
+            # One has read the figures, so the device is waited for anyhow; and one that remembers
+            # parameters by them should not fill the memory with what `_told` keeps of it.
+            self._check()
+            self._keep()
+        if event != "on_fit_end":
+            self._told[self.step] = self.listeners.states_here()
         return stop
 
     def _between_parts(self) -> bool:
@@ -355,6 +361,7 @@ class Run:
     # -- divergence ----------------------------------------------------------------------
     def _keep(self) -> None:
         self.source.forget()
+        self._told.clear()
         if not self.checked:
             return
         if self._kept is not None:  # its memory goes before new memory is taken
@@ -369,8 +376,7 @@ class Run:
     def _go_back(self, kept: _Kept) -> None:
         self.epoch, self.step, self.position = kept[:3]
         self._pieces = list(kept.pieces)
-        if kept.remembered is not None:
-            self._remembered = kept.remembered
+        self._remembered = self._told.get(kept.step, self._remembered)
         if kept.snapshot is not None:
             self.program.restore(kept.snapshot)
 
@@ -417,7 +423,7 @@ class Run:
             f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}"
             f"{unseen if np.isfinite(cost) else ''}, "
             f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
-            f"The net keeps the last finite parameters. Lower the learning rate "
+            f"The net keeps finite parameters. Lower the learning rate "
             f"({self.plan.optimizer.learning_rate:g}) or scale the features",
             epoch=epoch + 1,
             cost=cost,
