@@ -134,7 +134,7 @@ SIX = {
 
 
 def test_csv():
-    found = list(csv.DictReader(io.StringIO(report.csv_bytes(made_up(SIX)).decode())))
+    found = list(csv.DictReader(io.StringIO(report.csv_text(made_up(SIX)))))
     assert len(found) == 18
     assert found[2]["hidden"] == "256"
     assert float(found[2]["step_seconds"]) == pytest.approx(400e-6)
@@ -144,7 +144,7 @@ def test_csv():
 
 
 def test_json_holds_every_raw_time():
-    found = json.loads(report.json_bytes(made_up(SIX)))
+    found = json.loads(report.json_text(made_up(SIX)))
     assert set(found) == {
         *("settings", "date", "machine", "series", "absent", "failures", "interrupted"),
         *("peak_flops_per_second", "verdict"),
@@ -452,6 +452,18 @@ def test_json_alone_on_stdout(run):
     assert result.exit_code == 0
     assert json.loads(result.stdout) == json.loads(Path("xpnet-bench/bench.json").read_text())
     assert "bench.json" in result.stderr
+
+
+@pytest.mark.skipif(WINDOWS, reason="there is no /dev/full")
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_full_disk_behind_stdout_loses_no_file(run, monkeypatch, option):
+    with open("/dev/full", "w") as full:
+        run("--out other", made_up(TWO, (2, 3)))
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as stopped:
+            app(["bench", *option.split()])
+    assert stopped.value.code == 1
+    assert sorted(os.listdir("xpnet-bench")) == FILES
 
 
 def test_nothing_measured_writes_nothing(run):

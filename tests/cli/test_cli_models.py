@@ -103,6 +103,17 @@ def test_files_of_answers(ok, here, sides):
     assert not list(here.glob(".*"))
 
 
+def test_stdout_is_utf8_as_files_are(ok, here, sides):
+    (here / "t.csv").write_text((here / "blobs.csv").read_text().replace("left", "größer"), "utf-8")
+    ok("train t.csv --target side --epochs 1 --hidden 2 --out t.model")
+    ok("predict t.model t.csv --out answers.csv")
+    latin = {"PYTHONIOENCODING": "cp1252"}
+    assert program("predict", "t.model", "t.csv", env=latin).stdout == (
+        here / "answers.csv"
+    ).read_text("utf-8")
+    assert "größer" in program("show", "t.model", "--json", env=latin).stdout
+
+
 def test_more_rows_than_a_block(ok, here, numbers, monkeypatch):
     X, _ = numbers
     expected = ok("predict numbers.model plane.npz").splitlines()

@@ -136,10 +136,11 @@ class Results:
                 for name in ("inputs", "outputs", "batch_size", "dtype"):
                     row[name] = getattr(self.settings, name)
                 if cell.left_out is None:
-                    row |= self._figures(series, cell)
+                    row |= self.figures(series, cell)
                 yield row
 
-    def _figures(self, series: Series, cell: Cell) -> dict[str, Any]:
+    def figures(self, series: Series, cell: Cell) -> dict[str, Any]:
+        """What follows from the times of one net on one device."""
         step, flops = cell.step_seconds, self.settings.flops(cell.hidden)
         return {
             "step_seconds": step,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +18,7 @@ from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
+from xpnet.cli import output
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.options import (
     INSTALL_PLOT,
@@ -105,12 +104,12 @@ def bench(
         check_output("--out", out / name, KIND, {}, force)
     settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
     results = run(settings, names, required=backends is not None, watch=_watch)
-    console = Console()
-    if as_json:
-        sys.stdout.write(json_bytes(results).decode())
-    else:
+    console = Console(on_stderr=as_json)
+    if not as_json:
         _show(console, results)
-    _save(results, out, sys.stderr.write if as_json else sys.stdout.write)
+    _save(console, results, out)
+    if as_json:
+        output.put(json_text(results))
     console.check()
     for failure in results.failures:
         print(f"xpnet: error: {failure}", file=sys.stderr)
@@ -125,7 +124,7 @@ def _watch(label: str) -> None:
     print(f"measuring {label}", file=sys.stderr, flush=True)
 
 
-def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
+def _save(console: Console, results: Results, out: Path) -> None:
     """Write each file in one step, and tell which of them it replaced."""
     if not results.usable:
         return  # and what an earlier run found stays
@@ -138,8 +137,8 @@ def _save(results: Results, out: Path, write: Callable[[str], object]) -> None:
             print(f"xpnet: no pictures: {error}", file=sys.stderr)
             return
         replaced = " (replaced)" if path.exists() else ""
-        write_atomically(path, content)
-        write(f"{path}{replaced}\n")
+        write_atomically(path, content.encode())
+        console.print_line(f"{path}{replaced}")
 
 
 # -- the tables --------------------------------------------------------------------------
@@ -183,17 +182,15 @@ def _table(results: Results, series: Series, console: Console) -> Table:
     names += ["predict/s"] if wide else []
     for name in names + (["vs NumPy"] if compared else []):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in results.rows():
-        if (row["backend"], row["device"]) != (series.backend, series.device) or row["left_out"]:
-            continue
-        cells = [str(row["hidden"]), time_text(row["step_seconds"])]
-        cells += [time_text(row["floor_seconds"])] if wide else []
-        cells += [f"{row['step_over_floor']:.2f}", f"{100 * row['share_of_peak']:.0f} %"]
-        cells += [f"{row['predict_examples_per_second']:.3g}"] if wide else []
-        if compared:
-            ratio = row["times_as_fast_as_numpy"]
-            cells.append("" if ratio is None else f"{ratio:.2f} x")
-        table.add_row(*cells)
+    for hidden, cell in series.measured.items():
+        row = results.figures(series, cell)
+        texts = [str(hidden), time_text(row["step_seconds"])]
+        texts += [time_text(row["floor_seconds"])] if wide else []
+        texts += [f"{row['step_over_floor']:.2f}", f"{row['share_of_peak']:.0%}".replace("%", " %")]
+        texts += [f"{row['predict_examples_per_second']:.3g}"] if wide else []
+        ratio = row["times_as_fast_as_numpy"]
+        texts += ["" if ratio is None else f"{ratio:.2f} x"] if compared else []
+        table.add_row(*texts)
     return table
 
 
@@ -206,21 +203,21 @@ def time_text(seconds: float) -> str:
 
 
 # -- the files ---------------------------------------------------------------------------
-def json_bytes(results: Results) -> bytes:
-    return (json.dumps(results.to_json(), indent=1) + "\n").encode()
+def json_text(results: Results) -> str:
+    return output.as_json(results.to_json(), indent=1)
 
 
-def csv_bytes(results: Results) -> bytes:
+def csv_text(results: Results) -> str:
     """A header, then a line per net and device."""
     text, rows = io.StringIO(), list(results.rows())
     columns = max(map(list, rows), key=len)  # of a net that was measured
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue()
 
 
-def picture(results: Results, share: bool) -> bytes:
+def picture(results: Results, share: bool) -> str:
     """SVG: the time of a step, or its ``share`` of the peak, against hidden units.
 
     Two lines per series: of its steps and, dashed, of their floors.
@@ -256,12 +253,12 @@ def picture(results: Results, share: bool) -> bytes:
     ax.set_title(f"{results.settings}; {processor}, {day}", fontsize="medium")
     ax.grid(color="0.9")
     figure.legend(loc="outside right upper", frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
-    return buffer.getvalue()
+    text = io.StringIO()
+    figure.savefig(text, format="svg")
+    return text.getvalue()
 
 
-FILES = {"bench.json": json_bytes, "bench.csv": csv_bytes}
+FILES = {"bench.json": json_text, "bench.csv": csv_text}
 KIND = Kind.beginning(
     "file of xpnet bench",
     {".json": b'{\n "settings": {', ".csv": b"backend,version,device,", ".svg": b"<?xml"},

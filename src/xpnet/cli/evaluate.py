@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 
 from xpnet.cli import output
@@ -81,8 +82,7 @@ def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) 
     for name, counts in zip(names, confusion, strict=True):
         table.add_row(name, *(f"{count:,}" for count in counts))
     room = console.width if console.is_terminal else 1000
-    widths = [max(len(n), len(f"{c.max():,}")) for n, c in zip(names, confusion.T, strict=True)]
-    if max(map(len, names)) + sum(widths) + 2 * len(names) + 4 <= room:
+    if Measurement.get(console, console.options.update(width=1000), table).maximum <= room:
         console.width = room
         console.print(table)
         return

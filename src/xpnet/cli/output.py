@@ -68,7 +68,7 @@ def _discard(file: Any) -> None:
 
 
 def put(text: str) -> None:
-    """Write to stdout now.
+    """Write to stdout now, as UTF-8 like every file.
 
     Raises
     ------
@@ -79,16 +79,23 @@ def put(text: str) -> None:
     """
     if sys.stdout is None:
         raise OSError("stdout is closed")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
     stdout = _Lossy(sys.stdout)
     stdout.write(text)
     if stdout.error is not None:
         raise typer.Exit(0) if isinstance(stdout.error, BrokenPipeError) else stdout.error
 
 
-def put_json(value: Any) -> None:
-    """Write one JSON object to stdout; NaN and infinities, which JSON has not, become null."""
+def as_json(value: Any, indent: int = 2) -> str:
+    """One JSON object; NaN and infinities, which JSON has not, become null."""
     plain = json.loads(json.dumps(value, default=str), parse_constant=lambda name: None)
-    put(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(plain, indent=indent, ensure_ascii=False) + "\n"
+
+
+def put_json(value: Any) -> None:
+    """Write one JSON object to stdout."""
+    put(as_json(value))
 
 
 def tell(text: str) -> None:
@@ -96,7 +103,8 @@ def tell(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(f"xpnet: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        line = " ".join(map(str.strip, text.splitlines()))
+        print(f"xpnet: {line}", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
 
