@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.epoch_order import even_bounds
+from xpnet.data.epoch_order import RowRange, even_bounds
 from xpnet.data.file_array import FileArray
 from xpnet.data.statistics import Statistics
 
@@ -18,6 +18,15 @@ class Piece(NamedTuple):
 
     X: np.ndarray
     Y: np.ndarray | None
+
+
+class WeightedRows(NamedTuple):
+    """Rows as they were read, with their weights, and the ranges of the source that they fill."""
+
+    X: np.ndarray
+    Y: np.ndarray | None
+    w: np.ndarray | None
+    ranges: list[RowRange] = []  # noqa: RUF012 - never written to
 
 
 class RowSource(Protocol):

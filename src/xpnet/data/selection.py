@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.data.checks import host_array
 from xpnet.data.epoch_order import RowRange
 from xpnet.data.held_out import HeldOut
-from xpnet.data.row_source import Piece, RowSource
+from xpnet.data.row_source import Piece, RowSource, WeightedRows
 
 _PIECE = 2**20  # weights that are read at once
-
-
-class SelectedRows(NamedTuple):
-    """Rows as they were read, and the ranges of the source that they fill."""
-
-    X: np.ndarray
-    Y: np.ndarray | None
-    w: np.ndarray | None
-    ranges: list[RowRange]
 
 
 @dataclass(frozen=True)
@@ -57,15 +48,13 @@ class Selection:
             ranges = [found for span in ranges for found in split.ranges(*span, held)]
         return ranges
 
-    def read(self, start: int, stop: int) -> SelectedRows:
+    def read(self, start: int, stop: int) -> WeightedRows:
         ranges = self.ranges(start, stop)
         groups = _groups(ranges, self.rows.grain)
         pieces = [piece for group in groups for piece in self._read_group(group)]
-        w = None if self.w is None else [host_array(self.w[a:b], "w") for a, b in ranges]
-        Y = None if pieces[0].Y is None else _joined([piece.Y for piece in pieces])
-        return SelectedRows(
-            _joined([piece.X for piece in pieces]), Y, None if w is None else _joined(w), ranges
-        )
+        w = [None if self.w is None else host_array(self.w[a:b], "w") for a, b in ranges]
+        X, Y = (joined(arrays) for arrays in zip(*pieces))
+        return WeightedRows(X, Y, joined(w), ranges)
 
     def _read_group(self, ranges: list[RowRange]) -> list[Piece]:
         """Read ranges in one go, with what stands between them."""
@@ -78,7 +67,7 @@ class Selection:
         """Yield the weights in pieces, and for each the place of its row ``i`` in words."""
         for start in range(0, self.n, _PIECE):
             for a, b in self.ranges(start, min(start + _PIECE, self.n)):
-                yield np.asarray(self.w[a:b]), partial(_row, self.rows.name, a)
+                yield host_array(self.w[a:b], "w"), partial(_row, self.rows.name, a)
 
     def bounds(self, block: int) -> np.ndarray:
         """Bounds of blocks of about ``block`` rows, each well read in one go."""
@@ -104,5 +93,6 @@ def _groups(ranges: list[RowRange], grain: int) -> list[list[RowRange]]:
     return groups
 
 
-def _joined(arrays: list[Any]) -> np.ndarray:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+def joined(arrays: Sequence[Any]) -> Any:
+    """Join arrays along their rows; None if that is what there is."""
+    return arrays[0] if len(arrays) == 1 or arrays[0] is None else np.concatenate(arrays)

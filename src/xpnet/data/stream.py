@@ -16,11 +16,11 @@ from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.row_source import RowSource
-from xpnet.data.selection import Selection
+from xpnet.data.selection import Selection, joined
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
 from xpnet.data.stream_checks import Preparation
-from xpnet.data.user_batches import UserBatch, UserBatches
+from xpnet.data.user_batches import UserBatches
 
 # A chunk takes a fourth of the memory: the chunk in training, the engine's copy of it and the
 # chunk that is read ahead are three, and blocks and temporary arrays need the last.
@@ -350,33 +350,25 @@ class Stream:
             def where(i: int, here: Chunk = here) -> str:
                 return f"{name}, row {here.row(i):,} (from 0)"
 
-            X[at : at + len(read.X)] = ready.features(read.X, dtype, where)
+            X[at : at + len(read.X)], labels, weights, _ = ready.rows(read, dtype, where)
             at += len(read.X)
-            if read.Y is not None:
-                Y.append(ready.labels(read.Y, where))
-            if read.w is not None:
-                w.append(ready.weights(read.w, where))
+            Y.append(labels)
+            w.append(weights)
             found += read.ranges
-        return Chunk(
-            X,
-            np.concatenate(Y) if Y else None,
-            np.concatenate(w) if w else None,
-            rows=tuple(found),
-        )
+        return Chunk(X, joined(Y), joined(w), rows=tuple(found))
 
     def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Generator[Chunk, None, None]:
         assert isinstance(self._source, UserBatches)
         ready = self._preparation
-        for batch in self._source.epoch(epoch):
-            if batch.number < first:
+        for number, batch in enumerate(self._source.epoch(epoch)):
+            if number < first:
                 continue
 
-            def where(i: int, batch: UserBatch = batch) -> str:
-                return f"batch {batch.number} (from 0) of epoch {epoch}, row {i:,} (from 0)"
+            def where(i: int, number: int = number) -> str:
+                return f"batch {number} (from 0) of epoch {epoch}, row {i:,} (from 0)"
 
-            X = ready.features(batch.X, dtype, where)
-            w = None if batch.w is None else ready.weights(batch.w, where)
-            yield Chunk(np.ascontiguousarray(X), ready.labels(batch.Y, where), w)
+            X, Y, w, _ = ready.rows(batch, dtype, where)
+            yield Chunk(np.ascontiguousarray(X), Y, w)
 
 
 def _empty(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.backends.place import rounded_integers
 from xpnet.data.checks import all_finite
+from xpnet.data.row_source import WeightedRows
 from xpnet.data.standardizer import Standardizer
 
 Where = Callable[[int], str]  # the place of a row of a block, in words for messages
@@ -35,6 +36,14 @@ class Preparation:
     inputs: Standardizer | None = None
     targets: Standardizer | None = None
     classes: np.ndarray | None = None
+
+    def rows(self, read: WeightedRows, dtype: np.dtype, where: Where) -> WeightedRows:
+        """Return rows as ``features``, ``labels`` and ``weights`` make them."""
+        return WeightedRows(
+            self.features(read.X, dtype, where),
+            None if read.Y is None else self.labels(read.Y, where),
+            None if read.w is None else self.weights(read.w, where),
+        )
 
     def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:
         """Return X (k, n_x), standardised, in ``dtype``.

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import place_of, select
 from xpnet.data.checks import host_array
-from xpnet.data.row_source import check_kind, float_type
+from xpnet.data.row_source import WeightedRows, check_kind, float_type
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # X, Y, w
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
-
-
-class UserBatch(NamedTuple):
-    """One minibatch in rows, in memory of its own."""
-
-    number: int
-    X: np.ndarray
-    Y: np.ndarray
-    w: np.ndarray | None
 
 
 class UserBatches:
@@ -49,12 +39,12 @@ class UserBatches:
         if first is None:
             raise ValueError("the stream of batches is empty")
         self._begun: tuple[Any, Iterator[Any]] | None = first, iterator
-        X, _, w = _arrays(0, first)
+        X, _, w, _ = _arrays(0, first)
         self.place = place_of(first[0]) if is_array_api_obj(first[0]) else select()
         self.n_features, self.weighted = X.shape[1], w is not None
         self.dtype = float_type(X.dtype)
 
-    def epoch(self, epoch: int) -> Iterator[UserBatch]:
+    def epoch(self, epoch: int) -> Iterator[WeightedRows]:
         """Yield the batches of one epoch.
 
         Raises
@@ -73,7 +63,7 @@ class UserBatches:
         number = -1
         try:
             for number, batch in enumerate(batches):
-                yield UserBatch(number, *self._checked(number, batch, epoch))
+                yield self._checked(number, batch, epoch)
         finally:
             _close(source)
         if number < 0:
@@ -97,8 +87,8 @@ class UserBatches:
         self._used = True
         return iter(self._source)
 
-    def _checked(self, number: int, batch: Any, epoch: int) -> Arrays:
-        X, Y, w = _arrays(number, batch)
+    def _checked(self, number: int, batch: Any, epoch: int) -> WeightedRows:
+        rows = X, _, w, _ = _arrays(number, batch)
         name = f"batch {number} (from 0) of epoch {epoch}"
         if X.shape[1] != self.n_features:
             had = f"but the first batch had {self.n_features}"
@@ -106,10 +96,10 @@ class UserBatches:
         if (w is not None) != self.weighted:
             one, other = ("no", "some") if self.weighted else ("some", "none")
             raise ValueError(f"{name} has {one} sample weights, but the first batch had {other}")
-        return X, Y, w
+        return rows
 
 
-def _arrays(number: int, batch: Any) -> Arrays:
+def _arrays(number: int, batch: Any) -> WeightedRows:
     """Check a batch and copy it: a generator may fill the same arrays for its next batch."""
     name = f"batch {number} (from 0)"
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
@@ -128,7 +118,7 @@ def _arrays(number: int, batch: Any) -> Arrays:
         check_kind(name, "w", w, "fiub", "numbers")
         if w.shape != (len(X),):
             raise ValueError(f"{name}: X has {len(X)} rows but w has shape {w.shape}")
-    return X, Y, w
+    return WeightedRows(X, Y, w)
 
 
 def _close(iterator: Any) -> None:
