@@ -60,7 +60,8 @@ class DeepNet:
     device : str or device object, optional
         For example "cuda:1". The library's default if left out.
     dtype : {"float32", "float64"}, optional
-        Left out, a floating X decides; integer X, and host X moved to a GPU, mean float32.
+        Left out, a floating X decides; integer X, and host X moved to a GPU, mean float32 (float64
+        where that would round integers).
     seed : int
         Draws the initial weights (He for ReLU and its relatives, Glorot elsewhere) and shuffles,
         both on the host: one seed gives one net on every library.
@@ -229,9 +230,9 @@ class DeepNet:
 
         Parameters
         ----------
-        X : array (n_x, m), or Stream
-            Features, examples in columns. Nobody may write to them during a fit: whether it would
-            be seen depends on the layout in memory. A ``np.memmap`` is streamed unless
+        X : array or frame (n_x, m), or Stream
+            Features, examples in columns; masked ones count as NaN. Nobody may write to them during
+            a fit: the layout in memory decides what is seen. A ``np.memmap`` is streamed unless
             ``batch_size`` is None; see ``xpnet.stream`` for other data that does not fit.
         Y : array (1, m), (n_y, m), or labels (m,)
             Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. Not of a stream.
