@@ -172,6 +172,26 @@ def test_squares_that_no_float_holds(lib, size, kind):
         np.testing.assert_allclose(b / (size if kind == "y" else 1.0), 3.0, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("name", ["LinearRegression", "LogisticRegression", "MLPRegressor"])
+def test_integers_that_float32_would_round(lib, name):
+    X = 1_700_000_000 + np.arange(100)[:, None]
+    y = X[:, 0] % 2 if name == "LogisticRegression" else X[:, 0]
+    options, kind = {"max_iter": 1} if name == "MLPRegressor" else {}, getattr(xpnet, name)
+    for given in (X, np.arange(100.0, dtype=np.float32)[:, None])[: 1 + (y[0] > 1)]:
+        net = kind(**options).fit(lib.asarray(given), lib.asarray(y))
+        assert lib.dtype_of(net._home_array()) == "float64"
+    if name == "LinearRegression":
+        assert abs(float(net.coef_[0]) - 1.0) < 1e-9
+    with pytest.raises(ValueError, match=r"X, such as 1,700,000,099 in column 0: use .*float64"):
+        kind(dtype="float32", **options).fit(lib.asarray(X), y)
+    small = kind(dtype="float32", **options).fit(lib.asarray(np.arange(100)[:, None]), y % 2)
+    with pytest.raises(ValueError, match="X, such as 1,700,000,099"):
+        small.predict(lib.asarray(X))
+    with pytest.raises(ValueError, match="X, such as 1,700,000,099 in entry 99"):
+        kind(dtype="float32", **options).fit(sparse.csr_array(X), y)
+
+
 def test_bad_weights():
     X, y, w = problem("tall")
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):

@@ -144,16 +144,22 @@ def cast(x: Array, what: str, backend: Backend) -> Array:
     """
     if x.dtype == backend.dtype:
         return x
-    if backend.dtype_name == "float32" and (rounded := rounded_integers(x)) is not None:
+    if backend.dtype_name == "float32":
+        refuse_rounding(x, what, "row", "DeepNet(dtype='float64')")
+    with backend.context():
+        return backend.xp.astype(x, backend.dtype)
+
+
+def refuse_rounding(x: Array, what: str, line: str, fix: str) -> None:
+    """Raise ValueError if float32 would round integers of ``x`` (n, m), whose n are a ``line``."""
+    if (rounded := rounded_integers(x)) is not None:
         largest = np.where(rounded, to_numpy(x), 0)
         row = int(np.argmax(np.max(np.abs(largest.astype(np.float64)), axis=1)))
         value = max(largest[row].tolist(), key=abs)
         raise ValueError(
-            f"float32 would round the integers of {what}, such as {value:,} in row {row}: use "
-            "DeepNet(dtype='float64'), or shift and scale them first"
+            f"float32 would round the integers of {what}, such as {value:,} in {line} {row}: use "
+            f"{fix}, or shift and scale them first"
         )
-    with backend.context():
-        return backend.xp.astype(x, backend.dtype)
 
 
 def check_columns(x: Array, what: str, n: int) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,8 +27,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of, select, to_numpy
-from xpnet.data.checks import unmasked
+from xpnet.backends.place import Backend, place_of, rounded_integers, select, to_numpy
+from xpnet.data.checks import refuse_rounding, unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
     converted,
@@ -74,7 +75,8 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         ValueError
             What scikit-learn's checks find; X of another library or device than asked for.
         """
-        X, y, sample_weight = (unmasked(x, "The data") for x in (X, y, sample_weight))
+        given, y, sample_weight = (unmasked(x, "The data") for x in (X, y, sample_weight))
+        X = given
         y = y if y is None else host(y)
         if is_foreign(X):
             check_foreign(X, self)
@@ -93,12 +95,14 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             place = place.with_dtype(home.dtype)
             if not place.holds(home) and not self._moves:
                 raise ValueError(self._misplaced(place, place_of(home), "partial_fit"))
+        numbers = {"X": given, "y": y} if checks.get("y_numeric") else {"X": given}
+        place = self._exact(place, settled=not reset, **numbers)
         return Examples(place, self._moved(X, place, "fit"), y, w)
 
     def _read_X(self, X: Any, method: str) -> tuple[Array, Backend]:
         """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
         check_is_fitted(self)
-        X = unmasked(X, "X")
+        given = X = unmasked(X, "X")
         if is_foreign(X):
             check_foreign(X, self)
             validate_data(self, X, skip_check_array=True, reset=False)
@@ -106,7 +110,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
             X = validate_data(self, X, reset=False, **_HOST_CHECKS)
         home = self._home_array()
         there = values_of(X) if "_follows" in self.__dict__ else home
-        place = place_of(there).with_dtype(home.dtype)
+        place = self._exact(place_of(there).with_dtype(home.dtype), settled=True, X=given)
         return self._moved(X, place, method), place
 
     def _place(self, X: Any) -> Backend:
@@ -114,6 +118,24 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         values = values_of(X)
         place = select(self.backend if self._moves else values, self.device, self.dtype)
         return place.following(values)
+
+    def _exact(self, place: Backend, *, settled: bool, **numbers: Any) -> Backend:
+        """``place`` in float64 where float32 would round integers and the dtype is still open.
+
+        Raises
+        ------
+        ValueError
+            There is no float64, or float32 was asked for.
+        """
+        for name, x in numbers.items() if place.dtype_name == "float32" else ():
+            x = values_of(x) if hasattr(values_of(x), "dtype") else np.asarray(x)
+            if rounded_integers(x) is not None:
+                if self.dtype is None and not settled:
+                    with suppress(ValueError):
+                        return place.with_dtype("float64")
+                lines, line = (x.T, "column") if x.ndim == 2 else (x[:, None], "entry")
+                refuse_rounding(lines, name, line, f"{type(self).__name__}(dtype='float64')")
+        return place
 
     @property
     def _moves(self) -> bool:

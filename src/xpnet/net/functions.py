@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
-from xpnet.backends.place import computing_with, magnitude
+from xpnet.backends.place import computing_with, dtype_name, magnitude
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
+from xpnet.data.checks import refuse_rounding
 from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import File, name_of
 from xpnet.files.checkpoint import unpack
@@ -134,6 +135,8 @@ def least_squares(X: Array, Y: Array) -> Layer:
         if X.shape[1] == 0:
             raise ValueError(f"X {tuple(X.shape)} holds no examples")
         for name, a in (("X", X), ("Y", Y)):
+            if dtype_name((a[:, :0] / 1.0).dtype) == "float32":
+                refuse_rounding(a, name, "row", "float64")
             if not bool(xp.all(xp.isfinite(a))):
                 raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
         x_unit, y_unit = magnitude(X), magnitude(Y)  # squares must not overflow
