@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import TypeAlias
 
 from xpnet._typing import Array, Namespace
 
-
-class Operator(NamedTuple):
-    """How another format writes an activation: its name there, and its settings there."""
-
-    name: str
-    settings: tuple[tuple[str, float], ...] = ()
+# How another format writes an activation: its name there, and its settings there.
+Operator: TypeAlias = tuple[str, dict[str, float]]
 
 
 def operator(name: str, **settings: float) -> Operator:
-    """An ``Operator`` with its settings as keywords."""
-    return Operator(name, tuple(settings.items()))
+    return name, settings
 
 
 @dataclass(frozen=True)

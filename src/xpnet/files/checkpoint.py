@@ -189,18 +189,11 @@ def _with_arrays(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
 # -- which net ---------------------------------------------------------------------------
 def check_architecture(path: str | os.PathLike[str], found: Any, wanted: Any) -> None:
     """Raises ModelFileError, naming both, unless the nets have the same layers."""
-    if _architecture(found) != _architecture(wanted):
+    one, other = (
+        " ".join(["-".join(map(str, net.sizes)), *(a.name for a in net.hidden), net.output])
+        for net in (found, wanted)
+    )
+    if one != other:
         raise ModelFileError(
-            f"{os.fspath(path)} is a checkpoint of another net: {_described(found)}, but this run "
-            f"trains {_described(wanted)}"
+            f"{os.fspath(path)} is a checkpoint of another net: {one}, but this run trains {other}"
         )
-
-
-def _architecture(net: Any) -> tuple[Any, ...]:
-    return net.sizes, tuple(activation.name for activation in net.hidden), net.output
-
-
-def _described(net: Any) -> str:
-    sizes, hidden, output = _architecture(net)
-    names = " ".join(dict.fromkeys(hidden))
-    return f"{'-'.join(map(str, sizes))} {names + ' ' if names else ''}{output}"

@@ -78,14 +78,14 @@ def _model(net: Any, raw: bool) -> bytes:
         A = graph.node("Gemm", A, weights, biases, output=f"Z{l}", transB=1)  # A W^T + b
         if l <= len(names) and names[l - 1] != "identity":
             kind, settings = _operator(names[l - 1])
-            A = graph.node(kind, A, output=f"A{l}", **dict(settings))
+            A = graph.node(kind, A, output=f"A{l}", **settings)
     if table is not None and table.targets is not None:
         statistics = (("Mul", table.targets.scale), ("Add", table.targets.mean))
         for (kind, array), name in zip(statistics, ("target_scale", "target_mean"), strict=True):
             number = graph.constant(name, _float32(array, name))
             A = graph.node(kind, A, number, output=f"Y_{name}")
     kind, settings = _operator(net.output)
-    result = graph.node(kind, A, output="Y" if regression else "probabilities", **dict(settings))
+    result = graph.node(kind, A, output="Y" if regression else "probabilities", **settings)
     outputs = [_value(result, _FLOAT, "m", n_y)]
     if not regression:
         outputs.append(_label(graph, net, None if table is None else table.classes))

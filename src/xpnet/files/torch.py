@@ -47,7 +47,7 @@ def to_torch(net: Any) -> Any:
             layers.append(nn.Softmax(dim=1))
         elif name != "identity":
             kind, settings = written_as(name, "torch_module", "a torch module")
-            layers.append(getattr(nn, kind)(**dict(settings)))
+            layers.append(getattr(nn, kind)(**settings))
     return nn.Sequential(*layers)
 
 

@@ -322,7 +322,7 @@ class DeepNet:
         """What takes the data of a call; if all goes well, this net lives where they decide."""
         inputs = Inputs(self.placement, self.objective, self.data.get("features"))
         yield inputs
-        self._held.settle(inputs.place)
+        self._held.move(inputs.place)
 
     def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
         with self._settling() as inputs:

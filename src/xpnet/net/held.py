@@ -89,12 +89,10 @@ class Held:
             self._state = run.state()  # may raise: a callback's state() is user code
 
     # -- moving and copying --------------------------------------------------------------
-    def settle(self, placement: Placement) -> None:
-        """Takes the placement that an X has decided."""
-        if placement != self.placement:
-            self.move(placement)
-
     def move(self, placement: Placement) -> None:
+        """Takes a placement, as one that an X has decided."""
+        if placement == self.placement:
+            return
         if self.run is not None:
             raise RuntimeError("this net is being trained: in a callback, move a copy.deepcopy")
         place = placement.backend
