@@ -53,8 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if options.json:
             # NaN and infinities as text: JSON has no word for them
             found = json.loads(json.dumps(report.to_json()), parse_constant=str)
-            text = json.dumps(found, indent=2)
-            write_atomically(options.json, f"{text}\n".encode())
+            write_atomically(options.json, json.dumps(found, indent=2).encode() + b"\n")
     report.show()
     return report.status
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpnet.files.model import is_model
+from xpnet.files.model import safetensors_format
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Kind:
 PICTURE = Kind.beginning(
     "picture", {".svg": (b"<?xml", b"<svg"), ".png": b"\x89PNG", ".pdf": b"%PDF"}
 )
-MODEL = Kind("model of xpnet", ("", ".safetensors", ".model"), is_model)
+MODEL = Kind("model of xpnet", ("", ".safetensors", ".model"),
+             lambda path: safetensors_format(path) == "xpnet")  # fmt: skip
 
 
 def refusal(path: Path, kind: Kind, others: Mapping[str, Path | None], force: bool) -> str | None:
