@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +75,37 @@ def test_features_whose_squares_no_float_holds(lib, y, kind, size):
         options["backend"] = lib.name
     net = xpnet.LogisticRegression(**options).fit(given, noisy)
     assert net.score(given, noisy) == pytest.approx(plain.score(usual, noisy), abs=0.03)
+
+
+DISPATCHED = """
+import numpy as np, sklearn, torch, xpnet
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.model_selection import cross_val_predict
+rng = np.random.default_rng(0)
+X = torch.asarray(rng.normal(size=(90, 3)))
+sklearn.set_config(array_api_dispatch=True)
+for y in (X[:, 0] > 0, torch.argmax(X, dim=1)):
+    y = y.to(torch.int64)
+    for net in (xpnet.LogisticRegression(), xpnet.MLPClassifier(max_iter=300, random_state=0)):
+        assert type(net.fit(X, y).classes_) is torch.Tensor
+        assert type(net.fit(X, y.numpy()).classes_) is np.ndarray
+        P = cross_val_predict(net, X, y, cv=3, method="predict_proba")
+        assert type(P) is torch.Tensor and (torch.argmax(P, dim=1) == y).double().mean() > 0.8
+        for both in (
+            StackingClassifier([("a", net), ("b", net)], net, cv=3),
+            CalibratedClassifierCV(net, method="temperature", cv=3),
+        ):
+            assert both.fit(X, y).score(X, y) > 0.8
+"""
+
+
+def test_classes_are_dispatched_as_the_originals_are():
+    pytest.importorskip("torch")
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", DISPATCHED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_string_labels_stay_on_the_host(lib):

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import accuracy_score, r2_score
@@ -63,6 +64,7 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
     backend: Any
     device: Any
     dtype: Any
+    classes_: Any  # of a classifier
 
     # -- reading ---------------------------------------------------------------------------
     def _read(
@@ -181,6 +183,12 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         """``A`` as an array of the library of the ``X`` it was computed from."""
         return A if is_foreign(X) else to_numpy(A)
 
+    def _beside(self, y: Any) -> Any:
+        """This estimator, with ``classes_`` in the library of ``y`` if that is dispatched on."""
+        if get_config()["array_api_dispatch"] and hasattr(self, "classes_") and is_foreign(y):
+            self.classes_ = place_of(y).asarray(self.classes_)
+        return self
+
     # -- moving ----------------------------------------------------------------------------
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Any:
         """A copy whose fitted arrays are converted: scikit-learn's ``move_estimator_to``."""
@@ -229,17 +237,20 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
 class ArrayClassifier(ClassifierMixin, ArrayEstimator):
     """A classifier: its ``score`` is the accuracy, for labels of any library.
 
-    ``classes_`` stay on the host. ``predict`` gives labels back in the library of X, in a dtype of
-    its that holds all of them; where none does, as for strings, as a NumPy array.
+    ``classes_`` stay on the host, but where scikit-learn's ``array_api_dispatch`` is on: there they
+    are arrays of the library of y, as its own estimators' are. ``predict`` gives labels back in the
+    library of X, in a dtype of its that holds all of them; where none does, as for strings, as a
+    NumPy array.
     """
 
     def _labels(self, codes: Array, place: Backend, X: Any) -> Array:
         """The labels of class numbers ``codes`` (m,), which are in ``place``."""
-        dtype = dtype_holding(self.classes_, place) if is_foreign(X) else None
+        classes = host(self.classes_)
+        dtype = dtype_holding(classes, place) if is_foreign(X) else None
         if dtype is None:
-            return self.classes_[to_numpy(codes)]
+            return classes[to_numpy(codes)]
         with place.context():
-            return place.xp.take(place.asarray(self.classes_.astype(dtype)), codes, axis=0)
+            return place.xp.take(place.asarray(classes.astype(dtype)), codes, axis=0)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; of several labels per example, all must be right."""

@@ -76,7 +76,8 @@ class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
     ----------
     coef_ : array (1 or n_classes, n_features), intercept_ : array (1 or n_classes,)
         In the library and on the device of X.
-    classes_ : ndarray (n_classes,)
+    classes_ : array (n_classes,)
+        On the host, unless ``array_api_dispatch`` is on.
         On the host, so that it can hold any labels.
     n_iter_ : array (1,) of int32
     """
@@ -141,7 +142,7 @@ class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
         xp, device = problem.xp, problem.place.device
         self.n_iter_ = xp.asarray([solution.iterations], dtype=xp.int32, device=device)
         tasks.close()
-        return self
+        return self._beside(y)
 
     def _start(self) -> tuple[np.ndarray, np.ndarray] | None:
         if not hasattr(self, "coef_"):

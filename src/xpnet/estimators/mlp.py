@@ -67,8 +67,8 @@ class MLPClassifier(ArrayClassifier, Perceptron):
 
     Attributes
     ----------
-    classes_ : ndarray
-        On the host, so that it can hold any labels.
+    classes_ : array
+        On the host, so that it can hold any labels, unless ``array_api_dispatch`` is on.
     validation_loss_curve_ : list of float or None
         Loss of the validation data after each epoch; None without such data.
     """
@@ -99,6 +99,8 @@ class MLPClassifier(ArrayClassifier, Perceptron):
             All labels of all calls; needed in the first call only.
         """
         classes, y = host(classes), host(y)
+        if hasattr(self, "classes_"):
+            self.classes_ = host(self.classes_)
         if _check_partial_fit_first_call(self, classes):
             labels = y if type_of_target(y).startswith("multilabel") else classes
             self._label_binarizer = LabelBinarizer().fit(labels)
@@ -147,7 +149,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        elif self.warm_start and set(found := unique_labels(y)) != set(self.classes_):
+        elif self.warm_start and set(found := unique_labels(y)) != set(host(self.classes_)):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {found}"
@@ -166,7 +168,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         if self._multilabel:
             return (y.toarray() if is_sparse(y) else y).astype(bool)
         found = unique_labels(y)
-        if len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+        if len(np.setdiff1d(found, host(self.classes_), assume_unique=True)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
                 f"'y' has {found}."

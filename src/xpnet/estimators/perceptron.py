@@ -110,7 +110,7 @@ class Perceptron(ArrayEstimator):
         tasks = FitTasks(self, f"{self.solver}-iter", self.max_iter, X, y, sample_weight)
         self._fit(X, y, sample_weight, validation_data, tasks)
         tasks.close()
-        return self
+        return self._beside(y)
 
     def _fit(
         self,
