@@ -10,9 +10,11 @@ every optimiser or every output.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -389,3 +391,42 @@ def test_users_functions_may_use_their_memory_again(lib, engine):
 
     plain = end([lambda x: x] * 2, lambda x: x)
     assert_pairs_equal(end([Reused(), Reused()], Reused()), plain)
+
+
+@dataclasses.dataclass  # not frozen: no hash
+class Heavy:
+    """Momentum, whose settings may change between two fits."""
+
+    learning_rate: float
+    mu: float
+    n_moments: ClassVar[int] = 1
+
+    def scalars(self, t, rate):
+        return [rate]
+
+    def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
+        velocity = self.mu * moments[0] - scalars[0] * gradient
+        return theta + velocity, (velocity,)
+
+
+def test_a_fit_uses_the_settings_of_today(lib):
+    """Those of an optimiser, and what an activation closes over; a prediction too."""
+    scale = {"of": 1.0}
+    mine = xpnet.Activation(
+        "mine", lambda z, *, xp: scale["of"] * xp.tanh(z), lambda a, *, xp: scale["of"] - a * a
+    )
+
+    def end(rule):
+        return run(lib, None, [3, 4, 2], mine, "identity", rule, (8, 3), "plain")[0]
+
+    rule = Heavy(0.1, 0.5)
+    end(rule)
+    rule.mu = 0.9
+    assert_pairs_equal(end(rule), end(Heavy(0.1, 0.9)))
+    before = end(rule)
+    net = xpnet.DeepNet([3, 4, 2], mine, "identity", dtype="float64", **lib.options)
+    x = lib.asarray(np.ones((3, 5)))
+    one = lib.to_numpy(net.predict(x))
+    scale["of"] = 2.0
+    assert np.max(np.abs(lib.to_numpy(net.predict(x)) - 2.0 * one)) < 1e-12
+    assert np.max(np.abs(end(rule)[0][0] - before[0][0])) > 1e-3

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from array_api_compat import device as array_device
 
 from xpnet._typing import Array, Namespace
 from xpnet.exceptions import BackendUnavailable
@@ -27,7 +28,12 @@ class Library:
     device: Callable[[Any], Any]  # the library's device object for what the user wrote
     to_numpy: Callable[[Array], np.ndarray]
     contiguous: Callable[[Array], Array] = lambda x: x  # in row-major memory
-    from_host: Callable[[np.ndarray], np.ndarray] = lambda x: x  # memory it can read
+    # host data in memory that it can read, or on the device
+    from_host: Callable[[np.ndarray, Any, Any], Any] = lambda x, dtype, device: x
+    device_of: Callable[[Array], Any] = array_device
+    # whether NumPy may see its arrays, and should: each operation is compiled for each shape
+    seen_by_numpy: Callable[[Any], bool] = lambda device: False
+    is_traced: Callable[[Array], bool] = lambda x: False  # whether it has no values yet
     device_name: Callable[[Any], str] = str
     devices: Callable[[Namespace], list[Any]] = lambda xp: xp.__array_namespace_info__().devices()
     is_accelerator: Callable[[Any], bool] = lambda device: False
@@ -129,13 +135,38 @@ def _jax_device(device: Any) -> Any:
         ) from error
 
 
+def _jax_from_host(x: np.ndarray, dtype: Any, device: Any) -> Array:
+    import jax
+
+    x = x if dtype is None else x.astype(np.dtype(dtype), copy=False)
+    with jax.ensure_compile_time_eval():  # what a net keeps is no part of what a user traces
+        # jnp.asarray would compile for every shape
+        return jax.device_put(x, device, may_alias=False)
+
+
+def _jax_device_of(x: Array) -> Any:
+    import jax
+
+    if isinstance(x, jax.core.Tracer):
+        return _jax_device(None)
+    devices = sorted(x.devices(), key=lambda device: device.id)
+    if len(devices) > 1:
+        raise ValueError(
+            f"an array of shape {x.shape} is sharded over {len(devices)} devices of JAX, and a net "
+            f"computes on one: jax.device_put(x, jax.devices()[{devices[0].id}])"
+        )
+    return devices[0]
+
+
 def _jax_context(device: Any) -> AbstractContextManager[Any]:
     import jax
 
+    both = ExitStack()
+    both.enter_context(jax.transfer_guard("allow"))  # what we move is meant
     # Left to itself JAX rounds float32 factors to TF32 on a GPU that has it.
     if jax.config.jax_default_matmul_precision is None:
-        return jax.default_matmul_precision("highest")
-    return nullcontext()
+        both.enter_context(jax.default_matmul_precision("highest"))
+    return both
 
 
 def _cupy_device(device: Any) -> Any:
@@ -255,7 +286,7 @@ LIBRARIES = {
         to_numpy=lambda x: x.detach().cpu().numpy(),
         contiguous=lambda x: x.detach().contiguous(),
         # PyTorch aborts on negative strides and warns of read-only memory.
-        from_host=lambda x: np.require(x, requirements=["C", "W"]),
+        from_host=lambda x, dtype, device: np.require(x, requirements=["C", "W"]),
         is_accelerator=lambda device: device.type != "cpu",
         context=_torch_context,
         plain=lambda device: _autocast_off(device) or nullcontext(),
@@ -269,7 +300,11 @@ LIBRARIES = {
         namespace="jax.numpy",
         install='python -m pip install "xpnet[jax]"',
         device=_jax_device,
-        to_numpy=np.asarray,
+        to_numpy=lambda x: importlib.import_module("jax").device_get(x),
+        from_host=_jax_from_host,
+        device_of=_jax_device_of,
+        seen_by_numpy=lambda device: device.platform == "cpu",
+        is_traced=lambda x: isinstance(x, importlib.import_module("jax").core.Tracer),
         device_name=lambda device: f"{device.platform}:{device.id}",
         is_accelerator=lambda device: device.platform != "cpu",
         context=_jax_context,

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
-from array_api_compat import device as array_device
 
 from xpnet._typing import Array, Namespace
 from xpnet.backends.libraries import LIBRARIES, UNKNOWN, Library
@@ -68,15 +67,28 @@ class Backend:
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """``x`` as an array of this place: host data is copied to the device."""
-        if isinstance(x, np.ndarray):
-            x = self._library.from_host(plain(x))
         with self.context(), np.errstate(over="ignore"):  # JAX casts float64 by itself
+            if isinstance(x, np.ndarray):
+                x = self._library.from_host(plain(x), dtype, self.device)
             return self.xp.asarray(x, dtype=dtype, device=self.device)
 
     def contiguous(self, x: Array) -> Array:
         """``x`` in row-major memory, where the library lets its user choose."""
         with self.context():
             return self._library.contiguous(x)
+
+    @property
+    def seen_by_numpy(self) -> bool:
+        """Whether data of this place is prepared by NumPy, as its memory is the host's (JAX)."""
+        return self._library.seen_by_numpy(self.device)
+
+    def seen(self, x: Array) -> Array:
+        """``x``, an array of this place or of the host, as NumPy sees it where that may be."""
+        return to_numpy(x) if self.seen_by_numpy and not self.is_traced(x) else x
+
+    def is_traced(self, x: Any) -> bool:
+        """Whether ``x`` has no values yet: JAX traces a user's function (jit, grad, vmap)."""
+        return self._library.is_traced(x)
 
     def context(self) -> AbstractContextManager[Any]:
         """The context of a net's computations: current device, its own dtype, no autograd."""
@@ -203,7 +215,8 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
 def place_of(x: Array) -> Backend:
     """The library and device of an array, without a dtype."""
     xp = array_namespace(x)
-    return Backend(_library_name(xp), xp, array_device(x))
+    name = _library_name(xp)
+    return Backend(name, xp, LIBRARIES.get(name, UNKNOWN).device_of(x))
 
 
 def rounded_integers(x: Array) -> np.ndarray | None:

@@ -53,7 +53,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if options.json:
             # NaN and infinities as text: JSON has no word for them
             found = json.loads(json.dumps(report.to_json()), parse_constant=str)
-            write_atomically(options.json, json.dumps(found, indent=2).encode() + b"\n")
+            text = json.dumps(found, indent=2)
+            write_atomically(options.json, f"{text}\n".encode())
     report.show()
     return report.status
 

@@ -116,8 +116,9 @@ class Report:
 
     def tables(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """The title and the rows of each table; figures of the same settings share a row."""
-        pieces = ((p.name, "ok" if p.found else "MISSING", p.detail) for p in self.pieces)
-        yield "Installed", [dict(zip(("piece", "found", "detail"), p, strict=True)) for p in pieces]
+        ok = {True: "ok", False: "MISSING"}
+        pieces = [{"piece": p.name, "found": ok[p.found], "detail": p.detail} for p in self.pieces]
+        yield "Installed", pieces
         checks = [asdict(c) | {"status": c.status.replace(FAILED, "FAILED")} for c in self.checks]
         yield "Checks", checks
         for keys in dict.fromkeys(tuple(f.settings) for f in self.figures):

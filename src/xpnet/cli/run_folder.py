@@ -29,7 +29,6 @@ from xpnet.core import schedules
 from xpnet.files.atomic import write_atomically
 from xpnet.files.checkpoint import check_architecture
 from xpnet.files.checkpoint_folder import find_checkpoints, latest_checkpoint
-from xpnet.files.model import safetensors_format
 from xpnet.files.outputs import MODEL, PICTURE, Kind
 
 LOG = Kind.beginning("log of xpnet train",
@@ -80,9 +79,6 @@ class RunFiles:
                   "--validation": held_out if isinstance(held_out, Path) else None}  # fmt: skip
         for found in [] if self.checkpoints is None else find_checkpoints(self.checkpoints):
             others[f"the checkpoint {found.path.name}"] = found.path
-            ours = settings.force or safetensors_format(found.path) in ("xpnet", None)  # or damaged
-            foreign = f"{found.path} is no checkpoint of xpnet; choose another folder, or --force"
-            require(ours, "--checkpoint-dir", foreign)
         for option, chosen, path, kind in (
             ("--out", settings.out, self.model, MODEL),
             ("--log", settings.log, self.log, LOG),

@@ -1,7 +1,7 @@
 """Engines: how each array library runs, and compiles, the step of ``network.py``.
 
 An engine is a module named after its library: the leaf operations that the library does faster
-another way, and what a step becomes (a call, a recorded program, a compiled scan). A library
+another way, and what a step becomes (a call, a recorded program, a compiled loop). A library
 without an engine runs the reference leaves through the generic one. Every engine follows the
 reference's trajectory to rounding.
 """

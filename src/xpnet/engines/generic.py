@@ -138,7 +138,7 @@ class Engine:
         return Leaves(self.backend.xp, self.objective.layout)
 
     def predict(self, theta: Array, X: Array) -> Array:
-        """The output (n_y, m) for ``X`` (n_x, m)."""
+        """The output (n_y, m) for ``X`` (n_x, m); on the host where NumPy sees arrays (JAX)."""
         _, Z = forward(self.ops, self.objective, self.ops.layers(theta), X)
         return self.ops.predict(self.objective.loss, Z)
 

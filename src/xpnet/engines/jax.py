@@ -1,14 +1,21 @@
-"""The JAX engine: the reference leaves under ``jit``, an epoch in one ``lax.scan``.
+"""The JAX engine: the reference leaves under ``jit``, many steps in one compiled loop.
 
-Dispatching a compiled step from Python costs about 150 us, more than a small net's step; a scan
-over the steps pays it once per epoch. State is donated, so XLA moves it in place. Inside the scan
-the parameters are a list of layers: out of one flat vector XLA would copy every weight, every step.
+Dispatching a compiled step from Python costs about 150 us, more than a small net's step; a loop
+over the steps pays it once. Inside the loop the parameters are a list of layers: out of one flat
+vector XLA would copy every weight, every step.
+
+XLA compiles for every shape, which takes longer than most calls. So rows, steps and predictions
+come in few sizes: what is left of the last one is padded, with examples of weight 0. Arrays in the
+host's memory are cut and padded by NumPy, whose operations compile nothing. Settings are known by
+what tracing makes of them (``_Settings``): a rate is no part of it, an object's new value is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, lru_cache, partial
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -17,46 +24,77 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.core import masks
+from xpnet.core.activations import ACTIVATIONS
 from xpnet.core.leaves import Batch, Data, Leaves
-from xpnet.core.network import Key, Objective, forward, step, value, value_and_gradient
+from xpnet.core.network import Key, Objective, forward, step, value_and_gradient
 from xpnet.core.optimizers import OPTIMIZERS, Moments
 from xpnet.core.parameters import Layer
 from xpnet.engines import generic
 
-CHUNK = 2048  # examples predicted at a time
+BLOCK = 2048  # examples at a time: one of XLA's fusions on a CPU is 100 times slower beyond
+LEAST, MOST = 8, 2**20  # examples of a part that is predicted, and its numbers in X
+STEPS, ORDERS = 256, 2**16  # of a compiled loop: its steps, and the numbers of their examples
 
 Layers = list[Layer]
 # These are given the layers one by one; any other rule is given the flat vector.
 _ELEMENTWISE = [rule.kind.update for rule in OPTIMIZERS.values() if rule.elementwise]
 
 
-@lru_cache(maxsize=64)
-def _compiled(objective: Objective) -> tuple[Callable, Callable, Callable]:
-    """``predict``, ``value`` and ``value_and_gradient`` of an objective, compiled on first use."""
-    ops = Leaves(jnp, objective.layout)
+@dataclass(frozen=True)
+class _Settings:
+    """What a function is compiled for. Equal ones are traced to the same program."""
 
-    def predict(theta: Array, X: Array) -> Array:
-        _, Z = forward(ops, objective, ops.layers(theta), X)
-        return ops.predict(objective.loss, Z)
+    traced: str
+    objective: Objective = field(compare=False)
+    optimizer: Any = field(compare=False, default=None)
 
-    def whole(function: Callable, theta: Array, data: Data, l2: float, l1: float) -> Array:
-        return function(ops, objective, theta, Batch(data, None), l2, l1)
+    @classmethod
+    def of(cls, objective: Objective, dtype: Any, optimizer: Any = None) -> _Settings:
+        """Settings told apart by what a user's functions do now: their objects may change."""
+        traced: list[Any] = [replace(objective, hidden=())]
+        for n, activation in zip(objective.sizes[1:], objective.hidden):
+            Z = jax.ShapeDtypeStruct((n, 2), dtype)
+            own = activation != ACTIVATIONS.get(activation.name)
+            both = (activation.value, activation.slope) if own else ()
+            traced.append([activation.name, *(_traced(f, Z, xp=jnp) for f in both)])
+        if optimizer is not None:
+            n_scalars = len(optimizer.scalars(np.ones(1), np.ones(1)))
+            layout = objective.layout
+            theta = jax.ShapeDtypeStruct((layout.n_parameters,), dtype)
+            moments, scalar = (theta,) * optimizer.n_moments, jax.ShapeDtypeStruct((), dtype)
+            arguments = theta, moments, theta, (scalar,) * n_scalars
+            n_weights = layout.n_weights
+            traced.append(type(optimizer).update in _ELEMENTWISE)
+            traced.append(_traced(optimizer.update, *arguments, n_weights=n_weights, xp=jnp))
+        return cls(repr(traced), objective, optimizer)
 
-    return (
-        jax.jit(predict),
-        jax.jit(partial(whole, value)),
-        jax.jit(partial(whole, value_and_gradient)),
-    )
+
+def _traced(function: Callable, *arguments: Any, **settings: Any) -> tuple[str, list[bytes]]:
+    """The program that ``function`` is now, in words, and the arrays that it holds."""
+    made = jax.make_jaxpr(lambda *x: function(*x, **settings))(*arguments)
+    words = re.sub(r" at 0x[0-9a-f]+", "", str(made.jaxpr))  # of functions made by tracing
+    return words, [np.asarray(x).tobytes() for x in made.consts]
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _as_written(product: Array) -> Array:
     """Keeps XLA from transposing a product: on a CPU these shapes lose up to half their speed."""
-    on_cpu = jax.default_backend() == "cpu"
-    return jax.lax.optimization_barrier(product) if on_cpu else product
+    return jax.lax.optimization_barrier(product) if _on_cpu() else product
 
 
-class ScanLeaves(Leaves):
-    """Leaves of a scan, where parameters, moments and gradients are lists of layers."""
+class LoopLeaves(Leaves):
+    """Leaves of a loop, where parameters, moments and gradients are lists of layers.
+
+    Where a step sees all examples, ``w`` are their shares, computed before the loop.
+    """
+
+    def gather(
+        self, batch: Batch, share: Array | float | None = None
+    ) -> tuple[Array, Array, Array | float]:
+        return super().gather(batch, 1.0 if share is None else share)
 
     def layers(self, theta: Layers) -> Layers:
         return theta
@@ -122,7 +160,7 @@ class ScanLeaves(Leaves):
         if type(optimizer).update not in _ELEMENTWISE:
             flat = [self.layout.flatten(x, xp=jnp) for x in (theta, gradient, *moments)]
             theta, moments = super().update(optimizer, flat[0], tuple(flat[2:]), flat[1], scalars)
-            return super().layers(theta), tuple(super(ScanLeaves, self).layers(m) for m in moments)
+            return super().layers(theta), tuple(super(LoopLeaves, self).layers(m) for m in moments)
 
         def moved(decays: bool, p: Array, g: Array, *m: Array) -> tuple[Array, Moments]:
             n = p.shape[0] if decays else 0
@@ -139,130 +177,205 @@ class ScanLeaves(Leaves):
         return layers, news
 
 
+# Each function is made anew for its settings, so that its programs go when it is forgotten. It is
+# traced with the settings of the call: those that it was made for may have changed since.
 @lru_cache(maxsize=64)
-def _compiled_steps(objective: Objective, optimizer: Any) -> Callable:
-    """Many steps as one compiled call: one per row of ``index`` and of ``table``."""
-    ops = ScanLeaves(jnp, objective.layout)
+def _compiled_steps(settings: _Settings) -> Callable:
+    """The first ``n`` steps of ``index`` and ``table``: new parameters and moments, and costs."""
 
-    @partial(jax.jit, donate_argnums=(0,))
     def steps(
-        state: tuple[Layers, tuple[Layers, ...]], data: Data, index: Array | None, table: Array
-    ) -> tuple[tuple[Layers, tuple[Layers, ...]], Array]:
-        def one(state: tuple, inputs: tuple) -> tuple[tuple, Array]:
-            theta, moments = state
-            rows, scalars = inputs
-            batch = Batch(data, rows)
+        settings: _Settings, state: Moments, data: Data, index: Array | None, table: Array, n: int
+    ) -> tuple[Moments, Array]:
+        objective = settings.objective
+        layout, ops = objective.layout, LoopLeaves(jnp, objective.layout)
+
+        def one(k: Array, carried: tuple) -> tuple:
+            (theta, *moments), costs = carried
+            batch = Batch(data, None if index is None else index[k])
             theta, moments, cost = step(
-                ops, objective, optimizer, theta, moments, batch, tuple(scalars)
+                ops, objective, settings.optimizer, theta, tuple(moments), batch, tuple(table[k])
             )
-            return (theta, moments), cost
+            return (theta, *moments), costs.at[k].set(cost)
 
-        return jax.lax.scan(one, state, (index, table))
+        if index is None:
+            least = float(jnp.finfo(table.dtype).smallest_normal)
+            w: Any = data.w
+            data = data._replace(w=w / jnp.maximum(jnp.sum(w), least))
+        layers = tuple(layout.layers(x, xp=jnp) for x in state)
+        costs = jnp.zeros(len(table), table.dtype)
+        layers, costs = jax.lax.fori_loop(0, n, one, (layers, costs))
+        return tuple(layout.flatten(x, xp=jnp) for x in layers), costs
 
-    return steps
+    return jax.jit(steps, static_argnums=0)
 
 
 @lru_cache(maxsize=64)
-def _compiled_forms(objective: Objective) -> tuple[Callable, Callable]:
-    """Between a list of layers and a flat vector, or a tuple of either; both make copies."""
-    layout = objective.layout
+def _compiled(settings: _Settings) -> tuple[Callable, Callable, Callable]:
+    """The output, the cost and the cost with its gradient, over parts of the examples."""
 
-    def layers(flat: tuple[Array, ...]) -> tuple[Layers, ...]:
-        return tuple(layout.layers(x, xp=jnp) for x in flat)
+    def in_blocks(function: Callable, axis: int, *arrays: Array) -> Array:
+        """``function`` of BLOCK examples at a time; its results along a first axis."""
+        m = arrays[0].shape[axis]
+        size = BLOCK if _on_cpu() and m % BLOCK == 0 else m
 
-    def vectors(layers: tuple[Layers, ...]) -> tuple[Array, ...]:
-        return tuple(layout.flatten(x, xp=jnp) for x in layers)
+        def block(i: Array) -> Array:
+            return function(
+                *(jax.lax.dynamic_slice_in_dim(x, i * size, size, axis) for x in arrays)
+            )
 
-    return jax.jit(layers), jax.jit(vectors)
+        return jax.lax.map(block, jnp.arange(m // size))
+
+    def predict(settings: _Settings, theta: Array, X: Array) -> Array:
+        objective = settings.objective
+        ops = Leaves(jnp, objective.layout)
+
+        def output(X: Array) -> Array:
+            return ops.predict(objective.loss, forward(ops, objective, ops.layers(theta), X)[1])
+
+        A = jnp.moveaxis(in_blocks(output, 1, X), 0, 1)  # (n_y, blocks, examples)
+        return A.reshape(A.shape[0], -1)
+
+    def cost(
+        settings: _Settings, theta: Array, X: Array, Y: Array, s: Array, penalties: Array
+    ) -> Array:
+        objective = settings.objective
+        ops, (l2, l1) = Leaves(jnp, objective.layout), penalties
+
+        def part(X: Array, Y: Array, s: Array) -> Array:
+            _, Z = forward(ops, objective, ops.layers(theta), X.T)
+            return ops.output(objective.loss, Z, ops.target_rows(Y, X).T, s)[0]
+
+        found = jnp.sum(in_blocks(part, 0, X, Y, s))
+        if objective.penalized:
+            found = ops.penalize_cost(l2, theta, found)
+        return ops.sparsify_cost(l1, theta, found) if objective.sparse else found
+
+    def whole(settings: _Settings, theta: Array, data: Data, penalties: Array) -> Any:
+        ops = Leaves(jnp, settings.objective.layout)
+        return value_and_gradient(ops, settings.objective, theta, Batch(data, None), *penalties)
+
+    predicted, cost_of, whole_of = (jax.jit(f, static_argnums=0) for f in (predict, cost, whole))
+    return predicted, cost_of, whole_of
+
+
+def _parts(m: int, n_x: int) -> Iterator[tuple[slice, int]]:
+    """All of ``m`` examples in parts of few sizes, and the size to which each is padded."""
+    start, size = 0, LEAST
+    while size < m and 4 * size * n_x <= MOST:
+        size *= 4
+    while start < m:
+        rest = m - start
+        while size > LEAST and size - rest > max(rest / 2, m / 8):  # too much padding
+            size //= 4
+        yield slice(start, min(start + size, m)), size
+        start += size
+
+
+def _rounded(m: int) -> int:
+    """The least number above ``m`` with five binary digits before its zeros."""
+    unit = 2 ** max(0, m.bit_length() - 5)
+    return (m // unit + 1) * unit
+
+
+def _namespace(x: Array) -> Any:
+    return np if isinstance(x, np.ndarray) else jnp
+
+
+def _padded(x: Array, m: int, axis: int = 0) -> Array:
+    """``x`` with zeros up to ``m`` along an axis."""
+    n = x.shape[axis]
+    if n == m:
+        return x
+    widths = [(0, m - n if a == axis else 0) for a in range(x.ndim)]
+    if not isinstance(x, np.ndarray):
+        return jnp.pad(x, widths)
+    padded = np.zeros([n + more for n, (_, more) in zip(x.shape, widths, strict=True)], x.dtype)
+    padded[tuple(slice(n) for n in x.shape)] = x  # numpy.pad takes longer than a small prediction
+    return padded
 
 
 class Program(generic.Program):
-    """An epoch is one scan over its full minibatches, then a step for the short last one.
+    """An epoch is a few calls of one compiled loop. The short last minibatch is padded."""
 
-    Between scans the state stays a list of layers; the vectors are made when they are asked for.
-    """
-
-    _state: tuple[Layers, tuple[Layers, ...]]
+    engine: Engine
+    _room = 0  # rows of the data, padded
 
     def start(self) -> None:
-        optimizer: Any = self.optimizer
-        self._steps = _compiled_steps(self.engine.objective, optimizer)
-        self._layers, self._vectors = _compiled_forms(self.engine.objective)
-        self._dtype = self.theta.dtype
-        self.restore((self.theta, self.moments))
-
-    @cached_property
-    def theta(self) -> Array:
-        return self._vectors((self._state[0],))[0]
-
-    @cached_property
-    def moments(self) -> Moments:  # type: ignore[override]
-        return self._vectors(self._state[1])
-
-    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        size = self.batch_size
-        if orders is None:
-            return self._scan(None, table)
-        size = size or orders.shape[1]
-        costs = []
-        for order, rows in zip(orders, np.split(table, len(orders)), strict=True):
-            full = len(order) // size
-            if full:
-                costs.append(self._scan(order[: full * size].reshape(full, size), rows[:full]))
-            if len(order) > full * size:
-                costs.append(self._scan(order[None, full * size :], rows[full:]))
-        return costs[0] if len(costs) == 1 else jnp.concat(costs)
-
-    def _scan(self, index: np.ndarray | None, table: np.ndarray) -> Array:
-        # Host arrays go with the call, which takes them to where the state is.
-        index = None if index is None else index.astype(np.int32)
-        table = table.astype(self._dtype)
-        self._state, costs = self._steps(self._state, self.data, index, table)
-        for name in ("theta", "moments"):
-            self.__dict__.pop(name, None)
-        return costs
+        self._settings = _Settings.of(self.engine.objective, self.theta.dtype, self.optimizer)
+        self._steps = _compiled_steps(self._settings)
+        self.load(self.data)
 
     def load(self, data: Data) -> None:
-        # At least as long as before, or a stream's short last chunk would compile a new scan.
-        m = len(data.X)
-        if self.batch_size is not None:
-            m = max(m, self.data.X.shape[0])
+        # At least as long as before, or a stream's short last chunk would compile a new loop.
+        self._m, self._weighted = len(data.X), data.w is not None
+        self._room = max(_rounded(self._m), self._room if self.batch_size else 0)
+        rows = (_padded(x, self._room) for x in self.engine.rows(data))
+        self.data = jax.device_put(Data(*rows), self.engine.backend.device)
 
-        def padded(x: np.ndarray | None) -> Array | None:
-            if x is None:
-                return None
-            # Copied even where nothing is padded: steps may still run when the caller reuses x,
-            # and JAX may read it in place.
-            rows = np.zeros((m, *x.shape[1:]), x.dtype)
-            rows[: len(x)] = x
-            return self.engine.backend.asarray(rows)
-
-        self.data = Data(*(padded(x) for x in data))
+    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        window, index, table = STEPS, None, table.astype(self.theta.dtype)
+        if orders is not None:
+            epochs, k = orders.shape
+            size = self.batch_size or _rounded(k - 1)
+            starts = np.arange(0, k, size)
+            index = np.full((epochs, len(starts) * size), self._m, np.int32)  # of weight 0
+            index[:, :k] = orders
+            index = index.reshape(-1, size)
+            window = max(1, min(STEPS, ORDERS // size))
+            if not self._weighted:
+                table[:, -1] = np.tile(1.0 / np.diff(starts, append=k), epochs)
+        costs = []
+        for i in range(0, len(table), window):
+            rows = table[i : i + window]
+            places = None if index is None else _padded(index[i : i + window], window)
+            # Host arrays go with the call, which takes them to where the state is.
+            inputs = self.data, places, _padded(rows, window), np.int32(len(rows))
+            state = self.theta, *self.moments
+            (self.theta, *moments), cost = self._steps(self._settings, state, *inputs)
+            self.moments = tuple(moments)
+            costs.append((cost, len(rows)))
+        found = [self.engine.backend.seen(cost)[:n] for cost, n in costs]
+        return found[0] if len(found) == 1 else _namespace(found[0]).concatenate(found)
 
     def snapshot(self) -> tuple[Array, Moments]:
         return self.theta, self.moments  # nothing is written in place
 
-    def restore(self, state: tuple[Array, Moments]) -> None:
-        self.theta, self.moments = state
-        theta, *moments = self._layers((self.theta, *self.moments))
-        self._state = theta, tuple(moments)
-
 
 class Engine(generic.Engine):
-    """See ``generic.Engine``; compiled functions are kept per objective, not per net."""
+    """See ``generic.Engine``."""
 
     program_type = Program
 
+    def rows(self, data: Data) -> tuple[Array, Array, Array]:
+        """X, Y and the sample weights, as NumPy sees them where that may be."""
+        w = np.ones(len(data.X), data.X.dtype) if data.w is None else data.w
+        return self.backend.seen(data.X), self.backend.seen(data.Y), self.backend.seen(w)
+
     def predict(self, theta: Array, X: Array) -> Array:
-        predict = _compiled(self.objective)[0]
-        # One of XLA's fusions on a CPU is a hundred times slower beyond some 2048 examples.
-        parts = [predict(theta, X[:, i : i + CHUNK]) for i in range(0, X.shape[1], CHUNK)]
-        return parts[0] if len(parts) == 1 else jnp.concat(parts, axis=1)
+        settings = _Settings.of(self.objective, theta.dtype)
+        predict, seen = _compiled(settings)[0], self.backend.seen
+        X, found = seen(X), []
+        if self.backend.is_traced(X):
+            return predict(settings, theta, X)
+        for part, size in _parts(X.shape[1], X.shape[0]):
+            A = predict(settings, theta, _padded(X[:, part], size, axis=1))
+            found.append(seen(A)[:, : part.stop - part.start])
+        return found[0] if len(found) == 1 else _namespace(found[0]).concatenate(found, axis=1)
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
-        return _compiled(self.objective)[1](theta, data, l2, l1)
+        settings = _Settings.of(self.objective, theta.dtype)
+        penalties, found = np.array((l2, l1), theta.dtype), []
+        X, Y, w = self.rows(data)
+        s = w / _namespace(w).maximum(w.sum(), float(jnp.finfo(w.dtype).smallest_normal))
+        for part, size in _parts(*X.shape):
+            arrays = (_padded(x[part], size) for x in (X, Y, s))
+            found.append(_compiled(settings)[1](settings, theta, *arrays, penalties))
+            penalties = np.zeros_like(penalties)  # they count once
+        return sum(found[1:], found[0])
 
     def value_and_gradient(
         self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
     ) -> tuple[Array, Array]:
-        return _compiled(self.objective)[2](theta, data, l2, l1)
+        settings = _Settings.of(self.objective, theta.dtype)
+        penalties = np.array((l2, l1), theta.dtype)
+        return _compiled(settings)[2](settings, theta, data, penalties)

@@ -106,7 +106,7 @@ class Design:
 
     def predict(self, theta: Array, X: Array) -> Array:
         """The mean response (K, rows) of dense rows of X."""
-        return self.engine.predict(theta, X.T)
+        return self.place.asarray(self.engine.predict(theta, X.T))
 
     def moments(self, *, centred: bool) -> tuple[Array, Array, Any]:
         """Weighted mean and variance (n,) of each feature; not centred: 0 and the mean square.

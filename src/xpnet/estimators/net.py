@@ -139,7 +139,7 @@ class Net:
         engine, taken = engine_for(self.place, self.objective), self.taken(X)
         with self.place.context():
             if taken is not None:
-                return engine.predict(theta, taken.T).T
+                return self.place.asarray(engine.predict(theta, taken.T).T)
             pieces = (rows for _, rows in dense_blocks(X, self.place))
             return self.place.xp.concat([engine.predict(theta, rows.T).T for rows in pieces])
 

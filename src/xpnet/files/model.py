@@ -134,13 +134,13 @@ def load_model(path: File) -> Model:
         raise ModelFileError(f"{name}: damaged: nested too deeply") from None
 
 
-def safetensors_format(path: str | os.PathLike[str]) -> str | None:
-    """The format that a safetensors file names, "xpnet" for a model; None if it is no such file."""
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a file names the format of model files; the rest of it is not looked at."""
     try:
         with safe_open(os.fsdecode(path), framework="numpy") as file:
-            return str((file.metadata() or {}).get("format", ""))
+            return bool((file.metadata() or {}).get("format") == "xpnet")
     except _UNREADABLE:
-        return None
+        return False
 
 
 def _contents(file: File) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpnet.files.model import safetensors_format
+from xpnet.files.model import is_model
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Kind:
 PICTURE = Kind.beginning(
     "picture", {".svg": (b"<?xml", b"<svg"), ".png": b"\x89PNG", ".pdf": b"%PDF"}
 )
-MODEL = Kind("model of xpnet", ("", ".safetensors", ".model"),
-             lambda path: safetensors_format(path) == "xpnet")  # fmt: skip
+MODEL = Kind("model of xpnet", ("", ".safetensors", ".model"), is_model)
 
 
 def refusal(path: Path, kind: Kind, others: Mapping[str, Path | None], force: bool) -> str | None:

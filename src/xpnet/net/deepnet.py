@@ -315,7 +315,7 @@ class DeepNet:
 
     def predict(self, X: Array) -> Array:
         """sigmoid: (1, m) of 0 and 1; softmax: class numbers (m,); identity: (n_y, m)."""
-        return self._predicted(X, lambda A: decided(A, self.output, xp=self.backend.xp))
+        return self._predicted(X, lambda A: decided(A, self.output))
 
     @contextmanager
     def _settling(self) -> Iterator[Inputs]:

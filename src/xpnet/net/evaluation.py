@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from array_api_compat import array_namespace
 
-from xpnet._typing import Array, Namespace
+from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
 from xpnet.core.settings import check_number
@@ -45,8 +46,9 @@ def evaluator(inputs: Inputs, validation: Any) -> Evaluate | None:
     return lambda theta: evaluate(engine, theta, data)
 
 
-def decided(A: Array, output: str, *, xp: Namespace) -> Array:
+def decided(A: Array, output: str) -> Array:
     """What a net says: 0 or 1 (n_y, m), class numbers (m,), or the output itself."""
+    xp = array_namespace(A)
     if output == "softmax":
         return xp.argmax(A, axis=0)
     return xp.astype(A > 0.5, xp.asarray(0).dtype) if output == "sigmoid" else A
@@ -55,16 +57,18 @@ def decided(A: Array, output: str, *, xp: Namespace) -> Array:
 def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | None]:
     """Cost and accuracy, 0-d, over rows in the engine's place (or on the host, for a GPU)."""
     place, output = engine.backend, engine.objective.loss.output
-    cost, xp = engine.value(theta, data), place.xp
+    cost = engine.value(theta, data)
     if output == "identity":
         return cost, None
     # host data, where it does not fit on the device, is moved part by part
-    A, Y = engine.predict(theta, data.X.T), place.asarray(data.Y)
+    A, Y = engine.predict(theta, data.X.T), data.Y
+    Y = place.seen(Y) if place.seen_by_numpy else place.asarray(Y)
+    xp = array_namespace(A)
     if output == "softmax":
         hits = xp.argmax(A, axis=0) == (Y if Y.ndim == 1 else xp.argmax(Y, axis=1))
     else:
         hits = (A > 0.5) == (Y.T > 0.5)
-    return cost, xp.mean(xp.astype(hits, theta.dtype))
+    return cost, xp.mean(xp.astype(hits, A.dtype))
 
 
 def score(engine: Engine, theta: Array, data: Data) -> float:

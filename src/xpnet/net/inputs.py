@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of
+from xpnet.backends.place import Backend, place_of, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
@@ -70,7 +70,8 @@ class Inputs:
             Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name)
         )
         if targets.ndim == 1 and m * n_y * 4 <= checks.ROWS:  # gathering rows is faster
-            at = self.place.host if self.on_host else self.place.backend
+            on_host = self.on_host or self.place.backend.seen_by_numpy
+            at = self.place.host if on_host else self.place.backend
             with at.context():
                 targets = Leaves(at.xp, self.objective.layout).target_rows(targets, rows)
         if sample_weight is None:
@@ -83,12 +84,17 @@ class Inputs:
     def _rows(self, x: Any, what: str, check: Callable[[Array, Backend], Array]) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
         place = self.place
-        host = place.may_move(x)
+        if place.backend.is_traced(x):
+            raise TypeError(
+                f"{what} is traced by JAX (jit, grad, vmap) and has no values yet, which fit, cost "
+                "and gradients check: trace net.predict_proba, and write the cost around it"
+            )
+        x, host = self._seen(x)
         if self.on_host and not host:
             raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
         at = place.host if host else place.backend
         ready = check(checks.to_backend(x, what, at, moves=not place.follows), at)
-        if self.on_host or not host:
+        if self.on_host or not host or place.backend.seen_by_numpy:
             return ready
         try:
             return place.backend.asarray(ready)
@@ -104,11 +110,13 @@ class Inputs:
         X = self.in_order(X)
         self.settle(X)
         place = self.place
-        on_host = place.may_move(X) and self._room() is not None
+        X, host = self._seen(X)
+        on_host = host and (place.backend.seen_by_numpy or self._room() is not None)
         at = place.host if on_host else place.backend
         X = checks.to_backend(X, "X", at, moves=not place.follows)
         X = checks.cast(X, "X", at)
-        checks.refuse_nan(X.T, "X", at)
+        if not at.is_traced(X):
+            checks.refuse_nan(X.T, "X", at)
         return X
 
     def in_order(self, X: Any, what: str = "X") -> Any:
@@ -145,6 +153,13 @@ class Inputs:
             checks.check_numeric(X, what)
             Y = [checks.admit(y, "Y") for y in targets]
             self.place = self.place.settle(X, place_of(X), *Y)
+
+    def _seen(self, x: Any) -> tuple[Any, bool]:
+        """``x``, and whether it is host data; NumPy may see an array of the place as such."""
+        place = self.place.backend
+        if place.seen_by_numpy and place.holds(x) and not place.is_traced(x):
+            return to_numpy(x), True
+        return x, self.place.may_move(x)
 
     def _room(self) -> int | None:
         """Bytes free for data where it must be moved to a device; None elsewhere."""
@@ -269,8 +284,8 @@ class Inputs:
         self.place = replace(place, bound=True)
 
     def moved(self, data: Data) -> Data:
-        """Host rows where the net computes; where a GPU's engine moves host data, as they are."""
-        if self._room() is not None:
+        """Host rows where the net computes; as they are where its engine moves host data."""
+        if self.place.backend.seen_by_numpy or self._room() is not None:
             return data
         return Data(*(None if x is None else self.place.backend.asarray(x) for x in data))
 

@@ -69,7 +69,9 @@ class Placement:
 
     def returned(self, A: Array, X: Any) -> Array:
         """``A`` in the library of the X that it was computed from."""
-        return A if self.backend.holds(X) else to_numpy(A)
+        if not self.backend.holds(X):
+            return to_numpy(A)
+        return A if self.backend.holds(A) else self.backend.asarray(A)
 
     def __str__(self) -> str:
         return f"{self.backend}, {self.backend.dtype_name}" if self.bound else "not placed yet"

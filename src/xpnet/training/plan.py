@@ -80,7 +80,6 @@ class Pace:
         return self._steps
 
     def took(self, steps: int, seconds: float) -> None:
-        # Doubled or halved, so that an engine that compiles for each length sees few lengths.
         if steps == self._steps and seconds < 0.25:
             self._steps *= 2
         elif seconds > 1.0:
