@@ -16,6 +16,7 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn", minversion="1.9")
 from scipy import sparse
+from sklearn import linear_model, neural_network
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -188,6 +189,44 @@ def test_wide_sparse_rows_take_the_memory_of_their_numbers():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 80e6  # ten vectors of all parameters; 64 MB for scikit-learn, 1 GB made dense
+
+
+MODELS = {
+    "MLPClassifier": (neural_network, {"hidden_layer_sizes": (8, 4), "max_iter": 2}),
+    "MLPRegressor": (neural_network, {"hidden_layer_sizes": (8, 4), "max_iter": 2}),
+    "LogisticRegression": (linear_model, {}),
+    "LinearRegression": (linear_model, {}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_frame_in_fortran_order_is_predicted_without_a_copy(name):
+    rows = np.asfortranarray(RNG.normal(size=(50_000, 20)))  # as a frame keeps its columns
+    model = getattr(xpnet, name)(**MODELS[name][1]).fit(rows[:60], TARGETS["binary"])
+    expected = model.predict(np.ascontiguousarray(rows))
+    tracemalloc.start()
+    predicted = model.predict(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(predicted, expected, rtol=1e-9, atol=1e-9)
+    assert peak < 0.3 * rows.nbytes  # some vectors of 50,000 numbers, each 0.05 of the rows
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_row_is_predicted_in_no_more_calls_than_scikit_learns(name):
+    """1.2 times as many are allowed; unlike times, calls do not depend on the machine."""
+    module, settings = MODELS[name]
+    counts = {}
+    for library in (module, xpnet):
+        model = getattr(library, name)(**settings).fit(X, TARGETS["multiclass"])
+        for method in {"predict", "predict_proba"} & set(dir(model)):
+            predict, calls = getattr(model, method), []
+            predict(X[:1])
+            sys.setprofile(lambda frame, event, arg, calls=calls: calls.append(event))
+            predict(X[:1])
+            sys.setprofile(None)
+            made = sum(event in ("call", "c_call") for event in calls)
+            assert made <= 1.2 * counts.setdefault(method, made)
 
 
 def test_a_pickle_holds_host_arrays(lib):

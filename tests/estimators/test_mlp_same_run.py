@@ -69,6 +69,7 @@ def assert_same_run(a, b, rtol=1e-8, atol=1e-6):
         assert (expected is None) == (found is None), name
         if expected is not None:
             np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-12, err_msg=name)
+            assert type(found) is type(expected), name
     np.testing.assert_allclose(b._optimizer.learning_rate, a._optimizer.learning_rate, rtol=1e-12)
 
 
@@ -165,6 +166,7 @@ def test_lbfgs_reaches_no_worse_a_minimum(task):
     parameters = {"solver": "lbfgs", "hidden_layer_sizes": (), "alpha": 1.0, "tol": 1e-7}
     parameters |= {"max_iter": 2000, "random_state": 0} | extra  # convex: one minimum
     a, b = (fitted(e, X, y, sample_weight=WEIGHTS) for e in pair(name, **parameters))
+    assert type(b.loss_) is type(a.loss_)
     if task != "three outputs":  # where scikit-learn's loss is not what its gradient belongs to
         assert b.loss_ <= a.loss_ * (1 + 1e-7)
         for p, q in zip(a.coefs_, b.coefs_, strict=True):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -140,7 +141,7 @@ class Backend:
                     "JAX computes in float32 unless told otherwise: call "
                     "jax.config.update('jax_enable_x64', True) first, or use dtype='float32'"
                 )
-        return replace(self, dtype=getattr(self.xp, name))
+        return _typed(self, name)
 
     def following(self, x: Array, *beside: Array) -> Backend:
         """This place with the dtype ``x`` asks for: its own if floating, else float32.
@@ -158,12 +159,22 @@ class Backend:
         return self.with_dtype("float32" if moved or not name.startswith("float") else name)
 
 
+@lru_cache(maxsize=32)
+def _typed(place: Backend, name: str) -> Backend:
+    return replace(place, dtype=getattr(place.xp, name))
+
+
+@lru_cache(maxsize=32)
+def _numpy_name(dtype: np.dtype) -> str:
+    return dtype.name  # which NumPy puts together each time
+
+
 def dtype_name(dtype: Any) -> str:
     """The name of any library's dtype, such as "float32"."""
     if isinstance(dtype, str):
         return dtype
     try:
-        return np.dtype(dtype).name
+        return _numpy_name(np.dtype(dtype))
     except TypeError:  # PyTorch's and array-api-strict's own objects
         return str(dtype).rpartition(".")[2]
 
@@ -214,9 +225,16 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
 
 def place_of(x: Array) -> Backend:
     """The library and device of an array, without a dtype."""
+    if type(x) is np.ndarray:
+        return _numpy()
     xp = array_namespace(x)
     name = _library_name(xp)
     return Backend(name, xp, LIBRARIES.get(name, UNKNOWN).device_of(x))
+
+
+@lru_cache(maxsize=1)
+def _numpy() -> Backend:
+    return _on("numpy", _load("numpy"), None)
 
 
 def rounded_integers(x: Array) -> np.ndarray | None:

@@ -36,7 +36,6 @@ from xpnet.estimators.arrays import (
     dtype_holding,
     host,
     is_foreign,
-    is_sparse,
     values_of,
 )
 
@@ -103,7 +102,8 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _read_X(self, X: Any, method: str) -> tuple[Array, Backend]:
         """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
-        check_is_fitted(self)
+        if not hasattr(self, self._home):  # which is sooner asked than checked
+            check_is_fitted(self)
         given = X = unmasked(X, "X")
         if is_foreign(X):
             check_foreign(X, self)
@@ -145,19 +145,23 @@ class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
         return not (isinstance(self.backend, str) and self.backend == "auto")
 
     def _moved(self, X: Any, place: Backend, method: str) -> Array:
-        """``X`` in ``place`` and its dtype; a sparse X stays where it is, in rows."""
+        """``X`` in ``place`` and its dtype; a sparse X stays where it is, in rows.
+
+        Minibatches need contiguous rows; a prediction reads X once, as it lies.
+        """
         values = values_of(X)
-        if not place.holds(values) and not (self._moves and isinstance(values, np.ndarray)):
+        here = place.holds(values)
+        if not here and not (self._moves and isinstance(values, np.ndarray)):
             raise ValueError(self._misplaced(place_of(values), place, method))
-        if is_sparse(X):
+        if values is not X:
             X, name = X.tocsr(), place.dtype_name
             return X if X.dtype == name else X.astype(name)
-        with place.context():
-            if not place.holds(X):
-                return place.asarray(np.ascontiguousarray(X), place.dtype)
-            return place.contiguous(
-                X if X.dtype == place.dtype else place.xp.astype(X, place.dtype)
-            )
+        if not here:
+            X = place.asarray(X, place.dtype)
+        elif X.dtype != place.dtype:
+            with place.context():
+                X = place.xp.astype(X, place.dtype)
+        return place.contiguous(X) if method == "fit" else X
 
     def _misplaced(self, there: Backend, here: Backend, method: str) -> str:
         name = type(self).__name__

@@ -119,7 +119,7 @@ class Bookkeeping:
     def on_epoch_end(self, net: Any, progress: Progress) -> bool:
         estimator = self.estimator
         improves = self._score_improves if estimator.early_stopping else self._loss_improves
-        for loss in progress.history.cost[estimator.n_iter_ :]:
+        for loss in map(np.float64, progress.history.cost[estimator.n_iter_ :]):
             estimator.n_iter_ += 1
             estimator.t_ += self.source.n_examples
             estimator.loss_curve_.append(loss)
@@ -276,7 +276,7 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: FitTasks
         callback=after_iteration,
     )
     estimator.n_iter_ = result.iterations
-    estimator.loss_ = net.value(result.x, rows, l2, l1)
+    estimator.loss_ = np.float64(net.value(result.x, rows, l2, l1))
     if not result.converged and "callback" not in result.message:
         warnings.warn(
             f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import frexp, ldexp
@@ -12,13 +12,15 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, to_numpy
-from xpnet.core.leaves import Data
-from xpnet.core.network import Objective
+from xpnet.core.leaves import Data, Leaves
+from xpnet.core.network import Objective, forward
 from xpnet.core.optimizers import Moments, Optimizer
-from xpnet.core.parameters import Layout
+from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import Engine, Program, engine_for
 from xpnet.estimators import arrays
 from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
+
+FEW = 16  # rows that are predicted sooner by plain operations than by an engine's
 
 
 class Rows:
@@ -110,7 +112,7 @@ class Net:
         return self.objective.layout
 
     # -- parameters as scikit-learn shows them -----------------------------------------------
-    def flat(self, coefs: list[Array], intercepts: list[Array]) -> Array:
+    def flat(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> Array:
         """``theta`` of ``coefs[l]`` (n_in, n_out) and ``intercepts[l]`` (n_out,)."""
         place, xp = self.place, self.place.xp
         with place.context():
@@ -142,6 +144,15 @@ class Net:
                 return self.place.asarray(engine.predict(theta, taken.T).T)
             pieces = (rows for _, rows in dense_blocks(X, self.place))
             return self.place.xp.concat([engine.predict(theta, rows.T).T for rows in pieces])
+
+    def output(self, coefs: Sequence[Array], intercepts: Sequence[Array], X: Any) -> Array:
+        """``predict`` with parameters as scikit-learn shows them; few rows need no copy of them."""
+        if X.shape[0] > FEW or type(X) is not type(coefs[0]):  # sparse, or parameters of a pickle
+            return self.predict(self.flat(coefs, intercepts), X)
+        ops, layers = Leaves(self.place.xp, self.layout), zip(coefs, intercepts, strict=True)
+        with self.place.context():
+            _, Z = forward(ops, self.objective, [Layer(W.T, b[:, None]) for W, b in layers], X.T)
+            return ops.predict(self.objective.loss, Z).T
 
     def value(self, theta: Array, rows: Rows, l2: float = 0.0, l1: float = 0.0) -> float:
         """The cost of ``rows`` as scikit-learn reports it."""

@@ -34,7 +34,8 @@ from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
 from xpnet.net.arguments import check_hidden
 
-_LOSSES = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
+_LINKS = {"logistic": bernoulli, "softmax": categorical, "identity": squared, "exp": poisson}
+_LOSSES = {link: as_reported(loss) for link, loss in _LINKS.items()}
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -244,14 +245,13 @@ class Perceptron(ArrayEstimator):
 
     def _net(self, place: Any) -> Net:
         sizes = (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
-        loss = as_reported(_LOSSES[self.out_activation_])
-        return Net(place, Objective(sizes, self._activations(len(sizes) - 2), loss))
+        hidden, loss = self._activations(len(sizes) - 2), _LOSSES[self.out_activation_]
+        return Net(place, Objective(sizes, hidden, loss))
 
     def _output(self, X: Any, method: str) -> tuple[Array, Any]:
         """The output (n_samples, n_outputs) where the net lives, and that place."""
         rows, place = self._read_X(X, method)
-        net = self._net(place)
-        return net.predict(net.flat(self.coefs_, self.intercepts_), rows), place
+        return self._net(place).output(self.coefs_, self.intercepts_, rows), place
 
     # -- partial_fit -----------------------------------------------------------------------
     def _check_solver(self) -> bool:
