@@ -156,3 +156,8 @@ def test_what_is_meant_to_underflow_or_overflow_is_no_error(lib, strict):
         net.tensors = {"input_mean": np.zeros(4), "input_scale": np.full(4, 1e-30)}
         with pytest.raises(ValueError, match="NaN or infinity"):
             net.predict_raw(lib.asarray(np.full((4, 2), 1e30)))
+        halves = np.full((8, 4), 6e4, np.float16)  # their sum is beyond float16
+        net.fit(xpnet.stream([(halves, np.ones(8))]), epochs=1)
+        net = xpnet.DeepNet([4, 2], output="softmax", **lib.options)
+        with pytest.raises(ValueError, match="labels are whole numbers"):
+            net.fit(halves.T.astype(np.float32), np.full(8, 1e300))

@@ -178,6 +178,7 @@ def check_columns(x: Array, what: str, n: int) -> None:
         raise ValueError(f"{what} has shape {(rows, m)}: no examples")
 
 
+@np.errstate(all="ignore")
 def all_finite(*arrays: Array, xp: Namespace) -> bool:
     """Whether no entry is NaN or infinite; if so, one number is read from the device."""
     # A finite sum has finite terms; any other sum may just have overflowed.
@@ -243,6 +244,7 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
     return rows
 
 
+@np.errstate(invalid="ignore")  # of labels beyond int64, which are then unequal
 def class_numbers(y: Array, n_y: int, m: int, backend: Backend, what: str = "Y") -> Array:
     """Return labels (m,), checked, as int32, which every library has."""
     _check_m(y.shape[0], m, what)
