@@ -192,6 +192,29 @@ def test_integers_that_float32_would_round(lib, name):
         kind(dtype="float32", **options).fit(sparse.csr_array(X), y)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("what", ["X", "y", "w"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["LinearRegression", "LogisticRegression", "MLPClassifier"])
+def test_halves_are_computed_with_in_float32(lib, name, dtype, what):
+    if not hasattr(lib.xp, dtype) or lib.name == "numpy":
+        pytest.skip(f"{lib.name} has no {dtype}, or takes it as the original does")
+    options = {"max_iter": 3, "random_state": 0} if name == "MLPClassifier" else {}
+    X = np.round(RNG.normal(size=(40, 3)) * 8).astype(np.float32) / 8
+    data = {
+        "X": lib.asarray(X),
+        "y": lib.asarray(np.sign(X[:, 0])),
+        "w": lib.asarray(0 * X[:, 0] + 1),
+    }
+    net = getattr(xpnet, name)(**options).fit(*data.values())
+    half = getattr(lib.xp, dtype)
+    data[what] = data[what].to(half) if lib.name == "torch" else data[what].astype(half)
+    found = getattr(xpnet, name)(**options).fit(*data.values())
+    assert lib.dtype_of(found._home_array()) == "float32"
+    np.testing.assert_array_equal(*(lib.to_numpy(each._home_array()) for each in (net, found)))
+    assert found.score(data["X"], data["y"]) == net.score(data["X"], data["y"])
+
+
 def test_bad_weights():
     X, y, w = problem("tall")
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):

@@ -144,7 +144,7 @@ class Backend:
         return _typed(self, name)
 
     def following(self, x: Array, *beside: Array) -> Backend:
-        """This place with the dtype ``x`` asks for: its own if floating, else float32.
+        """This place with the dtype ``x`` asks for: float64 if it has that, else float32.
 
         Host data on its way to an accelerator becomes float32 as well. Where float32 would round
         integers of ``x``, or of what stands beside it, the dtype is float64 if there is one.
@@ -156,7 +156,7 @@ class Backend:
                 return self.with_dtype("float64")
         name = dtype_name(x.dtype)
         moved = self.is_accelerator and not self.holds(x)
-        return self.with_dtype("float32" if moved or not name.startswith("float") else name)
+        return self.with_dtype("float32" if moved or name != "float64" else name)
 
 
 @lru_cache(maxsize=32)

@@ -88,7 +88,13 @@ def converted(value: Any, converter: Callable[[Array], Array]) -> Any:
 
 
 def host(y: Any) -> Any:
-    """``y`` as a NumPy array if it is another library's array, otherwise ``y`` itself."""
+    """``y`` as a NumPy array if it is another library's array, otherwise ``y`` itself.
+
+    A bfloat16, which scikit-learn does not know, becomes float32.
+    """
+    if hasattr(y, "dtype") and dtype_name(y.dtype) == "bfloat16":
+        xp = place_of(y).xp
+        y = xp.astype(y, xp.float32)
     return to_numpy(y) if is_foreign(y) else y
 
 
