@@ -19,6 +19,8 @@ from xpnet.core.losses import Loss
 from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.core.parameters import Layer, Layout
 
+ROWS = 2**25  # bytes of rows of 0 and 1 that labels may become at once
+
 
 class Data(NamedTuple):
     """Examples as contiguous *rows*: a minibatch is a row gather, and its transpose is a view."""
@@ -62,6 +64,11 @@ class Leaves:
             total = self.xp.maximum(self.xp.sum(w), float(self.xp.finfo(w.dtype).smallest_normal))
             return X.T, Y.T, (w / total)[None, :]
         return X.T, Y.T, (w * share)[None, :]
+
+    @property
+    def labels_at_once(self) -> int:
+        """How many labels may become rows of 0 and 1 at once; of more, each step makes its own."""
+        return ROWS // (4 * self.layout.sizes[-1])
 
     def target_rows(self, Y: Array, like: Array) -> Array:
         """``Y`` (m, n_y); of class numbers (m,) rows that are 1 in their column, else 0."""

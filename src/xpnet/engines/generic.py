@@ -144,7 +144,24 @@ class Engine:
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         """The cost over ``data``, 0-d, without dropout."""
-        return value(self.ops, self.objective, theta, Batch(data, None), l2, l1)
+        whole, parts = data.w, self.parts(data)
+        costs = [value(self.ops, self.objective, theta, Batch(x, None), l2, l1) for x in parts]
+        if len(costs) == 1:
+            return costs[0]
+        if whole is None:
+            shares = [x.X.shape[0] / data.X.shape[0] for x in parts]
+        else:
+            shares = [self.backend.xp.sum(x.w) / self.backend.xp.sum(whole) for x in parts]
+        return sum(share * cost for share, cost in zip(shares, costs, strict=True))
+
+    def parts(self, data: Data) -> list[Data]:
+        """The data, cut where labels would become too many rows of 0 and 1 at once."""
+        m = data.X.shape[0]
+        size = max(1, self.ops.labels_at_once)
+        if data.Y.ndim == 2 or m <= size:
+            return [data]
+        cuts = [slice(i, i + size) for i in range(0, m, size)]
+        return [Data(*(None if x is None else x[cut, ...] for x in data)) for cut in cuts]
 
     def value_and_gradient(
         self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0

@@ -56,32 +56,37 @@ def decided(A: Array, output: str) -> Array:
 
 def evaluate(engine: Engine, theta: Array, data: Data) -> tuple[Array, Array | None]:
     """Cost and accuracy, 0-d, over rows in the engine's place (or on the host, for a GPU)."""
-    place, output = engine.backend, engine.objective.loss.output
     cost = engine.value(theta, data)
-    if output == "identity":
+    if engine.objective.loss.output == "identity":
         return cost, None
-    # host data, where it does not fit on the device, is moved part by part
-    A, Y = engine.predict(theta, data.X.T), data.Y
-    Y = place.seen(Y) if place.seen_by_numpy else place.asarray(Y)
-    xp = array_namespace(A)
-    if output == "softmax":
-        hits = xp.argmax(A, axis=0) == (Y if Y.ndim == 1 else xp.argmax(Y, axis=1))
-    else:
-        hits = (A > 0.5) == (Y.T > 0.5)
-    return cost, xp.mean(xp.astype(hits, A.dtype))
+    hits = _hits(engine, theta, data)
+    xp = array_namespace(hits)
+    return cost, xp.mean(xp.astype(hits, theta.dtype))
+
+
+def _hits(engine: Engine, theta: Array, data: Data) -> Array:
+    """Whether each class (m,), or each 0 or 1 (n_y, m), is predicted as it is."""
+    place, hits = engine.backend, []
+    for part in engine.parts(data):
+        # host data, where it does not fit on the device, is moved part by part
+        A, Y = engine.predict(theta, part.X.T), part.Y
+        Y = place.seen(Y) if place.seen_by_numpy else place.asarray(Y)
+        xp = array_namespace(A)
+        if engine.objective.loss.output == "softmax":
+            hits.append(xp.argmax(A, axis=0) == (Y if Y.ndim == 1 else xp.argmax(Y, axis=1)))
+        else:
+            hits.append((A > 0.5) == (Y.T > 0.5))
+    return hits[0] if len(hits) == 1 else xp.concat(hits)
 
 
 def score(engine: Engine, theta: Array, data: Data) -> float:
     """Accuracy where outputs are classes, else R², over rows as those of ``evaluate``."""
-    output = engine.objective.loss.output
+    w = np.ones(data.X.shape[0]) if data.w is None else to_numpy(data.w).astype(np.float64)
+    if engine.objective.loss.output != "identity":
+        hits = np.atleast_2d(to_numpy(_hits(engine, theta, data)))
+        return float(np.average(np.all(hits, axis=0), weights=w))
     A = to_numpy(engine.predict(theta, data.X.T)).astype(np.float64)
     Y = to_numpy(data.Y).T.astype(np.float64)
-    w = np.ones(Y.shape[-1]) if data.w is None else to_numpy(data.w).astype(np.float64)
-    if output == "softmax":
-        labels = Y if Y.ndim == 1 else np.argmax(Y, axis=0)
-        return float(np.average(np.argmax(A, axis=0) == labels, weights=w))
-    if output == "sigmoid":
-        return float(np.average(np.all((A > 0.5) == (Y > 0.5), axis=0), weights=w))
     missed = (Y - A) ** 2 @ w
     spread = (Y - np.average(Y, axis=1, weights=w)[:, None]) ** 2 @ w
     # an output whose targets are all the same counts 1 where it is right, else 0

@@ -69,11 +69,12 @@ class Inputs:
         targets = self._rows(
             Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name)
         )
-        if targets.ndim == 1 and m * n_y * 4 <= checks.ROWS:  # gathering rows is faster
-            on_host = self.on_host or self.place.backend.seen_by_numpy
-            at = self.place.host if on_host else self.place.backend
+        on_host = self.on_host or self.place.backend.seen_by_numpy
+        at = self.place.host if on_host else self.place.backend
+        leaves = Leaves(at.xp, self.objective.layout)
+        if targets.ndim == 1 and m <= leaves.labels_at_once:  # gathering rows is faster
             with at.context():
-                targets = Leaves(at.xp, self.objective.layout).target_rows(targets, rows)
+                targets = leaves.target_rows(targets, rows)
         if sample_weight is None:
             return Data(rows, targets, None)
         weights = self._rows(
