@@ -288,7 +288,7 @@ def computing_with(**arrays: Any) -> Iterator[tuple[Any, ...]]:
 
 def to_numpy(x: Any) -> np.ndarray:
     """``x`` on the host; arrays of a device are copied, which waits for them."""
-    if isinstance(x, np.ndarray) or not is_array_api_obj(x):
+    if isinstance(x, np.ndarray | list) or not is_array_api_obj(x):
         return np.asarray(x)
     return place_of(x)._library.to_numpy(x)
 
