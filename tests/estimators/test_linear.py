@@ -7,7 +7,9 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn", minversion="1.9")
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression as Original
+from sklearn.linear_model import RANSACRegressor
 
 import xpnet
 from xpnet.estimators import arrays, design, linear
@@ -213,6 +215,24 @@ def test_halves_are_computed_with_in_float32(lib, name, dtype, what):
     assert lib.dtype_of(found._home_array()) == "float32"
     np.testing.assert_array_equal(*(lib.to_numpy(each._home_array()) for each in (net, found)))
     assert found.score(data["X"], data["y"]) == net.score(data["X"], data["y"])
+
+
+def test_consensus_and_callbacks(lib):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = np.where(np.arange(200) < 40, 100.0, X @ [1.0, 2.0, 3.0])
+    net = RANSACRegressor(xpnet.LinearRegression(backend=lib.name), random_state=0).fit(X, y)
+    found = lib.to_numpy(net.estimator_.coef_)
+    np.testing.assert_allclose(found, [1.0, 2.0, 3.0], atol=1e-6)
+    assert not hasattr(net.estimator_, "set_callbacks")  # there is nothing to call them from
+
+
+def test_a_dtype_is_a_name_or_a_librarys_own(lib):
+    X, y, _ = problem("tall")
+    for dtype in ("float32", np.float32, np.dtype("float32"), lib.xp.float32):
+        net = clone(xpnet.LinearRegression(dtype=dtype)).fit(lib.asarray(X), y)
+        assert lib.dtype_of(net.coef_) == "float32"
+    with pytest.raises(ValueError, match="xpnet computes in 'float32' or 'float64'"):
+        xpnet.LinearRegression(dtype="int8").fit(lib.asarray(X), y)
 
 
 def test_bad_weights():

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression as Original
 from sklearn.preprocessing import scale
 
 import xpnet
+from xpnet.optimize import lbfgs as quasinewton
 
 EXACT = {"tol": 1e-10, "max_iter": 5000}
 LOAD = {"cancer": load_breast_cancer, "wine": load_wine, "iris": load_iris, "digits": load_digits}
@@ -206,3 +207,24 @@ def test_separable_classes_without_a_penalty_end():
     net = xpnet.LogisticRegression(C=np.inf).fit(X, y == 0)
     assert np.isfinite(net.coef_).all()
     assert net.score(X, y == 0) == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+@pytest.mark.parametrize("kind", ["LogisticRegression", "MLPClassifier"])
+def test_an_interrupt_keeps_the_last_weights(kind, monkeypatch):
+    X, y = problem("wine")
+    options = {} if kind == "LogisticRegression" else {"solver": "lbfgs", "random_state": 0}
+    three = getattr(xpnet, kind)(max_iter=3, **options).fit(X, y)
+    iterate = quasinewton._Run.iterate
+
+    def interrupted(self):
+        if self.iterations == 3:
+            raise KeyboardInterrupt
+        return iterate(self)
+
+    monkeypatch.setattr(quasinewton._Run, "iterate", interrupted)
+    net = getattr(xpnet, kind)(**options)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    np.testing.assert_array_equal(net._home_array(), three._home_array())
+    assert net.score(X, y) == three.score(X, y)

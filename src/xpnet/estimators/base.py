@@ -21,10 +21,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet._typing import Array
@@ -51,13 +49,13 @@ class Examples(NamedTuple):
     w: np.ndarray | None  # (m,) sample weights on the host; None: all are 1
 
 
-class ArrayEstimator(CallbackSupportMixin, BaseEstimator):
+class ArrayEstimator(BaseEstimator):
     """Base of the estimators; ``_home`` names the fitted attribute that shows where one lives."""
 
     _parameter_constraints: ClassVar[dict] = {
         "backend": [object],
         "device": [object],
-        "dtype": [StrOptions({"float32", "float64"}), type(np.float32), np.dtype, None],
+        "dtype": [object],
     }
     _home = "coef_"  # an array, or a list of arrays
     backend: Any

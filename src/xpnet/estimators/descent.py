@@ -257,7 +257,10 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: FitTasks
         n = net.layout.n_weights
         each = net.place.asarray(np.where(np.arange(theta.shape[0]) < n, l1, 0.0), theta.dtype)
 
+    latest = [theta]
+
     def after_iteration(state: LbfgsResult) -> bool:
+        latest[0] = state.x
         if estimator.verbose:
             say(f"Iteration {state.iterations}, loss = {state.value:.8f}")
         stop = tasks.end(lambda: net.shown(state.x))
@@ -266,15 +269,19 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: FitTasks
         return stop
 
     tasks.begin()
-    result = lbfgs(
-        net.cost(rows, l2),
-        theta,
-        max_iter=estimator.max_iter,
-        max_evaluations=estimator.max_fun,
-        tol=float(estimator.tol),
-        l1=each,
-        callback=after_iteration,
-    )
+    try:
+        result = lbfgs(
+            net.cost(rows, l2),
+            theta,
+            max_iter=estimator.max_iter,
+            max_evaluations=estimator.max_fun,
+            tol=float(estimator.tol),
+            l1=each,
+            callback=after_iteration,
+        )
+    except KeyboardInterrupt:  # the weights stay, and the fit ends, as in scikit-learn
+        estimator.__dict__ |= net.shown(latest[0])
+        raise
     estimator.n_iter_ = result.iterations
     estimator.loss_ = np.float64(net.value(result.x, rows, l2, l1))
     if not result.converged and "callback" not in result.message:

@@ -124,6 +124,9 @@ class LinearRegression(ArrayRegressor):
         return tags
 
 
+Original.register(LinearRegression)  # RANSACRegressor asks for one in order to count its samples
+
+
 # -- least squares as a small problem: |X W - Y| = |R_x W - R_y| + c -----------------------
 class Centred(NamedTuple):
     """The examples of a fit: centred, over their units, and times the root of their weight."""

@@ -43,7 +43,9 @@ NOT_CONVERGED = {
 
 
 @dataclass(repr=False, eq=False)
-class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin):
+class LogisticRegression(
+    CallbackSupportMixin, ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
+):
     """Logistic regression with scikit-learn's parameters, attributes and objective.
 
     Minimises ``C * sum(loss) + l1_ratio * |W|_1 + (1 - l1_ratio) / 2 * |W|_2^2`` over coefficients
@@ -195,20 +197,27 @@ class LogisticRegression(ArrayClassifier, LinearClassifierMixin, SparseCoefMixin
             raise ValueError(f"Initialization coef is of shape {W.shape}, expected shape {shape}")
         u = problem.encode(place.asarray(W, place.dtype), place.asarray(b, place.dtype))
 
+        latest = [u]
+
         def report(u: Array) -> None:
+            latest[0] = u
             if tasks.active:
                 tasks.end(lambda: self._fitted(problem, u))
                 tasks.begin(lambda: self._fitted(problem, u))
 
         tasks.begin(lambda: self._fitted(problem, u))
-        found = minimize_problem(
-            problem,
-            u,
-            newton_first=self.solver in NEWTON,
-            tol=self.tol * (STRICTER if self.solver in BY_COORDINATES else 1.0),
-            max_iter=self.max_iter,
-            report=report,
-        )
+        try:
+            found = minimize_problem(
+                problem,
+                u,
+                newton_first=self.solver in NEWTON,
+                tol=self.tol * (STRICTER if self.solver in BY_COORDINATES else 1.0),
+                max_iter=self.max_iter,
+                report=report,
+            )
+        except KeyboardInterrupt:
+            self.__dict__ |= self._fitted(problem, latest[0])
+            raise
         if found.iterations == 0:
             report(found.u)
         tasks.end()

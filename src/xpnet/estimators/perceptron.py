@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import _fit_context, is_classifier
-from sklearn.callback import with_callbacks
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier as Original
 from sklearn.utils import check_random_state, column_or_1d
@@ -39,7 +39,7 @@ _LOSSES = {link: as_reported(loss) for link, loss in _LINKS.items()}
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
-class Perceptron(ArrayEstimator):
+class Perceptron(CallbackSupportMixin, ArrayEstimator):
     """Base of the multi-layer perceptrons: scikit-learn's parameters in its order, then xpnet's."""
 
     solver: str = "adam"
