@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -141,7 +141,7 @@ class Backend:
                     "JAX computes in float32 unless told otherwise: call "
                     "jax.config.update('jax_enable_x64', True) first, or use dtype='float32'"
                 )
-        return _typed(self, name)
+        return Backend(self.name, self.xp, self.device, getattr(self.xp, name))
 
     def following(self, x: Array, *beside: Array) -> Backend:
         """This place with the dtype ``x`` asks for: float64 if it has that, else float32.
@@ -157,11 +157,6 @@ class Backend:
         name = dtype_name(x.dtype)
         moved = self.is_accelerator and not self.holds(x)
         return self.with_dtype("float32" if moved or name != "float64" else name)
-
-
-@lru_cache(maxsize=32)
-def _typed(place: Backend, name: str) -> Backend:
-    return replace(place, dtype=getattr(place.xp, name))
 
 
 @lru_cache(maxsize=32)
