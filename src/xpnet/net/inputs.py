@@ -181,7 +181,7 @@ class Inputs:
         if wanted is not None or not on_host or batch_size is None:
             return bool(wanted)
         itemsize = 8 if place.backend.dtype_name == "float64" else 4
-        n_x, m = np.shape(X)
+        n_x, m = checks.admit(X, "X").shape
         assert room is not None
         # the rest is for the net and a minibatch
         return (n_x + self.objective.sizes[-1] + 1) * m * itemsize > 0.8 * room
