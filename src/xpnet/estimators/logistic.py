@@ -79,8 +79,7 @@ class LogisticRegression(
     coef_ : array (1 or n_classes, n_features), intercept_ : array (1 or n_classes,)
         In the library and on the device of X.
     classes_ : array (n_classes,)
-        On the host, unless ``array_api_dispatch`` is on.
-        On the host, so that it can hold any labels.
+        On the host, so that it can hold any labels, unless ``array_api_dispatch`` is on.
     n_iter_ : array (1,) of int32
     """
 

@@ -187,7 +187,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         if self.out_activation_ == "softmax":
             return xp.argmax(A, axis=1)
         met = xp.astype(A > 0.5, xp.asarray(0).dtype)
-        return met if self._multilabel else met[:, 0] * int(len(self.classes_) > 1)
+        return met if self._multilabel else met[:, 0] * int(self.classes_.shape[0] > 1)
 
     def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
         """Accuracy; every label of a row must be met."""

@@ -65,7 +65,7 @@ def from_sklearn(
     )
     net.parameters = [(c.T, i[:, None]) for c, i in zip(coefs, intercepts, strict=True)]
     if hasattr(estimator, "classes_") and (net.output == "softmax" or sizes[-1] == 1):
-        net.data["classes"] = np.asarray(estimator.classes_).tolist()
+        net.data["classes"] = to_numpy(estimator.classes_).tolist()
     if hasattr(estimator, "feature_names_in_"):
         net.data["features"] = estimator.feature_names_in_.tolist()
     return net
