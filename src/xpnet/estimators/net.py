@@ -14,7 +14,7 @@ from xpnet._typing import Array
 from xpnet.backends.place import Backend, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective, forward
-from xpnet.core.optimizers import Moments, Optimizer
+from xpnet.core.optimizers import Optimizer
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import Engine, Program, engine_for
 from xpnet.estimators import arrays
@@ -64,19 +64,11 @@ class Rows:
         X = self.X[index] if is_sparse(self.X) else dense(self.X, index, self.net.place)
         return Rows(self.net, X, self.Y[index], w)
 
-    def program(
-        self,
-        engine: Engine,
-        rule: Optimizer,
-        batch_size: int | None,
-        theta: Array,
-        moments: Moments,
-    ) -> Program:
-        """Training steps over these examples."""
+    def program(self, engine: Engine, rule: Optimizer, *more: Any) -> Program:
+        """Training steps over these examples; ``more`` are the further fields of ``Program``."""
         if self.whole is None:
-            data = Data(self.X, self.Y, self.w)
-            return SparseProgram(self, engine, rule, data, batch_size, theta, moments)
-        return engine.program(rule, self.everything, batch_size, theta, moments)
+            return SparseProgram(self, engine, rule, Data(self.X, self.Y, self.w), *more)
+        return engine.program(rule, self.everything, *more)
 
     def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
         """Cuts ``index`` into pieces whose rows can be made dense; one piece if none must be."""
