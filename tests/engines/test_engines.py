@@ -424,6 +424,17 @@ def test_a_fit_uses_the_settings_of_today(lib):
     rule.mu = 0.9
     assert_pairs_equal(end(rule), end(Heavy(0.1, 0.9)))
     before = end(rule)
+
+    class Lightens:
+        def on_epoch_end(self, net, progress):
+            rule.mu = 0.3
+
+    def of_two_rules(engine):
+        rule.mu, lightens = 0.9, {"callbacks": [Lightens()]}
+        return run(lib, engine, [3, 4, 2], "tanh", "identity", rule, (8, 3), "plain", **lightens)
+
+    assert_same_run(of_two_rules(None), of_two_rules("generic"))
+    rule.mu = 0.9
     net = xpnet.DeepNet([3, 4, 2], mine, "identity", dtype="float64", **lib.options)
     x = lib.asarray(np.ones((3, 5)))
     one = lib.to_numpy(net.predict(x))

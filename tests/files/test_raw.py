@@ -130,6 +130,21 @@ def test_features_of_a_frame_are_found_by_name(lib):
                 method(frame)
 
 
+def test_validation_data_has_the_names_of_the_training_data(tmp_path):
+    y, (a, b) = RNG.integers(0, 2, 40), (Frame(X, list("abc")), Frame(X[::-1], list("cba")))
+    costs = [
+        xpnet.DeepNet([3, 1]).fit(a, y, epochs=1, validation=(held_out, y)).validation_cost
+        for held_out in (a, b)
+    ]
+    assert costs[0] == costs[1]
+    streams = []
+    for header in ("a,b,y", "b,a,y"):
+        (tmp_path / "t.csv").write_text(header + "\n1,2,0\n3,4,1\n")
+        streams.append(xpnet.stream(tmp_path / "t.csv", target="y"))
+    with pytest.raises(ValueError, match=r"in the order b, a, but .* in the order a, b"):
+        xpnet.DeepNet([2, 1]).fit(streams[0], epochs=1, validation=streams[1])
+
+
 def test_a_stream_with_names_in_another_order_is_refused(tmp_path):
     net, path = xpnet.DeepNet([2, 1]), tmp_path / "t.csv"
     net.data["features"] = ["a", "b"]

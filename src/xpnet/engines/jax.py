@@ -36,6 +36,7 @@ LEAST, MOST = 8, 2**20  # examples of a part that is predicted, and its numbers 
 STEPS, ORDERS = 256, 2**16  # of a compiled loop: its steps, and the numbers of their examples
 
 Layers = list[Layer]
+_FROZEN = tuple(rule.kind for rule in OPTIMIZERS.values())
 # These are given the layers one by one; any other rule is given the flat vector.
 _ELEMENTWISE = [rule.kind.update for rule in OPTIMIZERS.values() if rule.elementwise]
 
@@ -301,9 +302,12 @@ class Program(generic.Program):
     _room = 0  # rows of the data, padded
 
     def start(self) -> None:
+        self._compile()
+        self.load(self.data)
+
+    def _compile(self) -> None:
         self._settings = _Settings.of(self.engine.objective, self.theta.dtype, self.optimizer)
         self._steps = _compiled_steps(self._settings)
-        self.load(self.data)
 
     def load(self, data: Data) -> None:
         # At least as long as before, or a stream's short last chunk would compile a new loop.
@@ -313,6 +317,10 @@ class Program(generic.Program):
         self.data = jax.device_put(Data(*rows), self.engine.backend.device)
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
+        own = (a != ACTIVATIONS.get(a.name) for a in self.engine.objective.hidden)
+        if any(own) or not isinstance(self.optimizer, _FROZEN):
+            # A callback may have changed them.
+            self._compile()
         window, index, table = STEPS, None, table.astype(self.theta.dtype)
         if orders is not None:
             epochs, k = orders.shape

@@ -161,7 +161,8 @@ def reduced(centred: Centred) -> tuple[Array, Array]:
     xp, blocks = centred.design.place.xp, centred.blocks()
     _, R = xp.linalg.qr(xp.concat(next(blocks), axis=1))
     for X, Y in blocks:
-        _, R = xp.linalg.qr(xp.concat([R, xp.concat([X, Y], axis=1)], axis=0))
+        _, R_block = xp.linalg.qr(xp.concat([X, Y], axis=1))  # below R, JAX loses its small rows
+        _, R = xp.linalg.qr(xp.concat([R, R_block], axis=0))
     return R[:, :n], R[:, n:]
 
 

@@ -33,7 +33,8 @@ class Inputs:
         Of the net, settled by the first X: that decides what the user has left open.
     objective : Objective
     features : sequence of str or None
-        Their names in the net's order, which frames and streams with other names must fit.
+        Their names in the net's order, which frames and streams with other names must fit; where
+        the net keeps none, those of the first frame or stream, for validation data.
     on_host : bool
         Whether the examples in memory stay on the host, for a GPU that takes a batch at a time.
     """
@@ -136,7 +137,9 @@ class Inputs:
         ValueError
             A feature is missing, or there is a further one.
         """
-        wanted = [] if self.features is None else list(map(str, np.ravel(self.features)))
+        if self.features is None:
+            self.features = list(names)
+        wanted = list(map(str, np.ravel(self.features)))
         nameless = any(all(name.isdecimal() for name in group) for group in (names, wanted))
         if nameless or len(wanted) != self.objective.sizes[0] or list(names) == wanted:
             return []
@@ -258,7 +261,7 @@ class Inputs:
         if source.names and self._check_names(source.names, "the stream"):
             raise ValueError(
                 f"the stream has the features in the order {listed(source.names)}, but this net "
-                f"takes them in that of its file: {listed(self.features)}"
+                f"takes them in the order {listed(self.features)}"
             )
         if source.n_features != n_x:
             raise ValueError(
