@@ -32,7 +32,7 @@ from xpnet.core.parameters import Layer
 from xpnet.engines import generic
 
 BLOCK = 2048  # examples at a time: one of XLA's fusions on a CPU is 100 times slower beyond
-LEAST, MOST = 8, 2**20  # examples of a part that is predicted, and its numbers in X
+LEAST, MOST = 8, 2**22  # examples of a part that is predicted, and its numbers in X
 STEPS, ORDERS = 256, 2**16  # of a compiled loop: its steps, and the numbers of their examples
 
 Layers = list[Layer]
@@ -163,19 +163,14 @@ class LoopLeaves(Leaves):
             theta, moments = super().update(optimizer, flat[0], tuple(flat[2:]), flat[1], scalars)
             return super().layers(theta), tuple(super(LoopLeaves, self).layers(m) for m in moments)
 
-        def moved(decays: bool, p: Array, g: Array, *m: Array) -> tuple[Array, Moments]:
-            n = p.shape[0] if decays else 0
-            return optimizer.update(p, m, g, scalars, n_weights=n, xp=jnp)
-
-        layers: Layers = []
-        news: tuple[Layers, ...] = tuple([] for _ in moments)
-        for p, g, *m in zip(theta, gradient, *moments, strict=True):
-            W, m_W = moved(True, p.W, g.W, *(x.W for x in m))
-            b, m_b = moved(False, p.b, g.b, *(x.b for x in m))
-            layers.append(Layer(W, b))
-            for new, pair in zip(news, zip(m_W, m_b, strict=True), strict=True):
-                new.append(Layer(*pair))
-        return layers, news
+        places = jax.tree.structure(theta)
+        arrays = zip(*(jax.tree.leaves(x) for x in (theta, gradient, *moments)), strict=True)
+        news = [
+            optimizer.update(p, tuple(m), g, scalars, n_weights=0 if i % 2 else len(p), xp=jnp)
+            for i, (p, g, *m) in enumerate(arrays)  # W, b, W, b, ...
+        ]
+        layers, *others = (places.unflatten(x) for x in zip(*((p, *m) for p, m in news)))
+        return layers, tuple(others)
 
 
 # Each function is made anew for its settings, so that its programs go when it is forgotten. It is
@@ -214,26 +209,16 @@ def _compiled_steps(settings: _Settings) -> Callable:
 def _compiled(settings: _Settings) -> tuple[Callable, Callable, Callable]:
     """The output, the cost and the cost with its gradient, over parts of the examples."""
 
-    def in_blocks(function: Callable, axis: int, *arrays: Array) -> Array:
-        """``function`` of BLOCK examples at a time; its results along a first axis."""
-        m = arrays[0].shape[axis]
+    def predict(settings: _Settings, theta: Array, X: Array) -> Array:
+        objective, m = settings.objective, X.shape[1]
+        ops = Leaves(jnp, objective.layout)
         size = BLOCK if _on_cpu() and m % BLOCK == 0 else m
 
         def block(i: Array) -> Array:
-            return function(
-                *(jax.lax.dynamic_slice_in_dim(x, i * size, size, axis) for x in arrays)
-            )
+            x = jax.lax.dynamic_slice_in_dim(X, i * size, size, axis=1)
+            return ops.predict(objective.loss, forward(ops, objective, ops.layers(theta), x)[1])
 
-        return jax.lax.map(block, jnp.arange(m // size))
-
-    def predict(settings: _Settings, theta: Array, X: Array) -> Array:
-        objective = settings.objective
-        ops = Leaves(jnp, objective.layout)
-
-        def output(X: Array) -> Array:
-            return ops.predict(objective.loss, forward(ops, objective, ops.layers(theta), X)[1])
-
-        A = jnp.moveaxis(in_blocks(output, 1, X), 0, 1)  # (n_y, blocks, examples)
+        A = jnp.moveaxis(jax.lax.map(block, jnp.arange(m // size)), 0, 1)  # (n_y, blocks, size)
         return A.reshape(A.shape[0], -1)
 
     def cost(
@@ -241,12 +226,8 @@ def _compiled(settings: _Settings) -> tuple[Callable, Callable, Callable]:
     ) -> Array:
         objective = settings.objective
         ops, (l2, l1) = Leaves(jnp, objective.layout), penalties
-
-        def part(X: Array, Y: Array, s: Array) -> Array:
-            _, Z = forward(ops, objective, ops.layers(theta), X.T)
-            return ops.output(objective.loss, Z, ops.target_rows(Y, X).T, s)[0]
-
-        found = jnp.sum(in_blocks(part, 0, X, Y, s))
+        _, Z = forward(ops, objective, ops.layers(theta), X.T)
+        found, _ = ops.output(objective.loss, Z, ops.target_rows(Y, X).T, s)
         if objective.penalized:
             found = ops.penalize_cost(l2, theta, found)
         return ops.sparsify_cost(l1, theta, found) if objective.sparse else found
@@ -259,10 +240,10 @@ def _compiled(settings: _Settings) -> tuple[Callable, Callable, Callable]:
     return predicted, cost_of, whole_of
 
 
-def _parts(m: int, n_x: int) -> Iterator[tuple[slice, int]]:
+def _parts(m: int, most: int) -> Iterator[tuple[slice, int]]:
     """All of ``m`` examples in parts of few sizes, and the size to which each is padded."""
     start, size = 0, LEAST
-    while size < m and 4 * size * n_x <= MOST:
+    while size < m and 4 * size <= most:
         size *= 4
     while start < m:
         rest = m - start
@@ -365,7 +346,7 @@ class Engine(generic.Engine):
         X, found = seen(X), []
         if self.backend.is_traced(X):
             return predict(settings, theta, X)
-        for part, size in _parts(X.shape[1], X.shape[0]):
+        for part, size in _parts(X.shape[1], MOST // X.shape[0]):
             A = predict(settings, theta, _padded(X[:, part], size, axis=1))
             found.append(seen(A)[:, : part.stop - part.start])
         return found[0] if len(found) == 1 else _namespace(found[0]).concatenate(found, axis=1)
@@ -375,7 +356,7 @@ class Engine(generic.Engine):
         penalties, found = np.array((l2, l1), theta.dtype), []
         X, Y, w = self.rows(data)
         s = w / _namespace(w).maximum(w.sum(), float(jnp.finfo(w.dtype).smallest_normal))
-        for part, size in _parts(*X.shape):
+        for part, size in _parts(len(X), BLOCK):
             arrays = (_padded(x[part], size) for x in (X, Y, s))
             found.append(_compiled(settings)[1](settings, theta, *arrays, penalties))
             penalties = np.zeros_like(penalties)  # they count once
