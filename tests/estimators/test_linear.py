@@ -142,6 +142,8 @@ def test_float32_features_far_from_0(lib, kind, weighted, monkeypatch):
     X = (rng.normal(size=(100_000, 2)) + [1000, 5000]).astype(np.float32)
     y, w = 2 * X[:, 0] - X[:, 1], rng.random(len(X)) if weighted else None
     if kind == "least_squares":
+        if not lib.decomposes:
+            pytest.skip("the stand-in has no decompositions")
         W, _ = xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))
         np.testing.assert_allclose(lib.to_numpy(W), [[2.0, -1.0]], atol=1e-5)
         return
@@ -169,9 +171,9 @@ def test_squares_that_no_float_holds(lib, size, kind):
     X, y = (X * size, y) if kind == "X" else (X, y * size)
     X, y = X.astype(dtype), y.astype(dtype)
     net = xpnet.LinearRegression().fit(lib.asarray(X), y)
-    layer = xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))
+    layers = [xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))] if lib.decomposes else []
     unit = size if kind == "y" else 1 / size
-    for W, b in ((net.coef_, net.intercept_), layer):
+    for W, b in ((net.coef_, net.intercept_), *layers):
         W, b = (np.ravel(lib.to_numpy(found)).astype(np.float64) for found in (W, b))
         np.testing.assert_allclose(W / unit, [2.0, -1.0], rtol=1e-5)
         np.testing.assert_allclose(b / (size if kind == "y" else 1.0), 3.0, rtol=1e-5)
@@ -223,6 +225,8 @@ def test_halves_are_computed_with_in_float32(lib, name, dtype, what):
 def test_consensus_and_callbacks(lib):
     X = np.random.default_rng(0).normal(size=(200, 3))
     y = np.where(np.arange(200) < 40, 100.0, X @ [1.0, 2.0, 3.0])
+    if not lib.decomposes:
+        pytest.skip("the stand-in has no decompositions")
     net = RANSACRegressor(xpnet.LinearRegression(backend=lib.name), random_state=0).fit(X, y)
     found = lib.to_numpy(net.estimator_.coef_)
     np.testing.assert_allclose(found, [1.0, 2.0, 3.0], atol=1e-6)

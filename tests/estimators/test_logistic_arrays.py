@@ -72,7 +72,7 @@ def test_features_whose_squares_no_float_holds(lib, y, kind, size):
     options = {"C": np.inf, "tol": 1e-3}
     plain = xpnet.LogisticRegression(**options).fit(usual, noisy)
     if kind == "sparse":
-        options["backend"] = lib.name
+        options |= {"backend": lib.name, "dtype": large.dtype.name}  # a GPU's would be float32
     net = xpnet.LogisticRegression(**options).fit(given, noisy)
     assert net.score(given, noisy) == pytest.approx(plain.score(usual, noisy), abs=0.03)
 

@@ -295,8 +295,10 @@ def magnitude(x: Array) -> float:
     """
     xp = array_namespace(x)
     largest = max(float(xp.max(x)), -float(xp.min(x)))
-    ordinary = largest == 0 or 1e-9 < largest < 1e9
-    return 1.0 if ordinary else 2.0 ** max(math.frexp(largest)[1] - 1, -120)
+    if largest == 0 or 1e-9 < largest < 1e9:
+        return 1.0
+    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    return unit if unit > 1 else max(unit, float(xp.finfo(x.dtype).smallest_normal))
 
 
 def _on(name: str, xp: Namespace, device: Any) -> Backend:
