@@ -156,7 +156,9 @@ def test_float32_features_far_from_0(lib, kind, weighted, monkeypatch):
     net.fit(given, lib.asarray(y), w)
     np.testing.assert_allclose(lib.to_numpy(net.coef_), [2.0, -1.0], atol=max(off, 3e-6))
     assert net.score(given, lib.asarray(y)) > 1 - 1e-7
-    if kind == "dense":  # X is now far from orthogonal: several blocks of rows are reduced
+    if (
+        kind == "dense" and lib.decomposes
+    ):  # X is now far from orthogonal: several blocks of rows are reduced
         net = xpnet.LinearRegression(fit_intercept=False).fit(given, lib.asarray(y), w)
         np.testing.assert_allclose(lib.to_numpy(net.coef_), [2.0, -1.0], atol=1e-4)
 
