@@ -6,6 +6,8 @@ array library met in the depths would have the wrong place, even with the right 
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from helpers import OUTPUTS, assert_pairs_close, assert_pairs_equal, raises_on_purpose
@@ -118,6 +120,15 @@ def test_bfloat16_is_refused_by_name():
     net = xpnet.DeepNet([3, 4, 1], hidden="tanh", output="sigmoid")
     with raises_on_purpose(BOTH, r"\bX\b", "bfloat16", r"float32|float64"):
         fit(net, torch.tensor(X, dtype=torch.bfloat16), torch.tensor(Y))
+    half, kinds = torch.tensor(X, dtype=torch.bfloat16), "bfloat16.* float32 and float64"
+    for use in (
+        lambda: net.fit(xpnet.stream([(half.T, Y[0])]), epochs=1),
+        lambda: net.save(io.BytesIO(), tensors={"a": half}),
+        lambda: net.save(io.BytesIO(), data={"a": half}),
+        lambda: xpnet.least_squares(half, half),
+    ):
+        with pytest.raises(TypeError, match=kinds):
+            use()
 
 
 def test_an_input_that_wants_a_gradient_does_not_stop_training():
@@ -176,6 +187,9 @@ def test_what_is_sparse_or_has_no_values_is_refused_in_a_sentence(x, said, call)
                "meta": lambda: tensor.to("meta")}[x]()  # fmt: skip
     with raises_on_purpose(TypeError, r"\bX\b", said):
         called(make_net(), call, bad, Y)
+    if x != "csr":
+        with raises_on_purpose(TypeError, r"\bX\b", said):
+            xpnet.LogisticRegression().fit(bad, Y[0] > 0)
 
 
 class NAType:

@@ -289,15 +289,15 @@ def to_numpy(x: Any) -> np.ndarray:
 
 
 def magnitude(x: Array) -> float:
-    """The power of two next to the largest number in ``x``; 1 where no square leaves the floats.
+    """A power of two near the largest number in ``x``; 1 where no square leaves the floats.
 
-    Dividing by it is exact.
+    Dividing by it is exact, by its reciprocal too: that is never so small that JAX takes it for 0.
     """
     xp = array_namespace(x)
     largest = max(float(xp.max(x)), -float(xp.min(x)))
     if largest == 0 or 1e-9 < largest < 1e9:
         return 1.0
-    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    unit = 2.0 ** (math.frexp(largest)[1] - 8)
     return unit if unit > 1 else max(unit, float(xp.finfo(x.dtype).smallest_normal))
 
 

@@ -105,7 +105,10 @@ def unmasked(x: Any, what: str) -> Any:
 
 def host_array(x: Any, what: str) -> np.ndarray:
     """Return ``x``, of any library, as a plain NumPy array; see ``admit``."""
-    return to_numpy(admit(x, what))
+    x = admit(x, what)
+    if not isinstance(x, np.ndarray):
+        check_numeric(x, what)  # NumPy has no bfloat16
+    return to_numpy(x)
 
 
 def check_numeric(x: Array, what: str) -> None:

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.data.checks import admit
 
 BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
 
@@ -28,9 +29,13 @@ def check_foreign(X: Any, estimator: Any) -> None:
 
     Raises
     ------
+    TypeError
+        X is a tensor that is sparse, or without values.
     ValueError
         X is complex, not 2-D, without examples or features, or holds NaN or infinity.
     """
+    if not is_sparse(X):
+        admit(X, "X")  # no sparse tensor, nor one without values
     if X.ndim != 2:
         what = f"{X.ndim}D array" if X.ndim else "scalar array"
         raise ValueError(

@@ -131,12 +131,12 @@ class Design:
         return mean, xp.where(variance > rounding, variance, 0.0 * mean), unit
 
     def _units(self) -> Any:
-        """Powers of two next to the largest number of each feature (n,), of a sparse X of all."""
+        """Powers of two near the largest number of each feature (n,), of a sparse X of all."""
         if self.sparse:
             return max(1.0, magnitude(self.X.data))
         xp = self.place.xp
         largest = to_numpy(xp.maximum(xp.max(self.X, axis=0), -xp.min(self.X, axis=0)))
-        unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - 1, 0))
+        unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - 8, 0))
         return self.place.asarray(unit, self.place.dtype)
 
     def _sample(self) -> Design:

@@ -31,7 +31,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import save as to_safetensors
 
-from xpnet.backends.place import to_numpy
 from xpnet.core.activations import ACTIVATIONS, Operator
 from xpnet.core.losses import LOSSES
 from xpnet.data.checks import host_array
@@ -167,7 +166,7 @@ def as_json(value: Any) -> str:
 
     def plain(x: Any) -> Any:
         if isinstance(x, np.generic) or is_array_api_obj(x):
-            return to_numpy(x).tolist()
+            return host_array(x, "the data").tolist()
         raise TypeError(
             f"JSON cannot hold {type(x).__name__} {x!r:.40}: numbers, text, lists, dicts by name "
             "and arrays only"

@@ -9,7 +9,7 @@ from xpnet._typing import Array
 from xpnet.backends.place import computing_with, dtype_name, magnitude
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
-from xpnet.data.checks import refuse_rounding
+from xpnet.data.checks import check_numeric, refuse_rounding
 from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import File, name_of
 from xpnet.files.checkpoint import unpack
@@ -122,6 +122,8 @@ def least_squares(X: Array, Y: Array) -> Layer:
 
     Raises
     ------
+    TypeError
+        X or Y is not in float32, float64, integers or booleans.
     ValueError
         X and Y have different numbers of examples, none, or ones that are not finite.
     """
@@ -135,6 +137,7 @@ def least_squares(X: Array, Y: Array) -> Layer:
         if X.shape[1] == 0:
             raise ValueError(f"X {tuple(X.shape)} holds no examples")
         for name, a in (("X", X), ("Y", Y)):
+            check_numeric(a, name)
             if dtype_name((a[:, :0] / 1.0).dtype) == "float32":
                 refuse_rounding(a, name, "row", "float64")
             if not bool(xp.all(xp.isfinite(a))):
