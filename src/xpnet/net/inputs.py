@@ -123,8 +123,7 @@ class Inputs:
 
     def in_order(self, X: Any, what: str = "X") -> Any:
         """X (n_x, m); that of a frame has the features, its index, in the order of the net's."""
-        frame = self.features is not None and hasattr(X, "columns")
-        index = list(getattr(X, "index", [])) if frame else []
+        index = list(getattr(X, "index", [])) if hasattr(X, "columns") else []
         named = index and all(isinstance(name, str) for name in index)
         wanted = self._check_names(index, f"the index of {what}") if named else []
         return X.loc[wanted] if wanted else X
