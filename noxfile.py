@@ -156,7 +156,11 @@ def on_dpnp(session: nox.Session, *args: str) -> None:
 def full(session: nox.Session) -> None:
     """The tests with their longer variants: run before a larger change is called done."""
     session.install(*GROUPS("test", "backends", "sklearn-compat"), ".[cli]")
-    pytest(session, "--long", *session.posargs)
+    if session.posargs:
+        pytest(session, "--long", *session.posargs)
+    else:
+        pytest(session, "--long", "tests", *PARALLEL, "-k", "not dpnp", OMP_NUM_THREADS="1")
+        on_dpnp(session, "--long", "tests")
     for library in ("torch", "array_api_strict", "array_api_strict:device1"):
         swapped(session, library)
 
