@@ -162,6 +162,12 @@ def test_a_masked_value_beside_x_is_refused_as_nan(output, n_y, given):
         fit(net, X, data["Y"], sample_weight=data["sample_weight"], validation=validation)
 
 
+@pytest.mark.parametrize("function", [xpnet.sigmoid, xpnet.relu_slope])
+def test_a_function_keeps_no_mask_and_says_so(function):
+    with pytest.raises(ValueError, match="is masked in places"):
+        function(np.ma.masked_equal([1.0, 2.0], 2.0))
+
+
 def test_a_masked_array_without_masked_values_is_data():
     y = np.ma.array(Y)
     assert called(make_net(), "cost", np.ma.array(X), y) == called(make_net(), "cost", X, Y)

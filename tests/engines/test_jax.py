@@ -98,10 +98,21 @@ def test_predictions_are_traced(settings):
     assert jax.grad(mean)(x)[2, 3] == pytest.approx(float(slope), abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["fit", "cost", "gradients"])
-def test_what_reads_values_says_that_it_cannot_be_traced(method):
-    with pytest.raises(TypeError, match=r"X is traced by JAX .* trace net.predict_proba"):
-        jax.jit(lambda x: getattr(make_net(), method)(x, LABELS))(jnp.asarray(X))
+READERS = {
+    "fit": lambda x: make_net().fit(x, LABELS),
+    "cost": lambda x: make_net().cost(x, LABELS),
+    "gradients": lambda x: make_net().gradients(x, LABELS),
+    "predict_raw": lambda x: make_net().predict_raw(x),
+    "least_squares": lambda x: xpnet.least_squares(x, x),
+    "lbfgs": lambda x: xpnet.lbfgs(lambda theta: (theta @ theta, theta), x[0]),
+    "an estimator": lambda x: xpnet.LinearRegression().fit(X.T, X[0]).predict(x.T),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_reads_values_says_that_it_cannot_be_traced(reader):
+    with pytest.raises(TypeError, match=r"(X|x0) is traced by JAX .* predict_proba can be traced"):
+        jax.jit(READERS[reader])(jnp.asarray(X))
 
 
 SHARDED = """

@@ -267,10 +267,14 @@ def computing_with(**arrays: Any) -> Iterator[tuple[Any, ...]]:
     ------
     TypeError
         One is no array, or two are of different libraries; the message names them.
+    ValueError
+        Numbers of a NumPy array are masked.
     """
     for name, x in arrays.items():
         if not is_array_api_obj(x):
             raise TypeError(f"{name} is a {type(x).__name__}, not an array")
+        if np.ma.is_masked(x):
+            raise ValueError(f"{name} is masked in places, which would be lost: fill or drop them")
     try:
         xp = array_namespace(*arrays.values())
     except TypeError as error:
@@ -279,6 +283,15 @@ def computing_with(**arrays: Any) -> Iterator[tuple[Any, ...]]:
     place = place_of(next(iter(arrays.values())))
     with place._library.plain(place.device):
         yield xp, *map(plain, arrays.values())
+
+
+def refuse_traced(x: Any, what: str) -> None:
+    """Raise TypeError if JAX traces ``x``, for what reads its values."""
+    if is_array_api_obj(x) and place_of(x).is_traced(x):
+        raise TypeError(
+            f"{what} is traced by JAX (jit, grad, vmap) and has no values yet: of nets, "
+            "predict_proba can be traced, with your cost around it"
+        )
 
 
 def to_numpy(x: Any) -> np.ndarray:

@@ -16,7 +16,15 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
-from xpnet.backends.place import Backend, dtype_name, place_of, plain, rounded_integers, to_numpy
+from xpnet.backends.place import (
+    Backend,
+    dtype_name,
+    place_of,
+    plain,
+    refuse_traced,
+    rounded_integers,
+    to_numpy,
+)
 from xpnet.core.losses import Loss
 
 _FLOATS = ("float32", "float64")
@@ -107,6 +115,7 @@ def host_array(x: Any, what: str) -> np.ndarray:
     """Return ``x``, of any library, as a plain NumPy array; see ``admit``."""
     x = admit(x, what)
     if not isinstance(x, np.ndarray):
+        refuse_traced(x, what)
         check_numeric(x, what)  # NumPy has no bfloat16
     return to_numpy(x)
 

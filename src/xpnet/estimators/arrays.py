@@ -11,7 +11,7 @@ from array_api_compat import is_array_api_obj
 from scipy import sparse
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, dtype_name, place_of, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, refuse_traced, to_numpy
 from xpnet.data.checks import admit
 
 BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
@@ -30,12 +30,12 @@ def check_foreign(X: Any, estimator: Any) -> None:
     Raises
     ------
     TypeError
-        X is a tensor that is sparse, or without values.
+        X is a tensor that is sparse, or without values, or is traced.
     ValueError
         X is complex, not 2-D, without examples or features, or holds NaN or infinity.
     """
     if not is_sparse(X):
-        admit(X, "X")  # no sparse tensor, nor one without values
+        refuse_traced(admit(X, "X"), "X")
     if X.ndim != 2:
         what = f"{X.ndim}D array" if X.ndim else "scalar array"
         raise ValueError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
-from xpnet.backends.place import computing_with, dtype_name, magnitude
+from xpnet.backends.place import computing_with, dtype_name, magnitude, refuse_traced
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
 from xpnet.data.checks import check_numeric, refuse_rounding
@@ -138,6 +138,7 @@ def least_squares(X: Array, Y: Array) -> Layer:
             raise ValueError(f"X {tuple(X.shape)} holds no examples")
         for name, a in (("X", X), ("Y", Y)):
             check_numeric(a, name)
+            refuse_traced(a, name)
             if dtype_name((a[:, :0] / 1.0).dtype) == "float32":
                 refuse_rounding(a, name, "row", "float64")
             if not bool(xp.all(xp.isfinite(a))):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of, to_numpy
+from xpnet.backends.place import Backend, place_of, refuse_traced, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
@@ -86,11 +86,7 @@ class Inputs:
     def _rows(self, x: Any, what: str, check: Callable[[Array, Backend], Array]) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
         place = self.place
-        if place.backend.is_traced(x):
-            raise TypeError(
-                f"{what} is traced by JAX (jit, grad, vmap) and has no values yet, which fit, cost "
-                "and gradients check: trace net.predict_proba, and write the cost around it"
-            )
+        refuse_traced(x, what)
         x, host = self._seen(x)
         if self.on_host and not host:
             raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")

@@ -26,7 +26,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet._typing import Array, Namespace
-from xpnet.backends.place import Backend, dtype_name, place_of, plain, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, plain, refuse_traced, to_numpy
 from xpnet.core.settings import check_count, check_number
 from xpnet.optimize.linesearch import Point, backtrack, strong_wolfe
 
@@ -350,6 +350,7 @@ def _place(x0: Array) -> Backend:
         raise ValueError(f"x0 has shape {tuple(x0.shape)}; lbfgs needs a vector, shape (n,)")
     if dtype_name(x0.dtype) not in ("float32", "float64"):
         raise TypeError(f"x0 has dtype {x0.dtype}; lbfgs needs float32 or float64")
+    refuse_traced(x0, "x0")
     return place_of(x0)
 
 
