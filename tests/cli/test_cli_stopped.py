@@ -104,6 +104,22 @@ def test_the_line_to_go_on_with(run, here, signals):
     assert same_model("a", "b")
 
 
+def test_a_second_signal_while_the_model_is_being_written(run, here, signals, monkeypatch):
+    """It ends nothing: what is told and what is there are the same."""
+    signals(signal.SIGINT)
+    save = xpnet.DeepNet.save
+
+    def saves(net, *args, **settings):
+        save(net, *args, **settings)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(xpnet.DeepNet, "save", saves)
+    result = run("train --epochs 50 --hidden 4")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[1] == "xpnet: stopped by Ctrl-C after epoch 2 of 50"
+    assert load_model(here / "model.safetensors").parameters
+
+
 def test_a_second_signal_when_the_model_is_written(run, here, signals, monkeypatch):
     signals(signal.SIGINT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 from pathlib import Path
@@ -76,7 +77,24 @@ def test_the_thread_ends_with_the_consumer(end):
         with pytest.raises(end, match="enough"):
             consume()
     assert readers() == []
-    assert closed == ["xpnet-reader_0"]
+    assert closed == ["xpnet-reader"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal for one thread")
+def test_ctrl_c_does_not_wait_for_a_batch_that_hangs():
+    hangs, began = threading.Event(), time.monotonic()
+
+    def batches(epoch):
+        yield ROWS, NUMBERS
+        hangs.wait(30)
+
+    main = threading.main_thread().ident
+    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), stream(batches).chunks(0, None) as chunks:
+        list(chunks)
+    assert time.monotonic() - began < 15
+    hangs.set()
+    wait_for(lambda: readers() == [])
 
 
 def test_blocks_left_early_end_their_thread(source):

@@ -19,6 +19,8 @@ if hasattr(signal, "SIGHUP"):  # the terminal has gone; not on Windows
 class Interrupt:
     """A callback for ``fit``: the first signal ends the run after the step, the second at once.
 
+    Once the fit has ended a second one changes nothing: the model is being written.
+
     Use it as a context around ``fit``. Outside the main thread signals are left alone, because
     Python allows no handler there.
 
@@ -30,6 +32,7 @@ class Interrupt:
 
     def __init__(self, on_first: Callable[[str], None]) -> None:
         self.signal: int | None = None
+        self._ended = False
         self._on_first = on_first
         self._before: dict[int, Any] = {}
 
@@ -55,12 +58,16 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = number
+            self._on_first(self.name)
+        elif not self._ended:
             raise KeyboardInterrupt
-        self.signal = number
-        self._on_first(self.name)
 
     def on_steps_end(self, net: Any, progress: Progress) -> bool:
         return self.signal is not None
 
     on_epoch_end = on_steps_end
+
+    def on_fit_end(self, net: Any, progress: Progress) -> None:
+        self._ended = True

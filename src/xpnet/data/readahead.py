@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -14,35 +16,47 @@ class ReadAhead(Generic[T]):
 
     The thread starts on an item when the consumer takes the one before, so that two are in memory
     besides what the consumer keeps. What the generator raises is raised in the consumer. Leaving
-    the ``with`` block waits for the item that is being made, and closes the generator in its
-    thread.
+    the ``with`` block waits for the item that is being made, after Ctrl-C for a second at most, and
+    closes the generator in its thread.
     """
 
     def __init__(self, items: Generator[T, None, None]) -> None:
-        self._items = items
-        self._pool: ThreadPoolExecutor | None = None
-        self._next: Future[T] | None = None
+        self._items, self._over = items, False
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        # a daemon: the program may end although an item is still being made
+        self._thread = Thread(target=self._read, name="xpnet-reader", daemon=True)
+
+    def _read(self) -> None:
+        while self._asked.get():
+            try:
+                self._made.put((next(self._items), None))
+            except BaseException as error:
+                self._made.put((None, error))
+        with suppress(Exception):
+            self._items.close()
 
     def __enter__(self) -> ReadAhead[T]:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="xpnet-reader")
-        self._next = self._pool.submit(next, self._items)
+        self._thread.start()
+        self._asked.put(True)
         return self
 
-    def __exit__(self, *error: object) -> None:
-        assert self._pool is not None
-        self._next = None
-        self._pool.submit(self._items.close)
-        self._pool.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._over = True
+        self._asked.put(False)
+        self._thread.join(1.0 if kind is KeyboardInterrupt else None)
 
     def __iter__(self) -> ReadAhead[T]:
         return self
 
     def __next__(self) -> T:
-        if self._pool is None:
+        if self._thread.ident is None:
             raise RuntimeError("chunks are read in a with statement: with stream.chunks(...) as c")
-        if self._next is None:
+        if self._over:
             raise StopIteration
-        made, self._next = self._next, None
-        item = made.result()  # raises what the generator raised: StopIteration at its end
-        self._next = self._pool.submit(next, self._items)
+        item, error = self._made.get()
+        if error is not None:
+            self._over = True
+            raise error
+        self._asked.put(True)
         return item
