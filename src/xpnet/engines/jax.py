@@ -28,7 +28,7 @@ from xpnet.core.activations import ACTIVATIONS
 from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.network import Key, Objective, forward, step, value_and_gradient
 from xpnet.core.optimizers import OPTIMIZERS, Moments
-from xpnet.core.parameters import Layer
+from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 
 BLOCK = 2048  # examples at a time: one of XLA's fusions on a CPU is 100 times slower beyond
@@ -59,14 +59,8 @@ class _Settings:
             both = (activation.value, activation.slope) if own else ()
             traced.append([activation.name, *(_traced(f, Z, xp=jnp) for f in both)])
         if optimizer is not None:
-            n_scalars = len(optimizer.scalars(np.ones(1), np.ones(1)))
-            layout = objective.layout
-            theta = jax.ShapeDtypeStruct((layout.n_parameters,), dtype)
-            moments, scalar = (theta,) * optimizer.n_moments, jax.ShapeDtypeStruct((), dtype)
-            arguments = theta, moments, theta, (scalar,) * n_scalars
-            n_weights = layout.n_weights
-            traced.append(type(optimizer).update in _ELEMENTWISE)
-            traced.append(_traced(optimizer.update, *arguments, n_weights=n_weights, xp=jnp))
+            rule = _frozen_rule if type(optimizer) in _FROZEN else _traced_rule
+            traced.append(rule(optimizer, objective.layout, np.dtype(dtype)))
         return cls(repr(traced), objective, optimizer)
 
 
@@ -75,6 +69,20 @@ def _traced(function: Callable, *arguments: Any, **settings: Any) -> tuple[str, 
     made = jax.make_jaxpr(lambda *x: function(*x, **settings))(*arguments)
     words = re.sub(r" at 0x[0-9a-f]+", "", str(made.jaxpr))  # of functions made by tracing
     return words, [np.asarray(x).tobytes() for x in made.consts]
+
+
+def _traced_rule(optimizer: Any, layout: Layout, dtype: Any) -> list[Any]:
+    """The program of an optimiser's rule, and whether it is applied layer by layer."""
+    n_scalars = len(optimizer.scalars(np.ones(1), np.ones(1)))
+    theta = jax.ShapeDtypeStruct((layout.n_parameters,), dtype)
+    moments, scalar = (theta,) * optimizer.n_moments, jax.ShapeDtypeStruct((), dtype)
+    arguments = theta, moments, theta, (scalar,) * n_scalars
+    program = _traced(optimizer.update, *arguments, n_weights=layout.n_weights, xp=jnp)
+    return [type(optimizer).update in _ELEMENTWISE, program]
+
+
+# Tracing takes a millisecond, as long as a short fit of a small net; ours cannot change.
+_frozen_rule = lru_cache(maxsize=64)(_traced_rule)
 
 
 def _on_cpu() -> bool:
