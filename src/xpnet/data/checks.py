@@ -28,9 +28,6 @@ from xpnet.backends.place import (
 from xpnet.core.losses import Loss
 
 _FLOATS = ("float32", "float64")
-ROWS = (
-    2**25
-)  # bytes of rows of 0 and 1 that labels become at once; of more, each step makes its own
 
 
 def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
