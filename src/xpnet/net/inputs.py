@@ -63,7 +63,7 @@ class Inputs:
         X_name, Y_name, w_name = (f"{part}{name}" for name in ("X", "Y", "sample_weight"))
         loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
         X = self.in_order(X, X_name)
-        self.settle(X, X_name, *([Y] if loss.output == "identity" else []))
+        self.settle(X, X_name, Y)
         self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
         rows = self._rows(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
         m = rows.shape[0]
@@ -145,14 +145,15 @@ class Inputs:
             )
         return wanted
 
-    def settle(self, X: Any, what: str = "X", *targets: Any) -> None:
-        """Lets ``X`` (n_x, m), and targets that are numbers, decide on what is left to them."""
+    def settle(self, X: Any, what: str = "X", Y: Any = None) -> None:
+        """Lets ``X`` (n_x, m), and ``Y`` of a regression, decide on what is left to them."""
         X = checks.admit(X, what)
         checks.check_columns(X, what, self.objective.sizes[0])
         if not self.place.settled:
             checks.check_numeric(X, what)
-            Y = [checks.admit(y, "Y") for y in targets]
-            self.place = self.place.settle(X, place_of(X), *Y)
+            numbers = Y is not None and self.objective.loss.output == "identity"
+            targets = [checks.admit(Y, "Y")] if numbers else []
+            self.place = self.place.settle(X, place_of(X), *targets)
 
     def _seen(self, x: Any) -> tuple[Any, bool]:
         """``x``, and whether it is host data; NumPy may see an array of the place as such."""
@@ -208,8 +209,7 @@ class Inputs:
             and (X.ndim == 2 and X.flags.f_contiguous)  # the file has examples in rows
             and (batch_size is not None and prefetch is None and not callable(shuffle))
         ):
-            numbers = [Y] if self.objective.loss.output == "identity" else []
-            self.settle(X, "X", *numbers)  # other streams default to float32
+            self.settle(X, "X", Y)  # other streams default to float32
             rows = _stream_of_rows(X, Y, sample_weight)
             return self._in_chunks(rows, batch_size, shuffle, seed)
         data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)
