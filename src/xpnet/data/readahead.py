@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -54,7 +54,11 @@ class ReadAhead(Generic[T]):
             raise RuntimeError("chunks are read in a with statement: with stream.chunks(...) as c")
         if self._over:
             raise StopIteration
-        item, error = self._made.get()
+        made = None
+        while made is None:  # Ctrl-C just before an endless wait would not be seen until its end
+            with suppress(Empty):
+                made = self._made.get(timeout=1.0)
+        item, error = made
         if error is not None:
             self._over = True
             raise error
