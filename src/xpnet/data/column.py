@@ -1,0 +1,57 @@
+"""One column of a table in NumPy: its values, and which of them are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Column:
+    """The cells of one column in some rows.
+
+    Attributes
+    ----------
+    values : array (m,)
+        Numbers (float32, float64, int64), bool, datetime64[us], or the int32 codes of ``texts``.
+        What stands where a value is missing has no meaning.
+    missing : bool array (m,)
+    texts : tuple of str or None
+        The distinct texts behind the codes; None where the column holds no text.
+    """
+
+    values: np.ndarray
+    missing: np.ndarray
+    texts: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the column holds: "number", "bool", "date" or "text"."""
+        if self.texts is not None:
+            return "text"
+        return {"b": "bool", "M": "date"}.get(self.values.dtype.kind, "number")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> Column:
+        """Return the rows of a slice, a mask or an array of indices."""
+        return Column(self.values[rows], self.missing[rows], self.texts)
+
+    @classmethod
+    def join(cls, parts: Sequence[Column]) -> Column:
+        """Join pieces of one column along their rows; texts keep the order they came in."""
+        missing = np.concatenate([part.missing for part in parts])
+        if parts[0].texts is None:
+            return cls(np.concatenate([part.values for part in parts]), missing)
+        codes: dict[str, int] = {}
+        values = []
+        for part in parts:
+            assert part.texts is not None
+            new = [codes.setdefault(text, len(codes)) for text in part.texts]
+            table = np.array([*new, -1], np.int32)  # a missing cell may have the code -1
+            values.append(table[np.where(part.missing, -1, part.values)])
+        return cls(np.concatenate(values), missing, tuple(codes))
