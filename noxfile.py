@@ -277,6 +277,15 @@ def peers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
+def tables(session: nox.Session) -> None:
+    """18 public tables in `xpnet train` and in scikit-learn: `nox -s tables -- --only iris`."""
+    session.install(*GROUPS("tables"), ".[cli]")
+    session.install("--no-deps", "ISLP>=0.4")  # its dependencies include PyTorch Lightning
+    session.run("python", "-m", "benchmarks.tables", *session.posargs)
+
+
+@nox.session(default=False)
+@timed
 def compare(session: nox.Session) -> None:
     """Two git revisions under today's benchmarks, in turn: `nox -s compare -- A B -k numpy`.
 
