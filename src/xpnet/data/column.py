@@ -34,6 +34,19 @@ class Column:
             return "text"
         return {"b": "bool", "M": "date"}.get(self.values.dtype.kind, "number")
 
+    @property
+    def absent(self) -> np.ndarray:
+        """Which cells (m,) are missing, NaN and NaT among them."""
+        unknown = {"f": np.isnan, "M": np.isnat}.get(self.values.dtype.kind)
+        return self.missing if unknown is None else self.missing | unknown(self.values)
+
+    def as_texts(self) -> tuple[Sequence[str], np.ndarray]:
+        """Distinct texts, and the code (m,) of each cell; numbers are their digits."""
+        if self.texts is not None:
+            return self.texts, self.values
+        distinct, codes = np.unique(self.values, return_inverse=True)
+        return [text_of(value) for value in distinct], codes
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -55,3 +68,10 @@ class Column:
             table = np.array([*new, -1], np.int32)  # a missing cell may have the code -1
             values.append(table[np.where(part.missing, -1, part.values)])
         return cls(np.concatenate(values), missing, tuple(codes))
+
+
+def text_of(value: Any) -> str:
+    """A value as a category: whole numbers without a point, "true" and "false"."""
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)

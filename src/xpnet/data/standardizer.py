@@ -10,7 +10,6 @@ standard deviations in place of sums of squares, which would overflow sooner:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
@@ -56,46 +55,74 @@ class Standardizer:
 
 
 class RunningMoments:
-    """Mean and standard deviation of columns, of all blocks that were added."""
+    """Mean and standard deviation of columns, of all blocks that were added.
+
+    Attributes
+    ----------
+    n : int
+        Rows.
+    counts : int or int array (n_columns,)
+        Cells of each column that are not missing.
+    low, high : float64 arrays (n_columns,)
+        The least and the greatest of these cells.
+    """
 
     def __init__(self) -> None:
         self.n = 0
+        self.counts: int | np.ndarray = 0
         self.rounded = np.zeros(1)  # (n,): see ``Statistics``
-        self._low = self._high = self._centre = self._mean = self._sd = np.empty(0)
+        self.low, self.high = np.array([np.inf]), np.array([-np.inf])
+        self._centre = self._mean = self._sd = np.zeros(1)
 
-    def add(self, X: np.ndarray) -> None:
-        """Adds rows X (k, n), finite."""
+    def add(self, X: np.ndarray, missing: np.ndarray | None = None) -> None:
+        """Adds rows X (k, n), finite; cells where ``missing`` (k, n) is true do not count."""
         k = len(X)
         if k == 0:
             return
-        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
-        if self.n == 0:
-            # All is measured from here, so that a mean far from 0 costs no digits.
-            self._centre = low / 2 + high / 2
+        counts: int | np.ndarray = k
+        lows = highs = X
+        if missing is not None:
+            counts = k - missing.sum(axis=0)
+            lows, highs = np.where(missing, np.inf, X), np.where(missing, -np.inf, X)
+        low, high = lows.min(axis=0).astype(np.float64), highs.max(axis=0).astype(np.float64)
+        # All is measured from here, so that a mean far from 0 costs no digits.
+        begins = (np.equal(self.counts, 0)) & np.greater(counts, 0)
+        ends = np.where(begins, low, 0.0), np.where(begins, high, 0.0)
+        self._centre = np.where(begins, ends[0] / 2 + ends[1] / 2, self._centre)
         # Half of everything, so that not even the distance of huge values overflows.
         half = X.astype(np.float64) / 2 - self._centre / 2
+        if missing is not None:
+            half[missing] = 0.0
         reach = np.maximum(np.abs(half).max(axis=0), np.finfo(np.float64).tiny)
         half /= reach  # in [-1, 1]
-        mean, sd = half.mean(axis=0) * reach, half.std(axis=0) * reach
-        if self.n == 0:
-            self._low, self._high, self._mean, self._sd = low, high, mean, sd
-        else:
-            a, b = self.n / (self.n + k), k / (self.n + k)
-            d = mean - self._mean
-            spread = np.hypot(sqrt(a) * self._sd, sqrt(b) * sd)
-            self._sd = np.hypot(spread, sqrt(a * b) * d)
-            self._mean = self._mean + b * d
-            self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+        mean = half.sum(axis=0) / np.maximum(counts, 1)
+        half -= mean
+        if missing is not None:
+            half[missing] = 0.0
+        sd = np.sqrt((half * half).sum(axis=0) / np.maximum(counts, 1))
+        self._join(counts, mean * reach, sd * reach)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.n += k
         if X.dtype != np.float32 and np.maximum(-low, high).max() > 2**24:
             with np.errstate(over="ignore"):
                 rounded = (X.astype(np.float32) != X) & (np.floor(X) == X).all(axis=0)
             self.rounded = np.maximum(self.rounded, np.abs(X * rounded).max(axis=0))
 
-    def result(self) -> Standardizer:
-        """The standardiser of all rows."""
-        constant = self._low == self._high
+    def _join(self, counts: int | np.ndarray, mean: np.ndarray, sd: np.ndarray | float) -> None:
+        total = np.maximum(self.counts + counts, 1)
+        a, b = self.counts / total, counts / total
+        d = mean - self._mean
+        spread = np.hypot(np.sqrt(a) * self._sd, np.sqrt(b) * sd)
+        self._sd = np.hypot(spread, np.sqrt(a * b) * d)
+        self._mean = self._mean + b * d
+        self.counts = self.counts + counts
+
+    def result(self, fill: np.ndarray | None = None) -> Standardizer:
+        """The standardiser of all rows, where ``fill`` (n,) stands in the missing cells."""
+        if fill is not None:
+            self._join(self.n - self.counts, fill / 2 - self._centre / 2, 0.0)
+        constant = self.low == self.high
         mean = self._centre + 2 * self._mean
         return Standardizer(
-            np.where(constant, self._low, mean), np.where(constant, 0.0, 2 * self._sd)
+            np.where(constant, self.low, mean), np.where(constant, 0.0, 2 * self._sd)
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xpnet.data.column import Column, text_of
+
 # Whole numbers are a regression target if they have more distinct values than MOST_CLASSES, or
 # fewer examples of each, on average, than EXAMPLES_PER_CLASS.
 MOST_CLASSES = 100
@@ -78,3 +80,31 @@ def as_integers(y: np.ndarray) -> np.ndarray:
         return y
     whole = (np.floor(y) == y).all() and (np.abs(y) <= 2.0**53).all()  # exact as float64
     return y.astype(np.int64) if whole else y
+
+
+def labels_of(column: Column, name: str) -> np.ndarray:
+    """The labels in a column without its missing cells: text, bools, integers or floats.
+
+    Raises
+    ------
+    ValueError
+        The column holds dates, infinite numbers, or nothing.
+    """
+    there = column[~column.absent]
+    if len(there) == 0:
+        raise ValueError(f"the target {name!r} is missing in every row")
+    if there.kind == "date":
+        raise ValueError(f"the target {name!r} holds dates, which are neither numbers nor classes")
+    if there.texts is not None:
+        return np.array(there.texts)[there.values]
+    if there.kind == "number" and not np.isfinite(there.values).all():
+        raise ValueError(f"the target {name!r} holds an infinite number")
+    return there.values
+
+
+def class_numbers(column: Column, classes: np.ndarray) -> np.ndarray:
+    """The number (k,) of each label among the classes; -1 where it is missing or none of them."""
+    numbers = {text_of(label): i for i, label in enumerate(classes)}
+    texts, codes = column.as_texts()
+    table = np.array([*(numbers.get(text, -1) for text in texts), -1])
+    return table[np.where(column.absent, -1, codes)]

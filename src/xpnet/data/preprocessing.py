@@ -1,0 +1,346 @@
+"""The columns of a table as the numbers that a net takes, as fitted on training rows in one pass.
+
+``Encoding`` says what becomes of a column. Numbers and the parts of dates have the training rows'
+median where they are missing, and are standardised; columns of 0 and 1 stay 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.column import Column
+from xpnet.data.columns import listed
+from xpnet.data.encoding import KINDS, PARTS, Encoding, converted, numbers_of
+from xpnet.data.standardizer import RunningMoments, Standardizer
+
+Batch = Mapping[str, Column]
+_SAMPLE, _CELLS = 100_000, 2**24  # rows that medians are taken from, and their cells, at most
+_MOST_CATEGORIES = 256
+_DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
+_TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
+
+
+@dataclass(frozen=True)
+class PreprocessorSettings:
+    """What the user decides.
+
+    Attributes
+    ----------
+    kinds : mapping of column to one of ``KINDS``
+        Where the column's own kind is not wanted.
+    ignore : tuple of str
+        Columns to leave out.
+    robust : bool
+        Scale numbers by median and interquartile range (half the range where that is 0), and
+        squash outliers smoothly.
+    row_numbers : tuple of str
+        Columns that the reader found to be row numbers.
+    seed : int
+        Of the sample of rows that medians and quartiles are taken from.
+    """
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    robust: bool = False
+    row_numbers: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in self.kinds.items():
+            if kind not in KINDS:
+                raise ValueError(f"column {name!r} cannot be {kind!r}, only {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Turns batches of columns into rows of numbers.
+
+    Attributes
+    ----------
+    columns : tuple of Encoding
+        Of the columns that are used, in the order of the table.
+    standardizer : Standardizer
+        Of the encoded columns (n_x,); mean 0 and scale 1 where they are 0 and 1.
+    fill : float64 array (n_x,)
+        What stands in the encoded columns where a cell is missing; NaN leaves it missing.
+    robust : bool
+        Whether standardised numbers z are squashed to z / sqrt(1 + (z / 3)^2).
+    described : tuple of str
+        Lines for the user: the columns by kind, and those left out with the reason.
+    """
+
+    columns: tuple[Encoding, ...]
+    standardizer: Standardizer
+    fill: np.ndarray
+    robust: bool = False
+    described: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n_x = len(self.names)
+        for what in (self.fill, self.standardizer.mean, self.standardizer.scale):
+            if what.shape != (n_x,):
+                raise ValueError(f"{n_x} encoded columns, but statistics of shape {what.shape}")
+
+    @classmethod
+    def fit(
+        cls, batches: Iterable[Batch], settings: PreprocessorSettings | None = None
+    ) -> Preprocessor:
+        """Measure the columns of training rows in one pass.
+
+        Raises
+        ------
+        ValueError
+            A column does not fit the kind that the settings say, or none is left to learn from.
+        """
+        fitting = _Fitting(settings or PreprocessorSettings())
+        for batch in batches:
+            fitting.add(batch)
+        return fitting.result()
+
+    @classmethod
+    def identity(cls, names: Iterable[str], standardizer: Standardizer) -> Preprocessor:
+        """Columns of numbers as they are, none of them missing."""
+        columns = tuple(Encoding(name, "number") for name in names)
+        return cls(columns, standardizer, np.full(len(columns), np.nan))
+
+    @classmethod
+    def from_json(cls, saved: Any, standardizer: Standardizer, fill: np.ndarray) -> Preprocessor:
+        """What ``to_json`` gave, and the arrays; a ValueError if they are damaged."""
+        try:
+            columns = tuple(
+                Encoding(**entry | {"parts": tuple(entry.get("parts", ()))})
+                for entry in saved["encodings"]
+            )
+            return cls(columns, standardizer, fill, saved["robust"] is True)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"what is saved of the columns is damaged: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a model file says of the columns, without what ``Encoding`` has by default."""
+        encodings = [
+            {f.name: x for f in fields(column) if (x := getattr(column, f.name)) != f.default}
+            for column in self.columns
+        ]
+        return {"encodings": encodings, "robust": self.robust}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the encoded columns, n_x of them."""
+        return tuple(name for column in self.columns for name in column.names)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """The columns of the table that are read, and what each holds there."""
+        return {column.name: column.storage for column in self.columns}
+
+    def encode(self, batch: Batch) -> np.ndarray:
+        """Encode k rows as E (k, n_x): float32 if all numbers are, else float64.
+
+        Raises
+        ------
+        ValueError
+            A column is not there, or holds what its kind cannot be.
+        """
+        if gone := [repr(name) for name in self.sources if name not in batch]:
+            takes, there = listed(list(self.sources)), listed(list(batch))
+            raise ValueError(
+                f"no column {listed(gone)}; the model takes {takes}; there are {there}"
+            )
+        read = [(c, converted(batch[c.name], c.kind, c.name)) for c in self.columns]
+        E = np.zeros((len(read[0][1]), len(self.names)), _dtype(column for _, column in read))
+        at = 0
+        for encoding, column in read:
+            end = at + len(encoding.names)
+            encoding.write(column, E[:, at:end], self.fill[at:end])
+            at = end
+        return E
+
+    def standardize(self, E: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
+        """Standardise encoded rows E (k, n_x); the result has ``dtype``, E's own if left out."""
+        if not self.robust:
+            return self.standardizer.apply(E, dtype)
+        Z = self.standardizer.apply(E, np.float64)
+        Z[:, self.squashed] /= np.hypot(1, Z[:, self.squashed] / 3)
+        return Z.astype(E.dtype if dtype is None else dtype, copy=False)
+
+    @property
+    def squashed(self) -> np.ndarray:
+        """Which encoded columns (n_x,) are numbers, which ``robust`` is about."""
+        return np.array(
+            [c.kind == "number" and name == c.name for c in self.columns for name in c.names]
+        )
+
+
+def _dtype(columns: Iterable[Column]) -> np.dtype:
+    """The dtype for such columns side by side."""
+    numbers = [c.values.dtype for c in columns if c.kind == "number"]
+    return np.result_type(np.float32, *numbers)
+
+
+class _Fitting:
+    """What is measured of batches of training rows."""
+
+    def __init__(self, settings: PreprocessorSettings) -> None:
+        self.settings = settings
+        self.n = self.width = 0
+        self.kinds: dict[str, str] = {}  # of the columns that may be used
+        self.storage: dict[str, str] = {}
+        self.places: dict[str, slice] = {}  # of a column's numbers among all numbers
+        self.counts: dict[str, Counter[str]] = {}
+        self.missing: Counter[str] = Counter()
+        self.moments, self.sample = RunningMoments(), _Sample(settings.seed)
+        self.dropped: dict[str, str] = {}
+
+    def _begin(self, batch: Batch) -> None:
+        """Decide on the kinds of the columns, by the first batch."""
+        settings = self.settings
+        for name in (*settings.kinds, *settings.ignore):
+            if name not in batch:
+                raise ValueError(f"no column {name!r}; the columns are {listed(list(batch), 20)}")
+        reasons = dict.fromkeys(settings.row_numbers, "row numbers")
+        reasons |= dict.fromkeys(settings.ignore, "as asked")
+        self.dropped = {name: why for name, why in reasons.items() if name not in settings.kinds}
+        for name, column in batch.items():
+            self.storage[name] = column.kind
+            if name in self.dropped:
+                continue
+            own = "category" if column.kind == "text" else column.kind
+            kind = self.kinds[name] = settings.kinds.get(name, own)
+            if kind == "category":
+                self.counts[name] = Counter()
+            else:
+                begin = self.width
+                self.width += len(PARTS) if kind == "date" else 1
+                self.places[name] = slice(begin, self.width)
+
+    def add(self, batch: Batch) -> None:
+        if not self.storage:
+            self._begin(batch)
+        columns = {name: converted(batch[name], kind, name) for name, kind in self.kinds.items()}
+        k = len(next(iter(batch.values()), ()))
+        X = np.zeros((k, self.width), _dtype(columns.values()))
+        empty = np.zeros(X.shape, bool)
+        for name, column in columns.items():
+            missing = column.absent
+            self.missing[name] += int(missing.sum())
+            if name in self.counts:
+                texts, codes = column.as_texts()
+                found = np.bincount(codes[~missing], minlength=len(texts)).tolist()
+                self.counts[name].update({t: c for t, c in zip(texts, found, strict=True) if c})
+                continue
+            there = self.places[name]
+            X[:, there] = numbers_of(column)
+            empty[:, there] = missing[:, None]
+            if not np.isfinite(X[~missing, there]).all():
+                raise ValueError(f"column {name!r} holds an infinite number")
+        self.n += k
+        if self.width:
+            X[empty] = 0
+            self.moments.add(X, empty if empty.any() else None)
+            self.sample.add(np.where(empty, np.nan, X))
+
+    def result(self) -> Preprocessor:
+        if self.n == 0:
+            raise ValueError("no rows of data to learn from")
+        low, median, high = self.sample.quartiles(self.width)
+        for name, there in self.places.items():
+            if self.kinds[name] == "bool":
+                median[there] = median[there] > 0.5
+        found = self.moments.result(median)
+        mean, scale = found.mean.copy(), found.scale.copy()
+        range_ = self.moments.high - self.moments.low
+        columns: list[Encoding] = []
+        order: list[int] = []  # of the encoded columns among all numbers; -1: 0 and 1
+        for name, kind in self.kinds.items():
+            varies = [
+                i for i in range(self.width)[self.places.get(name, slice(0))] if range_[i] > 0
+            ]
+            encoding = self._encoding(name, varies)
+            if isinstance(encoding, str):
+                self.dropped[name] = encoding
+                continue
+            if kind == "bool":
+                mean[varies], scale[varies] = 0.0, 1.0
+            elif kind == "number" and self.settings.robust:
+                width = (high - low)[varies]
+                mean[varies] = median[varies]
+                scale[varies] = np.where(width > 0, width, range_[varies] / 2)
+            columns.append(encoding)
+            order += varies if encoding.kind != "category" else []
+            order += [-1] * (len(encoding.names) - len(varies))
+        if not columns:
+            why = "; ".join(f"{name}: {reason}" for name, reason in self.dropped.items())
+            raise ValueError(f"no column is left to learn from ({why:.300})")
+        mean, scale, fill = (
+            np.append(a, x)[order] for a, x in ((mean, 0), (scale, 1), (median, 0))
+        )
+        standardizer = Standardizer(mean, scale)
+        lines = self._described(columns)
+        return Preprocessor(tuple(columns), standardizer, fill, self.settings.robust, lines)
+
+    def _encoding(self, name: str, varies: list[int]) -> Encoding | str:
+        """The encoding of a column, or why there is none."""
+        kind, storage, counts = self.kinds[name], self.storage[name], self.counts.get(name)
+        flag, present = self.missing[name] > 0, self.n - self.missing[name]
+        parts: list[str] = []
+        other = False
+        if present == 0:
+            return "missing in every row"
+        if counts is not None:
+            if name not in self.settings.kinds and len(counts) > max(1, _DISTINCT * present):
+                return f"identifier or free text, {len(counts):,} different in {present:,} rows"
+            # A category of few rows teaches nothing of its own.
+            least = min(10, max(2, present // 1000))
+            parts = sorted(counts, key=lambda text: (-counts[text], text))[:_MOST_CATEGORIES]
+            parts = sorted(text for text in parts if counts[text] >= least)
+            other = len(parts) < len(counts)
+        elif kind == "date":
+            begin = self.places[name].start
+            parts = [PARTS[i - begin] for i in varies]
+        if len(parts) + other > 1 or (varies and kind != "category"):
+            return Encoding(name, kind, storage, tuple(parts), other, flag)
+        return Encoding(name, "category", storage, flag=True) if flag else "constant"
+
+    def _described(self, columns: list[Encoding]) -> tuple[str, ...]:
+        """A line for each kind of column, and one for those left out."""
+        groups: dict[str, list[str]] = {title: [] for title in _TITLES.values()}
+        for c in columns:
+            said = [f"{len(c.parts)} and others" if c.other else f"{len(c.parts)}"] * bool(c.parts)
+            said = [listed(c.parts)] if c.kind == "date" else said
+            said += [f"{self.missing[c.name]:,} missing"] * c.flag
+            groups[_TITLES[c.kind]].append(f"{c.name} ({', '.join(said)})" if said else c.name)
+        groups["left out"] = [
+            f"{name or 'the unnamed column'} ({why})" for name, why in self.dropped.items()
+        ]
+        return tuple(f"{title}: {listed(names, 20)}" for title, names in groups.items() if names)
+
+
+class _Sample:
+    """Some of all rows, the same for the same seed: those with the smallest random numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.keys, self.rows = np.empty(0), np.empty((0, 0))
+
+    def add(self, X: np.ndarray) -> None:
+        keys, most = self.rng.random(len(X)), min(_SAMPLE, max(1, _CELLS // X.shape[1]))
+        if len(self.keys):
+            keys, X = np.concatenate([self.keys, keys]), np.concatenate([self.rows, X])
+        chosen = np.argpartition(keys, most)[:most] if len(keys) > most else slice(None)
+        self.keys, self.rows = keys[chosen], X[chosen]
+
+    def quartiles(self, n: int) -> np.ndarray:
+        """Lower quartile, median and upper quartile of n columns, (3, n); 0 where all is NaN."""
+        if n == 0:
+            return np.empty((3, 0))
+        rows = np.sort(self.rows.astype(np.float64).T, axis=1)  # NaN comes last
+        last = np.maximum(np.count_nonzero(~np.isnan(rows), axis=1) - 1, 0)
+        at = np.array([[0.25], [0.5], [0.75]]) * last  # (3, n)
+        below, above = (np.take_along_axis(rows.T, i.astype(int), 0) for i in (at, np.ceil(at)))
+        return np.nan_to_num(below * (1 - at % 1) + above * (at % 1))
