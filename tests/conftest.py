@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from helpers import LIBRARIES
 
 # Compiling takes JAX most of its time here, and no test asks how well it did.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Lib:
