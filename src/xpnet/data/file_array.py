@@ -103,7 +103,7 @@ def open_npz(
     What is compressed is unpacked to a nameless file in ``folder`` (None: the system's), which
     goes with the array.
     """
-    shapes = " and ".join({"X": "X (m, n)", "y": "y (m,)"}[name] for name in needed)
+    shapes = " and ".join({"X": "X (m, n)", "y": "y (m,)"}.get(name, name) for name in needed)
     with path.open("rb") as file:
         try:
             with ZipFile(file) as archive:
