@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.data.column import Column
+from xpnet.data.preprocessing import Preprocessor, PreprocessorSettings
 from xpnet.data.standardizer import Standardizer
+from xpnet.files.raw import TableModel
 
 RNG = np.random.default_rng(61)
 X = np.stack([RNG.normal(1.7e9, 5e4, 40), 1e-6 * RNG.normal(size=40), np.full(40, 7.5)])  # (3, 40)
@@ -153,3 +156,83 @@ def test_a_stream_with_names_in_another_order_is_refused(tmp_path):
         source = xpnet.stream(path, target="y")
         with pytest.raises(ValueError, match=said):
             net.fit(source, epochs=1)
+
+
+# -- nets of tables ----------------------------------------------------------------------
+def table_net(columns, output="softmax", settings=None):
+    """A net of random weights on these columns; E, its features as they are encoded."""
+    made = Preprocessor.fit([columns], settings)
+    n_y = {"softmax": 3}.get(output, 1)
+    net = xpnet.DeepNet([len(made.names), 8, n_y], output=output, dtype="float32", seed=1)
+    net.data = {"features": made.names, "columns": made.to_json()}
+    net.tensors = {"input_mean": made.standardizer.mean, "input_scale": made.standardizer.scale,
+                   "input_fill": made.fill}  # fmt: skip
+    return net, made
+
+
+def numbers(values):
+    values = np.array(values, np.float64)
+    return Column(values, np.isnan(values))
+
+
+def words(*cells):
+    texts = tuple(dict.fromkeys(filter(None, cells)))
+    codes = np.array([texts.index(cell) if cell else -1 for cell in cells], np.int32)
+    return Column(codes, codes < 0, texts)
+
+
+TABLE = {
+    "age": numbers([3, np.nan, 5, 9, 4, 3]),
+    "sex": words("m", "f", None, "m", "f", "m"),
+    "yes": Column(np.array([True, False, True, True, False, True]), np.zeros(6, bool)),
+}
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_a_table_is_encoded_and_standardised(tmp_path, robust):
+    net, made = table_net(TABLE, settings=PreprocessorSettings(robust=robust))
+    Z = made.standardize(made.encode(TABLE), np.float32).T
+    net.save(tmp_path / "m")
+    model = TableModel.of(xpnet.load(tmp_path / "m"))
+    assert model.sources == {"age": "number", "sex": "text", "yes": "bool"}
+    np.testing.assert_array_equal(model.predict(TABLE), net.predict(Z))
+    np.testing.assert_array_equal(model.probabilities(TABLE), net.predict_proba(Z).T)
+    with pytest.raises(ValueError, match="no column 'yes'; the model takes age, sex, yes; there"):
+        model.predict({"sex": TABLE["sex"], "age": TABLE["age"]})
+    with pytest.raises(ValueError, match="but the columns 'sex' are none: pass a data frame"):
+        net.predict_raw(np.ones((3, 6)))
+    with pytest.raises(ValueError, match="encodes columns of the table"):
+        model.without_statistics()
+
+
+def test_missing_numbers_in_an_array():
+    X = np.stack([TABLE["age"].values, np.arange(6.0)])
+    net, made = table_net({"age": TABLE["age"], "x": numbers(X[1])}, "identity")
+    Z = made.standardize(made.encode({"age": TABLE["age"], "x": numbers(X[1])}), np.float32)
+    np.testing.assert_array_equal(net.predict_raw(X), net.predict(Z.T))
+    with pytest.raises(ValueError, match=r"shape \(6, 1\) in rows, but the model takes 2: age, x"):
+        net.predict_raw(X[:1])
+    plain, made = table_net({"x": numbers(X[1])}, "identity")  # the median without a flag
+    X[1, 0] = np.nan
+    assert plain.predict_raw(X[1:])[0, 0] == plain.predict_raw(np.array([[2.5]]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": None},
+        {"columns": {}},
+        {"columns": {"encodings": [], "robust": False}},
+        {"features": ["a"]},
+    ],
+)
+def test_damaged_columns(change, tmp_path):
+    net, _ = table_net(TABLE)
+    net.data |= change
+    net.save(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"damaged|statistics of shape|1 features for 6"):
+        TableModel.of(xpnet.load(tmp_path / "m"))
+    del net.tensors["input_fill"]
+    net.data.setdefault("columns", {})
+    with pytest.raises(ValueError, match=r"columns without statistics|1 features"):
+        TableModel.of(net)

@@ -161,6 +161,33 @@ class Preprocessor:
             at = end
         return E
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether each column of the table, a number or a bool, is one of the encoded columns."""
+        return all(c.names == (c.name,) for c in self.columns)
+
+    def encode_rows(self, X: np.ndarray) -> np.ndarray:
+        """Encode rows X (k, n) of numbers, NaN where one is missing.
+
+        Raises
+        ------
+        ValueError
+            Columns of the table are no numbers, or there are more or fewer.
+        """
+        if no_numbers := [repr(c.name) for c in self.columns if c.kind not in ("number", "bool")]:
+            raise ValueError(
+                f"X is an array of numbers, but the columns {listed(no_numbers)} are none: pass a "
+                "data frame, with an example in each row"
+            )
+        if X.ndim != 2 or X.shape[1] != len(self.columns):
+            takes = f"the model takes {len(self.columns)}: {listed(list(self.sources))}"
+            raise ValueError(f"X has the shape {X.shape} in rows, but {takes}")
+        missing = np.isnan(X)
+        if self.plain:
+            return np.where(missing, self.fill, X).astype(X.dtype) if missing.any() else X
+        cells = (Column(x, no) for x, no in zip(X.T, missing.T, strict=True))
+        return self.encode(dict(zip(self.sources, cells, strict=True)))
+
     def standardize(self, E: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
         """Standardise encoded rows E (k, n_x); the result has ``dtype``, E's own if left out."""
         if not self.robust:

@@ -1,4 +1,4 @@
-"""Predictions from rows of a table, with the statistics and classes that are saved in the net.
+"""Predictions from rows of a table, with what is saved of its columns and classes in the net.
 
 ``predict_raw``, ``xpnet predict``, ``xpnet evaluate``, ``xpnet export`` and ``to_onnx(raw=True)``
 all take them from here.
@@ -14,6 +14,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.data.checks import check_numeric, host_array
+from xpnet.data.preprocessing import Batch, Preprocessor
 from xpnet.data.standardizer import Standardizer
 
 
@@ -26,6 +27,8 @@ class TableModel:
     net : DeepNet
     inputs : Standardizer or None
         Of the features; None where the net has no statistics: it takes them as they are.
+    preprocessor : Preprocessor
+        Makes the features of a table's columns, or takes these as they are.
     targets : Standardizer or None
         Of a regression's targets; None for classes.
     classes : array (k,) or None
@@ -35,6 +38,7 @@ class TableModel:
 
     net: Any
     inputs: Standardizer | None
+    preprocessor: Preprocessor
     targets: Standardizer | None
     classes: np.ndarray | None
 
@@ -45,13 +49,22 @@ class TableModel:
         Raises
         ------
         ValueError
-            The statistics or the classes do not fit the net.
+            The columns, the statistics or the classes do not fit the net.
         """
-        n_y = net.sizes[-1]
+        n_x, *_, n_y = net.sizes
         one_label = net.output == "softmax" or (net.output == "sigmoid" and n_y == 1)
+        inputs, fill = _standardizer(net, "input", n_x), net.tensors.get("input_fill")
+        names = tuple(map(str, _names(net, "features", n_x).tolist()))
+        if "columns" not in net.data:
+            columns = Preprocessor.identity(names, inputs or Standardizer.identity(n_x))
+        elif inputs is None or fill is None:
+            raise ValueError(f"columns without statistics: net.tensors has {sorted(net.tensors)}")
+        else:
+            columns = Preprocessor.from_json(net.data["columns"], inputs, to_numpy(fill))
         return cls(
             net,
-            _standardizer(net, "input", net.sizes[0]),
+            inputs,
+            columns,
             (_standardizer(net, "target", n_y) or Standardizer.identity(n_y))
             if net.output == "identity"
             else None,
@@ -60,27 +73,36 @@ class TableModel:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the columns that the net takes, in its order; "0", "1", ... without names."""
-        return tuple(map(str, _names(self.net, "features", self.net.sizes[0]).tolist()))
+        """Names of the net's inputs, in its order; "0", "1", ... without names."""
+        return self.preprocessor.names
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The columns of the table that are read, and what each holds: "number", "text", ..."""
+        return self.preprocessor.sources
 
     @property
     def target(self) -> str:
         """The name of what the net predicts."""
         return str(self.net.data.get("target", "prediction"))
 
-    def columns(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (m, n_x) as the net takes them: (n_x, m), standardised."""
-        rows = np.ascontiguousarray(rows)  # another layout would change the last digits
+    def columns(self, rows: np.ndarray | Batch) -> np.ndarray:
+        """Rows (m, n) of numbers or a batch of columns, as the net takes them: (n_x, m)."""
+        encode = self.preprocessor.encode
+        E = self.preprocessor.encode_rows(rows) if isinstance(rows, np.ndarray) else encode(rows)
+        E = np.ascontiguousarray(E)  # another layout would change the last digits
         if self.inputs is None:
-            return rows.T
-        return self.inputs.apply(rows, np.dtype(self.net.backend.following(rows).dtype_name)).T
+            return E.T
+        return self.preprocessor.standardize(
+            E, np.dtype(self.net.backend.following(E).dtype_name)
+        ).T
 
     def expected(self, y: np.ndarray) -> np.ndarray:
         """Class numbers (m,) as they are; targets (m,) standardised, (1, m)."""
         return y if self.targets is None else self.targets.apply(y[:, None]).T
 
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Labels (m,) of rows (m, n_x), or targets in their own units, (m, n_y)."""
+    def predict(self, rows: np.ndarray | Batch) -> np.ndarray:
+        """Labels (m,) of rows (m, n) or a batch, or targets in their own units, (m, n_y)."""
         answers = to_numpy(self.net.predict(self.columns(rows)))
         if self.classes is not None:
             return self.classes[answers.reshape(-1).astype(np.int64)]
@@ -91,7 +113,7 @@ class TableModel:
         near = (np.abs(self.targets.mean) <= 1024 * self.targets.scale).all()
         return y.astype(answers.dtype) if near else y
 
-    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+    def probabilities(self, rows: np.ndarray | Batch) -> np.ndarray:
         """The probability (m, k) of each class."""
         P = to_numpy(self.net.predict_proba(self.columns(rows))).T
         return np.concatenate([1 - P, P], axis=1) if self.net.output == "sigmoid" else P
@@ -101,7 +123,17 @@ class TableModel:
 
         W (x - mean) / scale + b = (W / scale) x + (b - (W / scale) mean), and a regression's last
         layer is multiplied by the target's scale in the same way. Constant columns get weights 0.
+
+        Raises
+        ------
+        ValueError
+            The net's inputs are more than shifted and scaled columns of the table.
         """
+        if self.preprocessor.robust or not self.preprocessor.plain:
+            raise ValueError(
+                "the model encodes columns of the table, which its layers cannot: export an ONNX "
+                "model, or the net alone, for encoded and standardised features"
+            )
         net = self.net
         given = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
         dtype = given[0][0].dtype
@@ -118,8 +150,13 @@ class TableModel:
         return twin
 
 
+def takes_rows(net: Any, X: Any) -> bool:
+    """Whether X is (n_x, m), a row for each of the net's inputs, so that it is checked as such."""
+    return "columns" not in net.data or TableModel.of(net).preprocessor.plain
+
+
 def predict_raw(net: Any, X: Array) -> np.ndarray:
-    """What ``TableModel`` predicts of X (n_x, m): labels (m,) or answers (n_y, m), in NumPy."""
+    """What ``TableModel`` predicts of X (n, m): labels (m,) or answers (n_y, m), in NumPy."""
     X = host_array(X, "X")
     check_numeric(X, "X")
     return TableModel.of(net).predict(X.T).T

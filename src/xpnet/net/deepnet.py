@@ -24,7 +24,7 @@ from xpnet.engines import engine_for
 from xpnet.files import onnx
 from xpnet.files.atomic import File
 from xpnet.files.checkpoint import save
-from xpnet.files.raw import predict_raw
+from xpnet.files.raw import predict_raw, takes_rows
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
 from xpnet.net import arguments
@@ -332,21 +332,21 @@ class DeepNet:
             return inputs.place.returned(change(A), X)
 
     def predict_raw(self, X: Array) -> np.ndarray:
-        """What a net of ``xpnet train`` says of ``X`` (n_x, m) as it stands in the table.
+        """What a net of ``xpnet train`` says of ``X`` (n, m) as it stands in the table.
 
-        The features are standardised first, where ``net.tensors`` has statistics. Classes come as
-        labels (m,), text or numbers; a regression answers in the target's units, (n_y, m). X may
-        be of any library; the answers are in NumPy. This is what ``xpnet predict`` says; features
-        are ``net.data["features"]`` in their order, or, as the index of a frame, in any.
+        Columns are encoded and standardised by what ``net.data`` and ``net.tensors`` say. Classes
+        come as labels (m,), text or numbers; a regression answers in the target's units, (n_y, m).
+        X may be of any library, or name its rows by the index of a frame; the answers are in NumPy.
 
         Raises
         ------
         ValueError
-            The statistics or the classes do not fit the net, or X has another shape or names.
+            What is saved does not fit the net, or X has another shape, names or kinds of columns.
         """
-        with self._settling() as inputs:
-            X = inputs.in_order(X)
-            inputs.settle(X)
+        if takes_rows(self, X):
+            with self._settling() as inputs:
+                X = inputs.in_order(X)
+                inputs.settle(X)
         twin = copy.copy(self)
         twin._held.placement = replace(self.placement, follows=False)  # host arrays are taken
         return predict_raw(twin, X)
