@@ -18,8 +18,8 @@ HARD = "--hidden 6,5 --dropout 0.1,0.2 --l1 1e-5 --clip-norm 1 --schedule warmup
 
 
 def rows(output: str) -> dict[str, str]:
-    """The final table as a dictionary."""
-    return dict(re.findall(r"│ (\S.*?) +│ +(\S+) │", output))
+    """The final table as a dictionary, without standard errors."""
+    return dict(re.findall(r"│ (\S.*?) +│ +(\S+)(?: ±\S+)? +│", output))
 
 
 def error(result, code: int) -> str:

@@ -189,7 +189,7 @@ def test_the_row_that_holds_nan(run, here, numbers):
         ("predict sides.model text.npz", 1, "text.npz: X holds <U1, not numbers"),
         ("predict sides.model odd.npz", 1, "odd.npz: X holds complex128, not numbers"),
         ("evaluate sides.model blobs.csv --target q", 1, "no column 'q'"),
-        ("evaluate sides.model new.csv", 1, "line 3, column 'side': 'up' is no class of the model"),
+        ("evaluate sides.model new.csv", 1, "line 3, column 'side': the cell is empty"),
         ("evaluate sides.model bare.csv", 1, "bare.csv: no column 'side' with the true answers: "
          "name their column with --target; it has a, b, c, size"),
         ("show blobs.csv", 1, "blobs.csv: not a safetensors file"),
@@ -208,7 +208,7 @@ def test_errors(run, here, words, code, said):
     np.save(here / "vector.npy", np.ones(3))
     np.save(here / "wide.npy", np.ones((3, 7)))
     (here / "bare.csv").write_text("a,b,c,size\n1,2,3,4\n")
-    (here / "new.csv").write_text("a,b,c,side\n1,2,3,left\n1,2,3,up\n")
+    (here / "new.csv").write_text("a,b,c,side\n1,2,3,left\n1,2,3,\n")
     assert said in error(run(words), code)
 
 
@@ -422,7 +422,9 @@ def test_a_full_disk_behind_stdout_loses_nothing(here, numbers, words):
 # -- evaluate ----------------------------------------------------------------------------
 def test_evaluation_of_classes(ok, here, sides):
     output = ok("evaluate sides.model blobs.csv")
-    assert rows(output)["accuracy"] == "1.0000"
+    table = rows(output)
+    assert (table["accuracy"], table["balanced accuracy"]) == ("1.0000", "1.0000")
+    assert table["baseline accuracy"] == "0.5000"
     assert re.search(r"^ *left +60 +0 *$\n^ *right +0 +60 *$", output, re.M), output
     net = xpnet.load("sides.model")
     y = np.repeat([0, 1], 60)

@@ -71,13 +71,21 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
 def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
     """Fill in what was left to defaults, to the data and to the machine."""
     held_out, fit = recipe.held_out, recipe.fit
+    if not recipe.solved:  # which would have no use for them
+        settings = replace(
+            settings,
+            epochs=recipe.epochs,
+            batch_size=str(fit["batch_size"] or "full"),
+            schedule=settings.schedule or "constant",
+            lr=fit["optimizer"].learning_rate,
+        )
     return replace(
         settings,
         data=None if settings.data is None else settings.data.resolve(),
         task=problem.task,  # type: ignore[arg-type]
         hidden=",".join(map(str, recipe.widths)) or None,
         backend=net.backend.name,
-        lr=fit["optimizer"].learning_rate,
+        optimizer=recipe.optimizer,
         l2=fit["l2"],
         validation=str(held_out.resolve() if isinstance(held_out, Path) else held_out),
         stream=None if settings.data is None else problem.streamed,

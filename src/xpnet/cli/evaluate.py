@@ -14,7 +14,7 @@ from xpnet.cli.model import load_table_model
 from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend, option
 from xpnet.cli.output import Console, results_table
 from xpnet.cli.scores import Tally, as_text
-from xpnet.data.columns import WantedColumns, encoder
+from xpnet.data.columns import WantedColumns, encoder, listed
 from xpnet.data.read_columns import read_blocks
 
 EXAMPLES = """Examples:
@@ -28,8 +28,11 @@ Data: as for xpnet predict, with a target column (y in a .npz file). The target 
 had in training unless --target says otherwise.
 
 The cost is the cross-entropy of the classes; of numbers, half the mean squared error of the
-standardised target. R² and RMSE are of the target in its own units. In the confusion matrix rows
-are the true classes and columns the predicted ones.
+standardised target. R² and RMSE are of the target in its own units. What follows ± is the standard
+error. The balanced accuracy is the mean of the accuracies within each class. The baseline answers
+the same for all examples: the commonest class, or the mean (R² 0). Examples of a class that the
+model does not know count as wrong, and are not in the cost. In the confusion matrix rows are the
+true classes and columns the predicted ones.
 
 Exit codes: 0 done; 1 the model, the data or the backend failed; 2 wrong options; 130 stopped by
 Ctrl-C."""
@@ -50,12 +53,29 @@ def evaluate(
     tally = Tally(trained.net, trained.targets)
     hint = ": name their column with --target"
     answers = trained.target if target is None else target
-    wanted = WantedColumns(trained.features, answers, encoder(classes), hint=hint)
+    numbered, unseen = encoder(classes), dict[str, int]()
+
+    def encode(label: Any) -> float:
+        try:
+            return numbered(label)
+        except ValueError:
+            if classes is None or str(label) in ("", "nan"):
+                raise
+            return unseen.setdefault(str(label), len(classes) + len(unseen))
+
+    wanted = WantedColumns(trained.features, answers, encode, hint=hint)
     for rows, y in read_blocks(data, wanted):
         assert y is not None
         tally.add(trained.columns(rows), trained.expected(y))
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
+    found = {label: tally.unseen[i] for label, i in unseen.items()}
+    if found:
+        labels = listed([f"{label[:40]!r} ({count:,})" for label, count in found.items()])
+        output.tell(
+            f"warning: {data}: {sum(found.values()):,} of {tally.m:,} examples are of classes that "
+            f"the model does not know, and count as wrong: {labels}"
+        )
     figures = {"cost": tally.cost, **tally.figures()}
     confusion = tally.confusion
     if as_json:
@@ -63,6 +83,7 @@ def evaluate(
         result |= figures
         if classes is not None and confusion is not None:
             result |= {"classes": classes.tolist(), "confusion": confusion.tolist()}
+            result |= {"unseen": found}
         output.put_json(result)
         return
     console = Console()

@@ -29,6 +29,8 @@ class Console(rich.console.Console):
         super().__init__(highlight=False, markup=False, stderr=on_stderr)
         stream = sys.stderr if on_stderr else sys.stdout
         if stream is not None:
+            if hasattr(stream, "reconfigure"):  # where it has no ² and no ±
+                stream.reconfigure(errors="replace")
             self.file = _Lossy(stream)  # type: ignore[assignment]
 
     def print_line(self, text: str, style: str = "", wrap: bool = True) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from xpnet.cli.options import UsageProblem, check_backend, is_count, require, widths_of
-from xpnet.cli.settings import RULES, Settings
+from xpnet.cli.settings import RULES, SOLVER, Settings
 from xpnet.core import schedules
 
 HIDDEN: dict[str, tuple[int, ...]] = {
@@ -17,6 +17,9 @@ HIDDEN: dict[str, tuple[int, ...]] = {
     "shallow": (64,),
     "deep": (128, 64),
 }
+# Only training by minibatches has them: whoever gives one of them asks for it.
+OF_MINIBATCHES = ("optimizer", "lr", "epochs", "batch_size", "schedule", "clip_norm",
+                  "early_stopping", "checkpoint_dir")  # fmt: skip
 # The least and the greatest number of arguments of each schedule.
 SCHEDULES: dict[str, tuple[type[schedules.Schedule], int, int]] = {
     "constant": (schedules.Constant, 0, 0),
@@ -39,24 +42,38 @@ class Recipe:
         Of the hidden layers.
     held_out : float or Path
         A share of the examples, or a file with others.
+    optimizer : str
+        As ``--optimizer`` names it.
+    epochs : int
+        Or the most iterations of L-BFGS.
     fit : dict
         What ``DeepNet.fit`` takes: optimizer, batch_size, schedule, l2, l1, dropout, clip_norm.
     """
 
     widths: tuple[int, ...]
     held_out: float | Path
+    optimizer: str
+    epochs: int
     fit: dict[str, Any]
 
+    @property
+    def solved(self) -> bool:
+        """Whether L-BFGS finds the least cost, in place of epochs of minibatches."""
+        return self.optimizer == SOLVER
+
     @classmethod
-    def of(cls, settings: Settings) -> Recipe:
-        """Raises UsageProblem for what cannot be meant."""
+    def of(cls, settings: Settings, streamed: bool = False, m: float = inf) -> Recipe:
+        """For ``m`` examples, where the default of ``l2`` needs to know; ``streamed`` or not.
+
+        Raises UsageProblem for what cannot be meant.
+        """
         widths = _widths(settings.hidden, settings.model)
-        named = f"{settings.optimizer!r} is not one of {', '.join(RULES)}"
-        require(settings.optimizer in RULES, "--optimizer", named)
-        rule = RULES[settings.optimizer]
+        optimizer = _optimizer(settings, streamed or bool(settings.stream))
+        rule = RULES["adam" if optimizer == SOLVER else optimizer]
         suited_rate = rule.rate if widths else rule.linear_rate
         rate = suited_rate if settings.lr is None else settings.lr
-        l2 = (0.001 if widths else 0.0) if settings.l2 is None else settings.l2
+        suited_l2 = 0.001 if widths else 1 / m if optimizer == SOLVER else 0.0
+        l2 = suited_l2 if settings.l2 is None else settings.l2
         for option, value in (("--lr", rate), ("--clip-norm", settings.clip_norm)):
             fits = value is None or (value > 0 and isfinite(value))
             require(fits, option, f"{value} is not a number above 0")
@@ -70,14 +87,31 @@ class Recipe:
         check_backend(settings.backend)
         fit = {
             "optimizer": rule.kind(rate),
-            "batch_size": _batch(settings.batch_size),
-            "schedule": _schedule(settings.schedule),
+            "batch_size": _batch(settings.batch_size or "32"),
+            "schedule": _schedule(settings.schedule or "constant"),
             "l2": l2,
             "l1": settings.l1,
             "dropout": _dropout(settings.dropout, len(widths)) or 0.0,
             "clip_norm": settings.clip_norm,
         }
-        return cls(widths, held_out, fit)
+        epochs = 5000 if optimizer == SOLVER else settings.epochs or 50
+        return cls(widths, held_out, optimizer, epochs, fit)
+
+
+def _optimizer(settings: Settings, streamed: bool) -> str:
+    """The one asked for; else L-BFGS for what it can solve, unless minibatches are asked for."""
+    linear, known = not HIDDEN[settings.model], [*RULES, SOLVER]
+    asked = [name for name in OF_MINIBATCHES if getattr(settings, name) is not None]
+    solvable = linear and not streamed
+    chosen = settings.optimizer or (SOLVER if solvable and not asked else "adam")
+    require(chosen in known, "--optimizer", f"{chosen!r} is not one of {', '.join(known)}")
+    if chosen == SOLVER:
+        require(solvable, "--optimizer", f"{SOLVER} is for linear and logistic models in memory")
+        for name in asked[settings.optimizer is not None :]:
+            raise UsageProblem(f"--{name.replace('_', '-')}", f"--optimizer {SOLVER} has none")
+        require(not settings.resume, "--resume", f"a {settings.model} model is solved in one go, "
+                "without checkpoints: leave --resume out, or name an --optimizer")  # fmt: skip
+    return chosen
 
 
 def _widths(text: str | None, model: str) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
     "data" is ``Problem.fingerprint``; the others are options by their long names.
     """
     fit = recipe.fit
-    schedule = schedules.prepared(fit["schedule"], settings.epochs)
+    schedule = schedules.prepared(fit["schedule"], recipe.epochs)
     share = recipe.held_out if isinstance(recipe.held_out, float) else "a file"
     return {
         "data": problem.fingerprint,
@@ -144,7 +144,7 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "seed": settings.seed,
             "validation": share,
             "stream": problem.streamed,
-            "optimizer": settings.optimizer,
+            "optimizer": recipe.optimizer,
             "lr": fit["optimizer"].learning_rate,
             "batch-size": fit["batch_size"] or "full",
             "schedule": schedule_text(schedule),
@@ -153,11 +153,14 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "dropout": list(fit["dropout"] or ()),
             "clip-norm": fit["clip_norm"],
             "early-stopping": settings.early_stopping,
+            "class-weight": settings.class_weight,
         },
     }
 
 
-def begin(folder: Path, fresh: Any, now: dict[str, Any], settings: Settings) -> tuple[Any, str]:
+def begin(
+    folder: Path, fresh: Any, now: dict[str, Any], settings: Settings, epochs: int
+) -> tuple[Any, str]:
     """The net of the last checkpoint, or ``fresh`` where there is none yet; and which, in words.
 
     ``now`` is the provenance of this run. What cannot be read is passed over and told on stderr.
@@ -184,7 +187,7 @@ def begin(folder: Path, fresh: Any, now: dict[str, Any], settings: Settings) -> 
     check_architecture(path, net, fresh)
     _check_options(path, then.get("options") or {}, now["options"])
     done = net.training_state.epoch
-    require(done <= settings.epochs, "--epochs",
+    require(done <= epochs, "--epochs",
             f"{path} has {done} epochs behind it; --epochs counts them too")  # fmt: skip
     return net, f"going on from {path}"
 

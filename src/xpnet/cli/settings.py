@@ -17,6 +17,7 @@ from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
 RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
+SOLVER = "lbfgs"
 
 # Where results go and how they are shown. The parameters do not depend on it, so a run folder does
 # not record it.
@@ -44,15 +45,19 @@ The same holds for .parquet and .npy. Features are standardised by the mean and 
 of the training part. A file too large for memory is streamed: it is read again for every epoch.
 
 Models: linear and logistic have no hidden layer, shallow has one (64 units), deep has two or more
-(128,64).
+(128,64). Those without hidden layers are solved by L-BFGS, on all examples at once: --optimizer
+lbfgs. They are trained by minibatches like the others where one of these is given: --optimizer,
+--lr, --epochs, --batch-size, --schedule, --clip-norm, --early-stopping, --checkpoint-dir; and where
+DATA is streamed.
 
 Tasks: linear means regression and logistic classification. Otherwise auto takes text for classes,
 and whole numbers (1.0 is one, in every kind of file) if there are few: 2 values, or up to
 {MOST_CLASSES} with {EXAMPLES_PER_CLASS} examples each on average. Two classes get a sigmoid
 output, more a softmax.
 
-Defaults: --l2 is 0.001 with hidden layers, else 0. --lr with / without hidden layers:
-{_RATES}.
+Defaults: --optimizer adam, --epochs 50, --batch-size 32, --schedule constant. --l2 is 0.001 with
+hidden layers, 1 over the number of examples where L-BFGS solves, else 0. --lr with / without hidden
+layers: {_RATES}.
 
 Costs: that of training includes the penalties (shown as cost+l2), that of validation does not.
 
@@ -100,13 +105,17 @@ class Settings:
     backend: Backend = "auto"
     device: Device = None
     dtype: Dtype = "float32"
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        option("balanced", "Examples weigh so that every class does the same in the cost."),
+    ] = None
     epochs: Annotated[
-        int, option("N", "Passes over the training part; all of them, with --resume.", min=1)
-    ] = 50
-    batch_size: Annotated[str, option("M", "Examples per minibatch, or full.")] = "32"
-    optimizer: Annotated[str, option("RULE", f"{', '.join(RULES)}.")] = "adam"
+        int | None, option("N", "Passes over the training part; all of them, with --resume.", min=1)
+    ] = None
+    batch_size: Annotated[str | None, option("M", "Examples per minibatch, or full.")] = None
+    optimizer: Annotated[str | None, option("RULE", f"{', '.join([*RULES, SOLVER])}.")] = None
     lr: Annotated[float | None, option("RATE", "Learning rate; see below.")] = None
-    schedule: Annotated[str, option("NAME", "Of the learning rate; see below.")] = "constant"
+    schedule: Annotated[str | None, option("NAME", "Of the learning rate; see below.")] = None
     l2: Annotated[float | None, option("L", "Adds L/2 * sum(W**2) to the cost; see below.")] = None
     l1: Annotated[float, option("L", "Adds L * sum|W| to the cost.")] = 0.0
     dropout: Annotated[

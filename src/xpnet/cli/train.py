@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.run_folder import LOG, RunFiles
 from xpnet.cli.settings import Settings
+from xpnet.cli.solve import solve
 from xpnet.cli.training_data import load
 from xpnet.files.atomic import write_atomically
 from xpnet.files.outputs import MODEL, refusal
@@ -52,6 +54,9 @@ class Run:
             os.environ.setdefault("JAX_ENABLE_X64", "1")
         self.console = output.Console(on_stderr=settings.as_json)
         self.problem = problem = load(settings, recipe)
+        if recipe.solved:  # or not, if it is streamed
+            self.recipe = recipe = Recipe.of(settings, problem.streamed, len(problem.train))
+        self.weights = problem.weights() if settings.class_weight else None
         net = DeepNet(
             [len(problem.names), *recipe.widths, problem.n_outputs],
             output=problem.output,
@@ -60,10 +65,15 @@ class Run:
             dtype=settings.dtype,
             seed=settings.seed,
         )
+        if recipe.widths and problem.classes is None:  # the first answers are the mean
+            *first, (W, b) = net.parameters
+            net.parameters = [*first, (0 * W, b)]
         provenance = run_folder.provenance(settings, recipe, problem)
         begins = None
         if settings.resume and files.checkpoints is not None:
-            net, begins = run_folder.begin(files.checkpoints, net, provenance, settings)
+            net, begins = run_folder.begin(
+                files.checkpoints, net, provenance, settings, recipe.epochs
+            )
         self.net: Any = net
         train_report.announce(self.console, settings, recipe, problem, net)
         if begins is not None:
@@ -91,7 +101,7 @@ class Run:
             if files.log.exists() and not LOG.holds(files.log):  # and --force gives it up
                 write_atomically(files.log)
             log = (JSONLinesLog if files.log.suffix.lower() == ".jsonl" else CSVLog)(files.log)
-        if files.checkpoints is not None:
+        if files.checkpoints is not None and not self.recipe.solved:
             every = self.settings.checkpoint_every
             self.checkpoints = Checkpoints(
                 files.checkpoints, every, data=data, tensors=self.tensors
@@ -109,12 +119,14 @@ class Run:
         """Train, and save the model, whatever ends the training."""
         state = self.net.training_state
         self.begun = 0 if state is None else state.step
-        epochs = self.settings.epochs - (0 if state is None else state.epoch)
+        epochs = self.recipe.epochs - (0 if state is None else state.epoch)
         train, held = self.problem.train.for_fit, self.problem.validation
+        fit = partial(solve, self.net) if self.recipe.solved else self.net.fit
         try:
             with self.interrupt:
-                self.net.fit(
+                fit(
                     *((train,) if isinstance(train, Stream) else train),
+                    sample_weight=self.weights,
                     epochs=epochs,
                     validation=None if held is None else held.for_fit,
                     callbacks=self.callbacks,
@@ -179,7 +191,7 @@ class Run:
             }
             output.put_json(found)
         else:
-            if self.net.training_state.step == self.begun and not stopped:
+            if self.net.training_state.step == self.begun and not (stopped or self.recipe.solved):
                 self.console.print_line(self._nothing_left())
             self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
             if stopper is not None and stopper.best is not None:
@@ -198,7 +210,7 @@ class Run:
 
     def _nothing_left(self) -> str:
         """Of a run that goes on and was at its end already."""
-        done, epochs = self.net.training_state.epoch, self.settings.epochs
+        done, epochs = self.net.training_state.epoch, self.recipe.epochs
         if done < epochs:
             return (
                 f"nothing was left to train: early stopping had ended it after epoch {done} of "
@@ -208,7 +220,7 @@ class Run:
 
     def tell_how_it_ended(self) -> None:
         """After which epoch a signal stopped it, and how to go on."""
-        state, epochs = self.net.training_state, self.settings.epochs
+        state, epochs = self.net.training_state, self.recipe.epochs
         if self.interrupt.signal is not None:
             middle = f" and {state.position:,} steps" if state.position else ""
             output.tell(
@@ -225,7 +237,7 @@ class Run:
     def _tell_how_to_go_on(self) -> None:
         if self.checkpoints is not None:
             output.tell(f"to go on: {self._words_to_go_on()}")
-        else:
+        elif not self.recipe.solved:
             output.tell(
                 "with --run-dir DIR or --checkpoint-dir DIR a run can go on where it stopped"
             )

@@ -36,9 +36,10 @@ def announce(
         console.print_line(f"task: {problem.task}, as {why}{instead}")
     _warn_of_shape(problem, settings.data)
     penalties = [f", {n} {recipe.fit[n]:g}" for n in _PENALTIES if recipe.fit[n]]
+    rate = f", learning rate {recipe.fit['optimizer'].learning_rate:g}"
     console.print_line(
-        f"{settings.model}: {'-'.join(map(str, net.sizes))}, {settings.optimizer}, "
-        f"learning rate {recipe.fit['optimizer'].learning_rate:g}{''.join(penalties)}"
+        f"{settings.model}: {'-'.join(map(str, net.sizes))}, {recipe.optimizer}"
+        f"{'' if recipe.solved else rate}{''.join(penalties)}"
     )
 
 
@@ -103,7 +104,11 @@ def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     if found["cost"] is not None:
         rows[cost_name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):
-        rows |= {f"{name} {score}": text for score, text in as_text(found[name] or {}).items()}
+        scores = as_text(found[name] or {})
+        shown = (
+            dict(list(scores.items())[:1]) if found["validation"] and name == "training" else scores
+        )
+        rows |= {f"{name} {score}": text for score, text in shown.items()}
     return rows
 
 
