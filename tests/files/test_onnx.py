@@ -10,8 +10,11 @@ import pytest
 
 from xpnet import DeepNet
 from xpnet.core.activations import ACTIVATIONS
+from xpnet.data.column import Column
+from xpnet.data.preprocessing import Preprocessor, PreprocessorSettings
 from xpnet.data.standardizer import Standardizer
 from xpnet.files import onnx as exporter
+from xpnet.files.raw import TableModel
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -202,3 +205,93 @@ def test_too_large_a_model(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="2 GiB"):
         exporter.write(DeepNet([10, 20, 1]), tmp_path / "m.onnx")
     assert (tmp_path / "m.onnx").read_bytes() == b"old"
+
+
+# -- raw columns -------------------------------------------------------------------------
+def table_of_all_kinds(m=300):
+    """Columns of all kinds, with missing cells, and names that the model has too."""
+    rng = np.random.default_rng(5)
+
+    def with_gaps(values, share=0.1):
+        return Column(values, rng.random(m) < share)
+
+    rows = np.arange(m)
+    words = Column(rng.integers(0, 4, m).astype(np.int32), rng.random(m) < 0.1, tuple("äbcd"))
+    codes = np.array([8001, 3012, 2**40 + 1])[rng.integers(0, 3, m)]
+    start = np.datetime64("1999-12-31", "us")
+    return {
+        "seconds": with_gaps(rng.normal(1.7e9, 5e4, m).astype(np.float32).astype(np.float64)),
+        "Y": with_gaps(rng.normal(size=m).astype(np.float32), 0),
+        "label": words,
+        "zip": Column(codes, np.zeros(m, bool)),
+        "yes": with_gaps(rng.random(m) < 0.5),
+        "sure": with_gaps(rng.random(m) < 0.5, 0),
+        "day": with_gaps(start + rng.integers(0, 10**15, m).astype("m8[us]")),
+        "gaps": with_gaps(np.ones(m)),
+        "rare": Column(np.where((rows < 6) | (rows > 290), rows + 10, rows % 10).astype(np.int32),
+                       np.zeros(m, bool), tuple(f"t{i}" for i in range(m + 10))),
+    }  # fmt: skip
+
+
+def fed(made, table):
+    """What ONNX Runtime is given: by the documentation of ``files.onnx.write``."""
+    values = {}
+    E = dict(zip(made.names, made.encode(table).T, strict=True))
+    for column in made.columns:
+        cells, missing = table[column.name], table[column.name].absent
+        if column.kind == "category":
+            texts, at = cells.as_texts()
+            strings = [("" if no else texts[i]) for i, no in zip(at, missing, strict=True)]
+            values[column.name] = np.array(strings, object)
+        elif column.kind == "date":
+            for part in column.parts:
+                name = f"{column.name} {part}"
+                values[name] = np.where(missing, np.nan, E[name]).astype(np.float32)
+        else:
+            values[column.name] = np.where(missing, np.nan, cells.values).astype(np.float32)
+    renamed = {"Y": "Y_", "label": "label_"}
+    return {renamed.get(name, name): x[:, None] for name, x in values.items()}
+
+
+@pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("output", ["identity", "softmax"])
+def test_raw_columns_of_all_kinds(session, output, robust):
+    table = table_of_all_kinds()
+    settings = PreprocessorSettings(kinds={"zip": "category"}, robust=robust)
+    train = {name: column[:240] for name, column in table.items()}
+    made = Preprocessor.fit([train], settings)
+    assert {"rare other", "label missing"} <= set(made.names)
+    net = random_net([len(made.names), 8, 3 if output == "softmax" else 1], "relu", output)
+    net.data = {"features": made.names, "columns": made.to_json(), "classes": ["u", "v", "w"]}
+    if output == "identity":
+        net.data["classes"] = None
+    net.tensors = {"input_mean": made.standardizer.mean, "input_scale": made.standardizer.scale,
+                   "input_fill": made.fill}  # fmt: skip
+    texts = ("ä", "b", "unseen", "d")  # where training had c
+    table["label"] = Column(table["label"].values, table["label"].missing, texts)
+    started = session(net, raw=True)
+    inputs = fed(made, table)
+    assert {x.name: (x.type, x.shape) for x in started.get_inputs()} == {
+        name: (f"tensor({'string' if x.dtype == object else 'float'})", ["m", 1])
+        for name, x in inputs.items()
+    }
+    found = started.run(None, inputs)
+    model = TableModel.of(net)
+    if output == "identity":
+        np.testing.assert_allclose(found[0], model.predict(table), rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_allclose(found[0], model.probabilities(table), rtol=1e-5, atol=1e-5)
+        assert found[1].tolist() == model.predict(table).tolist()
+
+
+def test_a_missing_number_in_a_table_of_numbers(session):
+    X = raw_columns()
+    made = Preprocessor.fit([{str(i): Column(x, np.isnan(x)) for i, x in enumerate(X.T)}])
+    net = random_net([3, 1], "relu")  # one column is constant
+    net.data = {"features": made.names, "columns": made.to_json()}
+    net.tensors = {"input_mean": made.standardizer.mean, "input_scale": made.standardizer.scale,
+                   "input_fill": made.fill}  # fmt: skip
+    X = X[:, [0, 1, 3]]
+    X[::3, 0] = X[1::5, 2] = np.nan
+    Y = run(session(net, raw=True), X)["Y"]
+    np.testing.assert_allclose(Y, net.predict_raw(X.T.astype(np.float64)).T, rtol=1e-5, atol=1e-5)

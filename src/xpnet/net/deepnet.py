@@ -427,7 +427,7 @@ class DeepNet:
     def to_onnx(self, path: File, *, raw: bool = False) -> None:
         """Writes an ONNX model: input ``X`` (m, n_x) float32, outputs in rows.
 
-        See ``files.onnx.write``; ``raw`` puts the standardisation of ``net.tensors`` around it.
+        See ``files.onnx.write``; with ``raw`` it takes a table's columns and does ``predict_raw``.
         """
         onnx.write(self, path, raw=raw)
 
