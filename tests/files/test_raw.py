@@ -236,3 +236,47 @@ def test_damaged_columns(change, tmp_path):
     net.data.setdefault("columns", {})
     with pytest.raises(ValueError, match=r"columns without statistics|1 features"):
         TableModel.of(net)
+
+
+# -- data frames -------------------------------------------------------------------------
+CELLS = {
+    "more": [[1], [2], [3], [4], [5], [6]],
+    "yes": [True, False, True, True, False, True],
+    "sex": ["m", "f", None, "m", "f", "m"],
+    "age": [3, None, 5, 9, 4, 3],
+    "two words": [1.5, 2.5, 0.5, 1.0, -1.0, 0.0],
+}
+
+
+@pytest.fixture(params=["polars", "pyarrow", "pandas"])
+def frame(request):
+    """Cells by column -> a data frame."""
+    library = pytest.importorskip(request.param)
+    return library.table if request.param == "pyarrow" else library.DataFrame
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", "identity"])
+def test_a_frame_of_all_kinds(frame, output):
+    columns = TABLE | {"two words": numbers(CELLS["two words"])}
+    net, made = table_net(columns, output)
+    expected = TableModel.of(net).predict(columns).T
+    found = net.predict_raw(frame(CELLS))
+    assert found.shape == ((1, 6) if output == "identity" else (6,))
+    np.testing.assert_array_equal(found, expected)
+    without = {name: cells for name, cells in CELLS.items() if name not in ("sex", "yes")}
+    with pytest.raises(ValueError, match=r"no column 'sex' \(and 1 more are missing\)"):
+        net.predict_raw(frame(without))
+    with pytest.raises(ValueError, match="no rows"):
+        net.predict_raw(frame(CELLS)[:0])
+    with pytest.raises(ValueError, match=r"row 0 .*, column 'age': 'a' is not a number"):
+        net.predict_raw(frame(CELLS | {"age": ["a"] * 6}))
+    assert len(made.names) == net.sizes[0]
+
+
+def test_a_frame_of_numbers(frame):
+    net, _ = make_net(3, "softmax")
+    net.data = {"features": ["b", "a", "c"]}
+    rows = dict(zip("cba", X[[2, 0, 1]], strict=True))
+    np.testing.assert_array_equal(net.predict_raw(frame(rows)), net.predict_raw(X))
+    with pytest.raises(ValueError, match="no column 'c'; the model takes b, a, c; it has"):
+        net.predict_raw(frame({"a": X[0], "b": X[1], "d": X[2]}))

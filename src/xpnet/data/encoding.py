@@ -32,7 +32,7 @@ class Encoding:
     kind : str
         One of ``KINDS``.
     storage : str
-        What the column holds in the table: "number", "bool", "date" or "text".
+        The kind that a reader gives the column: "number", "whole", "bool", "date" or "text".
     parts : tuple of str
         The categories, or some of ``PARTS``.
     other, flag : bool

@@ -234,12 +234,14 @@ class _Fitting:
         reasons |= dict.fromkeys(settings.ignore, "as asked")
         self.dropped = {name: why for name, why in reasons.items() if name not in settings.kinds}
         for name, column in batch.items():
-            self.storage[name] = column.kind
+            storage = self.storage[name] = column.kind
             if name in self.dropped:
                 continue
-            own = "category" if column.kind == "text" else column.kind
+            own = "category" if storage == "text" else storage
             kind = self.kinds[name] = settings.kinds.get(name, own)
             if kind == "category":
+                if column.values.dtype.kind == "i" and storage == "number":
+                    self.storage[name] = "whole"  # all digits count
                 self.counts[name] = Counter()
             else:
                 begin = self.width

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.data.checks import check_numeric, host_array
 from xpnet.data.preprocessing import Batch, Preprocessor
+from xpnet.data.readers import open_table
 from xpnet.data.standardizer import Standardizer
 
 
@@ -152,14 +152,35 @@ class TableModel:
 
 def takes_rows(net: Any, X: Any) -> bool:
     """Whether X is (n_x, m), a row for each of the net's inputs, so that it is checked as such."""
-    return "columns" not in net.data or TableModel.of(net).preprocessor.plain
+    plain = "columns" not in net.data or TableModel.of(net).preprocessor.plain
+    return plain and not _is_table(net, X)
 
 
-def predict_raw(net: Any, X: Array) -> np.ndarray:
-    """What ``TableModel`` predicts of X (n, m): labels (m,) or answers (n_y, m), in NumPy."""
+def predict_raw(net: Any, X: Any) -> np.ndarray:
+    """What ``TableModel`` predicts of X (n, m), or of a frame with m rows, in NumPy.
+
+    Labels come as (m,), answers as (n_y, m).
+    """
+    model = TableModel.of(net)
+    if _is_table(net, X):
+        with open_table(X, kinds=model.sources) as frame:
+            answers = [model.predict(batch) for batch in frame.batches()]
+        if not answers:
+            raise ValueError("the data frame has no rows")
+        return np.concatenate(answers).T
     X = host_array(X, "X")
     check_numeric(X, "X")
-    return TableModel.of(net).predict(X.T).T
+    return model.predict(X.T).T
+
+
+def _is_table(net: Any, X: Any) -> bool:
+    """Whether X is a frame with named columns, not one of pandas' whose index has the features."""
+    names = getattr(X, "column_names", getattr(X, "columns", ()))
+    if not hasattr(X, "__arrow_c_stream__") or len(names) == 0:
+        return False
+    features, index = net.data.get("features", ()), getattr(X, "index", ())
+    named, turned = (all(isinstance(name, str) for name in list(a)) for a in (names, index))
+    return named and (len(index) == 0 or not turned or set(features) <= set(names))
 
 
 def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:

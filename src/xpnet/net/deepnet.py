@@ -331,12 +331,12 @@ class DeepNet:
             A = engine_for(self.backend, self.objective).predict(self.theta, columns)
             return inputs.place.returned(change(A), X)
 
-    def predict_raw(self, X: Array) -> np.ndarray:
-        """What a net of ``xpnet train`` says of ``X`` (n, m) as it stands in the table.
+    def predict_raw(self, X: Any) -> np.ndarray:
+        """What a net of ``xpnet train`` says of ``X`` as it stands in the table; in NumPy.
 
-        Columns are encoded and standardised by what ``net.data`` and ``net.tensors`` say. Classes
-        come as labels (m,), text or numbers; a regression answers in the target's units, (n_y, m).
-        X may be of any library, or name its rows by the index of a frame; the answers are in NumPy.
+        X is a data frame with a row for each example, whose columns are found by name, or (n, m) of
+        any library. Columns are encoded and standardised as ``net.data`` and ``net.tensors`` say.
+        Classes come as labels (m,), a regression in the target's units, (n_y, m).
 
         Raises
         ------
