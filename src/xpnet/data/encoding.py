@@ -48,9 +48,15 @@ class Encoding:
 
     def __post_init__(self) -> None:
         texts = (self.name, self.kind, self.storage, *self.parts)
-        known = self.kind in KINDS and (self.kind != "date" or set(self.parts) <= set(PARTS))
-        once = len(set(self.parts)) == len(self.parts)
-        if not (all(isinstance(text, str) for text in texts) and known and once):
+        known = {"date": PARTS, "category": self.parts}.get(self.kind, ())
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and self.kind in KINDS
+            and set(self.parts) <= set(known)
+            and len(set(self.parts)) == len(self.parts)
+            and bool(self.parts) >= (self.kind == "date")
+            and {type(self.other), type(self.flag)} == {bool}
+        ):
             raise ValueError(f"{self!r:.200} is no encoding of a column")
 
     @cached_property

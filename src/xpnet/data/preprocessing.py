@@ -272,7 +272,7 @@ class _Fitting:
         if self.width:
             X[empty] = 0
             self.moments.add(X, empty if empty.any() else None)
-            self.sample.add(np.where(empty, np.nan, X))
+            self.sample.add(X, empty)
 
     def result(self) -> Preprocessor:
         if self.n == 0:
@@ -355,20 +355,32 @@ class _Sample:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.keys, self.rows = np.empty(0), np.empty((0, 0))
+        self.keys: list[np.ndarray] = []
+        self.rows: list[np.ndarray] = []
+        self.n, self.below = 0, 1.0
 
-    def add(self, X: np.ndarray) -> None:
+    def add(self, X: np.ndarray, empty: np.ndarray) -> None:
+        """Add rows X (k, n); ``empty`` cells are NaN."""
         keys, most = self.rng.random(len(X)), min(_SAMPLE, max(1, _CELLS // X.shape[1]))
-        if len(self.keys):
-            keys, X = np.concatenate([self.keys, keys]), np.concatenate([self.rows, X])
+        chosen = keys < self.below
+        self.keys.append(keys[chosen])
+        self.rows.append(np.where(empty[chosen], np.nan, X[chosen]))
+        self.n += len(self.keys[-1])
+        if self.n > 2 * most:
+            self._prune(most)
+
+    def _prune(self, most: int) -> None:
+        keys, rows = np.concatenate(self.keys), np.concatenate(self.rows)
         chosen = np.argpartition(keys, most)[:most] if len(keys) > most else slice(None)
-        self.keys, self.rows = keys[chosen], X[chosen]
+        self.keys, self.rows = [keys[chosen]], [rows[chosen]]
+        self.n, self.below = len(self.keys[0]), self.keys[0].max()
 
     def quartiles(self, n: int) -> np.ndarray:
         """Lower quartile, median and upper quartile of n columns, (3, n); 0 where all is NaN."""
         if n == 0:
             return np.empty((3, 0))
-        rows = np.sort(self.rows.astype(np.float64).T, axis=1)  # NaN comes last
+        self._prune(min(_SAMPLE, max(1, _CELLS // n)))
+        rows = np.sort(self.rows[0].astype(np.float64).T, axis=1)  # NaN comes last
         last = np.maximum(np.count_nonzero(~np.isnan(rows), axis=1) - 1, 0)
         at = np.array([[0.25], [0.5], [0.75]]) * last  # (3, n)
         below, above = (np.take_along_axis(rows.T, i.astype(int), 0) for i in (at, np.ceil(at)))
