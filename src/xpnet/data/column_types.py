@@ -1,32 +1,36 @@
-"""The types of a table's columns, decided over all of their cells, and Arrow's arrays as columns.
+"""The kinds of a table's columns, decided over all of their cells, and Arrow's arrays as columns.
 
-A kind is "whole" (int64), "number", "bool", "date", or "text".
+A kind is "whole" (int64), "number", "bool", "date" or "date FORMAT", or "text".
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from xpnet.data.column import Column
-from xpnet.data.text_format import LIKE_NUMBER, NUMBER
+from xpnet.data.text_format import ALIKE, NUMBER
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-", ".", "#N/A")
-_DATES = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")  # besides ISO 8601; the first that fits counts
-_FEW = 50  # distinct cells in a column that is text though most of them are numbers
+# "digits": whole numbers that lose something as such, leading zeros or digits; they are text
+_KINDS = ("whole", "digits", "number", "bool", "date", "date %d.%m.%Y", "date %m/%d/%Y",
+          "date %d/%m/%Y", "date %Y/%m/%d")  # fmt: skip
+_HELD = {"number": "numbers", "bool": "true or false", "date": "dates"}
+_ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
 
 
 class CellFault(ValueError):
-    """A cell that does not fit its column: its row, and what is wrong with it."""
+    """A cell that does not fit its column, in row ``row`` of a batch."""
 
     def __init__(self, row: int, what: str) -> None:
         super().__init__(what)
-        self.row, self.what = row, what
+        self.row = row
 
 
 @dataclass
@@ -36,306 +40,191 @@ class CellRules:
     decimal: str
     missing: Collection[str]
 
-    def tidy(self, cells: Any) -> Any:
-        """Return cells without spaces around them, missing ones as null, minus signs as "-"."""
-        pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-        cells = pc.utf8_trim_whitespace(cells)
-        null = pc.is_in(cells, value_set=pa.array([*self.missing], cells.type))
-        cells = pc.if_else(null, pa.scalar(None, cells.type), cells)
-        return pc.replace_substring(cells, "\N{MINUS SIGN}", "-")
+    def value(self, word: str, kind: str) -> Any:
+        """Return the value of a text; None if it is not of that kind."""
+        if kind == "bool":
+            return {"true": True, "false": False}.get(word.lower())
+        if kind.startswith("date"):
+            with suppress(ValueError):
+                if kind != "date":
+                    return datetime.strptime(word, kind[5:])
+                if len(word) >= 10 and word[4] == word[7] == "-":
+                    found = datetime.fromisoformat(word)
+                    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+            return None
+        word = word.replace("\N{MINUS SIGN}", "-")
+        if self.decimal != ".":
+            word = word.replace(".", "!").replace(self.decimal, ".")
+        if not NUMBER.fullmatch(word):
+            return None
+        digits = word.lstrip("+-")
+        if kind == "number" or not digits.isdecimal():
+            return float(word) if kind == "number" else None
+        exact = (digits[0] != "0" or digits == "0") and int(digits) < 2**63
+        return int(word) if exact or kind == "digits" else None
 
-    def numbers(self, cells: Any) -> tuple[Any, Any]:
-        """Return (tidied cells, numbers or None if one of them is none)."""
+    def floats(self, cells: Any) -> tuple[Any, Any]:
+        """Return cells of text, perhaps stripped, and as float64; None if one is no number."""
         pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-        plain = self.decimal == "."
-        for tidied in (False, True):
-            if tidied:
-                cells = self.tidy(cells)
-            try:
-                texts = cells if plain else self._points(cells, pc)
-                return cells, texts.cast(pa.float64())
-            except pa.ArrowInvalid:
-                pass
+        if self.decimal == ".":
+            with suppress(pa.ArrowInvalid):
+                return cells, cells.cast(pa.float64())
+            cells = pc.utf8_trim_whitespace(cells)
+            with suppress(pa.ArrowInvalid):
+                return cells, cells.cast(pa.float64())
         return cells, None
-
-    def _points(self, cells: Any, pc: Any) -> Any:
-        """Return cells with points for decimal commas, and the other way round."""
-        return pc.replace_substring(
-            pc.replace_substring(cells, ".", "!"), self.decimal, "."
-        )  # a point that stays is no number
-
-    def number_cells(self, cells: Any, pattern: str = NUMBER) -> np.ndarray:
-        """Return which of the tidied cells are numbers."""
-        pc = import_module("pyarrow.compute")
-        if self.decimal != "." and pattern == NUMBER:
-            cells = self._points(cells, pc)
-        found = pc.match_substring_regex(cells, f"^(?:{pattern})$")
-        return _numpy(pc.fill_null(found, False))
-
-
-def _numpy(cells: Any) -> np.ndarray:
-    return cells.to_numpy(zero_copy_only=False)
 
 
 @dataclass
-class TypeFinder:
-    """Finds the kind of one column of text; ``add`` takes its cells in order."""
+class KindFinder:
+    """Finds the kind of a column of text; ``add`` takes its cells in order."""
 
     rules: CellRules
-    whole = True  # while all are int64
-    zeros = False  # a leading zero, or more digits than a number keeps
-    filled = 0
-    n_numbers = 0
-    n_alike = 0
-    possible: list[str] = field(default_factory=lambda: ["number", "bool", "date", *_DATES])
-    odd: list[tuple[int, str]] = field(default_factory=list)
-    not_finite: tuple[int, str] | None = None
+    possible: list[str] = field(default_factory=lambda: list(_KINDS))
+    filled: int = 0
+    n_numbers: int = 0
+    n_alike: int = 0
+    odd: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # rows of the first that are no numbers
 
     def add(self, cells: Any, row: int) -> None:
-        """Take the next cells, from ``row`` on."""
-        if cells.null_count == len(cells):
-            return
-        values = None
-        if "number" in self.possible:
-            cells, values = self.rules.numbers(cells)
-        else:
-            cells = self.rules.tidy(cells)
-        count = len(cells) - cells.null_count
-        self.filled += count
-        if values is None:
-            self._add_odd(cells, row)
-        elif count:
-            self.n_numbers += count
-            self.possible = ["number"] if "number" in self.possible else []
-            self._digits(cells, values, row)
-
-    def _digits(self, cells: Any, values: Any, row: int) -> None:
-        """Note what numbers would lose: leading zeros, digits, infinities."""
+        """Take the next cells, from ``row`` on; those that pyarrow read itself are numbers."""
         pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-        known = _numpy(values)
-        if self.not_finite is None and np.isinf(known).any():
-            i = int(np.isinf(known).argmax())
-            self.not_finite = row + i, cells[i].as_py()
-        if self.whole:
-            try:
-                cells.cast(pa.int64())
-            except pa.ArrowInvalid:
-                self.whole = False
-        if not self.zeros:
-            led = pc.or_(pc.starts_with(cells, "0"), pc.starts_with(cells, "-0"))
-            self.zeros = _any(led) and _any(pc.match_substring_regex(cells, r"^-?0\d+$"))
-        if not self.whole and not self.zeros and np.nanmax(np.abs(known)) >= 2.0**53:
-            self.zeros = _any(pc.match_substring_regex(cells, r"^[+-]?\d{17,}$"))
+        count = len(cells) - cells.null_count
+        values = cells if pa.types.is_floating(cells.type) else None
+        whole = False
+        if values is None and "number" in self.possible:
+            cells, values = self.rules.floats(cells)
+            if values is not None and "digits" in self.possible:
+                with suppress(pa.ArrowInvalid):
+                    whole = cells.cast(pa.int64()) is not None
+                if not whole and _any(pc.match_substring_regex(cells, "^[+-]?[0-9]+$")):
+                    values = None  # a sign or many digits: look closer
+        if values is None:
+            self._add_words(cells, row)
+        elif count:
+            self.filled, self.n_numbers = self.filled + count, self.n_numbers + count
+            led = whole and _any(pc.or_(pc.starts_with(cells, "0"), pc.starts_with(cells, "-0")))
+            led = led and _any(pc.match_substring_regex(cells, "^-?0[0-9]"))
+            fits = {"number", "digits" if whole else "", "whole" if whole and not led else ""}
+            self.possible = [kind for kind in self.possible if kind in fits]
 
-    def _add_odd(self, cells: Any, row: int) -> None:
-        pc = import_module("pyarrow.compute")
-        filled = ~_numpy(cells.is_null())
-        numbers = self.rules.number_cells(cells)
-        self.n_numbers += int(numbers.sum())
-        self.n_alike += int((self.rules.number_cells(cells, LIKE_NUMBER) & ~numbers).sum())
-        for i in np.flatnonzero(filled & ~numbers)[: 3 - len(self.odd)].tolist():
-            self.odd.append((row + i, cells[i].as_py()))
-        keep = []
-        for kind in self.possible:
-            if kind == "bool":
-                fits = pc.match_substring_regex(cells, "^(?i:true|false)$")
-                if _numpy(pc.fill_null(fits, True)).all():
-                    keep.append(kind)
-            elif kind != "number" and (dates(cells, kind).null_count == cells.null_count):
-                keep.append(kind)
-        self.possible = keep
+    def _add_words(self, cells: Any, row: int) -> None:
+        for counted in cells.drop_null().value_counts().to_pylist():
+            text, count = counted["values"], counted["counts"]
+            word = text.strip()
+            if word in self.rules.missing:
+                continue
+            self.filled += count
+            self.possible = [k for k in self.possible if self.rules.value(word, k) is not None]
+            if "number" in self.possible or self.rules.value(word, "number") is not None:
+                self.n_numbers += count
+                continue
+            self.n_alike += count if ALIKE.fullmatch(word) or NUMBER.fullmatch(word) else 0
+            if len(self.odd) < 3:
+                self.odd.append((row + cells.index(text).as_py(), word))
 
     @property
     def kind(self) -> str:
-        if not self.filled:
-            return "number"
-        kind = self.possible[0] if self.possible else "text"
-        if kind == "number":
-            return "text" if self.zeros else "whole" if self.whole else "number"
-        return kind if kind in ("bool", "date", "text") else f"date {kind}"
+        """The narrowest kind that all cells fit; without cells "number"."""
+        kind = [*self.possible, "text"][0]
+        return "number" if not self.filled else "text" if kind == "digits" else kind
 
     @property
     def mostly_numbers(self) -> bool:
         """Whether the column is text, but at least half of its cells are numbers to a person."""
-        return not self.possible and 2 * (self.n_numbers + self.n_alike) >= self.filled > 0
+        return not self.possible and 2 * (self.n_numbers + self.n_alike) >= self.filled
 
 
 def _any(mask: Any) -> bool:
     return bool(import_module("pyarrow.compute").any(mask).as_py())
 
 
-def dates(cells: Any, form: str) -> Any:
-    """Return tidied texts as timestamps of microseconds, null where one is no date."""
-    pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-    if form != "date":
-        return pc.strptime(cells, format=form, unit="us", error_is_null=True)
-    found = pc.match_substring_regex(
-        cells, r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?$"
-    )
-    zoned = pc.match_substring_regex(cells, r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*(Z|[+-]\d\d:?\d\d)$")
-    none = pa.scalar(None, cells.type)
-    try:
-        plain = pc.if_else(found, cells, none).cast(pa.timestamp("us"))
-        there = pc.if_else(zoned, cells, none).cast(pa.timestamp("us", "UTC"))
-    except pa.ArrowInvalid:  # 2020-02-31
-        return pa.nulls(len(cells), pa.timestamp("us"))
-    return pc.coalesce(plain, there.cast(pa.timestamp("us")))
-
-
-# -- Arrow's arrays as columns -----------------------------------------------------------
-def kind_of_type(kind: Any) -> str | None:
-    """Return the kind of a column by its Arrow type; None if it is none of a table's."""
+def kind_of(dtype: Any) -> str | None:
+    """Return the kind of a column by its type of NumPy or Arrow; None if a table has none such."""
+    if isinstance(dtype, np.dtype):
+        return {"f": "number", "i": "whole", "u": "whole", "b": "bool", "M": "date"}.get(dtype.kind)
     types = import_module("pyarrow").types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    if types.is_integer(kind):
-        return "whole"
-    if types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind):
-        return "number"
-    if types.is_boolean(kind):
-        return "bool"
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return "date"
-    texts = types.is_string, types.is_large_string, types.is_string_view
-    return "text" if any(test(kind) for test in texts) else None
+    dtype = dtype.value_type if types.is_dictionary(dtype) else dtype
+    for kind, tests in {
+        "whole": "integer", "number": "floating decimal null", "bool": "boolean",
+        "date": "timestamp date", "text": "string large_string string_view",
+    }.items():  # fmt: skip
+        if any(getattr(types, f"is_{test}")(dtype) for test in tests.split()):
+            return kind
+    return None
 
 
 def column(cells: Any, kind: str, rules: CellRules) -> Column:
-    """Return an Arrow array as a column of a kind; a CellFault names the row that does not fit."""
+    """Return an array of Arrow's or NumPy's as a column; a CellFault names what does not fit."""
+    own, wanted = kind_of(cells.dtype if isinstance(cells, np.ndarray) else cells.type), kind[:6]
+    wanted = {"whole": "number"}.get(wanted, wanted).split()[0]
     if isinstance(cells, np.ndarray):
-        return _of_array(cells, kind, rules)
-    pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-    own = kind_of_type(cells.type)
-    if own == "text" and pa.types.is_dictionary(cells.type):
-        cells = cells.cast(cells.type.value_type)
-    if own == "text":
-        cells = cells.cast(pa.string())
-    if kind == "text":
-        return _texts(cells if own == "text" else cells.cast(pa.string()), rules)
-    wanted = "number" if kind == "whole" else kind.split()[0]
-    if own == "text":
-        cells = _parsed(cells, kind, rules)
-    elif own not in ("whole", "number") if wanted == "number" else own != wanted:
-        raise CellFault(0, f"the column holds {cells.type}, not {_PLURAL[wanted]}")
-    missing = _numpy(cells.is_null()) if cells.null_count else np.zeros(len(cells), bool)
-    if wanted == "date":
-        return Column(_numpy(cells.cast(pa.timestamp("us"), safe=False)), missing)
-    if wanted == "bool":
-        return Column(_numpy(pc.fill_null(cells, False)), missing)
-    if pa.types.is_decimal(cells.type) or pa.types.is_null(cells.type):
-        cells = cells.cast(pa.float64())
-    return _numbers(_numpy(pc.fill_null(cells, 0) if cells.null_count else cells), missing)
+        if kind == "text":
+            cells = import_module("pyarrow").array(cells)
+        elif own == "date":
+            return Column(cells.astype("datetime64[us]"), np.isnat(cells))
+    if kind == "text" or own == "text":
+        return _of_texts(cells, kind, wanted, rules)
+    if {"whole": "number"}.get(str(own), own) != wanted:
+        raise CellFault(0, f"the column holds {own or 'something else'}, not {_HELD[wanted]}")
+    missing = np.zeros(len(cells), bool)
+    if not isinstance(cells, np.ndarray):
+        pa = import_module("pyarrow")
+        if wanted == "date":
+            cells = cells.cast(pa.timestamp("us"), safe=False)
+        if pa.types.is_decimal(cells.type) or pa.types.is_null(cells.type):
+            cells = cells.cast(pa.float64())
+        if cells.null_count:
+            missing = cells.is_null().to_numpy(zero_copy_only=False)
+            cells = cells.fill_null(0 if wanted != "bool" else False)
+        cells = cells.to_numpy(zero_copy_only=False)
+    return Column(cells, missing) if wanted != "number" else _numbers(cells, missing)
 
 
 def _numbers(values: np.ndarray, missing: np.ndarray) -> Column:
-    if values.dtype.kind != "f":
-        whole = values.dtype != np.uint64 or not len(values) or values.max() < 2**63
-        return Column(values.astype(np.int64 if whole else np.float64, copy=False), missing)
-    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+    """Return int64, float32 or float64, whichever holds the values; NaN is missing."""
+    if values.dtype.kind in "iu" and not (values.size and values.max() >= 2**63):
+        return Column(values.astype(np.int64, copy=False), missing)
+    wide = np.float32 if values.dtype.kind == "f" and values.itemsize < 8 else np.float64
+    values = values.astype(wide, copy=False)
     if np.isinf(values).any():
-        raise CellFault(int(np.isinf(values).argmax()), "the cell is infinite")
+        row = int(np.isinf(values).argmax())
+        raise CellFault(row, f"{values[row]} is not finite; --missing may name it")
     return Column(values, missing | np.isnan(values))
 
 
-_ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
-_PLURAL = {"number": "numbers", "bool": "true or false", "date": "dates"}
-
-
-def _parsed(cells: Any, kind: str, rules: CellRules) -> Any:
-    """Return texts as numbers, truths or dates."""
-    pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-    wanted = "number" if kind == "whole" else kind.split()[0]
+def _of_texts(cells: Any, kind: str, wanted: str, rules: CellRules) -> Column:
+    """Return texts as such, or parsed: each distinct one is looked at once."""
+    pa = import_module("pyarrow")
     if wanted == "number":
-        cells, values = rules.numbers(cells)
-        if values is not None and kind == "whole":
-            try:
-                return cells.cast(pa.int64())
-            except pa.ArrowInvalid:
-                pass
+        cells, values = (cells, None) if pa.types.is_dictionary(cells.type) else rules.floats(cells)
         if values is not None:
-            return values
-        fits = rules.number_cells(cells)
-    else:
-        cells = rules.tidy(cells)
-        if wanted == "bool":
-            fits = _numpy(pc.fill_null(pc.match_substring_regex(cells, "^(?i:true|false)$"), False))
-            if (fits | _numpy(cells.is_null())).all():
-                return pc.utf8_lower(cells).cast(pa.bool_())
-        else:
-            forms = [kind.partition(" ")[2]] if " " in kind else ["date", *_DATES]
-            found = pc.coalesce(*(dates(cells, form) for form in forms))
-            fits = ~_numpy(found.is_null())
-            if found.null_count == cells.null_count:
-                return found
-    i = int((~fits & ~_numpy(cells.is_null())).argmax())
-    shown = cells[i].as_py()
-    shown = shown if len(shown) <= 40 else shown[:37] + "..."
-    raise CellFault(i, f"{shown!r} is not {_ONE[wanted]}")
-
-
-def _texts(cells: Any, rules: CellRules) -> Column:
-    coded = cells.dictionary_encode()
-    missing = _numpy(coded.indices.is_null())
-    codes = _numpy(coded.indices.fill_null(0)).astype(np.int32)
-    found = coded.dictionary.to_pylist()
-    own: dict[str, int] = {}
-    new = [-1 if (text := t.strip()) in rules.missing else own.setdefault(text, len(own))
-           for t in found]  # fmt: skip
-    if len(own) < len(found) or list(own) != found:
-        codes = np.array([*new, -1], np.int32)[codes]
-        missing = missing | (codes < 0)
-    return Column(codes, missing, tuple(own))
-
-
-# -- NumPy's arrays, without pyarrow -----------------------------------------------------
-def kind_of_dtype(dtype: np.dtype) -> str | None:
-    """Return the kind of a column by its dtype; text may turn out to be numbers."""
-    kinds = {"f": "number", "i": "whole", "u": "whole", "b": "bool", "M": "date"}
-    return kinds.get(dtype.kind, "text" if dtype.kind in "OSU" else None)
-
-
-def words(cells: np.ndarray) -> list[str | None]:
-    """Return objects, bytes or texts as texts; None and NaN are None."""
-    return [None if c is None or c != c else c.decode() if isinstance(c, bytes) else str(c)
-            for c in cells.tolist()]  # fmt: skip
-
-
-def word_kind(found: list[str | None]) -> str:
-    """Return the kind that all of some texts are."""
-    full = [word for word in found if word is not None]
-    if all(word.lower() in ("true", "false") for word in full):
-        return "bool" if full else "number"
-    if not all(re.fullmatch(NUMBER, word) for word in full):
-        return "text"
-    return "whole" if all(word.lstrip("+-").isdecimal() for word in full) else "number"
-
-
-def _of_array(cells: np.ndarray, kind: str, rules: CellRules) -> Column:
-    own, wanted = kind_of_dtype(cells.dtype), "number" if kind == "whole" else kind.split()[0]
-    if own == "text" or kind == "text":
-        found = words(cells)
-        missing = np.array([w is None or w.strip() in rules.missing for w in found], bool)
-        if kind == "text":
-            codes: dict[str, int] = {}
-            values = [0 if gone else codes.setdefault(str(w).strip(), len(codes))
-                      for w, gone in zip(found, missing)]  # fmt: skip
-            return Column(np.array(values, np.int32), missing, tuple(codes))
-        for i in np.flatnonzero(~missing):
-            if word_kind([found[i]]) not in (
-                (wanted, kind, "whole") if wanted == "number" else (wanted,)
-            ):
-                raise CellFault(int(i), f"{found[i]!r} is not {_ONE[wanted]}")
-        if wanted == "bool":
-            return Column(np.array([str(w).lower() == "true" for w in found], bool), missing)
-        plain = [float(w) if w and not gone else 0.0 for w, gone in zip(found, missing)]
-        if kind == "whole" and word_kind([w for w in found if w]) == "whole":
-            plain = [int(w) if w and not gone else 0 for w, gone in zip(found, missing)]
-        return _numbers(np.array(plain), missing)
-    if own not in ("whole", "number") if wanted == "number" else own != wanted:
-        raise CellFault(0, f"the column holds {cells.dtype}, not {_PLURAL[wanted]}")
-    missing = np.zeros(len(cells), bool)
-    if wanted == "date":
-        return Column(cells.astype("datetime64[us]"), np.isnat(cells))
-    if wanted == "bool":
-        return Column(cells, missing)
-    return _numbers(cells.astype(cells.dtype.newbyteorder("="), copy=False), missing)
+            with suppress(pa.ArrowInvalid):
+                return column(
+                    cells.cast(pa.int64()) if kind == "whole" else values, "number", rules
+                )
+    elif kind_of(cells.type) != "text":
+        cells = cells.cast(pa.string())
+    coded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
+    codes = coded.indices.fill_null(len(coded.dictionary)).to_numpy().astype(np.int32)
+    words = [str(word).strip() for word in coded.dictionary.to_pylist()]
+    gone = np.array([*(word in rules.missing for word in words), True])
+    missing = gone[codes]
+    if kind == "text":
+        own: dict[str, int] = {}
+        new = [0 if away else own.setdefault(w, len(own)) for w, away in zip([*words, ""], gone)]
+        return Column(np.array(new, np.int32)[codes], missing, tuple(own))
+    parsed = [None if away else rules.value(w, kind) for w, away in zip(words, gone)]
+    if kind == "whole" and any(p is None and not away for p, away in zip(parsed, gone)):
+        parsed = [None if away else rules.value(w, "number") for w, away in zip(words, gone)]
+    for code, value in enumerate(parsed):
+        if value is None and not gone[code]:
+            shown = words[code] if len(words[code]) <= 40 else words[code][:37] + "..."
+            raise CellFault(int((codes == code).argmax()), f"{shown!r} is not {_ONE[wanted]}")
+    filler = {"number": 0, "bool": False, "date": datetime(1970, 1, 1)}[wanted]
+    plain = [filler if value is None else value for value in [*parsed, filler]]
+    dtype = "datetime64[us]" if wanted == "date" else None
+    values = np.array(plain, dtype)[codes]
+    return _numbers(values, missing) if wanted == "number" else Column(values, missing)

@@ -1,7 +1,7 @@
 """One reader of tables: text, Parquet, Feather, JSON lines, arrays, data frames.
 
 A table is read in batches of NumPy columns (``data/column.py``). Only this file and the two beside
-it know pyarrow, which ``.npy``, ``.npz`` and arrays do not need.
+it, ``text_format.py`` and ``column_types.py``, know pyarrow; arrays of numbers do not need it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,16 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from xpnet.data import text_format
 from xpnet.data.column import Column
-from xpnet.data.column_types import (
-    _FEW,
-    MISSING,
-    CellFault,
-    CellRules,
-    TypeFinder,
-    column,
-    kind_of_dtype,
-    kind_of_type,
-    word_kind,
-    words,
-)
+from xpnet.data.column_types import MISSING, CellFault, CellRules, KindFinder, column, kind_of
 from xpnet.data.columns import listed
 from xpnet.data.file_array import open_npy, open_npz
+from xpnet.data.text_format import SEPARATORS, TextFile, find, unpacked
 
 Batch = dict[str, Column]
 _ROWS = 2**14
+BROKEN = (EOFError, OSError, UnicodeError, lzma.LZMAError, BadZipFile, zlib.error)
+_FEW = 50  # distinct cells in a column that is text though most of them are numbers
 
 
 @dataclass(frozen=True)
@@ -105,19 +96,15 @@ def open_table(
     OSError
         A file cannot be read.
     """
-    asked = [*(kinds or ()), *known, *([] if target is None else [str(target)])]
+    asked = {*(kinds or ()), *known, *([] if target is None else [str(target)])}
     missing = MISSING if options.missing is None else ("", *options.missing)
     rules = CellRules(options.decimal, missing)
-    reader = TableReader(_opened(source, options, asked, missing), rules)
+    reader = TableReader(_opened(source, options, asked, rules), rules)
     if kinds is not None:
         reader._want(kinds, None if target is None else str(target))
-        return reader
-    try:
-        reader._find_kinds(target, chosen or {})
-    except _HeaderFound:
-        return open_table(
-            source, replace(options, header=True), known=known, target=target, chosen=chosen
-        )
+    elif reader._find_kinds(target, chosen or {}):
+        options = replace(options, header=True)
+        return open_table(source, options, known=known, target=target, chosen=chosen)
     return reader
 
 
@@ -132,6 +119,7 @@ class TableReader:
     row_numbers : list of str
         Those of ``names`` that number the rows.
     target : str or None
+        The column of the answers; "y" for arrays and ``.npz`` files.
     kinds : dict of str to str
         "whole", "number", "bool", "date" (or "date FORMAT") or "text", by name.
     n : int or None
@@ -140,12 +128,12 @@ class TableReader:
         How the source is read, in one line.
     """
 
-    def __init__(self, source: Any, rules: CellRules) -> None:
+    def __init__(self, source: _Source, rules: CellRules) -> None:
         self._source, self._rules = source, rules
         self.name, self.n, self.described = source.name, source.n, source.described
-        self._indices = {name: i for i, name in enumerate(_unique(source.names))}
+        self._indices = _unique(source.names)
         self.names, self.target = list(self._indices), source.target
-        self.row_numbers = [name for name in source.row_numbers if name in self._indices]
+        self.row_numbers = [name for name in source.index if name in self._indices]
         self.kinds: dict[str, str] = {}
 
     def __enter__(self) -> TableReader:
@@ -155,8 +143,9 @@ class TableReader:
         self.close()
 
     def close(self) -> None:
-        """Close what is open; a temporary copy of a pipe goes."""
-        self._source.close()
+        """Close what is open; the copy of a pipe goes."""
+        for held in self._source.held:
+            held.close()
 
     def batches(
         self, columns: Sequence[str] | None = None, rows: int | None = None
@@ -169,103 +158,93 @@ class TableReader:
             All but row numbers if left out.
         """
         if columns is None:
-            columns = [name for name in self.names if name not in set(self.row_numbers)]
-        indices, row = [self._indices[name] for name in columns], 0
-        for size, arrays in self._source.batches(indices, rows or _ROWS):
+            columns = [name for name in self.names if name not in self.row_numbers]
+        row, indices = 0, [self._indices[name] for name in columns]
+        direct = {self._indices[name]: self.kinds[name] for name in columns}
+        for count, arrays in self._source.batches(indices, rows or _ROWS, direct):
             batch = {}
             for name, cells in zip(columns, arrays):
                 try:
                     batch[name] = column(cells, self.kinds[name], self._rules)
                 except CellFault as fault:
                     raise ValueError(f"{self.where(row + fault.row, name)}: {fault}") from None
-            step = rows or size
-            for start in range(0, size, step):
-                yield (
-                    {k: c[start : start + step] for k, c in batch.items()} if step < size else batch
-                )
-            row += size
+            step = min(rows or count, count)
+            for start in range(0, count, step):
+                part = slice(start, start + step)
+                yield batch if step == count else {k: c[part] for k, c in batch.items()}
+            row += count
         self.n = row
 
     def where(self, row: int, column: str | None = None) -> str:
         """Return the place of a cell in words: "data.csv, line 7, column 'age'"."""
         said = f"{self.name}, {self._source.line(row)}"
-        if column is None:
-            return said
-        named = self._source.named
-        return f"{said}, column {column!r}" if named else f"{said}, column {column} (from 0)"
+        return said if column is None else f"{said}, column {column!r}"
 
     # -- all columns, whose kinds are found ----------------------------------------------
-    def _find_kinds(self, target: str | int | None, chosen: Mapping[str, str]) -> None:
-        for name in chosen:
-            if name not in self._indices:
-                raise ValueError(
-                    f"{self.name}: no column {name!r}; it has {listed(self.names, 20)}"
-                )
+    def _find_kinds(self, target: str | int | None, chosen: Mapping[str, str]) -> bool:
+        """Find the kinds; return whether the first line must be a header after all."""
+        source = self._source
+        for name in set(chosen) - set(self.names):
+            raise ValueError(f"{self.name}: no column {name!r}; it has {listed(self.names, 20)}")
         self._indices = {n: i for n, i in self._indices.items() if chosen.get(n) != "ignore"}
-        self.names = list(self._indices)
-        if self._source.kinds is None:
-            self._find_text_kinds(chosen)
-        else:
-            for name, i in self._indices.items():
-                kind = chosen.get(name) or self._source.kinds[i]
-                if kind is None:
-                    what = self._source.types[i]
-                    raise ValueError(
-                        f"{self.name}: column {name!r} holds {what}, not numbers, text or dates; "
-                        f"leave it out (--ignore {name})"
-                    )
-                self.kinds[name] = kind
-        if target is not None:
-            self.target = self._target(target)
+        self.kinds = {n: chosen.get(n) or source.kinds[i] for n, i in self._indices.items()}
+        text = [
+            name for name, kind in self.kinds.items() if source.kinds[self._indices[name]] == "?"
+        ]
+        finders = {name: KindFinder(self._rules) for name in text}
+        if finders and self._find(finders):
+            return True
+        for name, kind in self.kinds.items():
+            if kind is None:
+                raise ValueError(f"{self.name}: column {name!r} holds neither numbers nor text nor "
+                                 f"dates; leave it out (--ignore {name})")  # fmt: skip
+            if name in finders:
+                own = finders[name].kind
+                keep = name in chosen and (kind != "number" or own != "whole")
+                self.kinds[name] = kind if keep else own
+                if name not in chosen:
+                    self._check(name, finders[name])
         if self.n == 0:
             raise ValueError(f"{self.name}: no rows of data")
+        if len(source.names) == 1 and source.one_column:
+            raise ValueError(f"{self.name}: one column only; {source.one_column}")
+        self.names = list(self._indices)
+        if target is not None:
+            self.target = self._target(str(target))
         self.row_numbers = [name for name in self.row_numbers if name != self.target]
+        return False
 
-    def _find_text_kinds(self, chosen: Mapping[str, str]) -> None:
-        finders = {name: TypeFinder(self._rules) for name in self.names}
-        index: list[Any] | None = [] if self.names[0] == "" else None
+    def _find(self, finders: dict[str, KindFinder]) -> bool:
+        """Read all of these columns; see ``_find_kinds``."""
+        source, first = self._source, next(iter(finders))
+        index: list[Any] | None = [] if first == "" else None
         row = 0
-        for size, arrays in self._source.batches(list(self._indices.values()), _ROWS):
+        for count, arrays in source.batches([self._indices[n] for n in finders], _ROWS, {}):
             for finder, cells in zip(finders.values(), arrays):
                 finder.add(cells, row)
             if index is not None:
-                first = finders[""]
-                index = [*index, self._rules.numbers(arrays[0])[1]] if first.whole else None
-            row += size
+                whole = finders[""].kind == "whole"
+                index = [*index, column(arrays[0], "whole", self._rules).values] if whole else None
+            row += count
         self.n = row
-        if not self._source.named and row > 1 and any(
-            f.odd and len(f.odd) == 1 and f.odd[0][0] == 0 and f.n_numbers == f.filled - 1 > 0
-            and not f.n_alike for f in finders.values()
-        ):  # fmt: skip
-            raise _HeaderFound
-        for name, finder in finders.items():
-            kind = chosen.get(name) or finder.kind
-            if chosen.get(name) == "number" and finder.kind == "whole":
-                kind = "whole"
-            self.kinds[name] = kind
-            if name not in chosen:
-                self._check(name, finder)
-        if index is not None:
-            same = finders[""].kind == "whole" and finders[""].filled == row
-            if same and len(np.unique(np.concatenate([x.to_numpy() for x in index]))) == row:
-                self.row_numbers = [""]
-            else:
-                self._rename("", "0")
-        if self.names and self._source.names[-1] == "" and not finders[self.names[-1]].filled:
-            del self._indices[self.names[-1]], self.kinds[self.names.pop()]
+        if source.may_have_header and any(
+            [line for line, _ in f.odd] == [0] and f.n_numbers == f.filled - 1 > 0 == f.n_alike
+            for f in finders.values()
+        ):
+            return True
+        if index and finders[""].filled == len(np.unique(np.concatenate(index))) == row:
+            self.row_numbers = [""]
+        elif first == "":  # not the numbers of the rows
+            self._indices = {name or "0": i for name, i in self._indices.items()}
+            self.kinds = {name or "0": kind for name, kind in self.kinds.items()}
+            finders["0"] = finders.pop("")
+        last = self.names[-1]
+        if last in finders and source.names[-1] == "" and not finders[last].filled:
+            del self._indices[last], self.kinds[last]  # a separator ends every line
+        return False
 
-    def _rename(self, old: str, new: str) -> None:
-        self._indices = {new if n == old else n: i for n, i in self._indices.items()}
-        self.names = list(self._indices)
-        if old in self.kinds:
-            self.kinds = {n: self.kinds[old if n == new else n] for n in self.names}
-
-    def _check(self, name: str, finder: TypeFinder) -> None:
-        """Refuse numbers with infinities, and text that is numbers but for a few cells."""
-        if finder.kind == "number" and finder.not_finite:
-            row, cell = finder.not_finite
-            raise ValueError(f"{self.where(row, name)}: {cell!r} is not finite; if it stands for a "
-                             f"missing value, say so (--missing {cell})")  # fmt: skip
+    def _check(self, name: str, finder: KindFinder) -> None:
+        """Refuse a column of text that is numbers but for a few cells."""
         if not finder.mostly_numbers:
             return
         if not finder.n_alike:
@@ -276,267 +255,278 @@ class TableReader:
                     break
             else:
                 return
-        places = [self._source.line(row) for row, _ in finder.odd]
-        cells = ", ".join(f"{c[:40]!r} in {p}" for (_, c), p in zip(finder.odd, places))
-        comma = any("," in cell for _, cell in finder.odd) and self._rules.decimal == "."
+        cells = ", ".join(f"{c[:40]!r} in {self._source.line(row)}" for row, c in finder.odd)
+        comma = self._rules.decimal == "." and any("," in cell for _, cell in finder.odd)
         raise ValueError(
-            f"{self.name}, column {name!r}: most cells are numbers, but not {cells}; write "
-            f"them as plain numbers, or say what they are: --missing {finder.odd[0][1][:40]!r}, "
+            f"{self.name}, column {name!r}: most cells are numbers, but not {cells}; write them as "
+            f"plain numbers or say what they are: --missing {finder.odd[0][1][:40]!r} for missing, "
             + ("--decimal , for decimal commas, " if comma else "")
             + f"--column {name}=category for text"
         )
 
-    def _target(self, target: str | int) -> str:
+    def _target(self, target: str) -> str:
         """Return the name of a column given by name or index; a ValueError lists the names."""
-        wanted, names = str(target), self.names
-        columns = f"the columns are {listed(names, 20)}"
+        if target in self._indices:
+            return target
+        index = int(target) if target.removeprefix("-").isdecimal() else len(self.names)
+        if -len(self.names) <= index < len(self.names):
+            return self.names[index]
+        columns = f"the columns are {listed(self.names, 20)}"
         if not self._source.named:
             columns += " (there is no header, so columns go by their index)"
-        if wanted in self._indices:
-            return wanted
-        index = int(wanted) if wanted.removeprefix("-").isdecimal() else len(names)
-        if not -len(names) <= index < len(names):
-            raise ValueError(f"{self.name}: no column {wanted!r}; {columns}")
-        return names[index]
+        raise ValueError(f"{self.name}: no column {target!r}; {columns}")
 
     # -- the columns of a model ----------------------------------------------------------
     def _want(self, kinds: Mapping[str, str], target: str | None) -> None:
-        """Keep the columns of ``kinds``, found by name, or by their place where none has a name."""
-        there, wanted, width = self._indices, list(kinds), len(self._indices)
-        features = [name for name in wanted if name != target]
-        if "" in there and "0" in kinds and "0" not in there:
-            self._rename("", "0")
-            there = self._indices
-        apart = self.target is not None and target is not None  # y of a .npz file
-        if apart:
-            there = {**there, target: there.pop(self.target)}  # type: ignore[dict-item]
-            width -= 1
-        nameless = not self._source.named or all(name.isdecimal() for name in features)
+        """Keep the columns of ``kinds``, by name, or by their place where there are no names."""
+        y = None if self.target is None else self._indices[self.target]
+        there = {name: i for name, i in self._indices.items() if i != y}
+        if "" in there and "0" in kinds:
+            there.setdefault("0", there.pop(""))
+        wanted = [name for name in kinds if y is None or name != target]
+        features = [name for name in kinds if name != target]
+        nameless = not self._source.named or all(map(str.isdecimal, features))
         if nameless and not set(wanted) <= set(there):
-            by_index = {str(i): i for i in range(width)}
+            by_index = {str(i): i for i in there.values()}
             if set(wanted) <= set(by_index):
                 there = by_index
-            elif width == (len(features) if apart else len(wanted)):
-                there = {
-                    **there,
-                    **dict(
-                        zip(features if apart else self._in_place(wanted, target), range(width))
-                    ),
-                }
-        missing = [name for name in wanted if name not in there]
+            elif len(wanted) == len(there):
+                order = [*features, *(name for name in wanted if name == target)]
+                there = dict(zip(order, there.values()))
+        if y is not None and target is not None:
+            there[target] = y
+        missing = [name for name in kinds if name not in there]
         if missing:
-            has = (
-                f"it has {listed(list(self._indices))}"
-                if self._source.named
-                else f"{width} columns without names"
-            )
+            has = f"it has {listed(list(self._indices))}"
+            if not self._source.named:
+                has = f"{len(self._indices)} columns without names"
             if missing == [target]:
                 raise ValueError(f"{self.name}: no column {target!r} with the true answers; {has}")
-            raise ValueError(
-                f"{self.name}: no column {missing[0]!r}"
-                + (f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else "")
-                + f"; the model takes {listed(features)}; {has}"
-            )
-        self._indices = {name: there[name] for name in wanted}
-        self.names, self.kinds, self.target = wanted, dict(kinds), target
+            more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
+            takes = f"the model takes {listed(features)}"
+            raise ValueError(f"{self.name}: no column {missing[0]!r}{more}; {takes}; {has}")
+        self._indices = {name: there[name] for name in kinds}
+        self.names, self.kinds, self.target = list(kinds), dict(kinds), target
         self.row_numbers = []
 
-    def _in_place(self, wanted: list[str], target: str | None) -> list[str]:
-        """Return the columns in the order of a file without names."""
-        if target is None or not target.isdecimal() or int(target) >= len(wanted):
-            return [*(name for name in wanted if name != target), *([target] if target else [])]
-        order = [name for name in wanted if name != target]
-        return [*order[: int(target)], target, *order[int(target) :]]
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    """Return columns by names that are all different."""
+    found, counts = dict[str, int](), dict[str, int]()
+    for i, given in enumerate(names):
+        name = given if given or not i else str(i)
+        while name in found or (name != given and name in names):
+            counts[given] = counts.get(given, 0) + 1
+            name = f"{given}.{counts[given]}"
+        found[name] = i
+    return found
 
 
-class _HeaderFound(Exception):
-    """The first line is no row after all: its words stand over columns of numbers."""
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Return names that are all different."""
-    taken, counts, unique = set(names), dict[str, int](), list[str]()
-    for i, name in enumerate(names):
-        name = name if name or not i else str(i)
-        if name in counts:
-            own = name
-            while name in taken:
-                counts[own] += 1
-                name = f"{own}.{counts[own]}"
-        counts.setdefault(name, 0)
-        taken.add(name)
-        unique.append(name)
-    return unique
-
-
-# -- sources: batches of Arrow or NumPy arrays -------------------------------------------
+# -- sources: batches of arrays of Arrow's or NumPy's ------------------------------------
 class _Source:
-    """What a reader reads: names, kinds by type (None: text), and batches of arrays."""
+    """What a reader reads.
 
-    named = True
+    Attributes
+    ----------
+    kinds : list
+        Of the columns; "?" for text that may be anything, None for what a table cannot hold.
+    index : sequence of str
+        Columns that number the rows, as pandas says.
+    held : list
+        What is open.
+    """
+
     target: str | None = None
     n: int | None = None
-    kinds: list[str | None] | None = None
-    row_numbers: Sequence[str] = ()
-    described = ""
-    names: Sequence[str]
-    types: Sequence[Any] = ()
+    index: Sequence[str] = ()
+    described = one_column = ""
+    named, may_have_header = True, False
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, names: Sequence[str], kinds: Sequence[Any]) -> None:
+        self.name, self.names, self.kinds, self.held = name, names, kinds, list[Any]()
 
-    def batches(self, columns: Sequence[int], rows: int) -> Iterator[tuple[int, list[Any]]]:
+    def batches(
+        self, columns: Sequence[int], rows: int, direct: Mapping[int, str]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the number of rows and the arrays; ``direct`` are kinds that are known."""
         raise NotImplementedError
 
     def line(self, row: int) -> str:
         return f"row {row:,} (from 0)"
 
-    def close(self) -> None:
-        pass
-
 
 class _Text(_Source):
-    """A file of text, all of whose columns are read as text."""
+    """A file of text."""
 
-    def __init__(self, file: text_format.TextFile, missing: Collection[str]) -> None:
-        super().__init__(file.name)
-        self.file, self._missing = file, missing
-        self.names, self.named, self.described = file.names, file.header, file.described
+    def __init__(self, file: TextFile, rules: CellRules, path: Path, fixed: bool) -> None:
+        super().__init__(file.name, file.names, ["?"] * len(file.names))
+        self._file, self._rules, self._path = file, rules, path
+        self.named, self.described = file.header, file.described
+        self.may_have_header = not fixed and not file.header
+        tried = ", ".join([*SEPARATORS.values()][:-1]) + " and spaces"
+        self.one_column = f"tried {tried} between cells (or give --sep); line 1 is {file.line!r}"
+        self._state = _state(path)
 
-    def batches(self, columns: Sequence[int], rows: int) -> Iterator[tuple[int, list[Any]]]:
-        pa, csv = import_module("pyarrow"), import_module("pyarrow.csv")
-        names, wanted = list(map(str, range(len(self.names)))), list(map(str, columns))
-        block = min(max(2**20, 256 * self.file.line_bytes), 2**26)
+    def batches(
+        self, columns: Sequence[int], rows: int, direct: Mapping[int, str]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        pa = import_module("pyarrow")
+        plain = {"whole": pa.int64(), "number": pa.float64()}
+        types = {i: plain.get(direct.get(i, ""), pa.string()) for i in columns}
+        if not direct:
+            types |= {i: pa.float64() for i in self._file.fractions if i in types}
         count = 0
-        try:
-            reader = csv.open_csv(
-                self.file.stream(),
-                csv.ReadOptions(block_size=block, column_names=names, use_threads=False),
-                csv.ParseOptions(delimiter=self.file.sep, newlines_in_values=True),
-                csv.ConvertOptions(
-                    column_types=dict.fromkeys(wanted, pa.string()),
-                    include_columns=wanted,
-                    null_values=list(self._missing),
-                    strings_can_be_null=True,
-                ),
-            )
-            for batch in reader:
-                count += len(batch)
-                yield len(batch), batch.columns
-        except (pa.ArrowInvalid, UnicodeError) as error:
-            if "Empty CSV" in str(error):
-                return
-            raise ValueError(self.file.fault() or f"{self.name}: {error}") from None
-        if count != self.file.lines_read and (fault := self.file.fault()):
+        for attempt in (types, dict.fromkeys(columns, pa.string())):
+            seen = 0
+            try:
+                for batch in self._open(attempt):
+                    seen += len(batch)
+                    if seen > count:  # what follows the rows of the first attempt
+                        batch = batch.slice(max(count - seen + len(batch), 0))
+                        count = seen
+                        yield len(batch), batch.columns
+                break
+            except (pa.ArrowInvalid, UnicodeError) as error:
+                if "Empty CSV" in str(error):
+                    break
+                if "conversion error" not in str(error) or attempt is not types:
+                    raise ValueError(self._file.fault() or f"{self.name}: {error}") from None
+            except BROKEN as error:
+                raise _broken(self.name, error) from None
+        if _state(self._path) != self._state:
+            raise ValueError(f"{self.name}: the file changed while it was read")
+        if count != self._file.n_lines and (fault := self._file.fault()):
             raise ValueError(fault)
 
+    def _open(self, types: Mapping[int, Any]) -> Any:
+        csv, wanted = import_module("pyarrow.csv"), list(map(str, types))
+        return csv.open_csv(
+            self._file.stream(),
+            csv.ReadOptions(
+                block_size=min(max(2**20, 256 * self._file.longest), 2**26),
+                column_names=list(map(str, range(len(self.names)))),
+            ),
+            csv.ParseOptions(delimiter=self._file.sep, newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=dict(zip(wanted, types.values())),
+                include_columns=wanted,
+                null_values=list(self._rules.missing),
+                strings_can_be_null=True,
+                decimal_point=self._rules.decimal,
+            ),
+        )
+
     def line(self, row: int) -> str:
-        found = next(islice(self.file.records(), row, None), None)
-        return "a row of it" if found is None else f"line {found[0]}"
+        return f"line {next(islice(self._file.records(), row, None), (0,))[0]}"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes with a file."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 class _Arrow(_Source):
     """Columns with types: a pyarrow table, or a data set of files."""
 
     def __init__(self, name: str, data: Any) -> None:
-        super().__init__(name)
-        self._data, self.names = data, data.schema.names
-        self.types = data.schema.types
-        self.kinds = [kind_of_type(kind) for kind in self.types]
-        self.n = getattr(data, "num_rows", None)
-        if self.n is None:
-            self.n = data.count_rows()
-        notes = (data.schema.metadata or {}).get(b"pandas")
-        index = json.loads(notes)["index_columns"] if notes else []
-        self.row_numbers = [name for name in index if isinstance(name, str)]
+        super().__init__(name, data.schema.names, [kind_of(kind) for kind in data.schema.types])
+        self._data = data
+        self.n = data.num_rows if hasattr(data, "num_rows") else data.count_rows()
+        notes = (data.schema.metadata or {}).get(b"pandas", b"{}")
+        self.index = [x for x in json.loads(notes).get("index_columns", []) if isinstance(x, str)]
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{name}: {len(twice)} columns are named {twice[0]!r}")
 
-    def batches(self, columns: Sequence[int], rows: int) -> Iterator[tuple[int, list[Any]]]:
-        pa = import_module("pyarrow")
-        names = [self.names[i] for i in columns]
+    def batches(
+        self, columns: Sequence[int], rows: int, direct: Mapping[int, str]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        pa, names = import_module("pyarrow"), [self.names[i] for i in columns]
         try:
             if isinstance(self._data, pa.Table):
-                found = self._data.select(list(columns)).to_batches(rows)
+                found = self._data.select(names).to_batches(rows)
             else:
-                found = self._data.to_batches(
-                    columns=names, batch_size=rows, batch_readahead=1, fragment_readahead=1,
-                    use_threads=False,
-                )  # fmt: skip
-            for batch in found:
-                if len(batch):
-                    yield len(batch), batch.columns
+                few = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+                found = self._data.to_batches(columns=names, batch_size=rows, **few)
+            yield from ((len(batch), batch.columns) for batch in found if len(batch))
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.name}: {error}") from None
 
 
 class _Arrays(_Source):
-    """Arrays of rows, in memory or in a file, and perhaps of targets."""
+    """Arrays of rows, in memory or in a file, and perhaps of answers."""
 
     named = False
 
     def __init__(self, name: str, X: Any, y: Any = None) -> None:
-        super().__init__(name)
-        if len(X.shape) == 1:
-            X = X[:].reshape(-1, 1)
-        if len(X.shape) != 2:
+        if len(X.shape) not in (1, 2):
             raise ValueError(f"{name}: a table has rows and columns; the array is {X.shape}")
-        if y is not None and (y.shape[0] != X.shape[0] or y.shape[1:] not in ((), (1,))):
+        if y is not None and (y.shape[:1] != X.shape[:1] or y.shape[1:] not in ((), (1,))):
             raise ValueError(f"{name}: y must be (m,), one label a row; it is {y.shape} for "
                              f"{X.shape[0]} rows of X")  # fmt: skip
-        self._X, self._y, self.n = X, y, X.shape[0]
-        self.names = [*map(str, range(X.shape[1])), *(["y"] if y is not None else [])]
-        self.target = None if y is None else "y"
-        self.types = [X.dtype] * X.shape[1] + ([] if y is None else [y.dtype])
-        self.kinds = [kind_of_dtype(kind) for kind in self.types]
-        if X.dtype.kind in "OSU":
-            for i in range(X.shape[1]):
-                found = {word_kind(words(a[0])) for _, a in self.batches([i], _ROWS)}
-                self.kinds[i] = found.pop() if len(found) == 1 else (
-                    "number" if found <= {"whole", "number"} else "text")  # fmt: skip
-        if y is not None and y.dtype.kind == "O":
-            self.kinds[-1] = (
-                "text"
-                if any(isinstance(v, str | bytes) for v in y.ravel())
-                else word_kind(words(y.ravel()))
-            )
+        width = [*X.shape, 1][1]
+        arrays = [X] * width + ([] if y is None else [y])
+        names = [*map(str, range(width)), *([] if y is None else ["y"])]
+        super().__init__(name, names, ["?" if a.dtype.kind in "OSU" else kind_of(a.dtype)
+                                       for a in arrays])  # fmt: skip
+        self._X, self._y, self.n, self.target = X, y, X.shape[0], None if y is None else "y"
+        self.held = [array for array in (X, y) if hasattr(array, "close")]
 
-    def batches(self, columns: Sequence[int], rows: int) -> Iterator[tuple[int, list[Any]]]:
+    def batches(
+        self, columns: Sequence[int], rows: int, direct: Mapping[int, str]
+    ) -> Iterator[tuple[int, list[Any]]]:
         for start in range(0, self.n or 0, rows):
             X = self._X[start : start + rows]
-            y = None if self._y is None else self._y[start : start + rows].reshape(len(X))
-            yield len(X), [X[:, i] if i < X.shape[1] else y for i in columns]
-
-    def close(self) -> None:
-        for array in (self._X, self._y):
-            if hasattr(array, "close"):
-                array.close()
+            X = X.reshape(len(X), -1)
+            y = None if self._y is None else self._y[start : start + rows].reshape(-1)
+            yield len(X), [_plain(X[:, i] if i < X.shape[1] else y) for i in columns]
 
 
-def _opened(
-    source: Any, options: ReadOptions, known: Collection[str], missing: Collection[str]
-) -> _Source:
+def _plain(cells: Any) -> Any:
+    """Return an array in this machine's order of bytes, objects and texts as Arrow's text."""
+    if cells.dtype.kind not in "OSU":
+        return cells.astype(cells.dtype.newbyteorder("="), copy=False)
+    texts = [None if c is None or c != c else c.decode() if isinstance(c, bytes) else str(c)
+             for c in cells.tolist()]  # fmt: skip
+    return _pyarrow("text in arrays").array(texts, "string")
+
+
+def _opened(source: Any, options: ReadOptions, known: Collection[str], rules: CellRules) -> _Source:
     """Open a source by what it is and by its first bytes."""
     if hasattr(source, "__arrow_c_stream__"):
         return _Arrow("the data frame", _pyarrow("the data frame").table(source))
     if isinstance(source, tuple):
         return _Arrays("the arrays", *map(np.asarray, source))
     if not isinstance(source, str | Path):
-        raise TypeError(
-            f"a table is a path, a data frame of pandas, polars or pyarrow, or arrays (X, y), not "
-            f"{type(source).__name__}"
-        )
-    name, copy = str(source), None
-    path = Path(source)
+        raise TypeError(f"a table is a path, a data frame of pandas, polars or pyarrow, or arrays "
+                        f"(X, y), not {type(source).__name__}")  # fmt: skip
+    name, path, copy = str(source), Path(source), None
+    if "://" in name:
+        raise ValueError(f"{name}: addresses are not read; download the file first")
+    if not path.exists() and any(mark in name for mark in "*?["):
+        raise ValueError(f"{name}: one file at a time; join the files, or put Parquet files in a "
+                         "folder and name that")  # fmt: skip
     if name == "-" or path.is_fifo() or path.is_char_device():
         name = "standard input" if name == "-" else name
         copy = NamedTemporaryFile(prefix="xpnet-")  # noqa: SIM115 - kept until close
-        with sys.stdin.buffer if source == "-" else path.open("rb") as pipe:
+        with sys.stdin.buffer if name == "standard input" else path.open("rb") as pipe:
             shutil.copyfileobj(pipe, copy, 2**16)
         copy.flush()
         path = Path(copy.name)
-    opened = _of_file(path, name, options, known, missing)
-    if copy is not None:
-        opened.close = copy.close  # type: ignore[method-assign]
+    try:
+        opened = _of_file(path, name, options, known, rules)
+    except (*BROKEN, ValueError) as error:
+        raise _broken(name, error) from None
+    opened.held += [copy] if copy else []
     return opened
+
+
+def _broken(name: str, error: Exception) -> Exception:
+    """Return the error of a file that cannot be opened, or does not hold what it says."""
+    if type(error) is ValueError or (isinstance(error, OSError) and error.errno):
+        return error
+    return ValueError(f"{name}: damaged, or cut short ({' '.join(str(error).split())})")
 
 
 def _pyarrow(name: str) -> Any:
@@ -547,68 +537,39 @@ def _pyarrow(name: str) -> Any:
 
 
 def _of_file(
-    path: Path, name: str, options: ReadOptions, known: Collection[str], missing: Collection[str]
+    path: Path, name: str, options: ReadOptions, known: Collection[str], rules: CellRules
 ) -> _Source:
-    """Open a file by its first bytes, whatever its ending."""
-    if "://" in name:
-        raise ValueError(f"{name}: addresses are not read; download the file first")
-    if not path.exists() and any(mark in name for mark in "*?["):
-        raise ValueError(f"{name}: one file at a time; join the files first, or put Parquet files "
-                         "in a folder and name that")  # fmt: skip
-    if path.is_dir():
-        if not any(path.rglob("*.parquet")):
-            raise ValueError(f"{name}: a folder without .parquet files; name a file")
-        return _data_set(path, name, "parquet")
-    with path.open("rb") as file:
-        start = file.read(64)
+    """Open a file or folder; its first bytes say what it is, its ending does not."""
+    start = b"PAR1"
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise ValueError(f"{name}: a folder without .parquet files; name a file")
+    if not path.is_dir():
+        with path.open("rb") as file:
+            start = file.read(64)
     if start.startswith(b"\x93NUMPY"):
         return _Arrays(name, open_npy(path))
-    if start.startswith(b"PK\x03\x04") and (path.suffix.lower() == ".npz" or _holds_arrays(path)):
-        return _npz(path, name)
+    if start.startswith(b"PK\x03\x04"):
+        with suppress(BadZipFile), ZipFile(path) as archive:
+            held = [x[:-4] for x in archive.namelist() if x.endswith(".npy")]
+            if held or path.suffix.lower() == ".npz":
+                pair = ("x_train", "y_train") if {"x_train"} <= {*held} - {"X"} else ("X", "y")
+                arrays = open_npz(path, needed=tuple(n for n in pair if n in held) or ("X",))
+                return _Arrays(name, *(arrays[n] for n in pair if n in arrays))
+    _pyarrow(name)
     if start.startswith((b"PAR1", b"ARROW1")):
-        return _data_set(path, name, "parquet" if start[:1] == b"P" else "feather")
-    pa = _pyarrow(name)
-    if start.startswith(b"FEA1"):
-        return _Arrow(name, import_module("pyarrow.feather").read_table(path))
-    try:
-        open_bytes = text_format.unpacked(path, name)
-        with open_bytes() as raw:
-            start = raw.read(512).lstrip()
-        if start.startswith(b"{"):
-            with open_bytes() as raw:
-                return _Arrow(name, import_module("pyarrow.json").read_json(raw).flatten())
-        if start.startswith(b"[") and path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
-            raise ValueError(f"{name}: JSON is read as lines, one {{...}} a row; save it so")
-        known = [*known]
-        found = text_format.find(name, open_bytes, options, known, missing)
-        return _Text(found, missing)
-    except (pa.ArrowException, EOFError, lzma.LZMAError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{name}: damaged, or cut short ({error})") from None
-
-
-def _holds_arrays(path: Path) -> bool:
-    with suppress(BadZipFile), ZipFile(path) as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
-    return False
-
-
-def _npz(path: Path, name: str) -> _Arrays:
-    held: set[str] = set()
-    with suppress(BadZipFile), ZipFile(path) as archive:
-        held = {member.removesuffix(".npy") for member in archive.namelist()}
-    pair = ("x_train", "y_train") if "x_train" in held and "X" not in held else ("X", "y")
-    arrays = open_npz(path, needed=tuple(n for n in pair if n in held) or ("X",))
-    return _Arrays(name, arrays[pair[0]], arrays.get(pair[1]))
-
-
-def _data_set(path: Path, name: str, form: str) -> _Arrow:
-    pa, data = _pyarrow(name), import_module("pyarrow.dataset")
-    try:
-        if form == "parquet":
-            scan = data.ParquetFragmentScanOptions(
-                use_buffered_stream=True, buffer_size=2**16, pre_buffer=False
-            )
+        data, form = import_module("pyarrow.dataset"), "feather"
+        if start.startswith(b"PAR1"):
+            few = {"use_buffered_stream": True, "buffer_size": 2**16, "pre_buffer": False}
+            scan = data.ParquetFragmentScanOptions(**few)
             form = data.ParquetFileFormat(default_fragment_scan_options=scan)
         return _Arrow(name, data.dataset(path, format=form, partitioning="hive"))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{name}: damaged, or cut short ({error})") from None
+    open_bytes = unpacked(path, name)
+    with open_bytes() as raw:
+        start = raw.read(512).lstrip()
+        if start.startswith(b"[") and path.suffix.lower() in (".json", ".jsonl"):
+            raise ValueError(f"{name}: JSON is read as lines, each {{...}} a row; save it so")
+        if start.startswith(b"{"):
+            with open_bytes() as lines:
+                return _Arrow(name, import_module("pyarrow.json").read_json(lines).flatten())
+    text = find(name, open_bytes, options, known, rules.missing)
+    return _Text(text, rules, path, options.header is not None)
