@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from xpnet.core.settings import POSITIVE, CheckedNumbers, Limits, check_count, c
         (0, POSITIVE, ValueError, "rate=0: must be finite and above 0"),
         (1, Limits(below=1), ValueError, r"rate=1: must lie in \[0, 1\)"),
         (0, Limits(above=True, below=2), ValueError, r"must lie in \(0, 2\)"),
+        (True, Limits(whole=True), TypeError, "rate=True: expected a number"),
         (1.5, Limits(whole=True), ValueError, "must be a whole number, and be finite and at least"),
         ("much", Limits(), TypeError, "rate='much': expected a number"),
         (None, Limits(), TypeError, "rate=None: expected a number"),
@@ -36,8 +38,9 @@ def test_numbers_become_python_floats():
 
 def test_counts():
     assert check_count(np.int64(3), "epochs", 1) == 3
-    with pytest.raises(TypeError, match=r"epochs=3\.0: expected a whole number"):
-        check_count(3.0, "epochs", 1)
+    for none in (3.0, True, np.True_):
+        with pytest.raises(TypeError, match=f"epochs={re.escape(repr(none))}: expected a whole"):
+            check_count(none, "epochs", 1)
     with pytest.raises(ValueError, match="epochs=0: must be at least 1"):
         check_count(0, "epochs", 1)
 

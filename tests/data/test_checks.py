@@ -13,7 +13,7 @@ import pytest
 from helpers import OUTPUTS, assert_pairs_close, assert_pairs_equal, raises_on_purpose
 
 import xpnet
-from xpnet.backends.place import rounded_integers
+from xpnet.backends.place import beyond_float32
 
 RNG = np.random.default_rng(71)
 M = 6
@@ -340,11 +340,27 @@ def test_which_integers_float32_rounds(dtype):
     most = np.iinfo(dtype).max
     values = [2**24, 2**24 + 1, 2**24 + 2, most, most - 127, 2**30]
     expected = [int(np.float32(x)) != x for x in values]
-    assert rounded_integers(np.array(values, dtype)).tolist() == expected
-    assert rounded_integers(np.array(values[:1], dtype)) is None
+    assert beyond_float32(np.array(values, dtype)).tolist() == expected
+    assert beyond_float32(np.array(values[:1], dtype)) is None
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(np.array(values, dtype))
-    assert rounded_integers(tensor).tolist() == expected
+    assert beyond_float32(tensor).tolist() == expected
+
+
+@pytest.mark.parametrize("call", ["fit", "cost", "predict"])
+def test_numbers_beyond_float32(lib, call):
+    x = changed(X, -3e300)
+    net = xpnet.DeepNet([3, 1], output="identity", dtype="float32", **lib.options)
+    with raises_on_purpose(ValueError, "float32 cannot hold", r"\bX\b", "-3e\\+300", "row 1"):
+        called(net, call, lib.asarray(x), lib.asarray(Y))
+    if call != "predict":
+        with raises_on_purpose(ValueError, r"\bY\b, such as 1e\+300 in row 0: use .*float64"):
+            called(net, call, lib.asarray(X), lib.asarray(np.where(Y > 0, 1e300, 0.0)))
+        free = xpnet.DeepNet([3, 1], output="identity", **lib.options)  # float64 is free to choose
+        called(free, call, lib.asarray(X.astype("float32")), lib.asarray(1e100 * Y))
+        assert free.backend.dtype_name == "float64"
+    with raises_on_purpose(ValueError, "X holds NaN or infinity"):
+        called(net, call, lib.asarray(changed(x, np.nan, (0, 0))), lib.asarray(Y))
 
 
 # ---------------------------------------------------------------- sample weights and validation
@@ -397,6 +413,7 @@ def test_validation(validation):
         ({"batch_size": 0}, "batch_size.*0", ValueError),
         ({"batch_size": -3}, "batch_size.*-3", ValueError),
         ({"batch_size": 2.5}, "batch_size.*2.5", TypeError),
+        ({"batch_size": True}, "batch_size=True: expected a whole number", TypeError),
         ({"batch_size": "all"}, "batch_size='all': .*'auto' or None for all", TypeError),
         ({"epochs": -1}, "epochs.*-1", ValueError),
         ({"epochs": 1.5}, "epochs.*1.5", TypeError),

@@ -163,7 +163,8 @@ def test_float32_features_far_from_0(lib, kind, weighted, monkeypatch):
         np.testing.assert_allclose(lib.to_numpy(net.coef_), [2.0, -1.0], atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [1e-200, 1e-20, 1e20, 3e37, 1e200])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e-200, 1e-20, 1e20, 3e37, 8e37, 1e200])
 @pytest.mark.parametrize("kind", ["X", "y"])
 def test_squares_that_no_float_holds(lib, size, kind):
     dtype = "float32" if 1e-30 < size < 1e40 else "float64"
@@ -171,6 +172,8 @@ def test_squares_that_no_float_holds(lib, size, kind):
     X = rng.normal(size=(300, 2))
     y = X @ [2.0, -1.0] + 3.0
     X, y = (X * size, y) if kind == "X" else (X, y * size)
+    if np.abs(y).max() > np.finfo(dtype).max:
+        pytest.skip("no float holds y itself")
     X, y = X.astype(dtype), y.astype(dtype)
     net = xpnet.LinearRegression().fit(lib.asarray(X), y)
     layers = [xpnet.least_squares(lib.asarray(X.T), lib.asarray(y))] if lib.decomposes else []
@@ -179,6 +182,25 @@ def test_squares_that_no_float_holds(lib, size, kind):
         W, b = (np.ravel(lib.to_numpy(found)).astype(np.float64) for found in (W, b))
         np.testing.assert_allclose(W / unit, [2.0, -1.0], rtol=1e-5)
         np.testing.assert_allclose(b / (size if kind == "y" else 1.0), 3.0, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("name", ["LinearRegression", "LogisticRegression", "MLPRegressor"])
+def test_numbers_beyond_float32(lib, name):
+    options, kind = {"max_iter": 3} if name == "MLPRegressor" else {}, getattr(xpnet, name)
+    X = RNG.normal(size=(40, 2))
+    large, y = np.where(X > 2, 1e300, X), (X[:, 0] > 0) * 1.0
+    large[7, 1] = 1e300
+    small = kind(dtype="float32", **options).fit(lib.asarray(X), y)
+    for call in (small.fit, small.predict):
+        for given, line in ((lib.asarray(large), "column"), (sparse.csr_array(large), "entry")):
+            with pytest.raises(ValueError, match=rf"cannot hold .*X, such as 1e.300 in {line}"):
+                call(given, *[y][: call == small.fit])
+    if name != "LogisticRegression":
+        with pytest.raises(ValueError, match=r"y, such as 1e.300 in entry .*float64"):
+            kind(dtype="float32", **options).fit(lib.asarray(X), y * 1e300)
+        net = kind(**options).fit(lib.asarray(X.astype("float32")), y * 1e100)
+        assert lib.dtype_of(net._home_array()) == "float64"
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

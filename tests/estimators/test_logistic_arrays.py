@@ -14,6 +14,7 @@ sklearn = pytest.importorskip("sklearn", minversion="1.9")
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import LogisticRegression as Original
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -217,6 +218,26 @@ def test_one_class_and_a_changed_warm_start():
     net = xpnet.LogisticRegression(warm_start=True).fit(X, Y)
     with pytest.raises(ValueError, match="Initialization coef is of shape"):
         net.fit(X, BINARY)
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-306, 1e-38, 1e38, 1e306])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("C", [None, np.inf, 1.0, 1e-25])
+def test_factors_of_all_weights(lib, C, dtype, scale):
+    """Weights count in relation to each other, and to C; None: least squares."""
+    w = (np.random.default_rng(0).random(len(Y)) + 0.5) * scale
+    y, given = np.where(np.arange(len(Y)) % 7 == 0, 0, BINARY), lib.asarray(X.astype(dtype))
+    if C is None:
+        expected, net = LinearRegression(), xpnet.LinearRegression()
+    elif np.inf > C and not 0 < C / scale < np.inf:
+        pytest.skip("no such C")
+    else:
+        expected = Original(C=C, **EXACT)
+        net = xpnet.LogisticRegression(C=C / scale, tol=1e-6, max_iter=500)
+    coef = expected.fit(X, y, w / scale).coef_
+    rough = scale < 1e-308 or dtype == "float32"  # w itself has few digits
+    found = lib.to_numpy(net.fit(given, y, w).coef_)
+    np.testing.assert_allclose(found, coef, rtol=0, atol=2e-3 if rough else 1e-4)
 
 
 @pytest.mark.parametrize("kind", [xpnet.LogisticRegression, xpnet.LinearRegression])

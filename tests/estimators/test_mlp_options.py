@@ -134,6 +134,8 @@ TWO = np.stack([TARGET, -TARGET], axis=1)
         (regressor, TWO, (X, TARGET), "the y of validation_data has 1 .* the net has 2"),
         (regressor, TARGET, (X, TARGET[:5]), "inconsistent numbers of samples"),
         (regressor, TARGET, (X, TARGET, np.ones(5)), r"sample_weight\.shape"),
+        (regressor, TARGET, (X, TARGET, -TARGET), "Negative values in data passed to `sample_w"),
+        (regressor, TARGET, (X, TARGET, TARGET * np.inf), "sample_weight contains"),
         (regressor, TARGET, (X, TARGET, None, None), "validation_data: expected"),
         (regressor, TARGET, X, "validation_data: expected"),
         (classifier, ROWS, (X, Y), "fitted to a row of 0 and 1 per example, but `y` has one label"),

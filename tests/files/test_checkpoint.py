@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 from helpers import assert_pairs_close, assert_pairs_equal
+from safetensors.numpy import save
 
 import xpnet
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog
@@ -321,6 +322,24 @@ def test_pruning(folder):
     assert sorted(os.listdir(folder)) == [
         checkpoint_name(2), checkpoint_name(3), "model.safetensors", "notes.txt"
     ]  # fmt: skip
+
+
+def test_foreign_files_are_neither_pruned_nor_replaced(folder):
+    make_net().save(folder / "model")
+    foreign = {1: save({"w": np.zeros(2)}), 2: b"PK", 3: (folder / "model").read_bytes()}
+    for epoch, content in foreign.items():
+        (folder / checkpoint_name(epoch)).write_bytes(content)
+    prune_checkpoints(folder, 1, folder / checkpoint_name(4))
+    net = make_net()
+    for overwrite in (False, True):
+        checkpoints = Checkpoints(folder, overwrite=overwrite)
+        with pytest.raises(FileExistsError, match=r"epoch-000003\S+ is called like a checkpoint"):
+            net.fit(X, Y, epochs=5, callbacks=[checkpoints], **MINI)
+    for epoch, content in foreign.items():
+        assert (folder / checkpoint_name(epoch)).read_bytes() == content
+    for epoch in foreign:  # what is left of damaged ones may go
+        (folder / checkpoint_name(epoch)).write_bytes(b"")
+    net.fit(X, Y, epochs=2, callbacks=[Checkpoints(folder, overwrite=True)], **MINI)
 
 
 # -- the callback ------------------------------------------------------------------------

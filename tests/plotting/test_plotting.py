@@ -261,7 +261,7 @@ def test_zero_weights_are_white():
 
 @pytest.mark.parametrize("units", [0, -1, [], [12], [-1]])
 def test_units_that_are_not_there(units):
-    with pytest.raises(ValueError, match="units 0 to 11"):
+    with pytest.raises(ValueError, match=r"units 0 to 11|units=-1: must be at least 0"):
         FirstLayerDisplay.from_net(xpnet.DeepNet([4, 12, 1]), (2, 2), units=units, ax=new_ax())
 
 

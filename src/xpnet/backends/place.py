@@ -146,17 +146,18 @@ class Backend:
     def following(self, x: Array, *beside: Array) -> Backend:
         """This place with the dtype ``x`` asks for: float64 if it has that, else float32.
 
-        Host data on its way to an accelerator becomes float32 as well. Where float32 would round
-        integers of ``x``, or of what stands beside it, the dtype is float64 if there is one.
+        Host data on its way to an accelerator becomes float32 as well. Where float32 cannot hold
+        ``x``, or what stands beside it, the dtype is float64 if there is one.
         """
         if self.dtype is not None:
             return self
-        if any(rounded_integers(array) is not None for array in (x, *beside)):
+        moved = self.is_accelerator and not self.holds(x)
+        if dtype_name(x.dtype) == "float64" and not moved:
+            return self.with_dtype("float64")
+        if any(beyond_float32(array) is not None for array in (x, *beside)):
             with suppress(ValueError):
                 return self.with_dtype("float64")
-        name = dtype_name(x.dtype)
-        moved = self.is_accelerator and not self.holds(x)
-        return self.with_dtype("float32" if moved or name != "float64" else name)
+        return self.with_dtype("float32")
 
 
 @lru_cache(maxsize=32)
@@ -232,22 +233,30 @@ def _numpy() -> Backend:
     return _on("numpy", _load("numpy"), None)
 
 
-def rounded_integers(x: Array) -> np.ndarray | None:
-    """Where ``x`` holds integers that float32 would round, on the host; None if nowhere."""
+def beyond_float32(x: Array) -> np.ndarray | None:
+    """Where ``x`` holds integers that float32 would round, or numbers that it would make infinite.
+
+    On the host; None if nowhere.
+    """
     name = dtype_name(x.dtype)
-    if name not in ("int32", "int64", "uint32", "uint64") or 0 in x.shape:
+    integers = name in ("int32", "int64", "uint32", "uint64")
+    if not (integers or name == "float64") or 0 in x.shape or place_of(x).is_traced(x):
         return None
     values = to_numpy(x) if name.startswith("u") else x  # PyTorch has no extremes of these
     place = place_of(values)
     with place.context():
-        if max(-int(place.xp.min(values)), int(place.xp.max(values))) <= 2**24:
+        largest = max(-float(place.xp.min(values)), float(place.xp.max(values)))
+        if not largest > (2.0**24 if integers else float(np.finfo(np.float32).max)):
             return None
     values = to_numpy(values)
-    single = values.astype(np.float32)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32)
         back = single.astype(values.dtype)
-    rounded = (back != values) | (single >= float(np.iinfo(values.dtype).max))
-    return rounded if rounded.any() else None
+    if integers:
+        beyond = (back != values) | (single >= float(np.iinfo(values.dtype).max))
+    else:
+        beyond = np.isinf(single) & np.isfinite(values)
+    return beyond if beyond.any() else None
 
 
 def plain(x: Any) -> Any:

@@ -14,6 +14,7 @@ from xpnet.files.checkpoint_folder import (
     checkpoint_name,
     find_checkpoints,
     is_checkpoint,
+    is_foreign,
     prune_checkpoints,
 )
 from xpnet.training.history import Progress
@@ -50,7 +51,7 @@ class Checkpoints:
     Raises
     ------
     FileExistsError
-        There are later checkpoints, and ``overwrite`` is false.
+        There are later checkpoints and ``overwrite`` is false, or files that are only called so.
     ValueError
         The net has an activation or an optimiser that is not xpnet's, which no file can hold.
     OSError
@@ -79,7 +80,13 @@ class Checkpoints:
     def on_fit_begin(self, net: Any, progress: Progress) -> None:
         self.path = None
         here = progress.total_epoch, progress.position
-        later = [found.path for found in find_checkpoints(self.folder) if found[:2] > here]
+        there = find_checkpoints(self.folder)
+        later = [found.path for found in there if found[:2] > here]
+        if foreign := [found.path for found in there if is_foreign(found.path)]:
+            raise FileExistsError(
+                f"{foreign[0]} is called like a checkpoint of xpnet and is none: this fit might "
+                "replace or delete it; move it, or choose another folder"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.overwrite and any(is_checkpoint(path) for path in later):
             raise FileExistsError(

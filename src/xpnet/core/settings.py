@@ -35,7 +35,7 @@ PROBABILITY = Limits(below=1.0)  # of dropout, for one: 1 would leave nothing
 
 def check_count(value: Any, name: str, least: int) -> int:
     try:
-        count = index(value)
+        count = index(value if not isinstance(value, bool) else None)  # type: ignore[arg-type]
     except TypeError as error:
         raise TypeError(f"{name}={value!r}: expected a whole number") from error
     if count < least:
@@ -47,7 +47,7 @@ def check_number(value: Any, name: str, limits: Limits = NOT_NEGATIVE, *, owner:
     """A Python float: a NumPy scalar would promote a float32 net on a GPU to float64."""
     said = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
     try:
-        number = float(value)
+        number = float("" if limits.whole and isinstance(value, bool) else value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{said}: expected a number") from error
     if number not in limits:

@@ -18,11 +18,11 @@ from array_api_compat import is_array_api_obj
 from xpnet._typing import Array, Namespace
 from xpnet.backends.place import (
     Backend,
+    beyond_float32,
     dtype_name,
     place_of,
     plain,
     refuse_traced,
-    rounded_integers,
     to_numpy,
 )
 from xpnet.core.losses import Loss
@@ -149,25 +149,26 @@ def cast(x: Array, what: str, backend: Backend) -> Array:
     Raises
     ------
     ValueError
-        That is float32, which would round integers of ``x``; the row and the largest are named.
+        That is float32, which cannot hold ``x``; the row and the largest number are named.
     """
     if x.dtype == backend.dtype:
         return x
     if backend.dtype_name == "float32":
-        refuse_rounding(x, what, "row", "DeepNet(dtype='float64')")
+        refuse_beyond_float32(x, what, "row", "DeepNet(dtype='float64')")
     with backend.context():
         return backend.xp.astype(x, backend.dtype)
 
 
-def refuse_rounding(x: Array, what: str, line: str, fix: str) -> None:
-    """Raise ValueError if float32 would round integers of ``x`` (n, m), whose n are a ``line``."""
-    if (rounded := rounded_integers(x)) is not None:
-        largest = np.where(rounded, to_numpy(x), 0)
+def refuse_beyond_float32(x: Array, what: str, line: str, fix: str) -> None:
+    """Raise ValueError if float32 cannot hold ``x`` (n, m), whose n are a ``line`` in messages."""
+    if (beyond := beyond_float32(x)) is not None:
+        largest = np.where(beyond, to_numpy(x), 0)
         row = int(np.argmax(np.max(np.abs(largest.astype(np.float64)), axis=1)))
         value = max(largest[row].tolist(), key=abs)
+        does = "would round the integers" if isinstance(value, int) else "cannot hold the numbers"
         raise ValueError(
-            f"float32 would round the integers of {what}, such as {value:,} in {line} {row}: use "
-            f"{fix}, or shift and scale them first"
+            f"float32 {does} of {what}, such as {value:,} in {line} {row}: use {fix}, or shift and "
+            "scale them first"
         )
 
 

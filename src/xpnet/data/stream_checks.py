@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xpnet.backends.place import rounded_integers
+from xpnet.backends.place import beyond_float32
 from xpnet.data.checks import all_finite
 from xpnet.data.row_source import WeightedRows
 from xpnet.data.standardizer import Standardizer
@@ -54,18 +54,20 @@ class Preparation:
             A number is not finite, or too large for ``dtype``, or float32 would round an integer:
             row and column are named.
         """
+        too_large = f"too large for {dtype}"
         with np.errstate(over="ignore", invalid="ignore"):
             if not all_finite(X, xp=np):
                 raise self._refusal(X, ~np.isfinite(X), where, "not a finite number")
-            large = dtype == np.float32 and self.inputs is None and rounded_integers(X)
+            large = dtype == np.float32 and self.inputs is None and beyond_float32(X)
             if isinstance(large, np.ndarray):
-                raise self._refusal(X, large, where, "an integer that float32 would round")
+                what = "an integer that float32 would round" if X.dtype.kind in "iu" else too_large
+                raise self._refusal(X, large, where, f"{what}: use DeepNet(dtype='float64')")
             if self.inputs is None:
                 found = X.astype(dtype, copy=False)
             else:
                 found = self.inputs.apply(X, dtype)
             if dtype.itemsize < X.dtype.itemsize and not all_finite(found, xp=np):
-                raise self._refusal(X, ~np.isfinite(found), where, f"too large for {dtype}")
+                raise self._refusal(X, ~np.isfinite(found), where, too_large)
         return found
 
     def labels(self, Y: np.ndarray, where: Where) -> np.ndarray:

@@ -26,8 +26,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of, rounded_integers, select, to_numpy
-from xpnet.data.checks import refuse_rounding, unmasked
+from xpnet.backends.place import Backend, beyond_float32, place_of, select, to_numpy
+from xpnet.data.checks import refuse_beyond_float32, unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
     converted,
@@ -64,17 +64,22 @@ class ArrayEstimator(BaseEstimator):
     classes_: Any  # of a classifier
 
     # -- reading ---------------------------------------------------------------------------
+    @np.errstate(over="ignore", invalid="ignore")  # a sum of finite numbers need not be finite
     def _read(
-        self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool = True, **checks: Any
+        self, X: Any, y: Any, w: Any = None, *, reset: bool = True, **checks: Any
     ) -> Examples:
-        """The checked data of a fit; ``checks`` are ``multi_output`` and ``y_numeric``.
+        """The checked data of a fit.
+
+        ``checks`` are ``multi_output``, ``y_numeric`` and, of the weights w,
+        ``ensure_non_negative``.
 
         Raises
         ------
         ValueError
             What scikit-learn's checks find; X of another library or device than asked for.
         """
-        given, y, sample_weight = (unmasked(x, "The data") for x in (X, y, sample_weight))
+        given, y, w = (unmasked(x, "The data") for x in (X, y, w))
+        of_weights = {"ensure_non_negative": checks.pop("ensure_non_negative", False)}
         X = given
         y = y if y is None else host(y)
         if is_foreign(X):
@@ -84,7 +89,7 @@ class ArrayEstimator(BaseEstimator):
             check_consistent_length(X, y)
         else:
             X, y = validate_data(self, X, y, reset=reset, **_HOST_CHECKS, **checks)
-        w = None if sample_weight is None else _check_sample_weight(host(sample_weight), y)
+        w = None if w is None else _check_sample_weight(host(w), y, **of_weights)
         place = self._place(X)
         follows = self.__dict__.pop("_follows", False)
         if not reset:  # the fitted arrays and their dtype decide
@@ -98,6 +103,7 @@ class ArrayEstimator(BaseEstimator):
         place = self._exact(place, settled=not reset, **numbers)
         return Examples(place, self._moved(X, place, "fit"), y, w)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _read_X(self, X: Any, method: str) -> tuple[Array, Backend]:
         """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
         if not hasattr(self, self._home):  # which is sooner asked than checked
@@ -120,7 +126,7 @@ class ArrayEstimator(BaseEstimator):
         return place.following(values)
 
     def _exact(self, place: Backend, *, settled: bool, **numbers: Any) -> Backend:
-        """``place`` in float64 where float32 would round integers and the dtype is still open.
+        """``place`` in float64 where float32 cannot hold the numbers and the dtype is open.
 
         Raises
         ------
@@ -129,12 +135,12 @@ class ArrayEstimator(BaseEstimator):
         """
         for name, x in numbers.items() if place.dtype_name == "float32" else ():
             x = values_of(x) if hasattr(values_of(x), "dtype") else np.asarray(x)
-            if rounded_integers(x) is not None:
+            if beyond_float32(x) is not None:
                 if self.dtype is None and not settled:
                     with suppress(ValueError):
                         return place.with_dtype("float64")
                 lines, line = (x.T, "column") if x.ndim == 2 else (x[:, None], "entry")
-                refuse_rounding(lines, name, line, f"{type(self).__name__}(dtype='float64')")
+                refuse_beyond_float32(lines, name, line, f"{type(self).__name__}(dtype='float64')")
         return place
 
     @property

@@ -59,6 +59,9 @@ class Design:
     """
 
     def __init__(self, place: Backend, X: Any, Y: Array, w: np.ndarray | None, loss: Loss) -> None:
+        # Weights count in relation to each other: scaled, a cast or their sum loses none.
+        self.w_unit = 1.0 if w is None else magnitude(w)
+        w = None if w is None else w / np.float64(self.w_unit)
         self.place, self.X, self.Y, self.loss, self.host_w = place, X, Y, loss, w
         self.w = None if w is None else place.asarray(w, place.dtype)
         self.total = float(X.shape[0] if w is None else w.sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -74,9 +75,8 @@ class LinearRegression(ArrayRegressor):
         """Fit to X (m, n_features), targets y (m,) or (m, n_targets), and weights (m,) if given."""
         if self.positive and is_sparse(X):
             raise TypeError("Sparse data was passed for X, but dense data is required.")
-        place, X, y, w = self._read(X, y, sample_weight, multi_output=True, y_numeric=True)
-        if w is not None and (w < 0).any():
-            raise ValueError("Negative values in data passed to `sample_weight`")
+        checks = {"multi_output": True, "y_numeric": True, "ensure_non_negative": True}
+        place, X, y, w = self._read(X, y, sample_weight, **checks)
         Y = place.asarray(y[:, None] if y.ndim == 1 else y, place.dtype)
         with place.context():
             design = Design(place, X, Y, w, squared)
@@ -105,7 +105,7 @@ class LinearRegression(ArrayRegressor):
         U, sigma, Vh = on_host(partial(np.linalg.svd, full_matrices=False), R_x, centred.design)
         kept = sigma > self.tol * float(xp.max(sigma))
         self.rank_ = int(xp.sum(xp.astype(kept, xp.int32)))
-        self.singular_ = sigma * centred.x_unit
+        self.singular_ = sigma * (centred.x_unit * sqrt(centred.design.w_unit))
         inverse = xp.where(kept, 1.0 / xp.where(kept, sigma, 0.0 * sigma + 1.0), 0.0 * sigma)
         return (Vh.T @ (inverse[:, None] * (U.T @ R_y))).T
 

@@ -131,7 +131,9 @@ class LogisticRegression(
         tasks.active &= self.solver == "lbfgs"
 
         design = self._design(examples, labels)
-        strength = 1.0 / (C * design.total)
+        # so strong that the coefficients round to 0, and still finite
+        strongest = 1e-12 * float(examples.place.xp.finfo(design.place.dtype).max)
+        strength = min(1.0 / (C * design.w_unit * design.total), strongest)
         penalty = Penalty(
             l2=strength * (1.0 - l1_ratio),
             l1=strength * l1_ratio,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import frexp, ldexp
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, to_numpy
+from xpnet.backends.place import Backend, magnitude, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective, forward
 from xpnet.core.optimizers import Optimizer
@@ -39,7 +38,7 @@ class Rows:
         self.net, self.X, self.Y, self.w = net, X, Y, w
         self.whole = net.taken(X)
         # weights are divided by it before a cast could lose them: a power of 2, which rounds none
-        self.scale = 1.0 if w is None else ldexp(1.0, frexp(np.max(np.abs(w)))[1] - 1)
+        self.scale = 1.0 if w is None else magnitude(w)
 
     def __len__(self) -> int:
         return self.Y.shape[0]

@@ -196,7 +196,7 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         if given is not None:
             if not isinstance(given, tuple | list) or len(given) not in (2, 3):
                 raise ValueError("validation_data: expected (X, y) or (X, y, sample_weight)")
-            _, X, y, w = self._examples(*given, reset=False)
+            _, X, y, w = self._examples(*given, reset=False, ensure_non_negative=True)
             Y = self._targets(y)
             self._check_outputs(Y, "the y of validation_data")
             return rows, Validation(self, net, Rows(net, X, Y, w), y)
@@ -215,9 +215,9 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
             )
         return rows.take(train), Validation(self, net, rows.take(rest), examples.y[rest])
 
-    def _examples(self, *data: Any, reset: bool) -> Examples:
+    def _examples(self, X: Any, y: Any, w: Any = None, **checks: Any) -> Examples:
         """``_read``, with a column of targets as a vector."""
-        examples = self._read(*data, reset=reset, **self._checks)
+        examples = self._read(X, y, w, **checks, **self._checks)
         y = examples.y
         one = y.ndim == 2 and y.shape[1] == 1
         return examples._replace(y=column_or_1d(y, warn=True)) if one else examples

@@ -87,13 +87,23 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
     return _problem(Path(path)) is None
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a file with the name of a checkpoint is none, nor the damaged rest of one."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2**20)
+    except OSError:  # a folder
+        return True
+    return bool(head) and not (b'"format":"xpnet"' in head and rb"\"training\"" in head)
+
+
 def prune_checkpoints(folder: str | os.PathLike[str], keep: int, written: Path) -> None:
     """Deletes all but the ``keep`` checkpoints up to ``written``, and what cut off writes left.
 
     Call it when ``written`` is on the disk. Later checkpoints come from a run that was given up,
-    and are deleted too.
+    and are deleted too. Foreign files stay.
     """
-    there = [found.path for found in find_checkpoints(folder)]
+    there = [found.path for found in find_checkpoints(folder) if not is_foreign(found.path)]
     first = there.index(written) if written in there else len(there)
     leftovers = [path for path in _files(folder) if _LEFTOVER.fullmatch(path.name)]
     for path in there[:first] + there[first + keep :] + leftovers:

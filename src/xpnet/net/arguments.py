@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,12 @@ from xpnet.training.history import EVENTS, Callback
 
 
 def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
-    try:
-        widths = tuple(index(n) for n in sizes)
-    except TypeError as error:
-        raise TypeError(f"sizes={sizes!r}: expected whole numbers [n_x, ..., n_y]") from error
+    if not isinstance(sizes, Iterable):
+        raise TypeError(f"sizes={sizes!r}: expected whole numbers [n_x, ..., n_y]")
+    sizes = list(sizes)
+    widths = tuple(check_count(n, f"sizes={sizes}: a width", 1) for n in sizes)
     if len(widths) < 2:
-        raise ValueError(f"sizes={list(widths)}: a net needs at least [n_x, n_y]")
-    if min(widths) < 1:
-        raise ValueError(f"sizes={list(widths)}: every width must be at least 1")
+        raise ValueError(f"sizes={sizes}: a net needs at least [n_x, n_y]")
     if output == "softmax" and widths[-1] == 1:
         raise ValueError("output='softmax' with one output is always 1; use output='sigmoid'")
     return widths

@@ -9,7 +9,7 @@ from xpnet._typing import Array
 from xpnet.backends.place import computing_with, dtype_name, magnitude, refuse_traced
 from xpnet.core.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.core.parameters import Layer
-from xpnet.data.checks import check_numeric, refuse_rounding
+from xpnet.data.checks import check_numeric, refuse_beyond_float32
 from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import File, name_of
 from xpnet.files.checkpoint import unpack
@@ -140,7 +140,7 @@ def least_squares(X: Array, Y: Array) -> Layer:
             check_numeric(a, name)
             refuse_traced(a, name)
             if dtype_name((a[:, :0] / 1.0).dtype) == "float32":
-                refuse_rounding(a, name, "row", "float64")
+                refuse_beyond_float32(a, name, "row", "float64")
             if not bool(xp.all(xp.isfinite(a))):
                 raise ValueError(f"{name} holds NaN or infinity: drop or impute such values")
         x_unit, y_unit = magnitude(X), magnitude(Y)  # squares must not overflow

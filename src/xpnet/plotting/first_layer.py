@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from operator import index
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends.place import to_numpy
+from xpnet.core.settings import check_count
 from xpnet.plotting.shared import axes_for
 
 
@@ -70,9 +70,12 @@ class FirstLayerDisplay:
         height, width = shape
         if height * width != n_x:
             raise ValueError(f"shape={height, width} has {height * width} pixels, X {n_x} features")
-        numbers = units if isinstance(units, Iterable) else range(min(index(units), n_out))
-        chosen = np.array([index(unit) for unit in numbers])
-        if not len(chosen) or chosen.min() < 0 or chosen.max() >= n_out:
+        if isinstance(units, Iterable):
+            numbers = list(units)
+        else:
+            numbers = list(range(min(check_count(units, "units", 0), n_out)))
+        chosen = np.array([check_count(unit, "units", 0) for unit in numbers])
+        if not len(chosen) or chosen.max() >= n_out:
             raise ValueError(f"units={units!r}: the first layer has units 0 to {n_out - 1}")
         return cls(W[chosen].reshape(-1, height, width), chosen, n_out).plot(ax, **options)
 
