@@ -101,12 +101,12 @@ def test_robust_scale_against_scikit_learn():
 def test_categories_against_scikit_learn(missing):
     letters = RNG.choice(list("abcdef"), M, p=[0.4, 0.3, 0.2, 0.098, 0.001, 0.001])
     cells = [None if RNG.random() < missing else str(letter) for letter in letters]
-    cells[:3] = "rare", "rarer", "rarest"
+    cells[:30] = [f"rare {i}" for i in range(30)]
     made = fit(c=text(cells))
     there = np.array([cell for cell in cells if cell is not None])[:, None]
     least = max(2, len(there) // 1000)
     encoder = OneHotEncoder(min_frequency=least, handle_unknown="infrequent_if_exist").fit(there)
-    seen = [*"abcdef", "rare", "unseen"]
+    seen = [*"abcdef", "rare 7", "unseen"]
     found = made.encode({"c": text([*seen, None])})
     width = len(encoder.get_feature_names_out())
     expected = encoder.transform(np.array(seen)[:, None]).toarray()
@@ -119,8 +119,11 @@ def test_categories_against_scikit_learn(missing):
 
 
 def test_without_rare_categories_an_unseen_one_is_zeros():
-    made = fit(c=text(["a", "b"] * 3))
-    assert made.encode({"c": text(["b", "c", None])}).tolist() == [[0, 1], [0, 0], [0, 0]]
+    made = fit(c=text([*["a", "b"] * 100, *map(str, range(19))]))  # 20 would be enough for others
+    assert len(made.names) == 21
+    E = made.encode({"c": text(["7", "b", "c", None])})
+    ones = [[name for name, x in zip(made.names, row, strict=True) if x] for row in E]
+    assert ones == [["c=7"], ["c=b"], [], []]
 
 
 def test_at_most_256_categories():
@@ -207,15 +210,15 @@ def test_the_user_decides():
         "id": numbers(m),
         "zip": numbers(np.where(m < 6, 8001.0, 3012.0)),
         "flag": numbers(m % 2),
-        "name": text(["a", "a", *map(str, range(10))]),
+        "name": text(list("abcdefghijkl")),
     }
     made = fit(settings, **columns)
-    expected = ("row", "zip=3012", "zip=8001", "flag", "name=a", "name other")
+    expected = ("row", "zip=3012", "zip=8001", "flag", *(f"name={x}" for x in "abcdefghijkl"))
     assert made.names == expected
     assert made.sources == {"row": "number", "zip": "number", "flag": "number", "name": "text"}
     assert made.described[-1] == "left out: the unnamed column (row numbers), id (as asked)"
     E = made.encode(columns | {"zip": text(["8001"] * 12)})  # digits as text are the same
-    assert E[1].tolist() == [1, 0, 1, 1, 1, 0]
+    assert E[1].tolist() == [1, 0, 1, 1, 0, 1, *[0] * 10]
 
 
 @pytest.mark.parametrize(

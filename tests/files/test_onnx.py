@@ -228,7 +228,7 @@ def table_of_all_kinds(m=300):
         "sure": with_gaps(rng.random(m) < 0.5, 0),
         "day": with_gaps(start + rng.integers(0, 10**15, m).astype("m8[us]")),
         "gaps": with_gaps(np.ones(m)),
-        "rare": Column(np.where((rows < 6) | (rows > 290), rows + 10, rows % 10).astype(np.int32),
+        "rare": Column(np.where((rows < 30) | (rows > 290), rows + 10, rows % 10).astype(np.int32),
                        np.zeros(m, bool), tuple(f"t{i}" for i in range(m + 10))),
     }  # fmt: skip
 

@@ -21,7 +21,7 @@ from xpnet.data.standardizer import RunningMoments, Standardizer
 
 Batch = Mapping[str, Column]
 _SAMPLE, _CELLS = 100_000, 2**24  # rows that medians are taken from, and their cells, at most
-_MOST_CATEGORIES = 256
+_MOST_CATEGORIES, _OTHERS = 256, 20  # columns of categories at most; rows of "other" at least
 _DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
 _TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
 
@@ -324,8 +324,11 @@ class _Fitting:
         if counts is not None:
             if name not in self.settings.kinds and len(counts) > max(1, _DISTINCT * present):
                 return f"identifier or free text, {len(counts):,} different in {present:,} rows"
-            # A category of few rows teaches nothing of its own.
+            # A category of few rows teaches little of its own, and "other" of few rows little of
+            # what training never saw.
             least = min(10, max(2, present // 1000))
+            if sum(count for count in counts.values() if count < least) < _OTHERS:
+                least = 1
             parts = sorted(counts, key=lambda text: (-counts[text], text))[:_MOST_CATEGORIES]
             parts = sorted(text for text in parts if counts[text] >= least)
             other = len(parts) < len(counts)
