@@ -456,7 +456,7 @@ def test_objects_and_bytes():
     ("X", "y", "said"),
     [
         (np.ones((2, 2, 2)), None, "the array is \\(2, 2, 2\\)"),
-        (np.ones((2, 2)), np.ones(3), "y must be .* it is \\(3,\\) for 2 rows"),
+        (np.ones((2, 2)), np.ones(3), "y must be .* it is \\(3,\\), X \\(2, 2\\)"),
         (np.ones((2, 2), complex), None, "column '0' holds neither numbers nor text"),
         (
             np.array([[1.0, 2], [3, -np.inf]]),

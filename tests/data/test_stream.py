@@ -115,7 +115,7 @@ def test_csv_with_empty_lines_a_mark_and_long_quotes(tmp_path):
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     path = write_parquet(tmp_path / "a.parquet")
     monkeypatch.setattr("xpnet.data.parquet_rows.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs pyarrow: .*xpnet\[parquet\]"):
+    with pytest.raises(ValueError, match=r"needs pyarrow: .*xpnet\[tables\]"):
         stream(path, target="y")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -132,6 +133,12 @@ class KindFinder:
         return "number" if not self.filled else "text" if kind == "digits" else kind
 
     @property
+    def only_first_is_odd(self) -> bool:
+        """Whether all cells are numbers but the first, which is a word."""
+        return [row for row, _ in self.odd] == [0] and not self.n_alike and (
+            0 < self.n_numbers == self.filled - 1)  # fmt: skip
+
+    @property
     def mostly_numbers(self) -> bool:
         """Whether the column is text, but at least half of its cells are numbers to a person."""
         return not self.possible and 2 * (self.n_numbers + self.n_alike) >= self.filled
@@ -141,6 +148,7 @@ def _any(mask: Any) -> bool:
     return bool(import_module("pyarrow.compute").any(mask).as_py())
 
 
+@cache
 def kind_of(dtype: Any) -> str | None:
     """Return the kind of a column by its type of NumPy or Arrow; None if a table has none such."""
     if isinstance(dtype, np.dtype):

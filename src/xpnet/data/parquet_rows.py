@@ -52,7 +52,7 @@ def parquet_rows(
 def open_parquet(path: Path, **settings: Any) -> Any:
     """Open a file as pyarrow's ``ParquetFile``; what is raised names the file."""
     if not find_spec("pyarrow"):
-        install = 'python -m pip install "xpnet[parquet]"'
+        install = 'python -m pip install "xpnet[tables]"'
         raise ValueError(f"{path}: reading .parquet needs pyarrow: {install}")
     with path.open("rb"):  # an OSError of Python's, with the name of the file
         pass

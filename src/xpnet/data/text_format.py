@@ -12,7 +12,7 @@ import io
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,6 +80,33 @@ def _encoding(start: bytes, name: str) -> str:
     raise ValueError(f"{name}: binary data, not a table of text")
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a file of text is read; None: found out.
+
+    Attributes
+    ----------
+    sep : str, optional
+        Between cells.
+    decimal : str
+        "." or ",".
+    encoding : str, optional
+    header : bool, optional
+        Whether the first line names the columns.
+    comment : str, optional
+        Lines that begin with it are skipped.
+    missing : collection of str, optional
+        What stands for a missing cell, besides the empty one; None: NA, ?, null and the like.
+    """
+
+    sep: str | None = None
+    decimal: str = "."
+    encoding: str | None = None
+    header: bool | None = None
+    comment: str | None = None
+    missing: Collection[str] | None = None
+
+
 @dataclass
 class TextFile:
     """A file of text and how it is written, as ``find`` finds it.
@@ -116,9 +143,27 @@ class TextFile:
         cut = SEPARATORS.get(self.sep, repr(self.sep))
         return f"{self.name}: {header}, cells are separated by {cut}{plain}"
 
-    def stream(self) -> io.RawIOBase:
-        """Return the rows as UTF-8, without lines that hold nothing, for pyarrow."""
-        return _Pieces(self._spaced() if self.sep == " " else self._cleaned())
+    @property
+    def one_column(self) -> str:
+        """Say how cells were looked for, for the message that there is but one column."""
+        tried = ", ".join(list(SEPARATORS.values())[:-1])
+        return f"tried {tried} and spaces between cells (or give --sep); line 1 is {self.line!r}"
+
+    def batches(self, types: Mapping[int, Any], missing: Collection[str], decimal: str) -> Any:
+        """Return pyarrow's reader of some columns, by index, as the ``types`` given."""
+        csv, wanted = import_module("pyarrow.csv"), list(map(str, types))
+        return csv.open_csv(
+            _Pieces(self._spaced() if self.sep == " " else self._cleaned()),
+            csv.ReadOptions(
+                block_size=min(max(2**20, 256 * self.longest), 2**26),
+                column_names=list(map(str, range(len(self.names)))),
+            ),
+            csv.ParseOptions(delimiter=self.sep, newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=dict(zip(wanted, types.values())), include_columns=wanted,
+                null_values=list(missing), strings_can_be_null=True, decimal_point=decimal,
+            ),
+        )  # fmt: skip
 
     def records(self) -> Iterator[tuple[int, list[str], list[str]]]:
         """Yield the line that each row begins in, its cells, and its lines."""
@@ -199,9 +244,13 @@ class _Pieces(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        self._rest = self._rest or next(filter(None, self._pieces), b"")
-        got, self._rest = self._rest[:size], self._rest[size:]
-        return got
+        parts, length = [self._rest], len(self._rest)
+        while length < size and (piece := next(filter(None, self._pieces), b"")):
+            parts.append(piece)
+            length += len(piece)
+        got = b"".join(parts)
+        self._rest = got[size:]
+        return got[:size]
 
 
 def _decoded(file: Any, errors: str = "surrogateescape") -> io.TextIOWrapper:
@@ -242,7 +291,7 @@ def _records(
             return
         except csv.Error:  # a cell of over 128 KB
             cells = ["", _END]
-        if cells != [_END] and any(map(str.strip, cells)):
+        if cells != [_END] and (any(map(str.strip, cells)) or '"' in taken[0]):
             yield begun, cells, taken.copy()
         taken.clear()
 
@@ -268,8 +317,6 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
             if not _is_text(line):
                 where = f"{name}, line {len(lines)}"
                 raise ValueError(f"{where}: not {encoding}; --encoding latin-1 may read it")
-            if len(line) == _LONGEST:
-                raise ValueError(f"{name}, line {len(lines)}: a line of over {_LONGEST:,} bytes")
     said = re.match(r"(?i)\"?sep=(.)\"?\r?\n", lines[0] if lines else "")
     lines_of = [*(["\n"] if said else []), *lines[bool(said) :]]
     form.sep = options.sep or (said[1] if said else _separator(lines_of[:200], name, form.comment))

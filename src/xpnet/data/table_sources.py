@@ -1,0 +1,250 @@
+"""Where a table comes from: a file by its first bytes, a folder, a pipe, a data frame, arrays."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from xpnet.data.column_types import CellRules, kind_of
+from xpnet.data.file_array import open_npy, open_npz
+from xpnet.data.text_format import ReadOptions, TextFile, find, unpacked
+
+_BROKEN = (EOFError, OSError, UnicodeError, lzma.LZMAError, BadZipFile, zlib.error)
+_Batches = Iterator[tuple[int, list[Any]]]  # how many rows, and the arrays of some columns
+
+
+@dataclass
+class Source:
+    """What a reader reads.
+
+    Attributes
+    ----------
+    kinds : list
+        Of the columns; "?" for text that may be anything, None for what a table cannot hold.
+    batches : callable (columns, rows, kinds that are known) -> iterator
+    index : sequence of str
+        Columns that number the rows, as pandas says.
+    with_header : callable, optional
+        Opens the source with its first line as the header.
+    """
+
+    name: str
+    names: Sequence[str]
+    kinds: Sequence[Any]
+    batches: Callable[[Sequence[int], int, Mapping[int, str]], _Batches]
+    n: int | None = None
+    target: str | None = None
+    index: Sequence[str] = ()
+    described: str = ""
+    one_column: str = ""
+    named: bool = True
+    line: Callable[[int], str] = "row {:,} (from 0)".format
+    with_header: Callable[[], Source] | None = None
+    held: list[Any] = field(default_factory=list)
+
+
+def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
+    """Return a file of text; numbers are left to pyarrow where it is likely to manage."""
+    pa, state = import_module("pyarrow"), _state(path)
+    plain = {"whole": pa.int64(), "number": pa.float64()}
+
+    def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
+        types = {i: plain.get(known.get(i, ""), pa.string()) for i in columns}
+        if not known:
+            types |= {i: pa.float64() for i in file.fractions if i in types}
+        done = 0
+        for attempt in (types, dict.fromkeys(columns, pa.string())):
+            row = 0
+            try:
+                for batch in file.batches(attempt, rules.missing, rules.decimal):
+                    row += len(batch)
+                    if row > done:  # rows that the first attempt did not reach
+                        batch = batch.slice(max(done - row + len(batch), 0))
+                        done = row
+                        yield len(batch), batch.columns
+                break
+            except (*_BROKEN, pa.ArrowInvalid) as error:
+                if "Empty CSV" in str(error):
+                    break
+                if isinstance(error, pa.ArrowInvalid) and (fault := file.fault()):
+                    raise ValueError(fault) from None
+                if "conversion error" not in str(error) or attempt is not types:
+                    raise _broken(file.name, error) from None
+        if _state(path) != state:
+            raise ValueError(f"{file.name}: the file changed while it was read")
+        if done != file.n_lines and (fault := file.fault()):
+            raise ValueError(fault)
+
+    return Source(
+        file.name, file.names, ["?"] * len(file.names), batches, described=file.described,
+        one_column=file.one_column, named=file.header, with_header=again,
+        line=lambda row: f"line {next(islice(file.records(), row, None), (0,))[0]}",
+    )  # fmt: skip
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes with a file."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _arrow(name: str, data: Any) -> Source:
+    """Return columns with types: a pyarrow table, or a data set of files."""
+    names = data.schema.names
+    for twice in {x for x in names if names.count(x) > 1} if len({*names}) < len(names) else ():
+        raise ValueError(f"{name}: {names.count(twice)} columns are named {twice!r}")
+
+    def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
+        wanted = [names[i] for i in columns]
+        try:
+            if hasattr(data, "select"):
+                found = data.select(wanted).to_batches(rows)
+            else:
+                few = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+                found = data.to_batches(columns=wanted, batch_size=rows, **few)
+            yield from ((len(batch), batch.columns) for batch in found if len(batch))
+        except (import_module("pyarrow").ArrowException, OSError) as error:
+            raise _broken(name, error) from None
+
+    notes = json.loads((data.schema.metadata or {}).get(b"pandas", b"{}"))
+    index = [x for x in notes.get("index_columns", []) if isinstance(x, str)]
+    n = data.num_rows if hasattr(data, "num_rows") else data.count_rows()
+    return Source(name, names, [kind_of(kind) for kind in data.schema.types], batches, n,
+                   index=index)  # fmt: skip
+
+
+def _arrays(name: str, X: Any, y: Any = None) -> Source:
+    """Return arrays of rows, in memory or in a file, and perhaps of answers."""
+    if len(X.shape) not in (1, 2):
+        raise ValueError(f"{name}: a table has rows and columns; the array is {X.shape}")
+    m, width = (*X.shape, 1)[:2]
+    if y is not None and (y.shape[:1] != (m,) or y.shape[1:] not in ((), (1,))):
+        raise ValueError(f"{name}: y must be (m,), one label a row; it is {y.shape}, X {X.shape}")
+
+    def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
+        for start in range(0, m, rows):
+            few = X[start : start + rows].reshape(-1, width)
+            label = None if y is None else y[start : start + rows].reshape(-1)
+            yield len(few), [_plain(few[:, i] if i < width else label) for i in columns]
+
+    answers = [] if y is None else [y]
+    kinds = ["?" if a.dtype.kind in "OSU" else kind_of(a.dtype) for a in [X] * width + answers]
+    names = [*map(str, range(width)), *("y" for _ in answers)]
+    return Source(
+        name, names, kinds, batches, m, target="y" if answers else None, named=False,
+        held=[array for array in (X, y) if hasattr(array, "close")],
+    )  # fmt: skip
+
+
+def _plain(cells: Any) -> Any:
+    """Return an array in this machine's order of bytes, objects and texts as Arrow's text."""
+    if cells.dtype.kind not in "OSU":
+        return cells.astype(cells.dtype.newbyteorder("="), copy=False)
+    texts = [None if c is None or c != c else c.decode() if isinstance(c, bytes) else str(c)
+             for c in cells.tolist()]  # fmt: skip
+    return _pyarrow("text in arrays").array(texts, "string")
+
+
+def open_source(
+    source: Any, options: ReadOptions, known: Collection[str], rules: CellRules
+) -> Source:
+    """Open a source by what it is; a pipe is copied to a temporary file first."""
+    if hasattr(source, "__arrow_c_stream__"):
+        return _arrow("the data frame", _pyarrow("the data frame").table(source))
+    if isinstance(source, tuple):
+        return _arrays("the arrays", *map(np.asarray, source))
+    if not isinstance(source, str | Path):
+        raise TypeError(f"a table is a path, a data frame of pandas, polars or pyarrow, or arrays "
+                        f"(X, y), not {type(source).__name__}")  # fmt: skip
+    name, path, held = str(source), Path(source), []
+    if "://" in name:
+        raise ValueError(f"{name}: addresses are not read; download the file first")
+    if not path.exists() and any(mark in name for mark in "*?["):
+        raise ValueError(f"{name}: one file at a time; join the files, or put Parquet files in a "
+                         "folder and name that")  # fmt: skip
+    if name == "-" or path.is_fifo() or path.is_char_device():
+        held = [NamedTemporaryFile(prefix="xpnet-")]  # noqa: SIM115 - kept until close
+        with sys.stdin.buffer if name == "-" else path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, held[0], 2**16)
+        held[0].flush()
+        name, path = "standard input" if name == "-" else name, Path(held[0].name)
+    try:
+        opened = _of_file(path, name, options, known, rules)
+    except (*_BROKEN, ValueError) as error:
+        raise _broken(name, error) from None
+    return replace(opened, held=[*opened.held, *held])
+
+
+def _broken(name: str, error: Exception) -> Exception:
+    """Return the error of a file that cannot be opened, or does not hold what it says."""
+    if type(error) is ValueError or (isinstance(error, OSError) and error.errno):
+        return error
+    return ValueError(f"{name}: damaged, or cut short ({' '.join(str(error).split())})")
+
+
+def _pyarrow(name: str) -> Any:
+    if not find_spec("pyarrow"):
+        install = 'python -m pip install "xpnet[tables]"'
+        raise ValueError(f"{name}: reading this needs pyarrow: {install}")
+    return import_module("pyarrow")
+
+
+def _of_file(
+    path: Path, name: str, options: ReadOptions, known: Collection[str], rules: CellRules
+) -> Source:
+    """Open a file or folder; its first bytes say what it is, its ending does not."""
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise ValueError(f"{name}: a folder without .parquet files; name a file")
+    start = b"PAR1" if path.is_dir() else _first(path.open("rb"))
+    if start.startswith(b"\x93NUMPY"):
+        return _arrays(name, open_npy(path))
+    if start.startswith(b"PK\x03\x04"):
+        with ZipFile(path) as archive:
+            held = [x[:-4] for x in archive.namelist() if x.endswith(".npy")]
+        if held or path.suffix.lower() == ".npz":
+            pair = ("x_train", "y_train") if "x_train" in held and "X" not in held else ("X", "y")
+            arrays = open_npz(path, needed=tuple(x for x in pair if x in held) or ("X",))
+            return _arrays(name, *(arrays[x] for x in pair if x in arrays))
+    _pyarrow(name)
+    if start.startswith((b"PAR1", b"ARROW1")):
+        data, form = import_module("pyarrow.dataset"), "feather"
+        if start.startswith(b"PAR1"):
+            few = {"use_buffered_stream": True, "buffer_size": 2**16, "pre_buffer": False}
+            scan = data.ParquetFragmentScanOptions(**few)
+            form = data.ParquetFileFormat(default_fragment_scan_options=scan)
+        return _arrow(name, data.dataset(path, format=form, partitioning="hive"))
+    open_bytes = unpacked(path, name)
+    start = _first(open_bytes()).lstrip()
+    if start.startswith(b"{"):
+        with open_bytes() as lines:
+            return _arrow(name, import_module("pyarrow.json").read_json(lines).flatten())
+    if start.startswith(b"[") and path.suffix.lower() in (".json", ".jsonl"):
+        raise ValueError(f"{name}: JSON is read as lines, each {{...}} a row; save it so")
+
+    def text(options: ReadOptions) -> Source:
+        file = find(name, open_bytes, options, known, rules.missing)
+        maybe = options.header is None and not file.header
+        again = (lambda: text(replace(options, header=True))) if maybe else None
+        return _text(file, rules, path, again)
+
+    return text(options)
+
+
+def _first(file: Any) -> bytes:
+    with file:
+        found: bytes = file.read(512)
+        return found
