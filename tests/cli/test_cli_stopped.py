@@ -295,8 +295,10 @@ def test_a_disk_that_fills(ok, here):
 
 
 @pytest.mark.skipif(WINDOWS, reason="no resource limits there")
-def test_a_log_that_grows_too_large_does_not_lose_the_net(ok, here):
-    done = limited(9000, "train", "--epochs", "200", "--hidden", "4", "--log", "log.csv")
+@pytest.mark.parametrize(("options", "size"), [("--epochs 200 --hidden 4", 9000),
+                                               ("--model logistic", 6000)])  # fmt: skip
+def test_a_log_that_grows_too_large_does_not_lose_the_net(ok, here, options, size):
+    done = limited(size, "train", *options.split(), "--log", "log.csv")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line == "xpnet: error: log.csv: File too large; the net so far is in model.safetensors"

@@ -40,41 +40,42 @@ def solve(
     engine, given = cost_of(inputs, (X, Y, sample_weight), l2, 0.0, prefetch=False)
     evaluate, place = evaluator(inputs, validation), inputs.place.backend
     layout, began, listeners = net.objective.layout, perf_counter(), Listeners(net, callbacks)
-    start = place.asarray(np.zeros(layout.n_parameters), place.dtype)
     strengths = np.where(np.arange(layout.n_parameters) < layout.n_weights, l1, 0.0)
-
-    state = TrainingState(GradientDescent(1.0), (), history=History(penalized=l2 + l1 > 0))
-    run = SimpleNamespace(  # what a Progress asks for
+    history = History(penalized=l2 + l1 > 0)
+    state = TrainingState(GradientDescent(1.0), (), history=history)
+    progress = Progress(run := SimpleNamespace(
+        epoch=0, step=0, position=0, seconds=0.0, learning_rate=None, fetch=lambda: history,
         plan=SimpleNamespace(epochs=epochs), source=SimpleNamespace(steps_per_epoch=1),
-        start=TrainingState(GradientDescent(1.0), ()), fetch=lambda: state.history,
-        epoch=0, step=0, position=0, seconds=0.0, learning_rate=None,
-    )  # fmt: skip
+        start=TrainingState(GradientDescent(1.0), ()),
+    ))  # fmt: skip
+
+    def show(theta: Any) -> None:
+        net.parameters, net.training_state = layout.layers(theta, xp=place.xp), state
 
     def follow(found: LbfgsResult) -> bool:
-        history, state.epoch, state.step = state.history, found.iterations, found.iterations
-        run.epoch, run.step, history.seconds = state.epoch, state.step, perf_counter() - began
-        run.seconds = history.seconds
+        run.epoch = run.step = state.epoch = state.step = found.iterations
+        run.seconds = history.seconds = perf_counter() - began
         history.cost.append(found.value)
         cost, accuracy = (None, None) if evaluate is None else evaluate(found.x)
         history.validation_cost += [] if cost is None else [float(cost)]
         history.validation_accuracy += [] if accuracy is None else [float(accuracy)]
-        return listeners.tell("on_epoch_end", Progress(run))
+        show(found.x)
+        return listeners.tell("on_epoch_end", progress)
 
     try:
-        listeners.tell("on_fit_begin", Progress(run))
+        listeners.tell("on_fit_begin", progress)
         with place.context():
             found = lbfgs(
                 lambda theta: engine.value_and_gradient(theta, *given),
-                start,
+                place.asarray(np.zeros(layout.n_parameters), place.dtype),
                 max_iter=epochs,
                 tol=1e-6,
                 ftol=0.0,
                 l1=place.asarray(strengths, place.dtype) if l1 else 0.0,
                 callback=follow,
             )
-            net.parameters = layout.layers(found.x, xp=place.xp)
-        net.training_state = state
-        listeners.tell("on_fit_end", Progress(run))
+            show(found.x)
+        listeners.tell("on_fit_end", progress)
     finally:
         listeners.close()
     if found.iterations == epochs:

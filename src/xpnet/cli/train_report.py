@@ -104,11 +104,9 @@ def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     if found["cost"] is not None:
         rows[cost_name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):
-        scores = as_text(found[name] or {})
-        shown = (
-            dict(list(scores.items())[:1]) if found["validation"] and name == "training" else scores
-        )
-        rows |= {f"{name} {score}": text for score, text in shown.items()}
+        scores = list(as_text(found[name] or {}).items())
+        shown = scores[:1] if found["validation"] and name == "training" else scores
+        rows |= {f"{name} {score}": text for score, text in shown}
     return rows
 
 
