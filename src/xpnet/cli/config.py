@@ -71,14 +71,6 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
 def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
     """Fill in what was left to defaults, to the data and to the machine."""
     held_out, fit = recipe.held_out, recipe.fit
-    if not recipe.solved:  # which would have no use for them
-        settings = replace(
-            settings,
-            epochs=recipe.epochs,
-            batch_size=str(fit["batch_size"] or "full"),
-            schedule=settings.schedule or "constant",
-            lr=fit["optimizer"].learning_rate,
-        )
     return replace(
         settings,
         data=None if settings.data is None else settings.data.resolve(),
@@ -86,6 +78,10 @@ def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> 
         hidden=",".join(map(str, recipe.widths)) or None,
         backend=net.backend.name,
         optimizer=recipe.optimizer,
+        epochs=None if recipe.solved else recipe.epochs,
+        batch_size=None if recipe.solved else str(fit["batch_size"] or "full"),
+        schedule=None if recipe.solved else settings.schedule or "constant",
+        lr=None if recipe.solved else fit["optimizer"].learning_rate,
         l2=fit["l2"],
         validation=str(held_out.resolve() if isinstance(held_out, Path) else held_out),
         stream=None if settings.data is None else problem.streamed,

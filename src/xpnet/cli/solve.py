@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -19,29 +18,20 @@ from xpnet.training.listeners import Listeners
 from xpnet.training.state import TrainingState
 
 
-def solve(
-    net: Any,
-    X: np.ndarray,
-    Y: np.ndarray,
-    *,
-    sample_weight: np.ndarray | None,
-    epochs: int,
-    l2: float,
-    l1: float,
-    validation: Any,
-    callbacks: Sequence[Any],
-    **_: Any,
-) -> None:
+def solve(net: Any, X: np.ndarray, Y: np.ndarray, **asked: Any) -> None:
     """Give ``net`` the parameters of the least cost. An iteration counts as an epoch of one step.
 
     The arguments are those of ``DeepNet.fit``; those of minibatches mean nothing here.
     """
-    inputs = Inputs(net.placement, net.objective)
-    engine, given = cost_of(inputs, (X, Y, sample_weight), l2, 0.0, prefetch=False)
-    evaluate, place = evaluator(inputs, validation), inputs.place.backend
-    layout, began, listeners = net.objective.layout, perf_counter(), Listeners(net, callbacks)
-    strengths = np.where(np.arange(layout.n_parameters) < layout.n_weights, l1, 0.0)
-    history = History(penalized=l2 + l1 > 0)
+    inputs, epochs, l1 = Inputs(net.placement, net.objective), asked["epochs"], asked["l1"]
+    examples = X, Y, asked["sample_weight"]
+    engine, given = cost_of(inputs, examples, asked["l2"], 0.0, prefetch=False)
+    evaluate, place = evaluator(inputs, asked["validation"]), inputs.place.backend
+    layout, began = net.objective.layout, perf_counter()
+    listeners = Listeners(net, asked["callbacks"])
+    weights = np.arange(layout.n_parameters) < layout.n_weights  # biases have no penalty
+    zeros, strengths = (place.asarray(part * weights, place.dtype) for part in (0.0, l1))
+    history = History(penalized=l1 + asked["l2"] > 0)
     state = TrainingState(GradientDescent(1.0), (), history=history)
     progress = Progress(run := SimpleNamespace(
         epoch=0, step=0, position=0, seconds=0.0, learning_rate=None, fetch=lambda: history,
@@ -66,14 +56,9 @@ def solve(
         listeners.tell("on_fit_begin", progress)
         with place.context():
             found = lbfgs(
-                lambda theta: engine.value_and_gradient(theta, *given),
-                place.asarray(np.zeros(layout.n_parameters), place.dtype),
-                max_iter=epochs,
-                tol=1e-6,
-                ftol=0.0,
-                l1=place.asarray(strengths, place.dtype) if l1 else 0.0,
-                callback=follow,
-            )
+                lambda theta: engine.value_and_gradient(theta, *given), zeros, max_iter=epochs,
+                tol=1e-6, ftol=0.0, l1=strengths if l1 else 0.0, callback=follow,
+            )  # fmt: skip
             show(found.x)
         listeners.tell("on_fit_end", progress)
     finally:
