@@ -178,19 +178,18 @@ def _table(results: Results, series: Series, console: Console) -> Table:
     compared = wide and series is not results.reference and results.reference is not None
     style = box.SIMPLE_HEAD if console.is_terminal and wide else None
     table = Table(box=style, pad_edge=False, header_style="bold")
-    names = ["hidden", "step", *(["floor"] if wide else []), "/floor", "peak"]
-    names += ["predict/s"] if wide else []
-    for name in names + (["vs NumPy"] if compared else []):
-        table.add_column(name, justify="right", no_wrap=True)
     for hidden, cell in series.measured.items():
         row = results.figures(series, cell)
-        texts = [str(hidden), time_text(row["step_seconds"])]
-        texts += [time_text(row["floor_seconds"])] if wide else []
-        texts += [f"{row['step_over_floor']:.2f}", f"{row['share_of_peak']:.0%}".replace("%", " %")]
-        texts += [f"{row['predict_examples_per_second']:.3g}"] if wide else []
         ratio = row["times_as_fast_as_numpy"]
-        texts += ["" if ratio is None else f"{ratio:.2f} x"] if compared else []
-        table.add_row(*texts)
+        texts = {"hidden": str(hidden), "step": time_text(row["step_seconds"])}
+        texts |= {"floor": time_text(row["floor_seconds"])} if wide else {}
+        texts["/floor"] = f"{row['step_over_floor']:.2f}"
+        texts["peak"] = f"{row['share_of_peak']:.0%}".replace("%", " %")
+        texts |= {"predict/s": f"{row['predict_examples_per_second']:.3g}"} if wide else {}
+        texts |= {"vs NumPy": "" if ratio is None else f"{ratio:.2f} x"} if compared else {}
+        for name in () if table.columns else texts:
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_row(*texts.values())
     return table
 
 

@@ -45,14 +45,10 @@ def info(as_json: Json = False) -> None:
     console.print()
     console.print(table)
     for backend in found.values():
-        if backend.usable:
-            continue
-        console.print()
-        if backend.installed:
-            console.print_line(f"{backend.name}: installed, but not usable", style="yellow")
-            console.print_line(f"  {backend.reason}")
-        else:
-            console.print_line(f"{backend.name}: not installed", style="yellow")
-            # On a line of its own and never wrapped, so that it can be copied.
-            console.print_line(f"  {backend.install}", wrap=False)
+        if not backend.usable:
+            there = backend.installed
+            state = "installed, but not usable" if there else "not installed"
+            console.print_line(f"\n{backend.name}: {state}", style="yellow")
+            # What installs it is never wrapped, so that it can be copied.
+            console.print_line(f"  {backend.reason if there else backend.install}", wrap=there)
     console.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,9 @@ class Recipe:
         suited_l2 = 0.001 if widths else 1 / m if optimizer == SOLVER else 0.0
         l2 = suited_l2 if settings.l2 is None else settings.l2
         for option, value in (("--lr", rate), ("--clip-norm", settings.clip_norm)):
-            fits = value is None or (value > 0 and isfinite(value))
-            require(fits, option, f"{value} is not a number above 0")
+            require(value is None or 0 < value < inf, option, f"{value} is not a number above 0")
         for option, value in (("--l2", l2), ("--l1", settings.l1)):
-            fits = value >= 0 and isfinite(value)
-            require(fits, option, f"{value} is not a number of at least 0")
+            require(0 <= value < inf, option, f"{value} is not a number of at least 0")
         held_out = _held_out(settings.validation)
         watchable = settings.early_stopping is None or held_out != 0
         none = "there is no validation part to watch; see --validation"

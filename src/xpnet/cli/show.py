@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 import xpnet
@@ -13,6 +12,7 @@ from xpnet.cli import output
 from xpnet.cli.options import Json, ModelFile
 from xpnet.cli.output import Console, results_table
 from xpnet.data.columns import listed
+from xpnet.training.history import CURVES
 
 EXAMPLES = """Examples:
 
@@ -25,38 +25,30 @@ A checkpoint also has the state of training: optimiser, epochs, costs.
 
 Exit codes: 0 done; 1 the file cannot be read or is no model; 2 wrong options."""
 
-_CURVES = ("cost", "validation_cost", "validation_accuracy")
-
 
 def show(model: ModelFile, as_json: Json = False) -> None:
     """Show a model: layers, data, classes, state of training."""
     net = xpnet.load(model, backend="numpy")
+    found = _described(model, net)
     if as_json:
-        output.put_json(_described(model, net))
+        output.put_json(found)
         return
     console = Console()
-    dtype = net.backend.dtype
-    console.print_line(f"{model}: {net.n_parameters:,} parameters, {np.dtype(dtype or 'f4').name}")
+    console.print_line(f"{model}: {net.n_parameters:,} parameters, {found['dtype'] or 'float32'}")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in ("layer", "inputs", "units", "activation", "parameters"):
         table.add_column(heading, justify="left" if heading == "activation" else "right")
-    layers = zip(net.sizes, net.sizes[1:], _activations(net), strict=False)
+    layers = zip(net.sizes, net.sizes[1:], [*found["hidden"], net.output], strict=False)
     for number, (inputs, units, activation) in enumerate(layers, 1):
         table.add_row(str(number), f"{inputs:,}", f"{units:,}", activation,
                       f"{units * (inputs + 1):,}")  # fmt: skip
     console.print(table)
-    rows = _data_rows(net.data)
-    if net.training_state is not None:
-        rows |= _training_rows(net.training_state)
+    rows = _data_rows(net.data) | _training_rows(found["training"], net.history.cost_name)
     if rows:
-        found = results_table(rows)
-        found.columns[1].justify = "left"  # words, not numbers
-        console.print(found)
+        shown = results_table(rows)
+        shown.columns[1].justify = "left"  # words, not numbers
+        console.print(shown)
     console.check()
-
-
-def _activations(net: Any) -> list[str]:
-    return [activation.name for activation in net.hidden] + [net.output]
 
 
 def _data_rows(data: dict[str, Any]) -> dict[str, str]:
@@ -68,38 +60,38 @@ def _data_rows(data: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def _training_rows(state: Any) -> dict[str, str]:
-    rows = {"optimizer": f"{type(state.optimizer).__name__}, {state.optimizer.learning_rate:g}"}
-    middle = f" and {state.position:,} steps" if state.position else ""
-    rows["trained"] = f"{state.epoch:,} epochs{middle}, {state.history.seconds:.1f} s"
-    for name in _CURVES:
-        values = getattr(state.history, name)
+def _training_rows(state: dict[str, Any] | None, cost_name: str) -> dict[str, str]:
+    if state is None:
+        return {}
+    rows = {"optimizer": f"{state['optimizer']}, {state['learning_rate']:g}"}
+    middle = f" and {state['position']:,} steps" if state["position"] else ""
+    rows["trained"] = f"{state['epochs']:,} epochs{middle}, {state['seconds']:.1f} s"
+    for name, values in state["history"].items():
         if values:
-            called = state.history.cost_name if name == "cost" else name.replace("_", " ")
+            called = cost_name if name == "cost" else name.replace("_", " ")
             rows[called] = f"{values[0]:.3g} to {values[-1]:.3g}"
     return rows
 
 
 def _described(path: Path, net: Any) -> dict[str, Any]:
     state = net.training_state
-    result: dict[str, Any] = {
+    return {
         "model": str(path),
         "sizes": list(net.sizes),
-        "hidden": _activations(net)[:-1],
+        "hidden": [activation.name for activation in net.hidden],
         "output": net.output,
         "parameters": net.n_parameters,
         "dtype": None if net.backend.dtype is None else net.backend.dtype_name,
         "data": net.data,
-        "training": None,
-    }
-    if state is not None:
-        result["training"] = {
+        "training": None
+        if state is None
+        else {
             "optimizer": type(state.optimizer).__name__,
             "learning_rate": state.optimizer.learning_rate,
             "epochs": state.epoch,
             "position": state.position,
             "updates": state.step,
             "seconds": state.history.seconds,
-            "history": {name: list(getattr(state.history, name)) for name in _CURVES},
-        }
-    return result
+            "history": {name: list(getattr(state.history, name)) for name in CURVES},
+        },
+    }

@@ -191,8 +191,13 @@ class Run:
             }
             output.put_json(found)
         else:
-            if self.net.training_state.step == self.begun and not (stopped or self.recipe.solved):
-                self.console.print_line(self._nothing_left())
+            state, epochs = self.net.training_state, self.recipe.epochs
+            if state.step == self.begun and not (stopped or self.recipe.solved):
+                why = f"{epochs} epochs were done; for more: --epochs N"
+                if state.epoch < epochs:
+                    why = f"early stopping had ended it after epoch {state.epoch} of {epochs}; for "
+                    why += "more, train in another folder with a greater --early-stopping"
+                self.console.print_line(f"nothing was left to train: {why}")
             self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
             if stopper is not None and stopper.best is not None:
                 self.console.print_line(
@@ -207,16 +212,6 @@ class Run:
             raise typer.Exit(self.interrupt.exit_code)
         if not self.settings.as_json:
             self.console.check()
-
-    def _nothing_left(self) -> str:
-        """Of a run that goes on and was at its end already."""
-        done, epochs = self.net.training_state.epoch, self.recipe.epochs
-        if done < epochs:
-            return (
-                f"nothing was left to train: early stopping had ended it after epoch {done} of "
-                f"{epochs}; for more, train in another folder with a greater --early-stopping"
-            )
-        return f"nothing was left to train: {epochs} epochs were done; for more: --epochs N"
 
     def tell_how_it_ended(self) -> None:
         """After which epoch a signal stopped it, and how to go on."""

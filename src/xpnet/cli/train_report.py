@@ -12,7 +12,7 @@ from xpnet.cli.recipe import Recipe
 from xpnet.cli.scores import as_text
 from xpnet.cli.settings import Settings
 from xpnet.files.atomic import open_atomically
-from xpnet.training.history import History, Progress
+from xpnet.training.history import CURVES, History, Progress
 
 _WIDE = 10  # features per example: from here on a table was probably transposed
 _PENALTIES = ("l2", "l1")  # arguments of fit
@@ -89,8 +89,7 @@ def results(net: Any, problem: Problem, model: Path) -> dict[str, Any]:
     }
     for name, part in (("training", problem.train), ("validation", problem.validation)):
         found[name] = None if part is None else problem.scores(net, part)
-    curves = ("cost", "validation_cost", "validation_accuracy")
-    return found | {"history": {name: getattr(history, name) for name in curves}}
+    return found | {"history": {name: getattr(history, name) for name in CURVES}}
 
 
 def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:

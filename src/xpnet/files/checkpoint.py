@@ -19,14 +19,13 @@ from xpnet.core.optimizers import OPTIMIZERS, Optimizer
 from xpnet.exceptions import ModelFileError
 from xpnet.files.atomic import File
 from xpnet.files.model import activation_names, save_model
-from xpnet.training.history import History
+from xpnet.training.history import CURVES, History
 from xpnet.training.state import TrainingState
 
 VERSION = 1
 _PREFIX = "training."
 _ARRAY = "__tensor__"  # the key that stands in JSON for an array: the name of its tensor
 _COUNTS = ("epoch", "step", "position")
-_CURVES = ("cost", "validation_cost", "validation_accuracy")
 
 
 def save(
@@ -76,7 +75,7 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     tensors = {f"moment{i}": to_numpy(m) for i, m in enumerate(state.moments, 1)}
     tensors |= {"costs": state.costs, "weights": state.weights}
-    for curve in _CURVES:
+    for curve in CURVES:
         tensors[f"history.{curve}"] = np.asarray(getattr(state.history, curve), dtype=np.float64)
     callbacks = [
         [name, _without_arrays(value, f"callback{i}", tensors, f"state() of callback {name}")]
@@ -129,7 +128,7 @@ def unpack(
         costs=own["costs"],
         weights=own["weights"],
         history=History(
-            **{curve: own[f"history.{curve}"].tolist() for curve in _CURVES},
+            **{curve: own[f"history.{curve}"].tolist() for curve in CURVES},
             seconds=float(history["seconds"]),
             data=str(history["data"]),
             penalized=bool(history.get("penalized", False)),  # not in older files

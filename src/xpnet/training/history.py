@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from xpnet.training.notebook import history_html
 
+CURVES = ("cost", "validation_cost", "validation_accuracy")  # of a History
+
 
 @dataclass
 class History:
