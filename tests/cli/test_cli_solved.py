@@ -59,6 +59,14 @@ def test_linear_models_are_scikit_learns(ok, table, penalty):
     assert np.array_equal(coefficients()[0] == 0, fitted.coef_ == 0)
 
 
+def test_a_penalty_leaves_the_bias(ok, table):
+    _, y = table("breast_cancer")
+    ok(f"train t.npz --model logistic --l1 9 {SOLVE}")
+    ((W, b),) = load_model("m").parameters
+    assert not W.any()
+    assert b.item() == pytest.approx(np.log(y.mean() / (1 - y.mean())), rel=1e-4)
+
+
 def test_every_backend_solves_the_same(ok, table, lib):
     table("wine")
     options = f"--backend {lib.name}" + (f" --device {lib.device}" if lib.device else "")

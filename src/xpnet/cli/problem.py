@@ -132,12 +132,12 @@ class Problem:
 
     def weights(self) -> np.ndarray:
         """Weights (m,) of the training part: those of each of the k classes add up to m / k."""
-        require(self.classes is not None, "--class-weight", f"{self.target!r} holds no classes")
+        k = 0 if self.classes is None else len(self.classes)
+        require(k > 0, "--class-weight", f"{self.target!r} holds no classes")
         require(not self.streamed, "--class-weight", f"{self.name} is streamed, without weights")
         assert not isinstance(self.train.for_fit, Stream)
         Y = self.train.for_fit[1].astype(np.int64)
-        counts = np.maximum(np.bincount(Y), 1)
-        return (len(Y) / (np.count_nonzero(np.bincount(Y)) * counts))[Y]
+        return len(Y) / (k * np.bincount(Y)[Y])
 
     def scores(self, net: Any, part: Part) -> dict[str, float]:
         """Accuracy, or R^2 and the root mean squared error in units of y, on one part."""
