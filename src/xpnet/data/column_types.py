@@ -206,18 +206,19 @@ def _numbers(values: np.ndarray, missing: np.ndarray) -> Column:
 def _of_texts(cells: Any, kind: str, wanted: str, rules: CellRules) -> Column:
     """Return texts as such, or parsed: each distinct one is looked at once."""
     pa = import_module("pyarrow")
+    coded = pa.types.is_dictionary(cells.type)
+    if not coded:
+        cells = cells.cast(pa.string())  # fewer functions take the views that polars gives
     if wanted == "number":
-        cells, values = (cells, None) if pa.types.is_dictionary(cells.type) else rules.floats(cells)
+        cells, values = (cells, None) if coded else rules.floats(cells)
         if values is not None:
             with suppress(pa.ArrowInvalid):
                 return column(
                     cells.cast(pa.int64()) if kind == "whole" else values, "number", rules
                 )
-    elif kind_of(cells.type) != "text":
-        cells = cells.cast(pa.string())
-    coded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
-    codes = coded.indices.fill_null(len(coded.dictionary)).to_numpy().astype(np.int32)
-    words = [str(word).strip() for word in coded.dictionary.to_pylist()]
+    cells = cells if coded else cells.dictionary_encode()
+    codes = cells.indices.fill_null(len(cells.dictionary)).to_numpy().astype(np.int32)
+    words = [str(word).strip() for word in cells.dictionary.to_pylist()]
     gone = np.array([*(word in rules.missing for word in words), True])
     missing = gone[codes]
     if kind == "text":
