@@ -197,8 +197,6 @@ def test_a_table_is_encoded_and_standardised(tmp_path, robust):
     assert model.sources == {"age": "number", "sex": "text", "yes": "bool"}
     np.testing.assert_array_equal(model.predict(TABLE), net.predict(Z))
     np.testing.assert_array_equal(model.probabilities(TABLE), net.predict_proba(Z).T)
-    with pytest.raises(ValueError, match="no column 'yes'; the model takes age, sex, yes; there"):
-        model.predict({"sex": TABLE["sex"], "age": TABLE["age"]})
     with pytest.raises(ValueError, match="but the columns 'sex' are none: pass a data frame"):
         net.predict_raw(np.ones((3, 6)))
     with pytest.raises(ValueError, match="encodes columns of the table"):
@@ -268,8 +266,6 @@ def test_a_frame_of_all_kinds(frame, output):
         net.predict_raw(frame(without))
     with pytest.raises(ValueError, match="no rows"):
         net.predict_raw(frame(CELLS)[:0])
-    with pytest.raises(ValueError, match=r"row 0 .*, column 'age': 'a' is not a number"):
-        net.predict_raw(frame(CELLS | {"age": ["a"] * 6}))
     assert len(made.names) == net.sizes[0]
 
 

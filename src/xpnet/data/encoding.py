@@ -92,20 +92,18 @@ class Encoding:
 
 def converted(column: Column, kind: str, name: str) -> Column:
     """Return the column as its kind wants it; a ValueError names a cell that cannot be that."""
-    missing = column.absent
+    missing, numeric = column.absent, ("number", "bool")
     if kind in (column.kind, "category"):
         return column
-    wrong = ~missing
-    if kind == "number" and column.kind == "bool":
-        return Column(column.values.astype(np.float32), missing)
-    if kind == "bool" and column.kind == "number":
-        wrong &= (column.values != 0) & (column.values != 1)
+    wrong, values = ~missing, np.zeros(len(column))
+    if kind in numeric and column.kind in numeric:
+        values = np.where(missing, 0, column.values)
+        wrong &= (values != 0) & (values != 1)
     if wrong.any():
         texts, codes = column.as_texts()
         example = repr(texts[codes[wrong][0]])
         raise ValueError(f"column {name!r} holds {example:.50}, which is not {_WORDS[kind]}")
-    dtype = {"number": "f4", "bool": "?", "date": "M8[us]"}[kind]
-    return Column(np.where(missing, 0, column.values).astype(dtype), missing)
+    return Column(values.astype({"number": "f4", "bool": "?", "date": "M8[us]"}[kind]), missing)
 
 
 def numbers_of(column: Column) -> np.ndarray:

@@ -16,45 +16,41 @@ import numpy as np
 
 from xpnet.data.column import Column
 from xpnet.data.columns import listed
-from xpnet.data.encoding import KINDS, PARTS, Encoding, converted, numbers_of
+from xpnet.data.encoding import PARTS, Encoding, converted, numbers_of
 from xpnet.data.standardizer import RunningMoments, Standardizer
 
 Batch = Mapping[str, Column]
 _SAMPLE, _CELLS = 100_000, 2**24  # rows that medians are taken from, and their cells, at most
-_MOST_CATEGORIES, _OTHERS = 256, 20  # columns of categories at most; rows of "other" at least
+_MOST_TEXTS, _MOST_CATEGORIES, _OTHERS = (
+    100_000,
+    256,
+    20,
+)  # columns of categories at most; rows of "other" at least
 _DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
 _TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
 
 
 @dataclass(frozen=True)
 class PreprocessorSettings:
-    """What the user decides.
+    """What the user decides, and what the reader knows.
 
     Attributes
     ----------
-    kinds : mapping of column to one of ``KINDS``
+    kinds : mapping of column to one of ``encoding.KINDS``
         Where the column's own kind is not wanted.
-    ignore : tuple of str
-        Columns to leave out.
     robust : bool
         Scale numbers by median and interquartile range (half the range where that is 0), and
         squash outliers smoothly.
     row_numbers : tuple of str
-        Columns that the reader found to be row numbers.
+        Columns that only number the rows.
     seed : int
         Of the sample of rows that medians and quartiles are taken from.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
     robust: bool = False
     row_numbers: tuple[str, ...] = ()
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, kind in self.kinds.items():
-            if kind not in KINDS:
-                raise ValueError(f"column {name!r} cannot be {kind!r}, only {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -104,10 +100,12 @@ class Preprocessor:
         return fitting.result()
 
     @classmethod
-    def identity(cls, names: Iterable[str], standardizer: Standardizer) -> Preprocessor:
-        """Columns of numbers as they are, none of them missing."""
+    def identity(
+        cls, names: Iterable[str], standardizer: Standardizer, fill: np.ndarray | None = None
+    ) -> Preprocessor:
+        """Columns of numbers as they are, with ``fill`` where they are missing."""
         columns = tuple(Encoding(name, "number") for name in names)
-        return cls(columns, standardizer, np.full(len(columns), np.nan))
+        return cls(columns, standardizer, np.full(len(columns), np.nan) if fill is None else fill)
 
     @classmethod
     def from_json(cls, saved: Any, standardizer: Standardizer, fill: np.ndarray) -> Preprocessor:
@@ -142,16 +140,8 @@ class Preprocessor:
     def encode(self, batch: Batch) -> np.ndarray:
         """Encode k rows as E (k, n_x): float32 if all numbers are, else float64.
 
-        Raises
-        ------
-        ValueError
-            A column is not there, or holds what its kind cannot be.
+        A ValueError names a column that holds what its kind cannot be.
         """
-        if gone := [repr(name) for name in self.sources if name not in batch]:
-            takes, there = listed(list(self.sources)), listed(list(batch))
-            raise ValueError(
-                f"no column {listed(gone)}; the model takes {takes}; there are {there}"
-            )
         read = [(c, converted(batch[c.name], c.kind, c.name)) for c in self.columns]
         E = np.zeros((len(read[0][1]), len(self.names)), _dtype(column for _, column in read))
         at = 0
@@ -169,10 +159,7 @@ class Preprocessor:
     def encode_rows(self, X: np.ndarray) -> np.ndarray:
         """Encode rows X (k, n) of numbers, NaN where one is missing.
 
-        Raises
-        ------
-        ValueError
-            Columns of the table are no numbers, or there are more or fewer.
+        A ValueError says that columns of the table are no numbers, or more or fewer.
         """
         if no_numbers := [repr(c.name) for c in self.columns if c.kind not in ("number", "bool")]:
             raise ValueError(
@@ -222,34 +209,30 @@ class _Fitting:
         self.counts: dict[str, Counter[str]] = {}
         self.missing: Counter[str] = Counter()
         self.moments, self.sample = RunningMoments(), _Sample(settings.seed)
-        self.dropped: dict[str, str] = {}
+        self.dropped = dict.fromkeys(settings.row_numbers, "row numbers")
 
     def _begin(self, batch: Batch) -> None:
         """Decide on the kinds of the columns, by the first batch."""
-        settings = self.settings
-        for name in (*settings.kinds, *settings.ignore):
-            if name not in batch:
-                raise ValueError(f"no column {name!r}; the columns are {listed(list(batch), 20)}")
-        reasons = dict.fromkeys(settings.row_numbers, "row numbers")
-        reasons |= dict.fromkeys(settings.ignore, "as asked")
-        self.dropped = {name: why for name, why in reasons.items() if name not in settings.kinds}
+        chosen = self.settings.kinds
+        self.dropped = {name: why for name, why in self.dropped.items() if name not in chosen}
         for name, column in batch.items():
-            storage = self.storage[name] = column.kind
             if name in self.dropped:
                 continue
-            own = "category" if storage == "text" else storage
-            kind = self.kinds[name] = settings.kinds.get(name, own)
+            storage = column.kind
+            kind = chosen.get(name, "category" if storage == "text" else storage)
             if kind == "category":
-                if column.values.dtype.kind == "i" and storage == "number":
-                    self.storage[name] = "whole"  # all digits count
                 self.counts[name] = Counter()
-            else:
-                begin = self.width
-                self.width += len(PARTS) if kind == "date" else 1
-                self.places[name] = slice(begin, self.width)
+                whole = storage == "number" and column.values.dtype.kind == "i"
+                storage = "whole" if whole else storage  # all digits count
+            begin, self.width = (
+                self.width,
+                self.width + {"category": 0, "date": len(PARTS)}.get(kind, 1),
+            )
+            self.places[name] = slice(begin, self.width)
+            self.kinds[name], self.storage[name] = kind, storage
 
     def add(self, batch: Batch) -> None:
-        if not self.storage:
+        if not self.kinds:
             self._begin(batch)
         columns = {name: converted(batch[name], kind, name) for name, kind in self.kinds.items()}
         k = len(next(iter(batch.values()), ()))
@@ -259,9 +242,7 @@ class _Fitting:
             missing = column.absent
             self.missing[name] += int(missing.sum())
             if name in self.counts:
-                texts, codes = column.as_texts()
-                found = np.bincount(codes[~missing], minlength=len(texts)).tolist()
-                self.counts[name].update({t: c for t, c in zip(texts, found, strict=True) if c})
+                self._count(name, column[~missing])
                 continue
             there = self.places[name]
             X[:, there] = numbers_of(column)
@@ -274,22 +255,33 @@ class _Fitting:
             self.moments.add(X, empty if empty.any() else None)
             self.sample.add(X, empty)
 
+    def _count(self, name: str, column: Column) -> None:
+        texts, codes = column.as_texts()
+        found = np.bincount(codes, minlength=len(texts)).tolist()
+        counts = self.counts[name]
+        counts.update({text: n for text, n in zip(texts, found, strict=True) if n})
+        if len(counts) > _MOST_TEXTS and name not in self.settings.kinds:
+            self.dropped[name] = f"identifier or free text, more than {_MOST_TEXTS:,} different"
+            del self.kinds[name], self.counts[name]
+
     def result(self) -> Preprocessor:
         if self.n == 0:
             raise ValueError("no rows of data to learn from")
         low, median, high = self.sample.quartiles(self.width)
         for name, there in self.places.items():
-            if self.kinds[name] == "bool":
+            if self.kinds.get(name) == "bool":
                 median[there] = median[there] > 0.5
         found = self.moments.result(median)
         mean, scale = found.mean.copy(), found.scale.copy()
-        range_ = self.moments.high - self.moments.low
+        half = self.moments.high / 2 - self.moments.low / 2  # of the range, which may overflow
         columns: list[Encoding] = []
         order: list[int] = []  # of the encoded columns among all numbers; -1: 0 and 1
         for name, kind in self.kinds.items():
-            varies = [
-                i for i in range(self.width)[self.places.get(name, slice(0))] if range_[i] > 0
-            ]
+            own = range(self.width)[self.places[name]]
+            varies = [i for i in own if half[i] > 0]
+            if kind == "number" and not (varies or self.missing[name]):
+                self.dropped[name] = "constant"  # its place stays, and its scale is 0
+                varies = [*own]
             encoding = self._encoding(name, varies)
             if isinstance(encoding, str):
                 self.dropped[name] = encoding
@@ -297,31 +289,31 @@ class _Fitting:
             if kind == "bool":
                 mean[varies], scale[varies] = 0.0, 1.0
             elif kind == "number" and self.settings.robust:
-                width = (high - low)[varies]
+                with np.errstate(over="ignore"):
+                    width = (high - low)[varies]
                 mean[varies] = median[varies]
-                scale[varies] = np.where(width > 0, width, range_[varies] / 2)
+                scale[varies] = np.where(width > 0, width, half[varies])
             columns.append(encoding)
-            order += varies if encoding.kind != "category" else []
-            order += [-1] * (len(encoding.names) - len(varies))
-        if not columns:
+            order += [*varies, *[-1] * (len(encoding.names) - len(varies))]
+        if all(c.name in self.dropped for c in columns):
             why = "; ".join(f"{name}: {reason}" for name, reason in self.dropped.items())
             raise ValueError(f"no column is left to learn from ({why:.300})")
         mean, scale, fill = (
             np.append(a, x)[order] for a, x in ((mean, 0), (scale, 1), (median, 0))
         )
-        standardizer = Standardizer(mean, scale)
-        lines = self._described(columns)
-        return Preprocessor(tuple(columns), standardizer, fill, self.settings.robust, lines)
+        lines, robust = self._described(columns), self.settings.robust
+        return Preprocessor(tuple(columns), Standardizer(mean, scale), fill, robust, lines)
 
     def _encoding(self, name: str, varies: list[int]) -> Encoding | str:
         """The encoding of a column, or why there is none."""
-        kind, storage, counts = self.kinds[name], self.storage[name], self.counts.get(name)
+        kind, storage = self.kinds[name], self.storage[name]
         flag, present = self.missing[name] > 0, self.n - self.missing[name]
-        parts: list[str] = []
+        parts: list[str] = [PARTS[i - self.places[name].start] for i in varies if kind == "date"]
         other = False
         if present == 0:
             return "missing in every row"
-        if counts is not None:
+        if kind == "category":
+            counts = self.counts[name]
             if name not in self.settings.kinds and len(counts) > max(1, _DISTINCT * present):
                 return f"identifier or free text, {len(counts):,} different in {present:,} rows"
             # A category of few rows teaches little of its own, and "other" of few rows little of
@@ -332,10 +324,7 @@ class _Fitting:
             parts = sorted(counts, key=lambda text: (-counts[text], text))[:_MOST_CATEGORIES]
             parts = sorted(text for text in parts if counts[text] >= least)
             other = len(parts) < len(counts)
-        elif kind == "date":
-            begin = self.places[name].start
-            parts = [PARTS[i - begin] for i in varies]
-        if len(parts) + other > 1 or (varies and kind != "category"):
+        if varies or len(parts) + other > 1:
             return Encoding(name, kind, storage, tuple(parts), other, flag)
         return Encoding(name, "category", storage, flag=True) if flag else "constant"
 
@@ -343,6 +332,8 @@ class _Fitting:
         """A line for each kind of column, and one for those left out."""
         groups: dict[str, list[str]] = {title: [] for title in _TITLES.values()}
         for c in columns:
+            if c.name in self.dropped:
+                continue
             said = [f"{len(c.parts)} and others" if c.other else f"{len(c.parts)}"] * bool(c.parts)
             said = [listed(c.parts)] if c.kind == "date" else said
             said += [f"{self.missing[c.name]:,} missing"] * c.flag
@@ -358,22 +349,23 @@ class _Sample:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.keys: list[np.ndarray] = []
-        self.rows: list[np.ndarray] = []
+        self.keys, self.rows = [np.empty(0)], [np.empty((0, 0))]
         self.n, self.below = 0, 1.0
 
     def add(self, X: np.ndarray, empty: np.ndarray) -> None:
         """Add rows X (k, n); ``empty`` cells are NaN."""
-        keys, most = self.rng.random(len(X)), min(_SAMPLE, max(1, _CELLS // X.shape[1]))
+        keys = self.rng.random(len(X))
         chosen = keys < self.below
         self.keys.append(keys[chosen])
+        self.rows = self.rows if self.n else []
         self.rows.append(np.where(empty[chosen], np.nan, X[chosen]))
         self.n += len(self.keys[-1])
-        if self.n > 2 * most:
-            self._prune(most)
+        if self.n > 2 * _SAMPLE:
+            self._prune()
 
-    def _prune(self, most: int) -> None:
+    def _prune(self) -> None:
         keys, rows = np.concatenate(self.keys), np.concatenate(self.rows)
+        most = min(_SAMPLE, max(1, _CELLS // rows.shape[1]))
         chosen = np.argpartition(keys, most)[:most] if len(keys) > most else slice(None)
         self.keys, self.rows = [keys[chosen]], [rows[chosen]]
         self.n, self.below = len(self.keys[0]), self.keys[0].max()
@@ -382,7 +374,7 @@ class _Sample:
         """Lower quartile, median and upper quartile of n columns, (3, n); 0 where all is NaN."""
         if n == 0:
             return np.empty((3, 0))
-        self._prune(min(_SAMPLE, max(1, _CELLS // n)))
+        self._prune()
         rows = np.sort(self.rows[0].astype(np.float64).T, axis=1)  # NaN comes last
         last = np.maximum(np.count_nonzero(~np.isnan(rows), axis=1) - 1, 0)
         at = np.array([[0.25], [0.5], [0.75]]) * last  # (3, n)

@@ -56,7 +56,11 @@ class TableModel:
         inputs, fill = _standardizer(net, "input", n_x), net.tensors.get("input_fill")
         names = tuple(map(str, _names(net, "features", n_x).tolist()))
         if "columns" not in net.data:
-            columns = Preprocessor.identity(names, inputs or Standardizer.identity(n_x))
+            columns = Preprocessor.identity(
+                names,
+                inputs or Standardizer.identity(n_x),
+                None if fill is None else to_numpy(fill),
+            )
         elif inputs is None or fill is None:
             raise ValueError(f"columns without statistics: net.tensors has {sorted(net.tensors)}")
         else:
