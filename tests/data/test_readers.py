@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import threading
 import time
 import zipfile
@@ -58,9 +59,9 @@ PLAIN = {"a": [1, 3], "y": ["u", "v"]}  # a file with two columns in all its for
 READ = {
     # -- header
     "0,1,2 above fractions": (
-        "0,1,2\n.5,2,x\n3,2,y\n",
+        "0,1,2\n.5,2.0,x\n3.0,2.5,y\n",
         {},
-        {"0": [0.5, 3.0], "1": [2, 2], "2": ["x", "y"]},
+        {"0": [0.5, 3.0], "1": [2.0, 2.5], "2": ["x", "y"]},
     ),
     "0,1,2,3 above whole numbers": (
         "0,1,2,3\n5,0,0,0\n3,1,0,1\n",
@@ -68,15 +69,23 @@ READ = {
         {"0": [5, 3], "1": [0, 1], "2": [0, 0], "3": [0, 1]},
     ),
     "years": (
-        "1990,1991,1993\n5,7,9\n6,8,9\n",
+        "1990,1991,1993\n" + "5,7,9\n6,8,9\n" * 3,
         {},
-        {"1990": [5, 6], "1991": [7, 8], "1993": [9, 9]},
+        {"1990": [5, 6] * 3, "1991": [7, 8] * 3, "1993": [9, 9] * 3},
     ),
     "wavelengths": (
         "400,410,species\n.5,.2,s\n.4,.1,s\n.4,.1,t\n",
         {},
         {"400": [0.5, 0.4, 0.4], "410": [0.2, 0.1, 0.1], "species": ["s", "s", "t"]},
     ),
+    "two rows of numbers are no header": ("1,2\n50,70\n", {}, {"0": [1, 50], "1": [2, 70]}),
+    "few numbers are no header": ("1,2\n1.5,3\n2,4.5\n", {}, {"0": [1, 1.5, 2], "1": [2, 3, 4.5]}),
+    "a missing word is no header": (
+        "u,3,a\n5,3,a\n6,4,b\n",
+        {"missing": ["u"]},
+        {"0": [None, 5, 6], "1": [3, 3, 4], "2": ["a", "a", "b"]},
+    ),
+    "no names, text": (",name,city\n0,u,x\n1,v,x\n", {}, {"name": ["u", "v"], "city": ["x", "x"]}),
     "a word over numbers": ("age,1\n5,7\n6,8\n", {}, {"age": [5, 6], "1": [7, 8]}),
     "counting rows are no header": ("0,1\n1,2\n2,3\n", {}, {"0": [0, 1, 2], "1": [1, 2, 3]}),
     "a truth table is no header": (
@@ -515,6 +524,107 @@ def test_a_file_that_changes_is_noticed(here):
             list(table.batches())
 
 
+# -- the columns that are wanted ---------------------------------------------------------
+TEXT = {
+    "named": "b,y,a,c\n2,u,1,x\n4,v,3,x\n",
+    "bare": "1,2,u\n3,4,v\n5,5,u\n",
+    "two": "1,2\n3,4\n5,5\n",
+}
+AB = {"a": [1, 3, 5], "b": [2, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "target", "expected"),
+    [
+        ("named", "a b", None, {"a": [1, 3], "b": [2, 4]}),  # in any order, further ones ignored
+        ("named", "b y", "y", {"b": [2, 4], "y": ["u", "v"]}),
+        ("two", "a b", None, AB),  # as they come
+        ("bare", "a b y", "y", {**AB, "y": ["u", "v", "u"]}),
+        ("bare", "0 2", None, {"0": [1, 3, 5], "2": ["u", "v", "u"]}),  # by index
+        ("bare", "1 2 0", "0", {"1": [2, 4, 5], "2": ["u", "v", "u"], "0": [1, 3, 5]}),
+        ("two", "1 2", None, {"1": [1, 3, 5], "2": [2, 4, 5]}),  # the target, "0", is not there
+        ("named", "0 2 1", "1", {"0": [2, 4], "2": [1, 3], "1": ["u", "v"]}),
+        ("named", "a d", None, "no column 'd'; the model takes a, d; it has b, y, a, c"),
+        ("named", "d e a", None, "no column 'd' .and 1 more are missing."),
+        ("named", "a d", "d", "no column 'd' with the true answers; it has b, y, a, c"),
+        ("bare", "a b", None, "no column 'a' .and 1 more .*; 3 columns without names"),
+    ],
+)
+def test_columns_of_a_model(here, text, kinds, target, expected):
+    path = write(here, TEXT[text])
+    kinds = {name: "text" if name == "y" else "whole" for name in kinds.split()}
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match="t.csv: " + expected):
+            read(path, kinds=kinds, target=target)
+    else:
+        kinds = {name: "text" if "u" in expected[name] else "whole" for name in kinds}
+        assert read(path, kinds=kinds, target=target) == expected
+
+
+@pytest.mark.parametrize(("features", "target"), [("0 1", "y"), ("a b", "t"), ("0 2", "1")])
+def test_columns_of_a_model_in_arrays(features, target):
+    X, y = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, 6.0])
+    kinds = dict.fromkeys(features.split(), "number")
+    assert [*read((X, y), kinds=kinds).values()] == X.T.tolist()
+    found = read((X, y), kinds={**kinds, target: "number"}, target=target)
+    assert found[target] == [5, 6]
+    assert [found[name] for name in features.split()] == X.T.tolist()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [("b", "b"), (0, "a"), ("-1", "y"), ("1", "b"), (None, None)]
+)
+def test_the_target(here, target, expected):
+    write(here, "a,b,y\n1,2,u\n3,4,v\n")
+    with open_table("t.csv", target=target) as table:
+        assert table.target == expected
+    for wrong in ("c", 3, "-4"):
+        with pytest.raises(ValueError, match=f"no column '{wrong}'; the columns are a, b, y$"):
+            open_table("t.csv", target=wrong)
+
+
+def test_a_known_name_makes_a_header(here):
+    path = write(here, "5,x,7\n1,u,2\n3,v,4\n")
+    assert [*read(path)] == ["0", "1", "2"]
+    assert [*read(path, known=["x"])] == [*read(path, target="x")] == ["5", "x", "7"]
+
+
+def test_what_is_said_of_a_file(here):
+    for text, options, said in [
+        ("x\na;b\n1;u\n2;v\n", {}, "line 2 is the header, cells are separated by ';'"),
+        ("1,u\n2,v\n3,u\n", {}, "no header, cells are separated by ','"),
+        ("a!b\n1!u\n", {"sep": "!"}, "line 1 is the header, cells are separated by '!'"),
+        ("a\tb\n1\tu\n".encode("utf-16"), {}, "line 1 .* tabs, utf-16"),
+    ]:
+        with open_table(write(here, text), ReadOptions(**options)) as table:
+            assert re.search("t.csv: " + said, table.described)
+
+
+def test_kinds_that_are_chosen(here):
+    path = write(here, "a,b,c,d\n1,2,1/2/2020,9\n3,x,3/4/2020,8\n")
+    chosen = {"a": "text", "b": "number", "c": "date", "d": "ignore"}
+    with open_table(path, chosen=chosen) as table:
+        assert table.kinds == {"a": "text", "b": "number", "c": "date %m/%d/%Y"}
+        with pytest.raises(ValueError, match="line 3, column 'b': 'x' is not a number"):
+            list(table.batches())
+    with pytest.raises(ValueError, match="no column 'e'; it has a, b, c, d"):
+        open_table(path, chosen={"e": "text"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [("bool", "yes"), ("date", "31.1.2020"), ("number", "1_000"), ("whole", "x" * 99)],
+)
+def test_cells_that_do_not_fit(here, kind, cell):
+    write(here, f"a\n{cell}\n")
+    with pytest.raises(ValueError, match=f"line 2, column 'a': '{cell[:30]}.* is not "):
+        read("t.csv", {"header": True}, kinds={"a": kind})
+    with pytest.raises(ValueError, match=f"row 0 .from 0., column 'a': '{cell[:30]}"):
+        read(pa.table({"a": [cell]}), kinds={"a": kind})
+    with pytest.raises(ValueError, match=r"row 0 .*: the column holds date, not "):
+        read(pa.table({"a": [DAY]}), kinds={"a": "bool" if kind == "date" else kind})
+
+
 # -- many rows ---------------------------------------------------------------------------
 def test_types_are_those_of_whole_columns(here):
     """Blocks of a file look like numbers, or have none, until one cell does not."""
@@ -543,7 +653,12 @@ def test_types_are_those_of_whole_columns(here):
 
 def test_a_word_above_far_numbers_is_a_header(here):
     text = "1,y\n" + "1,\n" * 100 + "3,4\n" * 9
-    assert read(write(here, text)) == {"1": [1] * 100 + [3] * 9, "y": [None] * 100 + [4] * 9}
+    expected = {"1": [1] * 100 + [3] * 9, "y": [None] * 100 + [4] * 9}
+    path = write(here, text)
+    assert read(path) == expected
+    os.mkfifo(here / "pipe")  # which cannot be opened again
+    threading.Thread(target=(here / "pipe").write_text, args=(text,)).start()
+    assert read("pipe") == expected
 
 
 def test_the_rows_are_those_of_the_csv_module(here):

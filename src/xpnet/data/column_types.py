@@ -27,11 +27,7 @@ _ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
 
 
 class CellFault(ValueError):
-    """A cell that does not fit its column, in row ``row`` of a batch."""
-
-    def __init__(self, row: int, what: str) -> None:
-        super().__init__(what)
-        self.row = row
+    """A cell that does not fit its column: the row in the batch, and what is wrong."""
 
 
 @dataclass
@@ -85,9 +81,7 @@ class KindFinder:
     filled: int = 0
     n_numbers: int = 0
     n_alike: int = 0
-    odd: list[tuple[int, str]] = field(
-        default_factory=list
-    )  # rows of the first that are no numbers
+    odd: list[tuple[int, str]] = field(default_factory=list)  # the first that are no numbers
 
     def add(self, cells: Any, row: int) -> None:
         """Take the next cells, from ``row`` on; those that pyarrow read itself are numbers."""
@@ -112,8 +106,8 @@ class KindFinder:
             self.possible = [kind for kind in self.possible if kind in fits]
 
     def _add_words(self, cells: Any, row: int) -> None:
-        for counted in cells.drop_null().value_counts().to_pylist():
-            text, count = counted["values"], counted["counts"]
+        counted = cells.drop_null().value_counts()
+        for text, count in zip(*(counted.field(i).to_pylist() for i in (0, 1))):
             word = text.strip()
             if word in self.rules.missing:
                 continue
@@ -166,19 +160,18 @@ def kind_of(dtype: Any) -> str | None:
 
 def column(cells: Any, kind: str, rules: CellRules) -> Column:
     """Return an array of Arrow's or NumPy's as a column; a CellFault names what does not fit."""
-    own, wanted = kind_of(cells.dtype if isinstance(cells, np.ndarray) else cells.type), kind[:6]
-    wanted = {"whole": "number"}.get(wanted, wanted).split()[0]
-    if isinstance(cells, np.ndarray):
-        if kind == "text":
-            cells = import_module("pyarrow").array(cells)
-        elif own == "date":
-            return Column(cells.astype("datetime64[us]"), np.isnat(cells))
+    numpy = isinstance(cells, np.ndarray)
+    own = str(kind_of(cells.dtype if numpy else cells.type))
+    wanted = kind.replace("whole", "number").split()[0]
     if kind == "text" or own == "text":
+        cells = import_module("pyarrow").array(cells) if numpy else cells
         return _of_texts(cells, kind, wanted, rules)
-    if {"whole": "number"}.get(str(own), own) != wanted:
-        raise CellFault(0, f"the column holds {own or 'something else'}, not {_HELD[wanted]}")
+    if own.replace("whole", "number") != wanted:
+        raise CellFault(0, f"the column holds {own}, not {_HELD[wanted]}")
     missing = np.zeros(len(cells), bool)
-    if not isinstance(cells, np.ndarray):
+    if numpy and wanted == "date":
+        return Column(cells.astype("datetime64[us]"), np.isnat(cells))
+    if not numpy:
         pa = import_module("pyarrow")
         if wanted == "date":
             cells = cells.cast(pa.timestamp("us"), safe=False)
@@ -213,9 +206,8 @@ def _of_texts(cells: Any, kind: str, wanted: str, rules: CellRules) -> Column:
         cells, values = (cells, None) if coded else rules.floats(cells)
         if values is not None:
             with suppress(pa.ArrowInvalid):
-                return column(
-                    cells.cast(pa.int64()) if kind == "whole" else values, "number", rules
-                )
+                values = cells.cast(pa.int64()) if kind == "whole" else values
+                return column(values, "number", rules)
     cells = cells if coded else cells.dictionary_encode()
     codes = cells.indices.fill_null(len(cells.dictionary)).to_numpy().astype(np.int32)
     words = [str(word).strip() for word in cells.dictionary.to_pylist()]

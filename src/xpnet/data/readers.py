@@ -21,8 +21,8 @@ from xpnet.data.text_format import ReadOptions
 
 __all__ = ["ReadOptions", "TableReader", "open_table"]
 
-_ROWS = 2**14
-_FEW = 50  # distinct cells in a column that is text though most of them are numbers
+_CELLS = 2**20  # in a batch of arrays
+_FEW = 20  # distinct cells in a column that is text though most of them are numbers
 
 
 def open_table(
@@ -123,19 +123,23 @@ class TableReader:
         if columns is None:
             columns = [name for name in self.names if name not in self.row_numbers]
         row, known = 0, {self._indices[name]: self.kinds[name] for name in columns}
-        for count, arrays in self._source.batches(list(known), rows or _ROWS, known):
+        for count, arrays in self._source.batches(list(known), rows or self._rows(known), known):
             batch = {}
             for name, cells in zip(columns, arrays):
                 try:
                     batch[name] = column(cells, self.kinds[name], self._rules)
                 except CellFault as fault:
-                    raise ValueError(f"{self.where(row + fault.row, name)}: {fault}") from None
+                    at, what = fault.args
+                    raise ValueError(f"{self.where(row + at, name)}: {what}") from None
             step = min(rows or count, count)
             for start in range(0, count, step):
                 part = slice(start, start + step)
                 yield batch if step == count else {k: c[part] for k, c in batch.items()}
             row += count
         self.n = row
+
+    def _rows(self, columns: Collection[int]) -> int:
+        return max(1, _CELLS // max(1, len(columns)))
 
     def where(self, row: int, column: str | None = None) -> str:
         """Return the place of a cell in words: "data.csv, line 7, column 'age'"."""
@@ -152,8 +156,8 @@ class TableReader:
         self.kinds = {n: source.kinds[i] for n, i in self._indices.items()}
         finders = {n: KindFinder(self._rules) for n, kind in self.kinds.items() if kind == "?"}
         if finders:
-            self.n = 0
-            for count, arrays in source.batches([self._indices[n] for n in finders], _ROWS, {}):
+            self.n, text = 0, [self._indices[name] for name in finders]
+            for count, arrays in source.batches(text, self._rows(text), {}):
                 for finder, cells in zip(finders.values(), arrays):
                     finder.add(cells, self.n)
                 self.n += count
@@ -166,8 +170,9 @@ class TableReader:
         for name, kind in self.kinds.items():
             own = finders[name].kind if name in finders else kind
             given = chosen.get(name, own)
-            self.kinds[name] = own if (given, own) == ("number", "whole") else given
-            if self.kinds[name] is None:
+            fits = own and (own.startswith(given) or (given, own) == ("number", "whole"))
+            self.kinds[name] = own if fits else given
+            if own is None:
                 raise ValueError(f"{self.name}: column {name!r} holds neither numbers nor text nor "
                                  f"dates; leave it out (--ignore {name})")  # fmt: skip
         self._name_the_nameless(finders)

@@ -23,7 +23,7 @@ from xpnet.data.column_types import CellRules, kind_of
 from xpnet.data.file_array import open_npy, open_npz
 from xpnet.data.text_format import ReadOptions, TextFile, find, unpacked
 
-_BROKEN = (EOFError, OSError, UnicodeError, lzma.LZMAError, BadZipFile, zlib.error)
+_BROKEN = (EOFError, OSError, UnicodeError, RuntimeError, lzma.LZMAError, BadZipFile, zlib.error)
 _Batches = Iterator[tuple[int, list[Any]]]  # how many rows, and the arrays of some columns
 
 
@@ -59,7 +59,7 @@ class Source:
 
 def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
     """Return a file of text; numbers are left to pyarrow where it is likely to manage."""
-    pa, state = import_module("pyarrow"), _state(path)
+    pa, state = import_module("pyarrow"), path.stat()
     plain = {"whole": pa.int64(), "number": pa.float64()}
 
     def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
@@ -84,7 +84,7 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
                     raise ValueError(fault) from None
                 if "conversion error" not in str(error) or attempt is not types:
                     raise _broken(file.name, error) from None
-        if _state(path) != state:
+        if (path.stat().st_size, path.stat().st_mtime_ns) != (state.st_size, state.st_mtime_ns):
             raise ValueError(f"{file.name}: the file changed while it was read")
         if done != file.n_lines and (fault := file.fault()):
             raise ValueError(fault)
@@ -94,12 +94,6 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
         one_column=file.one_column, named=file.header, with_header=again,
         line=lambda row: f"line {next(islice(file.records(), row, None), (0,))[0]}",
     )  # fmt: skip
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Return what changes with a file."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
 
 
 def _arrow(name: str, data: Any) -> Source:
@@ -237,8 +231,7 @@ def _of_file(
 
     def text(options: ReadOptions) -> Source:
         file = find(name, open_bytes, options, known, rules.missing)
-        maybe = options.header is None and not file.header
-        again = (lambda: text(replace(options, header=True))) if maybe else None
+        again = (lambda: text(replace(options, header=True))) if file.undecided else None
         return _text(file, rules, path, again)
 
     return text(options)

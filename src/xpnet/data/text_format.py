@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -82,58 +82,34 @@ def _encoding(start: bytes, name: str) -> str:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a file of text is read; None: found out.
+    """How a table of text is read; what is None is found out."""
 
-    Attributes
-    ----------
-    sep : str, optional
-        Between cells.
-    decimal : str
-        "." or ",".
-    encoding : str, optional
-    header : bool, optional
-        Whether the first line names the columns.
-    comment : str, optional
-        Lines that begin with it are skipped.
-    missing : collection of str, optional
-        What stands for a missing cell, besides the empty one; None: NA, ?, null and the like.
-    """
-
-    sep: str | None = None
-    decimal: str = "."
+    sep: str | None = None  # between cells
+    decimal: str = "."  # or ","
     encoding: str | None = None
-    header: bool | None = None
-    comment: str | None = None
-    missing: Collection[str] | None = None
+    header: bool | None = None  # whether the first line names the columns
+    comment: str | None = None  # lines that begin with it are skipped
+    missing: Collection[str] | None = None  # besides the empty cell; None: NA, ?, null and so on
 
 
 @dataclass
 class TextFile:
-    """A file of text and how it is written, as ``find`` finds it.
-
-    Attributes
-    ----------
-    open : callable
-        Opens its bytes, unpacked.
-    before : int
-        Lines before the rows; ``skip`` are their bytes in UTF-8.
-    fractions : set of int
-        The columns that hold numbers with fractions, as far as they were looked at.
-    """
+    """A file of text and how it is written, as ``find`` finds it."""
 
     name: str
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes]]  # unpacked
     encoding: str
     comment: str | None
-    sep: str
-    names: list[str]
-    header: bool
-    before: int
-    skip: int
-    longest: int
-    fractions: set[int]
-    line = ""
-    n_lines = 0
+    sep: str = ","
+    names: list[str] = field(default_factory=list)
+    header: bool = False
+    undecided: bool = False  # whether it may have one after all
+    before: int = 0  # lines before the rows
+    skip: int = 0  # their bytes in UTF-8
+    longest: int = 0  # line
+    line: str = ""  # the first
+    fractions: set[int] = field(default_factory=set)  # columns of such numbers, it seems
+    n_lines = 0  # that were read last
 
     @property
     def described(self) -> str:
@@ -153,7 +129,7 @@ class TextFile:
         """Return pyarrow's reader of some columns, by index, as the ``types`` given."""
         csv, wanted = import_module("pyarrow.csv"), list(map(str, types))
         return csv.open_csv(
-            _Pieces(self._spaced() if self.sep == " " else self._cleaned()),
+            _Pieces(self._cleaned()),
             csv.ReadOptions(
                 block_size=min(max(2**20, 256 * self.longest), 2**26),
                 column_names=list(map(str, range(len(self.names)))),
@@ -168,9 +144,8 @@ class TextFile:
     def records(self) -> Iterator[tuple[int, list[str], list[str]]]:
         """Yield the line that each row begins in, its cells, and its lines."""
         with _decoded(self) as text:
-            yield from _records(
-                islice(text, self.before, None), self.sep, self.comment, self.before
-            )
+            rows = islice(text, self.before, None)
+            yield from _records(rows, self.sep, self.comment, self.before)
 
     def fault(self) -> str | None:
         """Return what is wrong with a line and where; None if nothing is."""
@@ -197,41 +172,27 @@ class TextFile:
             blank = rb"(?:" + blank + rb"|" + re.escape(self.comment.encode()) + rb"[^\n]*)"
         pattern = re.compile(rb"\n(?:" + blank + rb"\r?\n)+")
         self.n_lines = quotes = at = 0
-        piece = b""
+        piece, rest = b"", b"\n"
 
         def unquoted(found: re.Match[bytes]) -> bytes:
             nonlocal at, quotes
             quotes, at = quotes + piece.count(b'"', at, found.start()), found.start()
             return found.group() if quotes % 2 else b"\n"
 
-        plain, rest, skip = self.encoding.startswith("utf-8"), b"\n", self.skip
-        skip += 3 if self.encoding == "utf-8-sig" else 0
+        plain = self.encoding.startswith("utf-8")
+        skip = self.skip + (3 if self.encoding == "utf-8-sig" else 0)
         with self.open() if plain else _decoded(self, "strict") as file:
-            while read := file.read(_PIECE):
+            for read in chain(iter(lambda: file.read(_PIECE), b"" if plain else ""), [b"\n"]):
                 read = read if isinstance(read, bytes) else read.encode()
                 skip, read = max(skip - len(read), 0), read[skip:]
                 cut, at = read.rfind(b"\n") + 1, 0
                 piece, rest = (rest + read[:cut], b"\n" + read[cut:]) if cut else (b"", rest + read)
+                if self.sep == " ":  # any number of spaces and tabs is one
+                    piece = re.sub(rb" ?(\r?\n) ?", rb"\1", re.sub(rb"[ \t]+", b" ", piece))
                 kept = pattern.sub(unquoted, piece)[1:]
                 quotes += piece.count(b'"', at)
                 self.n_lines += kept.count(b"\n")
                 yield kept
-        kept = pattern.sub(b"\n", rest + b"\n")[1:]
-        self.n_lines += kept.count(b"\n")
-        yield kept
-
-    def _spaced(self) -> Iterator[bytes]:
-        """Yield rows that are separated by any number of spaces and tabs, with one space."""
-        text, self.n_lines = io.StringIO(), 0
-        writer = csv.writer(text, delimiter=" ", lineterminator="\n")
-        for _, cells, _ in self.records():
-            self.n_lines += 1
-            writer.writerow(cells)
-            if text.tell() > _PIECE:
-                yield text.getvalue().encode("utf-8", "surrogateescape")
-                text.seek(0)
-                text.truncate()
-        yield text.getvalue().encode("utf-8", "surrogateescape")
 
 
 class _Pieces(io.RawIOBase):
@@ -259,7 +220,7 @@ def _decoded(file: Any, errors: str = "surrogateescape") -> io.TextIOWrapper:
 
 def _is_text(text: str) -> bool:
     """Whether no byte of ``text``, read with "surrogateescape", was none of its encoding."""
-    return not any("\ud800" <= mark <= "\udfff" for mark in text) if not text.isascii() else True
+    return text.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
 def _closed(lines: list[str], sep: str) -> bool:
@@ -307,7 +268,7 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
     if encoding == "utf-8":
         with open_bytes() as raw:
             encoding = _encoding(raw.read(512), name)
-    form = TextFile(name, open_bytes, encoding, options.comment, ",", [], False, 0, 0, 0, set())
+    form = TextFile(name, open_bytes, encoding, options.comment)
     lines: list[str] = []
     with _decoded(form) as text:
         size = 0
@@ -325,8 +286,8 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
         raise ValueError(f"{name}: the file is empty")
     form.line = lines[0].strip()[:80]
     first, rest = [cell.strip() for cell in rows[0][1]], [row[1] for row in rows[1:51]]
-    given = options.header
-    form.header = is_header(first, rest, known, missing) if given is None else given
+    found = is_header(first, rest, known, missing) if options.header is None else options.header
+    form.header, form.undecided = bool(found), found is None
     form.names = first if form.header else [str(i) for i in range(len(first))]
     form.before = rows[0][0] - 1
     if form.header:
@@ -337,7 +298,8 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
             form.names = [*first, ""] if not any(cells[-1] for cells in rest) else ["", *first]
     form.skip, form.longest = len("".join(lines[: form.before]).encode()), max(map(len, lines))
     for i, cells in enumerate(zip(*rest)):
-        full = [cell for cell in map(str.strip, cells) if cell not in missing]
+        full = [cell.strip().replace(options.decimal, ".") for cell in cells
+                if cell.strip() not in missing]  # fmt: skip
         if any("." in cell for cell in full) and all(map(NUMBER.fullmatch, full)):
             form.fractions.add(i)
     return form
@@ -366,14 +328,10 @@ def _table(lines: list[str], sep: str, comment: str | None, titles: bool = False
     width = Counter(len(cells) for _, cells, _ in rows).most_common(1)[0][0]
     begin = next((i for i, (_, cells, _) in enumerate(rows[:100]) if len(cells) == width), 0)
     cells = [cells for _, cells, _ in rows]
-    if (
-        begin
-        and len(cells[begin - 1]) == width - 1
-        and not is_header(cells[begin], cells[begin + 1 :])
-    ):
-        begin -= 1  # a header that names all columns but one
-    while begin + 1 < len(rows) and rows[begin][1][0].startswith("#"):
-        after = rows[begin + 1][1]
+    if begin and len(cells[begin - 1]) == width - 1:  # a header that names all columns but one?
+        begin -= not is_header(cells[begin], cells[begin + 1 :])
+    while begin + 1 < len(rows) and cells[begin][0].startswith("#"):
+        after = cells[begin + 1]
         if not after[0].startswith("#") and any(NUMBER.fullmatch(cell.strip()) for cell in after):
             break  # a marked line that names the columns
         begin += 1
@@ -381,34 +339,35 @@ def _table(lines: list[str], sep: str, comment: str | None, titles: bool = False
 
 
 def is_header(first: list[str], rest: list[list[str]], known: Collection[str] = (),
-              missing: Collection[str] = ("",)) -> bool:  # fmt: skip
-    """Whether the first line names the columns: the cells under it tell, or ``known`` names."""
-    under = [
-        [c.strip() for c in column] for column in zip(*(r for r in rest if len(r) == len(first)))
-    ]
-    under = under or [[] for _ in first]
-    values = [float(cell) if NUMBER.fullmatch(cell) else None for cell in first]
-    words = [i for i, (cell, value) in enumerate(zip(first, values))
-             if value is None and cell not in missing and not ALIKE.fullmatch(cell)]  # fmt: skip
+              missing: Collection[str] = ("",)) -> bool | None:  # fmt: skip
+    """Whether the first line names the columns: the cells under it tell, or ``known`` names.
+
+    None: it does not seem so, but a word in it may stand over numbers further down.
+    """
+    rest = [row for row in rest if len(row) == len(first)]
+    under = [[row[i].strip() for row in rest if row[i].strip() not in missing]
+             for i in range(len(first))]  # fmt: skip
+    values = [i for i, cell in enumerate(first) if NUMBER.fullmatch(cell) or ALIKE.fullmatch(cell)]
+    words = [i for i, cell in enumerate(first) if cell not in missing and i not in {*values}]
     if any(first[i] in known for i in words):
         return True
-    if len(words) == len(first) or not any(cell in first for cell in first if cell):
-        return not all(first[i] in under[i] for i in words)
-    columns = [[float(c) for c in cells if NUMBER.fullmatch(c)] for cells in under]
-    if any(
-        columns[i] and len(columns[i]) == sum(c not in missing for c in under[i]) for i in words
-    ):
-        return True  # a word over a column of numbers
-    numbers = [value for value in values if value is not None]
+    seen = sum(first[i] in under[i] for i in words)  # a class, not a name
+    if not values or seen:
+        return not values and 2 * seen < len(words)
+    if any(under[i] and all(map(NUMBER.fullmatch, under[i])) for i in words):
+        return True
+    numbers = [float(first[i]) for i in values if NUMBER.fullmatch(first[i])]
     steps = {b - a for a, b in pairwise(numbers)}
-    if len(numbers) < 2 or len(numbers) + len(words) < len(first) or min(steps) <= 0:
-        return False
-    far = fractions = 0
-    for value, column in zip(values, columns):
-        if value is not None and column:
-            far += abs(2 * value - min(column) - max(column)) > 3 * (max(column) - min(column))
-            fractions += not all(map(float.is_integer, column))
-    if not all(map(float.is_integer, numbers)):
-        return far == len(numbers)
-    counted = len(numbers) > 3 and numbers == list(range(len(numbers)))
-    return counted or far > len(numbers) / 2 or (len(steps) == 1 and far + fractions > 0)
+    new = len(known) > 1 and not any(cell in known for cell in first)  # to a model
+    if new or len(numbers) < 2 or len(numbers) + len(words) < len(first) or min(steps) <= 0:
+        return None
+    whole = all(map(float.is_integer, numbers))
+    far = points = 0
+    for i, value in zip(values, numbers):
+        column = [float(cell) for cell in under[i] if NUMBER.fullmatch(cell)] or [value]
+        low, high = min(column), max(column)
+        far += len(column) > 4 and abs(2 * value - low - high) > 3 * (high - low)
+        points += bool(under[i]) and all("." in cell for cell in under[i])
+    counted = numbers == list(range(len(numbers))) and len(numbers) > 3
+    even = whole and len(steps) == 1 and 2 * points >= len(numbers)
+    return counted or even or far > (len(numbers) / 2 if whole else len(numbers) - 1) or None
