@@ -290,6 +290,7 @@ REFUSED = {
             "3,5": "'3,5' in line 2.*--decimal ,",
             "12%": "'12%' in line 2",
             "0x1F": "'0x1F' in line 2",
+            "0X1f": "'0X1f' in line 2",
             "n.a.": "'n.a.' in line 2.*--missing 'n.a.'",
         }.items()
     },

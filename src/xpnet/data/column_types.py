@@ -88,21 +88,23 @@ class KindFinder:
         pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
         count = len(cells) - cells.null_count
         values = cells if pa.types.is_floating(cells.type) else None
-        whole = False
+        fits = {"number"}
+        if values is None and "digits" in self.possible:
+            with suppress(pa.ArrowInvalid):
+                values, fits = cells.cast(pa.int64()), {"number", "digits", "whole"}
+                led = cells.filter(pc.starts_with(cells, "0"))
+                if _any(pc.match_substring_regex(led, "^0[0-9]")):
+                    fits = {"number", "digits"}
+                if _any(pc.match_substring_regex(led, "^0[xX]")):
+                    values = None
         if values is None and "number" in self.possible:
             cells, values = self.rules.floats(cells)
-            if values is not None and "digits" in self.possible:
-                with suppress(pa.ArrowInvalid):
-                    whole = cells.cast(pa.int64()) is not None
-                if not whole and _any(pc.match_substring_regex(cells, "^[+-]?[0-9]+$")):
-                    values = None  # a sign or many digits: look closer
+            if "digits" in self.possible and _any(pc.match_substring_regex(cells, "^[+-]?[0-9]+$")):
+                values = None  # a sign or many digits: look closer
         if values is None:
             self._add_words(cells, row)
         elif count:
             self.filled, self.n_numbers = self.filled + count, self.n_numbers + count
-            led = whole and _any(pc.or_(pc.starts_with(cells, "0"), pc.starts_with(cells, "-0")))
-            led = led and _any(pc.match_substring_regex(cells, "^-?0[0-9]"))
-            fits = {"number", "digits" if whole else "", "whole" if whole and not led else ""}
             self.possible = [kind for kind in self.possible if kind in fits]
 
     def _add_words(self, cells: Any, row: int) -> None:
