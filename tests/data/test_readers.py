@@ -8,6 +8,9 @@ import io
 import lzma
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -20,6 +23,7 @@ from xpnet.data.readers import ReadOptions, open_table
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
+fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
 
 
 def cells(column):
@@ -85,6 +89,12 @@ READ = {
         {"missing": ["u"]},
         {"0": [None, 5, 6], "1": [3, 3, 4], "2": ["a", "a", "b"]},
     ),
+    "a class in line 1, a word over numbers": (
+        "u,3,a\n5,3,a\n6,4,b\n",
+        {},
+        {"0": ["u", "5", "6"], "1": [3, 3, 4], "2": ["a", "a", "b"]},
+    ),
+    "a first column without a name": (",a\n5,1\n5,3\n", {}, {"0": [5, 5], "a": [1, 3]}),
     "no names, text": (",name,city\n0,u,x\n1,v,x\n", {}, {"name": ["u", "v"], "city": ["x", "x"]}),
     "a word over numbers": ("age,1\n5,7\n6,8\n", {}, {"age": [5, 6], "1": [7, 8]}),
     "counting rows are no header": ("0,1\n1,2\n2,3\n", {}, {"0": [0, 1, 2], "1": [1, 2, 3]}),
@@ -506,6 +516,7 @@ def test_other_sources(here):
     assert read("link.csv") == PLAIN
 
 
+@fifos
 @pytest.mark.parametrize("content", [ONE.encode(), gzip.compress(ONE.encode())])
 def test_a_pipe_is_read_many_times(here, content, monkeypatch):
     os.mkfifo(here / "pipe")
@@ -516,6 +527,22 @@ def test_a_pipe_is_read_many_times(here, content, monkeypatch):
         assert table.name == "standard input"
         for _ in range(2):
             assert [len(batch["a"]) for batch in table.batches()] == [2]
+
+
+@fifos
+def test_ctrl_c_ends_the_wait_for_a_pipe(here):
+    os.mkfifo(here / "pipe")
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from xpnet.data.readers import open_table\n"
+        "print(flush=True); open_table('pipe')"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=10)[1]
 
 
 def test_a_file_that_changes_is_noticed(here):
@@ -530,6 +557,7 @@ TEXT = {
     "named": "b,y,a,c\n2,u,1,x\n4,v,3,x\n",
     "bare": "1,2,u\n3,4,v\n5,5,u\n",
     "two": "1,2\n3,4\n5,5\n",
+    "far": "1990,1991\n" + "5,7\n6,7\n" * 3,
 }
 AB = {"a": [1, 3, 5], "b": [2, 4, 5]}
 
@@ -543,6 +571,7 @@ AB = {"a": [1, 3, 5], "b": [2, 4, 5]}
         ("bare", "a b y", "y", {**AB, "y": ["u", "v", "u"]}),
         ("bare", "0 2", None, {"0": [1, 3, 5], "2": ["u", "v", "u"]}),  # by index
         ("bare", "1 2 0", "0", {"1": [2, 4, 5], "2": ["u", "v", "u"], "0": [1, 3, 5]}),
+        ("far", "a b", None, {"a": [1990] + [5, 6] * 3, "b": [1991] + [7, 7] * 3}),
         ("two", "1 2", None, {"1": [1, 3, 5], "2": [2, 4, 5]}),  # the target, "0", is not there
         ("named", "0 2 1", "1", {"0": [2, 4], "2": [1, 3], "1": ["u", "v"]}),
         ("named", "a d", None, "no column 'd'; the model takes a, d; it has b, y, a, c"),
@@ -657,6 +686,8 @@ def test_a_word_above_far_numbers_is_a_header(here):
     expected = {"1": [1] * 100 + [3] * 9, "y": [None] * 100 + [4] * 9}
     path = write(here, text)
     assert read(path) == expected
+    if not hasattr(os, "mkfifo"):
+        return
     os.mkfifo(here / "pipe")  # which cannot be opened again
     threading.Thread(target=(here / "pipe").write_text, args=(text,)).start()
     assert read("pipe") == expected

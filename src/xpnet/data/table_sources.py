@@ -72,8 +72,7 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
             try:
                 for batch in file.batches(attempt, rules.missing, rules.decimal):
                     row += len(batch)
-                    if row > done:  # rows that the first attempt did not reach
-                        batch = batch.slice(max(done - row + len(batch), 0))
+                    if row > done:  # a block that the first attempt did not reach
                         done = row
                         yield len(batch), batch.columns
                 break
