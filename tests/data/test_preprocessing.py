@@ -225,14 +225,14 @@ def test_the_user_decides():
     columns = {
         "": numbers(m),
         "row": numbers(m),
-        "zip": numbers(np.where(m < 6, 8001.0, 3012.0)),
+        "zip": numbers(np.where(m < 6, 8001, 3012)),
         "flag": numbers(m % 2),
         "name": text(list("abcdefghijkl")),
     }
     made = fit(settings, **columns)
     expected = ("row", "zip=3012", "zip=8001", "flag", *(f"name={x}" for x in "abcdefghijkl"))
     assert made.names == expected
-    assert made.sources == {"row": "number", "zip": "number", "flag": "number", "name": "text"}
+    assert made.sources == {"row": "number", "zip": "whole", "flag": "number", "name": "text"}
     assert made.described[-1] == "left out: the unnamed column (row numbers)"
     E = made.encode(columns | {"zip": text(["8001"] * 12)})  # digits as text are the same
     assert E[1].tolist() == [1, 0, 1, 1, 0, 1, *[0] * 10]
@@ -330,11 +330,35 @@ def test_damaged_json(change):
         Preprocessor.from_json(saved, made.standardizer, made.fill)
 
 
+def test_changed_json_is_refused_or_encodes_columns():
+    batch = a_table()
+    made, few = Preprocessor.fit([batch]), {name: column[:9] for name, column in batch.items()}
+    rng, refused = np.random.default_rng(0), 0
+    odd = [None, True, 0, -1, 2.5, "", "date", "x", [], ["x"], [[]], {}, {"name": "x"}]
+    for _ in range(500):
+        saved = json.loads(json.dumps(made.to_json()))
+        node = saved
+        while True:  # walk down, and change what is there
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            key = keys[rng.integers(len(keys))]
+            if not isinstance(node[key], dict | list) or not node[key] or rng.random() < 0.3:
+                break
+            node = node[key]
+        node[key] = odd[rng.integers(len(odd))]
+        try:
+            read = Preprocessor.from_json(saved, made.standardizer, made.fill)
+            if set(read.sources) <= set(batch):
+                assert read.encode(few).shape == (9, len(made.names))
+        except ValueError:
+            refused += 1
+    assert 200 < refused < 500
+
+
 # -- labels ------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("column", "labels"),
     [
-        (text(["b", None, "a"]), ["b", "a"]),
+        (text(["b", None, "a", "b"]), ["b", "a", "b"]),
         (numbers(np.array([2**62 + 1, 7])), [2**62 + 1, 7]),
         (numbers([1.5, np.nan]), [1.5]),
         (Column(np.array([True, False]), np.array([False, True])), [True]),

@@ -51,7 +51,10 @@ def export(
         with open_atomically(out) as file:
             save_torch(trained.net if standardized else trained.without_statistics(), file)
     console = output.Console()
-    has_statistics = "input_mean" in trained.net.tensors
-    takes = "standardised features" if standardized and has_statistics else "features as they are"
-    console.print_line(f"{out} takes {len(trained.features):,} {takes}")
+    raw = not standardized or "input_mean" not in trained.net.tensors
+    takes = f"{len(trained.features):,} standardised features"
+    if raw:
+        what = "features" if trained.preprocessor.plain else "columns"
+        takes = f"{len(trained.sources):,} {what} as they are"
+    console.print_line(f"{out} takes {takes}")
     console.check()

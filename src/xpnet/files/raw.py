@@ -135,8 +135,8 @@ class TableModel:
         """
         if self.preprocessor.robust or not self.preprocessor.plain:
             raise ValueError(
-                "the model encodes columns of the table, which its layers cannot: export an ONNX "
-                "model, or the net alone, for encoded and standardised features"
+                "the model encodes columns of the table, which layers cannot: export an ONNX "
+                "model, or the net alone, for encoded and standardised features (--standardized)"
             )
         net = self.net
         given = [(to_numpy(W), to_numpy(b)) for W, b in net.parameters]
