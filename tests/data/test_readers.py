@@ -95,6 +95,16 @@ READ = {
         {"0": ["u", "5", "6"], "1": [3, 3, 4], "2": ["a", "a", "b"]},
     ),
     "a first column without a name": (",a\n5,1\n5,3\n", {}, {"0": [5, 5], "a": [1, 3]}),
+    "whole fractions are no header": (
+        "1,605.0\n2,300.5\n2,1.0\n",
+        {},
+        {"0": [1, 2, 2], "1": [605.0, 300.5, 1.0]},
+    ),
+    "row numbers and years": (
+        ",1990,1991\n" + "".join(f"{i},7,9\n" for i in range(6)),
+        {},
+        {"1990": [7] * 6, "1991": [9] * 6},
+    ),
     "no names, text": (",name,city\n0,u,x\n1,v,x\n", {}, {"name": ["u", "v"], "city": ["x", "x"]}),
     "a word over numbers": ("age,1\n5,7\n6,8\n", {}, {"age": [5, 6], "1": [7, 8]}),
     "counting rows are no header": ("0,1\n1,2\n2,3\n", {}, {"0": [0, 1, 2], "1": [1, 2, 3]}),
@@ -200,6 +210,11 @@ READ = {
     # -- separators, lines
     **{f"separated by {sep!r}": (f"a{sep}y\n1{sep}u\n3{sep}v\n", {}, PLAIN) for sep in ",;\t| "},
     "aligned by spaces": ('  a    y\n  1    u\n\n  3\t "v"\n', {}, PLAIN),
+    "spaces in quotes": (
+        'a y\n1   "u   v"\n3 "v"\n',
+        {},
+        {"a": [1, 3], "y": ["u   v", "v"]},
+    ),
     "sep=;": ("sep=;\na;y\n1;u\n3;v\n", {}, PLAIN),
     "--sep": ("a!y\n1!u\n3!v\n", {"sep": "!"}, PLAIN),
     "title lines": (

@@ -215,12 +215,14 @@ class TableReader:
             else:
                 return
         cells = ", ".join(f"{c[:40]!r} in {self._source.line(row)}" for row, c in finder.odd)
-        comma = self._rules.decimal == "." and any("," in cell for _, cell in finder.odd)
+        comma = self._rules.decimal == "." and all(
+            cell.lstrip("+-").replace(",", "", 1).isdecimal() for _, cell in finder.odd
+        )
         raise ValueError(
             f"{self.name}, column {name!r}: most cells are numbers, but not {cells}; write them as "
             f"plain numbers or say what they are: --missing {finder.odd[0][1][:40]!r} for missing, "
             + ("--decimal , for decimal commas, " if comma else "")
-            + f"--column {name}=category for text"
+            + f"--column {name}=category for text, --ignore {name} to leave it out"
         )
 
     def _target(self, target: str) -> str:

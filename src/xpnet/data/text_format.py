@@ -188,7 +188,8 @@ class TextFile:
                 cut, at = read.rfind(b"\n") + 1, 0
                 piece, rest = (rest + read[:cut], b"\n" + read[cut:]) if cut else (b"", rest + read)
                 if self.sep == " ":  # any number of spaces and tabs is one
-                    piece = re.sub(rb" ?(\r?\n) ?", rb"\1", re.sub(rb"[ \t]+", b" ", piece))
+                    piece = re.sub(rb'("[^"]*")|[ \t]+', lambda x: x.group(1) or b" ", piece)
+                    piece = re.sub(rb" ?(\r?\n) ?", rb"\1", piece)
                 kept = pattern.sub(unquoted, piece)[1:]
                 quotes += piece.count(b'"', at)
                 self.n_lines += kept.count(b"\n")
@@ -359,9 +360,9 @@ def is_header(first: list[str], rest: list[list[str]], known: Collection[str] = 
     numbers = [float(first[i]) for i in values if NUMBER.fullmatch(first[i])]
     steps = {b - a for a, b in pairwise(numbers)}
     new = len(known) > 1 and not any(cell in known for cell in first)  # to a model
-    if new or len(numbers) < 2 or len(numbers) + len(words) < len(first) or min(steps) <= 0:
+    if new or len(numbers) < max(2, len(values)) or min(steps) <= 0:
         return None
-    whole = all(map(float.is_integer, numbers))
+    whole = all(first[i].isdecimal() for i in values)
     far = points = 0
     for i, value in zip(values, numbers):
         column = [float(cell) for cell in under[i] if NUMBER.fullmatch(cell)] or [value]
