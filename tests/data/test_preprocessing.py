@@ -152,6 +152,7 @@ def test_dates_against_datetime():
     np.testing.assert_allclose(made.encode({"d": dates(days)}), expected, atol=2e-7)
     parts = ("year", "yearday sin", "yearday cos", "weekday sin", "weekday cos", "time sin")
     assert made.names == (*(f"d {part}" for part in parts), "d time cos")
+    assert made.described == ("dates: d (year, yearday, weekday, time)",)
 
 
 def test_parts_of_a_date_that_do_not_vary_are_left_out():

@@ -335,7 +335,8 @@ class _Fitting:
             if c.name in self.dropped:
                 continue
             said = [f"{len(c.parts)} and others" if c.other else f"{len(c.parts)}"] * bool(c.parts)
-            said = [listed(c.parts)] if c.kind == "date" else said
+            if c.kind == "date":
+                said = [*dict.fromkeys(part.split()[0] for part in c.parts)]
             said += [f"{self.missing[c.name]:,} missing"] * c.flag
             groups[_TITLES[c.kind]].append(f"{c.name} ({', '.join(said)})" if said else c.name)
         groups["left out"] = [
