@@ -245,14 +245,17 @@ class _Fitting:
                 self._count(name, column[~missing])
                 continue
             there = self.places[name]
-            X[:, there] = numbers_of(column)
-            empty[:, there] = missing[:, None]
-            if not np.isfinite(X[~missing, there]).all():
+            if column.kind == "number" and (np.isinf(column.values) & ~missing).any():
                 raise ValueError(f"column {name!r} holds an infinite number")
+            X[:, there] = numbers_of(column)
+            if missing.any():
+                empty[missing, there] = True
         self.n += k
         if self.width:
-            X[empty] = 0
-            self.moments.add(X, empty if empty.any() else None)
+            any_empty = empty.any()
+            if any_empty:
+                X[empty] = 0
+            self.moments.add(X, empty if any_empty else None)
             self.sample.add(X, empty)
 
     def _count(self, name: str, column: Column) -> None:
@@ -350,23 +353,24 @@ class _Sample:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.keys, self.rows = [np.empty(0)], [np.empty((0, 0))]
+        self.keys: list[np.ndarray] = []
+        self.rows: list[np.ndarray] = []
         self.n, self.below = 0, 1.0
 
     def add(self, X: np.ndarray, empty: np.ndarray) -> None:
         """Add rows X (k, n); ``empty`` cells are NaN."""
-        keys = self.rng.random(len(X))
-        chosen = keys < self.below
-        self.keys.append(keys[chosen])
-        self.rows = self.rows if self.n else []
-        self.rows.append(np.where(empty[chosen], np.nan, X[chosen]))
-        self.n += len(self.keys[-1])
-        if self.n > 2 * _SAMPLE:
-            self._prune()
+        most = min(_SAMPLE, max(1, _CELLS // X.shape[1]))
+        for i in range(0, len(X), most):
+            keys = self.rng.random(min(most, len(X) - i))
+            rows = i + np.flatnonzero(keys < self.below)
+            self.keys.append(keys[rows - i])
+            self.rows.append(np.where(empty[rows], np.nan, X[rows]))
+            self.n += len(rows)
+            if self.n > 2 * most:
+                self._prune(most)
 
-    def _prune(self) -> None:
+    def _prune(self, most: int) -> None:
         keys, rows = np.concatenate(self.keys), np.concatenate(self.rows)
-        most = min(_SAMPLE, max(1, _CELLS // rows.shape[1]))
         chosen = np.argpartition(keys, most)[:most] if len(keys) > most else slice(None)
         self.keys, self.rows = [keys[chosen]], [rows[chosen]]
         self.n, self.below = len(self.keys[0]), self.keys[0].max()
@@ -375,7 +379,7 @@ class _Sample:
         """Lower quartile, median and upper quartile of n columns, (3, n); 0 where all is NaN."""
         if n == 0:
             return np.empty((3, 0))
-        self._prune()
+        self._prune(min(_SAMPLE, max(1, _CELLS // n)))
         rows = np.sort(self.rows[0].astype(np.float64).T, axis=1)  # NaN comes last
         last = np.maximum(np.count_nonzero(~np.isnan(rows), axis=1) - 1, 0)
         at = np.array([[0.25], [0.5], [0.75]]) * last  # (3, n)

@@ -90,16 +90,20 @@ class RunningMoments:
         ends = np.where(begins, low, 0.0), np.where(begins, high, 0.0)
         self._centre = np.where(begins, ends[0] / 2 + ends[1] / 2, self._centre)
         # Half of everything, so that not even the distance of huge values overflows.
-        half = X.astype(np.float64) / 2 - self._centre / 2
+        half = X.astype(np.float64)
+        half /= 2
+        half -= self._centre / 2
         if missing is not None:
             half[missing] = 0.0
-        reach = np.maximum(np.abs(half).max(axis=0), np.finfo(np.float64).tiny)
+        reach = np.maximum(half.max(axis=0), -half.min(axis=0))
+        reach = np.maximum(reach, np.finfo(np.float64).tiny)
         half /= reach  # in [-1, 1]
         mean = half.sum(axis=0) / np.maximum(counts, 1)
         half -= mean
         if missing is not None:
             half[missing] = 0.0
-        sd = np.sqrt((half * half).sum(axis=0) / np.maximum(counts, 1))
+        half *= half
+        sd = np.sqrt(half.sum(axis=0) / np.maximum(counts, 1))
         self._join(counts, mean * reach, sd * reach)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.n += k
