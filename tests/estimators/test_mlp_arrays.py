@@ -21,6 +21,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import xpnet
+from xpnet.backends.place import to_numpy
+from xpnet.core import leaves
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -189,6 +191,46 @@ def test_wide_sparse_rows_take_the_memory_of_their_numbers():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 80e6  # ten vectors of all parameters; 64 MB for scikit-learn, 1 GB made dense
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "LogisticRegression"])
+def test_many_classes_are_numbers_until_a_part_is_computed(lib, name, kind, monkeypatch):
+    """Rows of 0 and 1 for all labels at once, or part by part: the same fit."""
+    options = {"solver": name, "batch_size": 20, "early_stopping": name == "adam", "alpha": 0.1}
+    if name == "LogisticRegression":
+        options = {"C": 0.1, "tol": 1e-8}
+    elif kind is np.asarray and name == "adam":
+        options["hidden_layer_sizes"] = 3
+    given = lib.asarray(X) if kind is np.asarray else kind(X * (X > 0))
+    w, y = 1.0 + np.arange(60) % 3, np.array(["a", "b", "c"])[TARGETS["multiclass"]]
+    nets = []
+    for room in (2**25, 2**8):
+        monkeypatch.setattr(leaves, "ROWS", room)
+        model = xpnet.LogisticRegression if "C" in options else xpnet.MLPClassifier
+        options |= {} if "C" in options else {"random_state": 0, "max_iter": 4}
+        nets.append(model(**lib.options, **options).fit(given, y, w))
+    found, expected = (to_numpy(net.predict_proba(given)) for net in reversed(nets))
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+    if name == "adam":
+        assert nets[0].validation_scores_ == nets[1].validation_scores_
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "LogisticRegression", "gradients"])
+def test_many_classes_take_the_memory_of_a_part(name, monkeypatch):
+    monkeypatch.setattr(leaves, "ROWS", 2**22)
+    x, y = np.zeros((6_000, 1), np.float32), np.arange(6_000) % 2_000  # 48 MB as rows, 96 as int64
+    fits = {
+        "LogisticRegression": lambda: xpnet.LogisticRegression(max_iter=1).fit(x, y),
+        "gradients": lambda: xpnet.DeepNet([1, 2_000], output="softmax").gradients(x.T, y),
+    }
+    model = xpnet.MLPClassifier(1, max_iter=1, solver=name, batch_size=100)
+    fits.get("gradients")()  # what is imported or compiled is not measured
+    tracemalloc.start()
+    fits.get(name, lambda: model.fit(x, y))()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6
 
 
 MODELS = {

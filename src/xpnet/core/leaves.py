@@ -57,7 +57,7 @@ class Leaves:
         if rows is not None:
             X, Y = (self.xp.take(a, rows, axis=0) for a in (X, Y))
             w = None if w is None else self.xp.take(w, rows, axis=0)
-        Y = self.target_rows(Y, X)
+        Y = self.target_rows(Y, X.dtype)
         if w is None:
             return X.T, Y.T, 1.0 / X.shape[0]
         if share is None:
@@ -70,12 +70,16 @@ class Leaves:
         """How many labels may become rows of 0 and 1 at once; of more, each step makes its own."""
         return ROWS // (4 * self.layout.sizes[-1])
 
-    def target_rows(self, Y: Array, like: Array) -> Array:
+    def gatherable(self, Y: Array, dtype: Any) -> Array:
+        """``Y`` as steps gather it sooner: few class numbers as rows, many as they are."""
+        return self.target_rows(Y, dtype) if Y.shape[0] <= self.labels_at_once else Y
+
+    def target_rows(self, Y: Array, dtype: Any) -> Array:
         """``Y`` (m, n_y); of class numbers (m,) rows that are 1 in their column, else 0."""
         if Y.ndim == 2:
             return Y
         numbers = self.xp.arange(self.layout.sizes[-1], dtype=Y.dtype, device=device(Y))
-        return self.xp.astype(Y[:, None] == numbers[None, :], like.dtype)
+        return self.xp.astype(Y[:, None] == numbers[None, :], dtype)
 
     def layers(self, theta: Array) -> list[Layer]:
         return self.layout.layers(theta, xp=self.xp)

@@ -112,7 +112,7 @@ class Recorder(Leaves):
             x, y, s = run.feed.minibatch(self.slot, self.m)
             return x, y, 1.0 / self.m if s is None else s
         if run.batch_size is None:
-            Y = run.engine.ops.target_rows(Y, X)
+            Y = run.engine.ops.target_rows(Y, X.dtype)
             return X, Y, 1.0 / self.m if w is None else w / cupy.sum(w)
         n_x, n_y = X.shape[1], self.layout.sizes[-1]
         Y, labels = (Y, None) if Y.ndim == 2 else (None, Y)
@@ -560,7 +560,7 @@ class Engine(generic.Engine):
         def compute(part: slice) -> Array:
             ops, Z = self._forward(theta, cupy.asarray(X[part]))
             s = 1.0 / len(X) if shares is None else cupy.asarray(shares[part])
-            rows = self.ops.target_rows(cupy.asarray(Y[part]), theta)
+            rows = self.ops.target_rows(cupy.asarray(Y[part]), theta.dtype)
             return cupy.sum(ops.output(self.objective.loss, Z, rows, s)[0])
 
         cost = sum(in_parts(len(X), compute))

@@ -144,15 +144,30 @@ class Engine:
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         """The cost over ``data``, 0-d, without dropout."""
-        whole, parts = data.w, self.parts(data)
-        costs = [value(self.ops, self.objective, theta, Batch(x, None), l2, l1) for x in parts]
-        if len(costs) == 1:
-            return costs[0]
-        if whole is None:
-            shares = [x.X.shape[0] / data.X.shape[0] for x in parts]
+        settings = self.ops, self.objective, theta
+        return self._mean(data, lambda part: (value(*settings, Batch(part, None), l2, l1),))[0]
+
+    def value_and_gradient(
+        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
+    ) -> tuple[Array, ...]:
+        """The cost over ``data`` and its gradient (n_parameters,), without dropout."""
+        return self._mean(data, lambda part: self.of_part(theta, part, l2, l1))
+
+    def of_part(self, theta: Array, data: Data, l2: float, l1: float) -> tuple[Array, Array]:
+        """``value_and_gradient`` of data whose labels may all become rows of 0 and 1 at once."""
+        return value_and_gradient(self.ops, self.objective, theta, Batch(data, None), l2, l1)
+
+    def _mean(self, data: Data, of: Callable[[Data], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """The (weighted) mean over the examples of what ``of`` says of each part."""
+        sums, parts = self.backend.xp.sum, self.parts(data)
+        found = [of(part) for part in parts]
+        if len(parts) == 1:
+            return found[0]
+        if data.w is None:
+            shares = [part.X.shape[0] / data.X.shape[0] for part in parts]
         else:
-            shares = [self.backend.xp.sum(x.w) / self.backend.xp.sum(whole) for x in parts]
-        return sum(share * cost for share, cost in zip(shares, costs, strict=True))
+            shares = [sums(part.w) / sums(data.w) for part in parts]
+        return tuple(sum(s * x for s, x in zip(shares, each, strict=True)) for each in zip(*found))
 
     def parts(self, data: Data) -> list[Data]:
         """The data, cut where labels would become too many rows of 0 and 1 at once."""
@@ -160,14 +175,8 @@ class Engine:
         size = max(1, self.ops.labels_at_once)
         if data.Y.ndim == 2 or m <= size:
             return [data]
-        cuts = [slice(i, i + size) for i in range(0, m, size)]
+        cuts = [slice(i, min(i + size, m)) for i in range(0, m, size)]
         return [Data(*(None if x is None else x[cut, ...] for x in data)) for cut in cuts]
-
-    def value_and_gradient(
-        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
-    ) -> tuple[Array, Array]:
-        """The cost over ``data`` and its gradient (n_parameters,), without dropout."""
-        return value_and_gradient(self.ops, self.objective, theta, Batch(data, None), l2, l1)
 
     def room(self) -> int | None:
         """Bytes that the device has free for data; None where data needs no moving."""

@@ -235,7 +235,7 @@ def _compiled(settings: _Settings) -> tuple[Callable, Callable, Callable]:
         objective = settings.objective
         ops, (l2, l1) = Leaves(jnp, objective.layout), penalties
         _, Z = forward(ops, objective, ops.layers(theta), X.T)
-        found, _ = ops.output(objective.loss, Z, ops.target_rows(Y, X).T, s)
+        found, _ = ops.output(objective.loss, Z, ops.target_rows(Y, X.dtype).T, s)
         if objective.penalized:
             found = ops.penalize_cost(l2, theta, found)
         return ops.sparsify_cost(l1, theta, found) if objective.sparse else found
@@ -370,9 +370,7 @@ class Engine(generic.Engine):
             penalties = np.zeros_like(penalties)  # they count once
         return sum(found[1:], found[0])
 
-    def value_and_gradient(
-        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
-    ) -> tuple[Array, Array]:
+    def of_part(self, theta: Array, data: Data, l2: float, l1: float) -> tuple[Array, Array]:
         settings = _Settings.of(self.objective, theta.dtype)
         penalties = np.array((l2, l1), theta.dtype)
         return _compiled(settings)[2](settings, theta, data, penalties)

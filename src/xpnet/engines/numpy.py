@@ -136,9 +136,7 @@ class Engine(generic.Engine):
     sparse_rows = SparseRows
     _kept: tuple[Data, Array, Array, list[Callable], Array, Array] | None = None
 
-    def value_and_gradient(
-        self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0
-    ) -> tuple[Array, Array]:
+    def of_part(self, theta: Array, data: Data, l2: float, l1: float) -> tuple[Array, Array]:
         """As in ``generic.Engine``; replayed where the data are those of the last call (L-BFGS)."""
         kept = self._kept
         if kept is None or any(a is not b for a, b in zip(kept[0], data, strict=True)):

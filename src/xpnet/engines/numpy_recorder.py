@@ -93,7 +93,7 @@ class Recorder(Leaves):
         (X, Y, w), index = batch
         self.all_examples = index is None
         if index is None:
-            Y = self.target_rows(Y, X)
+            Y = self.target_rows(Y, self.dtype)
         else:
             X = self._rows(X, index)
             Y = self._rows(Y, index) if Y.ndim == 2 else self._rows_of_labels(Y, index)

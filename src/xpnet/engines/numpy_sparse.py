@@ -17,8 +17,15 @@ class SparseRows:
     def shape(self) -> tuple[int, int]:
         return self.matrix.shape
 
+    @property
+    def dtype(self) -> Any:
+        return self.matrix.dtype
+
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getitem__(self, key: tuple[Any, ...]) -> SparseRows:
+        return SparseRows(self.matrix[key[0]])
 
     @property
     def T(self) -> SparseColumns:

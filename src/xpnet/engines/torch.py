@@ -36,7 +36,7 @@ class TorchLeaves(Leaves):
         (X, Y, w), rows = batch
         if rows is None or w is not None:
             return super().gather(batch, share)
-        Y = self.target_rows(Y.index_select(0, rows), X)
+        Y = self.target_rows(Y.index_select(0, rows), X.dtype)
         return X.index_select(0, rows).T, Y.T, 1.0 / len(rows)
 
     def affine(self, W: Array, A: Array, b: Array) -> Array:

@@ -48,7 +48,7 @@ class Design:
     Parameters
     ----------
     X : array (m, n) of ``place``, or a SciPy or cupyx CSR matrix
-    Y : array (m, K) of ``place``
+    Y : array (m, K) of ``place``, or int32 class numbers (m,) of K classes
     w : ndarray (m,) or None
         Sample weights, on the host.
 
@@ -58,16 +58,20 @@ class Design:
         The weights do not add up to a positive number.
     """
 
-    def __init__(self, place: Backend, X: Any, Y: Array, w: np.ndarray | None, loss: Loss) -> None:
+    def __init__(
+        self, place: Backend, X: Any, Y: Array, w: np.ndarray | None, loss: Loss, K: int = 0
+    ) -> None:
         # Weights count in relation to each other: scaled, a cast or their sum loses none.
         self.w_unit = 1.0 if w is None else magnitude(w)
         w = None if w is None else w / np.float64(self.w_unit)
-        self.place, self.X, self.Y, self.loss, self.host_w = place, X, Y, loss, w
+        self.place, self.X, self.loss, self.host_w = place, X, loss, w
         self.w = None if w is None else place.asarray(w, place.dtype)
         self.total = float(X.shape[0] if w is None else w.sum())
         if not self.total > 0:
             raise ValueError(f"sample_weight sums to {self.total}; it must be positive")
-        self.engine = engine_for(place, Objective((X.shape[1], Y.shape[1]), (), loss))
+        self.K = K or Y.shape[1]
+        self.engine = engine_for(place, Objective((X.shape[1], self.K), (), loss))
+        self.Y = self.engine.ops.gatherable(Y, place.dtype)
         self.sparse = is_sparse(X)
         self.multiplies = self.sparse and place.holds(X.data)
 
@@ -76,7 +80,7 @@ class Design:
         for part, X in dense_blocks(self.X, self.place, elements):
             w = None if self.w is None else self.w[part]
             weight = X.shape[0] if self.host_w is None else self.host_w[part].sum()
-            yield Rows(float(weight) / self.total, Data(X, self.Y[part, :], w))
+            yield Rows(float(weight) / self.total, Data(X, self.Y[part, ...], w))
 
     def shares(self, data: Data | None = None) -> Array:
         """The share (m,) of each of these examples, or of all, in the sum of all weights."""
@@ -103,7 +107,7 @@ class Design:
         (W, b), *_ = ops.layers(theta)
         s = 1.0 / self.total if self.w is None else (self.w / self.total)[None, :]
         Z = (self.X @ W.T).T + b  # (K, m)
-        value, dZ = ops.output(self.loss, Z, self.Y.T, s)  # dZ (K, m)
+        value, dZ = ops.output(self.loss, Z, ops.target_rows(self.Y, theta.dtype).T, s)  # dZ (K, m)
         dW, db = self.X.T @ dZ.T, ops.bias_gradient(0, dZ)  # (n, K), (K, 1)
         return value, xp.concat([xp.reshape(dW.T, (-1,)), db[:, 0]])
 
@@ -146,7 +150,8 @@ class Design:
         step = self.X.shape[0] // SAMPLE
         if self.sparse or self.w is not None or step < 2:
             return self
-        return Design(self.place, self.X[::step, :], self.Y[::step, :], None, self.loss)
+        X, Y = self.X[::step, :], self.Y[::step, ...]
+        return Design(self.place, X, Y, None, self.loss, self.K)
 
     def means(self) -> tuple[Array, Array]:
         """The weighted means of the features (n,) and of the targets (K,), to rounding.

@@ -188,8 +188,8 @@ class LogisticRegression(
             place, X = place.with_dtype("float64"), X.astype("float64")
         if len(self.classes_) == 2:
             return Design(place, X, place.asarray(labels[:, None], place.dtype), w, bernoulli)
-        Y = np.eye(len(self.classes_), dtype=np.float32)[labels]
-        return Design(place, X, place.asarray(Y, place.dtype), w, categorical)
+        Y = place.asarray(labels.astype(np.int32))
+        return Design(place, X, Y, w, categorical, len(self.classes_))
 
     def _solve(self, problem: Problem, start: Any, tasks: FitTasks) -> Solution:
         place, shape = problem.place, (problem.K, problem.n)

@@ -80,7 +80,7 @@ class Problem:
     def __init__(self, design: Design, penalty: Penalty, *, fit_intercept: bool) -> None:
         self.design, self.penalty, self.fit_intercept = design, penalty, fit_intercept
         self.place, self.xp = design.place, design.place.xp
-        self.n, self.K = design.X.shape[1], design.Y.shape[1]
+        self.n, self.K = design.X.shape[1], design.K
         self.size = self.K * (self.n + fit_intercept)
         with self.place.context():
             # A penalised intercept is a variable like any other: centring would mix it with W.

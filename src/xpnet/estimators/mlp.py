@@ -144,7 +144,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     def _encoded(
         self, examples: Examples, incremental: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Targets (m, n_outputs) of 0 and 1, and the products of sample and class weights."""
+        """Targets as of ``_targets``, and the products of sample and class weights."""
         y, w = examples.y, examples.w
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -160,7 +160,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         return self._targets(y), w
 
     def _targets(self, y: Any) -> np.ndarray:
-        """Labels as rows of 0 and 1 (m, n_outputs); refuses unknown labels."""
+        """Labels as class numbers (m,), or rows of 0 and 1 (m, n_outputs); refuses unknown ones."""
         if self._multilabel is not type_of_target(y).startswith("multilabel"):
             one, several = "one label per example", "a row of 0 and 1 per example"
             here, there = (several, one) if self._multilabel else (one, several)
@@ -173,6 +173,8 @@ class MLPClassifier(ArrayClassifier, Perceptron):
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
                 f"'y' has {found}."
             )
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(host(self.classes_), y).astype(np.int32)
         return self._label_binarizer.transform(y).astype(bool)
 
     @property
@@ -191,7 +193,7 @@ class MLPClassifier(ArrayClassifier, Perceptron):
 
     def _encoded_score(self, Y: np.ndarray, output: np.ndarray, w: np.ndarray | None) -> float:
         """Accuracy; every label of a row must be met."""
-        hits = self._codes(output, np) == self._codes(Y, np)
+        hits = self._codes(output, np) == (Y if Y.ndim == 1 else self._codes(Y, np))
         return float(np.average(np.all(hits.reshape(len(Y), -1), axis=1), weights=w))
 
     def __sklearn_tags__(self) -> Any:

@@ -28,7 +28,7 @@ class Rows:
     Attributes
     ----------
     X : array (m, n_x) or CSR matrix
-    Y : ndarray (m, n_y)
+    Y : ndarray (m, n_y), or class numbers (m,)
         On the host.
     w : ndarray (m,) or None
         On the host.
@@ -54,8 +54,10 @@ class Rows:
             X, Y, w = None, Y[index], None if w is None else w[index]
         with place.context():
             scaled = None if w is None else w / self.scale
-            there = [None if a is None else place.asarray(a, place.dtype) for a in (Y, scaled)]
-            return Data(dense(self.X, index, place) if X is None else X, *there)
+            there = None if scaled is None else place.asarray(scaled, place.dtype)
+            Y = place.asarray(Y, None if Y.ndim == 1 else place.dtype)
+            Y = Leaves(place.xp, self.net.layout).gatherable(Y, place.dtype)
+            return Data(dense(self.X, index, place) if X is None else X, Y, there)
 
     def take(self, index: np.ndarray) -> Rows:
         """A copy of these examples."""

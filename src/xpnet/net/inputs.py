@@ -73,9 +73,8 @@ class Inputs:
         on_host = self.on_host or self.place.backend.seen_by_numpy
         at = self.place.host if on_host else self.place.backend
         leaves = Leaves(at.xp, self.objective.layout)
-        if targets.ndim == 1 and m <= leaves.labels_at_once:  # gathering rows is faster
-            with at.context():
-                targets = leaves.target_rows(targets, rows)
+        with at.context():
+            targets = leaves.gatherable(targets, rows.dtype)
         if sample_weight is None:
             return Data(rows, targets, None)
         weights = self._rows(
