@@ -30,7 +30,7 @@ def cells(column):
     """The cells of a column as Python's values, None where missing."""
     values = column.values.tolist()
     if column.texts is not None:
-        values = [column.texts[code] for code in values]
+        values = [column.texts[code] if column.texts else "" for code in values]
     return [None if gone else value for value, gone in zip(values, column.missing.tolist())]
 
 
@@ -267,7 +267,9 @@ READ = {
 
 
 @pytest.mark.parametrize("case", READ)
-def test_a_file_is_read(here, case):
+@pytest.mark.parametrize("piece", [2**20, 1])
+def test_a_file_is_read(here, monkeypatch, case, piece):
+    monkeypatch.setattr("xpnet.data.text_format._PIECE", piece)
     content, options, expected = READ[case]
     path = write(here, content)
     assert read(path, options) == expected
@@ -708,7 +710,9 @@ def test_a_word_above_far_numbers_is_a_header(here):
     assert read("pipe") == expected
 
 
-def test_the_rows_are_those_of_the_csv_module(here):
+@pytest.mark.parametrize("piece", [2**20, 64])
+def test_the_rows_are_those_of_the_csv_module(here, monkeypatch, piece):
+    monkeypatch.setattr("xpnet.data.text_format._PIECE", piece)
     rng = np.random.default_rng(0)
     words = ["", "a", 'b "c"', "d,e", "f\ng", " h ", '"', "NAN", "ü"]
     rows = [[i, *rng.choice(words, 3)] for i in range(20_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import lzma
 import shutil
@@ -76,10 +77,8 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
                         done = row
                         yield len(batch), batch.columns
                 break
-            except (*_BROKEN, pa.ArrowInvalid) as error:
-                if "Empty CSV" in str(error):
-                    break
-                if isinstance(error, pa.ArrowInvalid) and (fault := file.fault()):
+            except (*_BROKEN, pa.ArrowInvalid, csv.Error) as error:
+                if isinstance(error, pa.ArrowInvalid | csv.Error) and (fault := file.fault()):
                     raise ValueError(fault) from None
                 if "conversion error" not in str(error) or attempt is not types:
                     raise _broken(file.name, error) from None
@@ -224,7 +223,8 @@ def _of_file(
     start = _first(open_bytes()).lstrip()
     if start.startswith(b"{"):
         with open_bytes() as lines:
-            return _arrow(name, import_module("pyarrow.json").read_json(lines).flatten())
+            held = import_module("pyarrow").BufferReader(lines.read())
+            return _arrow(name, import_module("pyarrow.json").read_json(held).flatten())
     if start.startswith(b"[") and path.suffix.lower() in (".json", ".jsonl"):
         raise ValueError(f"{name}: JSON is read as lines, each {{...}} a row; save it so")
 

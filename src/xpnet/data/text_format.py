@@ -28,7 +28,7 @@ ALIKE = re.compile(
     r"|[+-]?\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?"
 )
 SEPARATORS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "','", " ": "spaces"}
-_SAMPLE, _PIECE, _LONGEST = 2**18, 2**20, 2**26
+_SAMPLE, _PIECE, _LONGEST = 2**18, 2**20, 2**24
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
               b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # fmt: skip
@@ -125,21 +125,25 @@ class TextFile:
         tried = ", ".join(list(SEPARATORS.values())[:-1])
         return f"tried {tried} and spaces between cells (or give --sep); line 1 is {self.line!r}"
 
-    def batches(self, types: Mapping[int, Any], missing: Collection[str], decimal: str) -> Any:
-        """Return pyarrow's reader of some columns, by index, as the ``types`` given."""
-        csv, wanted = import_module("pyarrow.csv"), list(map(str, types))
-        return csv.open_csv(
-            _Pieces(self._cleaned()),
-            csv.ReadOptions(
-                block_size=min(max(2**20, 256 * self.longest), 2**26),
-                column_names=list(map(str, range(len(self.names)))),
-            ),
-            csv.ParseOptions(delimiter=self.sep, newlines_in_values=True),
-            csv.ConvertOptions(
-                column_types=dict(zip(wanted, types.values())), include_columns=wanted,
-                null_values=list(missing), strings_can_be_null=True, decimal_point=decimal,
+    def batches(
+        self, types: Mapping[int, Any], missing: Collection[str], decimal: str
+    ) -> Iterator[Any]:
+        """Yield record batches of some columns, by index, as the ``types`` given."""
+        pa, reader = import_module("pyarrow"), import_module("pyarrow.csv")
+        size = min(max(_PIECE, 64 * self.longest), _LONGEST)
+        names = list(map(str, range(len(self.names))))
+        options = (
+            reader.ReadOptions(column_names=names, block_size=size),
+            reader.ParseOptions(delimiter=self.sep, newlines_in_values=True),
+            reader.ConvertOptions(
+                column_types={str(i): kind for i, kind in types.items()},
+                include_columns=list(map(str, types)), null_values=list(missing),
+                strings_can_be_null=True, decimal_point=decimal,
             ),
         )  # fmt: skip
+        # pyarrow's own stream would read ahead in a thread, which may outlive an error
+        for piece in filter(None, self._cleaned(4 * size)):
+            yield from reader.read_csv(pa.BufferReader(piece), *options).to_batches()
 
     def records(self) -> Iterator[tuple[int, list[str], list[str]]]:
         """Yield the line that each row begins in, its cells, and its lines."""
@@ -165,8 +169,8 @@ class TextFile:
                 return f"{where}: {count}, but {first} {width}"
         return None
 
-    def _cleaned(self) -> Iterator[bytes]:
-        """Yield the rows in pieces that end with a line, without comments and empty lines."""
+    def _cleaned(self, size: int) -> Iterator[bytes]:
+        """Yield whole rows, about so many bytes of them, without comments and empty lines."""
         blank = rb"[ \t" + re.escape(self.sep.encode()) + rb"]*"
         if self.comment:
             blank = rb"(?:" + blank + rb"|" + re.escape(self.comment.encode()) + rb"[^\n]*)"
@@ -182,37 +186,26 @@ class TextFile:
         plain = self.encoding.startswith("utf-8")
         skip = self.skip + (3 if self.encoding == "utf-8-sig" else 0)
         with self.open() if plain else _decoded(self, "strict") as file:
-            for read in chain(iter(lambda: file.read(_PIECE), b"" if plain else ""), [b"\n"]):
-                read = read if isinstance(read, bytes) else read.encode()
-                skip, read = max(skip - len(read), 0), read[skip:]
-                cut, at = read.rfind(b"\n") + 1, 0
-                piece, rest = (rest + read[:cut], b"\n" + read[cut:]) if cut else (b"", rest + read)
+            for read in chain(iter(lambda: file.read(size), b"" if plain else ""), [None]):
+                data: bytes = read if isinstance(read, bytes) else (read or "\n").encode()
+                skip, data = max(skip - len(data), 0), data[skip:]
+                ends, cut = b"\n" in data, len(rest) + data.rfind(b"\n") + 1
+                rest += data
+                last = rest.rfind(b'"', 0, cut)
+                opens = rest[last - 1 : last] in (b"\n", b'"', self.sep.encode())
+                opens = opens and rest.count(b'"', 0, cut) % 2 == 1  # a cell that goes on
+                if opens and len(rest) > 4 * size + _LONGEST:
+                    raise csv.Error("a quotation mark is never closed")
+                if not ends or (opens and read is not None):
+                    continue
+                piece, rest = rest[:cut], b"\n" + rest[cut:]
                 if self.sep == " ":  # any number of spaces and tabs is one
                     piece = re.sub(rb'("[^"]*")|[ \t]+', lambda x: x.group(1) or b" ", piece)
                     piece = re.sub(rb" ?(\r?\n) ?", rb"\1", piece)
+                quotes = at = 0
                 kept = pattern.sub(unquoted, piece)[1:]
-                quotes += piece.count(b'"', at)
                 self.n_lines += kept.count(b"\n")
                 yield kept
-
-
-class _Pieces(io.RawIOBase):
-    """Bytes that an iterator yields, as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._rest = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        parts, length = [self._rest], len(self._rest)
-        while length < size and (piece := next(filter(None, self._pieces), b"")):
-            parts.append(piece)
-            length += len(piece)
-        got = b"".join(parts)
-        self._rest = got[size:]
-        return got[:size]
 
 
 def _decoded(file: Any, errors: str = "surrogateescape") -> io.TextIOWrapper:
