@@ -279,6 +279,7 @@ def test_a_file_is_read(here, monkeypatch, case, piece):
 
 
 REFUSED = {
+    "a last mark that opens": ('a,y\n1,u\n"', {}, "t.csv, line 3: a quotation mark opens here"),
     "never closed": (
         'a,y\n1,u\n2,"v\n' + "3,w\n" * 80,
         {},
@@ -451,6 +452,12 @@ def test_json_lines(here):
     assert read(write(here, text)) == read(write(here, gzip.compress(text.encode()))) == expected
     with pytest.raises(ValueError, match="JSON is read as lines"):
         read(write(here, "[" + text, "t.json"))
+
+
+def test_a_column_without_a_name_in_a_frame():
+    numbers = {"": [4, 7], **PLAIN}
+    assert read(pa.table(numbers)) == PLAIN
+    assert read(pa.table({**numbers, "": [4, 4]})) == {"0": [4, 4], **PLAIN}
 
 
 @pytest.mark.parametrize("place", [0, 1])

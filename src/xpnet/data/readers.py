@@ -195,13 +195,14 @@ class TableReader:
             self._keep(self._indices)
         if self.names[0] != "":
             return
-        if self.kinds[""] == "whole" and finders[""].filled == self.n:
-            values = np.concatenate([batch[""].values for batch in self.batches([""])])
-            if len(np.unique(values)) == len(values):
+        if self.kinds[""] == "whole":
+            found = Column.join([batch[""] for batch in self.batches([""])])
+            if not found.missing.any() and len(np.unique(found.values)) == len(found):
                 self.row_numbers = [""]
                 return
         self.kinds = {name or "0": kind for name, kind in self.kinds.items()}
-        finders["0"] = finders.pop("")
+        if "" in finders:
+            finders["0"] = finders.pop("")
         self._keep({name or "0": i for name, i in self._indices.items()})
 
     def _refuse_unless_few(self, name: str, finder: KindFinder) -> None:

@@ -246,7 +246,7 @@ def _records(
             return
         except csv.Error:  # a cell of over 128 KB
             cells = ["", _END]
-        if cells != [_END] and (any(map(str.strip, cells)) or '"' in taken[0]):
+        if taken != [_END] and (any(map(str.strip, cells)) or '"' in taken[0]):
             yield begun, cells, taken.copy()
         taken.clear()
 
