@@ -206,6 +206,25 @@ def test_a_constant_number_keeps_its_place():
         fit(c=columns["c"])
 
 
+@pytest.mark.parametrize("name", ["id", "ID", "row_id", "PassengerId", "customerID", "the id"])
+def test_whole_numbers_that_are_identifiers(name):
+    x = numbers(RNG.normal(size=M))
+    shuffled = RNG.permutation(M) + 1000
+    made = fit(**{"x": x, name: numbers(shuffled)})
+    assert (made.names, made.described[1]) == (
+        ("x",),
+        f"left out: {name} (identifier, a whole number of its own for each row)",
+    )
+    kept = [
+        ({"x": x, "paid": numbers(shuffled)}, None),
+        ({"x": x, name: numbers(shuffled // 2)}, None),
+        ({"x": x, name: numbers(shuffled + 0.5)}, None),
+        ({"x": x, name: numbers(shuffled)}, PreprocessorSettings(kinds={name: "number"})),
+    ]
+    for columns, settings in kept:
+        assert fit(settings, **columns).names == tuple(columns)
+
+
 def test_what_is_constant_but_where_it_is_missing():
     for column in (
         numbers([5, np.nan, 5.0]),

@@ -266,6 +266,8 @@ def test_a_frame_of_all_kinds(frame, output):
         net.predict_raw(frame(without))
     with pytest.raises(ValueError, match="no rows"):
         net.predict_raw(frame(CELLS)[:0])
+    with pytest.raises(ValueError, match=r"row 0 .*, column 'age': 'a' is not a number"):
+        net.predict_raw(frame(CELLS | {"age": ["a"] * 6}))
     assert len(made.names) == net.sizes[0]
 
 

@@ -6,6 +6,7 @@ median where they are missing, and are standardised; columns of 0 and 1 stay 0 a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -27,6 +28,7 @@ _MOST_TEXTS, _MOST_CATEGORIES, _OTHERS = (
     20,
 )  # columns of categories at most; rows of "other" at least
 _DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
+_ID = re.compile("(^|[^A-Za-z])[Ii][Dd]$|[a-z]I[Dd]$")
 _TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
 
 
@@ -300,7 +302,9 @@ class _Fitting:
             order += [*varies, *[-1] * (len(encoding.names) - len(varies))]
         if all(c.name in self.dropped for c in columns):
             why = "; ".join(f"{name}: {reason}" for name, reason in self.dropped.items())
-            raise ValueError(f"no column is left to learn from ({why:.300})")
+            raise ValueError(
+                f"no column is left to learn from ({why:.300}); --column NAME=KIND keeps one"
+            )
         mean, scale, fill = (
             np.append(a, x)[order] for a, x in ((mean, 0), (scale, 1), (median, 0))
         )
@@ -315,6 +319,10 @@ class _Fitting:
         other = False
         if present == 0:
             return "missing in every row"
+        if kind == "number" and name not in self.settings.kinds and _ID.search(name):
+            seen = self.sample.rows[0][:, varies]
+            if len(np.unique(seen)) == seen.size > 0 and (seen == np.floor(seen)).all():
+                return "identifier, a whole number of its own for each row"
         if kind == "category":
             counts = self.counts[name]
             if name not in self.settings.kinds and len(counts) > max(1, _DISTINCT * present):
