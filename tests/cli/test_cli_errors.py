@@ -96,12 +96,18 @@ def test_unknown_command(run):
     [
         ("none.csv --target y", "none.csv: No such file"),
         ("none.npz", "none.npz: No such file"),
-        ("data.txt", "data.txt: none of .csv, .tsv, .npy, .npz, .parquet, by its ending"),
-        ("truth.npz --target y", "truth.npz: a .npz file holds its labels in y; leave the target"),
-        ("truth.npz --target y --stream", "a .npz file holds its labels in y; leave the target"),
+        ("data.txt", "data.txt: No such file"),
+        ("truth.npz --target z", "truth.npz: no column 'z'; the columns are 0, y"),
+        ("blobs.csv --target side --column a", "'a' is no NAME=KIND"),
+        ("blobs.csv --target side --column a=word", "'a=word' is no NAME=KIND"),
+        ("blobs.csv --target side --column z=text", "'z=text' is no NAME=KIND"),
+        ("blobs.csv --target side --column z=number", "blobs.csv: no column 'z'; it has a, b, c"),
+        ("blobs.csv --target side --ignore z", "blobs.csv: no column 'z'; it has a, b, c"),
+        ("blobs.csv --target side --ignore a --ignore b --ignore c", "no column is left"),
+        ("bad.csv --target y", "bad.csv, column 'x': most cells are numbers, but not '$1' in line"),
+        ("hole.csv --target y", "the target 'y' is missing in every row"),
         ("blobs.csv", "the columns are a, b, c, side"),
         ("blobs.csv --target y", "no column 'y'; the columns are a, b, c, side"),
-        ("blobs.csv --target a", "column 'side': 'left' is not a number"),
         ("blobs.csv --target side --model linear", "holds text, not numbers; for classes use"),
         ("blobs.csv --target side --task regression", "holds text, not numbers"),
         ("ragged.csv --target y", "ragged.csv, line 3: 1 cell, but the header has 2"),
@@ -110,7 +116,7 @@ def test_unknown_command(run):
         ("truth.npz --task regression", "holds true and false, not numbers"),
         ("names.csv --target y", "text with 150 distinct values in 150 rows: too many"),
         ("numbers.csv --target y --model logistic", "for numbers use --task regression"),
-        ("ids.csv --target y --task classification", "'y' holds numbers beyond 2**53, not exact"),
+        ("ids.npz --task classification", "'y' holds numbers beyond 2**53, not exact"),
         ("--device cuda:7", "device='cuda:7'"),
         ("--optimizer gd --lr 1e9", "training diverged in epoch"),
         ("--optimizer gd --lr 1e9", "No model was written"),
@@ -120,9 +126,12 @@ def test_unknown_command(run):
 def test_data_errors(run, here, options, said):
     (here / "ragged.csv").write_text("x,y\n1,2\n3\n")
     (here / "one.csv").write_text("x,y\n1,2\n3,2\n5,2\n6,2\n7,2\n")
-    write_csv(here / "names.csv", np.ones((150, 1)), [f"n{i}" for i in range(150)], "x,y")
-    write_csv(here / "numbers.csv", np.ones((150, 1)), range(150), "x,y")
-    write_csv(here / "ids.csv", np.ones((9, 1)), [2**54 + 5 * (i % 2) for i in range(9)], "x,y")
+    write_csv(here / "names.csv", np.arange(150)[:, None], [f"n{i}" for i in range(150)], "x,y")
+    write_csv(here / "numbers.csv", np.arange(150)[:, None], range(150), "x,y")
+    (here / "bad.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(99)) + "$1,0\n")
+    (here / "hole.csv").write_text("x,y\n1,\n2,NA\n")
+    y = np.array([2.0**54 + 8 * (i % 2) for i in range(9)])
+    np.savez(here / "ids.npz", X=np.arange(9.0)[:, None], y=y)
     np.savez(here / "truth.npz", X=np.ones((9, 1)), y=np.arange(9) > 4)
     assert said in error(run(f"train {options}"), 1)
     assert not (here / "model.safetensors").exists()

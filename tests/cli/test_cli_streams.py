@@ -1,9 +1,11 @@
 """``xpnet train`` on files that are streamed."""
 
+import json
 import os
 import re
 import sys
 import tomllib
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -65,30 +67,26 @@ def test_npy_in_memory(ok, run, here, tables):
     accuracy = rows(ok("evaluate model.safetensors n.npy"))["R²"]
     assert accuracy == rows(ok("evaluate model.safetensors n.csv --target y"))["R²"]
     for option in ("--stream", "--no-stream"):
-        assert "'--target'" in error(run(f"train n.npy {option}"), 2)
+        said = error(run(f"train n.npy {option}"), 1)
+        assert said.startswith("n.npy: which column is the target? Name it (--target)")
 
 
-def test_a_file_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 4 * os.path.getsize("t.csv"))
+def test_a_table_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
+    copies = 8 * 5 * M  # bytes
+    monkeypatch.setattr(memory, "available", lambda: 6 * copies)
     assert ", streamed" in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" not in ok(f"train t.csv --target y --no-stream {FIT}")
-    monkeypatch.setattr(memory, "available", lambda: 9 * os.path.getsize("t.csv"))
+    monkeypatch.setattr(memory, "available", lambda: 8 * copies)
     assert ", streamed" not in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" in ok(f"train t.csv --target y --stream {FIT}")
 
 
-def test_what_a_file_takes(here, tables):
-    assert memory.size_of(Path("t.csv")) == os.path.getsize("t.csv")
-    np.savez_compressed("zeros.npz", X=np.zeros((1000, 100)), y=np.zeros(1000))
-    assert memory.size_of(Path("zeros.npz")) >= 808_000
+def test_a_table_fits_where_nobody_knows(monkeypatch):
     room = memory.available()
     assert room == float("inf") or 2**20 < room < 2**50
-
-
-def test_a_file_fits_where_nobody_knows(monkeypatch):
     for probe in ("_left_on_machine", "_left_in_container"):
         monkeypatch.setattr(memory, probe, lambda: int("unknown"))
-    assert memory.fits(Path(__file__))
+    assert memory.fits(10**15)
 
 
 @pytest.mark.parametrize(("most", "left"), [("5000", 1000), ("3000", 0), ("max", None)])
@@ -99,16 +97,20 @@ def test_what_a_container_leaves(monkeypatch, most, left):
     assert memory.available() == (2**30 if left is None else left)
 
 
-def test_a_validation_file(ok, run, here, tables, monkeypatch):
+def test_a_validation_file(ok, run, here, tables):
     words = f"train t.csv --target y --stream {FIT} --validation t.csv"
     output = ok(words)
     assert "4,000 to train on, 4,000 to validate" in output
     accuracy = rows(output)["validation accuracy"]
     assert accuracy == rows(output)["training accuracy"]
-    monkeypatch.setattr(memory, "available", lambda: 0)
-    assert rows(ok(words))["validation accuracy"] == accuracy
-    (here / "v.csv").write_text("b,a,c,d,y\n1,2,3,4,low\n")
-    assert "needs the same order" in error(run(words.replace("validation t", "validation v")), 1)
+    lines = (here / "t.csv").read_text().splitlines()
+    swapped = [",".join([b, a, *rest]) for a, b, *rest in (line.split(",") for line in lines)]
+    (here / "v.csv").write_text("\n".join(swapped))  # columns go by their names
+    again = rows(ok(words.replace("validation t", "validation v")))
+    assert again["validation accuracy"] == accuracy
+    (here / "v.csv").write_text("a,b,c,d,y\n1,2,3,4,low\n1,2,3,4,up\n")
+    said = error(run(words.replace("validation t", "validation v")), 1)
+    assert said == "v.csv, line 3, column 'y': 'up' is no class of the model's: high, low"
 
 
 def test_a_run_folder_can_be_run_again(ok, here, tables):
@@ -132,6 +134,105 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, s
     assert "is a checkpoint of other data" in said or "--stream" in said
 
 
+# -- encoded rows ------------------------------------------------------------------------
+@pytest.fixture
+def people(here):
+    """A table as people have them: gaps, categories, dates, row numbers, missing labels."""
+    rng = np.random.default_rng(3)
+    lines = [",age,job,born,member,pay"]
+    for i in range(600):
+        age = "" if i % 9 == 0 else rng.integers(20, 60)
+        job = ("smith", "cook", "NA", "clerk")[i % 4]
+        pay = ("?", "low", "high")[0 if i % 50 == 0 else 1 + (job == "cook")]
+        member = "TRUE" if rng.random() < 0.5 else "false"
+        lines.append(f"{i},{age},{job},{i % 28 + 1:02}.{i % 12 + 1:02}.2001,{member},{pay}")
+    (here / "people.csv").write_text("\n".join(lines))
+    return lines
+
+
+PEOPLE = "train people.csv --target pay --epochs 6 --hidden 8 --lr 0.02"
+
+
+@pytest.mark.parametrize("option", ["--stream", "--no-stream"])
+def test_a_table_as_people_have_them(ok, run, here, people, option):
+    output = ok(f"{PEOPLE} {option} --out m")
+    for said in (
+        "people.csv: line 1 is the header, cells are separated by ','",
+        "numbers: age (",
+        "true/false: member",
+        "categories: job (3, ",
+        "dates: born (yearday sin, yearday cos, weekday sin, weekday cos)",
+        "left out: the unnamed column (row numbers)",
+        "12 rows are left out, whose 'pay' is missing",
+    ):
+        assert said in output
+    counts = re.search(r"2 classes; (\d+) to train on, (\d+) to validate", output).groups()
+    assert sum(map(int, counts)) == 588
+    assert float(rows(output)["validation accuracy"]) == 1
+    assert load_model("m").config["data"]["columns"]["encodings"][2]["storage"] == "date %d.%m.%Y"
+    answers = ok("predict m people.csv").split()
+    assert answers[0] == "pay"
+    (here / "new.csv").write_text("job,member,born,age\nking,true,04.05.2001,\ncook,,,31\n")
+    assert ok("predict m new.csv").split() == ["pay", "low", "high"]
+    result = run("evaluate m people.csv --json")
+    assert "people.csv: 12 rows are left out, whose 'pay' is missing" in result.stderr
+    assert json.loads(result.stdout)["examples"] == 588
+
+
+def test_kinds_that_are_chosen(ok, here, people):
+    words = f"{PEOPLE} --column age=category --column member=category --ignore born"
+    encodings = {}
+    for option in ("--stream", "--no-stream"):
+        output = ok(f"{words} {option} --run-dir r{option}")
+        encodings[option] = load_model(f"r{option}/model.safetensors").config["data"]["columns"]
+        assert "born" not in output
+    kinds = {e["name"]: e["kind"] for e in encodings["--stream"]["encodings"]}
+    assert kinds == {"age": "category", "job": "category", "member": "category"}
+    found = tomllib.loads(Path("r--stream/config.toml").read_text())
+    assert (found["column"], found["ignore"]) == (["age=category", "member=category"], ["born"])
+    ok("train --config r--stream/config.toml --out again")
+    assert same_model("again", "r--stream/model.safetensors")
+
+
+def test_encoded_rows_go_at_the_end_unless_they_are_kept(ok, run, here, tables, monkeypatch):
+    words = f"train t.csv --target y --stream {FIT}"
+    ok(f"{words} --out m")
+    assert not (here / "m.encoded").exists()
+    ok(f"{words} --out m --keep-encoded")
+    X = np.load("m.encoded/training.npy")
+    assert (X.shape, X.dtype) == ((3200, 4), np.float32)
+    assert np.load("m.encoded/validation.npy").shape == (800, 4)
+    np.testing.assert_allclose([X.mean(axis=0), X.std(axis=0)], [[0] * 4, [1] * 4], atol=1e-5)
+    (here / "m.encoded/table.json").unlink()  # a kill would leave it so
+    ok(f"{words} --out m")
+    assert not (here / "m.encoded").exists()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(9, 9, 1000))
+    said = error(run(f"{words} --out m"), 1)
+    assert re.search(r"m\.encoded: the encoded rows take .* GB are free: --out or --run-dir", said)
+    assert not (here / "m.encoded").exists()
+
+
+def test_encoded_rows_are_found_again(run, ok, here, tables, stop_after, monkeypatch):
+    words = f"train t.csv --target y --stream {FIT} --run-dir"
+    ok(f"{words} whole")
+    stop_after(41)
+    assert run(f"{words} parts").exit_code == 130
+    stop_after(None)
+    assert (here / "parts/encoded/training.npy").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr("xpnet.cli.training_data.open_table", None)  # nothing is read again
+        assert "the rows are those in parts" in ok("train --run-dir parts --resume")
+    assert not (here / "parts/encoded").exists()
+    assert same_model("whole/model.safetensors", "parts/model.safetensors")
+    stop_after(41)
+    assert run(f"{words} other").exit_code == 130
+    stop_after(None)
+    os.utime("t.csv", (1, 1))  # it may hold other rows: they are encoded again
+    assert "the rows are those in" not in ok("train --run-dir other --resume")
+    assert same_model("whole/model.safetensors", "other/model.safetensors")
+
+
 # -- bad input ---------------------------------------------------------------------------
 @pytest.mark.parametrize("option", ["--stream", "--no-stream"])
 @pytest.mark.parametrize(
@@ -139,9 +240,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(run, ok, here, tables, s
     [
         ("1,2,3,4", "x.csv, line 3002: 4 cells, but the header has 5"),
         ("1,2,3,4,low,6", "x.csv, line 3002: 6 cells, but the header has 5"),
-        ("1,2,x,4,low", "x.csv, line 3002, column 'c': 'x' is not a number"),
-        ("1,nan,3,4,low", "x.csv, line 3002, column 'b': 'nan' is a missing value"),
-        ("1,2,3,4,", "x.csv, line 3002, column 'y': the cell is empty"),
+        ("1,2,x,4,low", "x.csv, column 'c': most cells are numbers, but not 'x' in line 3002"),
+        ("1,inf,3,4,low", "x.csv, line 3002, column 'b': "),
+        ('1,2,3,4,"low', "x.csv, line 3002: a quotation mark opens here and is never closed"),
     ],
 )
 def test_a_file_that_goes_wrong_half_way(run, here, tables, option, row, said):
@@ -153,7 +254,7 @@ def test_a_file_that_goes_wrong_half_way(run, here, tables, option, row, said):
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch, before):
+def test_encoded_rows_that_change_while_they_are_read(run, ok, here, tables, monkeypatch, before):
     """The net so far is saved; one that was there before training began is not touched."""
     if before:
         xpnet.DeepNet([2, 1]).save("model.safetensors")
@@ -161,14 +262,16 @@ def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch
 
     def on_epoch_end(interrupt, net, progress):
         if progress.epoch == 2:
-            size = os.path.getsize("n.npy")
-            with open("n.npy", "r+b") as file:
+            encoded = next(Path().glob("*.encoded/training.npy"))
+            size = os.path.getsize(encoded)
+            with encoded.open("r+b") as file:
                 file.truncate(size // 2)
         return original(interrupt, net, progress)
 
     monkeypatch.setattr(Interrupt, "on_epoch_end", on_epoch_end)
     said = error(run(f"train n.npy --target -1 --stream {FIT} --epochs 9"), 1)
-    assert "n.npy" in said
+    assert "training.npy" in said
+    assert not list(Path().glob("*.encoded"))
     name = "model-unfinished.safetensors" if before else "model.safetensors"
     assert said.endswith(f"; the net so far is in {name}")
     assert load_model(name).parameters
@@ -187,15 +290,15 @@ def test_a_file_that_changes_while_it_is_read(run, ok, here, tables, monkeypatch
         ("one.csv --target y --stream", 1, "'y' holds one class only, up"),
         ("flat.npz --stream --task regression", 1, "'y' is constant in the training part"),
         ("none.npy --target 0 --stream", 1, "none.npy: No such file"),
-        ("notes.txt --target 0 --stream", 1, "none of .csv, .tsv, .npy, .npz, .parquet"),
-        ("notes.parquet --target 0 --stream", 1, "notes.parquet: not a .parquet file"),
+        ("notes.txt --target 0 --stream", 1, "notes.txt: "),
+        ("notes.parquet --target 0 --stream", 1, "notes.parquet: "),
     ],
 )
 def test_errors(run, here, tables, options, code, said):
     pytest.importorskip("pyarrow")
     (here / "notes.txt").write_text("?")
     (here / "notes.parquet").write_text("?")
-    write_csv(here / "one.csv", np.ones((9, 1)), ["up"] * 9, "x,y")
+    write_csv(here / "one.csv", np.arange(9)[:, None], ["up"] * 9, "x,y")
     np.savez("flat.npz", X=np.arange(9.0)[:, None], y=np.ones(9))
     found = error(run(f"train {options}"), code)
     assert said in found

@@ -91,7 +91,7 @@ def test_text_labels(kind, tmp_path):
 
 
 def test_text_that_begins_far_below(tmp_path):
-    y = NUMBERS.astype(str)
+    y = (NUMBERS % 9).astype(str)
     y[900] = "many"
     with stream(write_csv(tmp_path / "a.csv", y=y), target="y") as rows:
         assert np.concatenate([b.Y for b in rows.blocks()]).tolist() == y.tolist()
@@ -112,11 +112,14 @@ def test_csv_with_empty_lines_a_mark_and_long_quotes(tmp_path):
         assert X[:, 0].tolist() == list(range(6000))
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    path = write_parquet(tmp_path / "a.parquet")
-    monkeypatch.setattr("xpnet.data.parquet_rows.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs pyarrow: .*xpnet\[tables\]"):
-        stream(path, target="y")
+def test_temporary_files_go_where_they_are_told(tmp_path):
+    path, folder = write_csv(tmp_path / "a.csv"), tmp_path / "temporary"
+    with pytest.raises(FileNotFoundError):
+        stream(path, target="y", folder=folder)
+    folder.mkdir()
+    with stream(path, target="y", folder=folder) as source:
+        assert source.n_examples == N
+    assert not list(folder.iterdir())  # they have no names
 
 
 def test_changes_to_a_copy_on_write_map_are_seen(tmp_path):

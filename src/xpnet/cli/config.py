@@ -20,6 +20,8 @@ from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
 NAME = "config.toml"  # in a run folder
 FIRST_LINE = "One run of xpnet train. The same again, bit for bit where the versions are the same:"
 _LISTS = ("hidden", "dropout")  # may be written as arrays
+_FLAGS = ("stream", "header", "force", "json", "keep-encoded")
+_SEVERAL = ("column", "ignore", "missing")  # options that may be given several times
 _NOT_HERE = ("config", "resume")
 
 
@@ -58,7 +60,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _as_given(path: Path, key: str, value: Any) -> Any:
-    flag = key in ("stream", "force", "json")
+    flag = key in _FLAGS
+    if key in _SEVERAL:
+        return [str(item) for item in (value if isinstance(value, list) else [value])]
     if isinstance(value, bool) == flag and isinstance(value, bool | int | float | str):
         return value if flag else str(value)
     if isinstance(value, list) and key in _LISTS:
@@ -105,5 +109,5 @@ def as_toml(settings: Settings, comments: list[str]) -> str:
 
 def _toml(value: Any) -> str:
     """JSON writes truth, numbers and text as TOML does, but for the character DEL."""
-    plain = value if isinstance(value, bool | int | float) else str(value)
+    plain = value if isinstance(value, bool | int | float | list) else str(value)
     return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

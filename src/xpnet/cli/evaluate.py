@@ -10,12 +10,28 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from xpnet.cli import output
-from xpnet.cli.model import load_table_model
-from xpnet.cli.options import Backend, DataFile, Device, Json, ModelFile, check_backend, option
+from xpnet.cli.model import load_table_model, rows_of
+from xpnet.cli.options import (
+    Backend,
+    Comment,
+    DataFile,
+    Decimal,
+    Device,
+    Encoding,
+    Header,
+    Json,
+    Missing,
+    ModelFile,
+    Sep,
+    check_backend,
+    option,
+    reading,
+)
 from xpnet.cli.output import Console, results_table
 from xpnet.cli.scores import Tally, as_text
-from xpnet.data.columns import WantedColumns, encoder, listed
-from xpnet.data.read_columns import read_blocks
+from xpnet.data.column import Column, listed
+from xpnet.data.readers import open_table
+from xpnet.data.task import class_numbers
 
 EXAMPLES = """Examples:
 
@@ -39,36 +55,42 @@ Ctrl-C."""
 
 
 def evaluate(
+    *,
     model: ModelFile,
     data: DataFile,
     target: Annotated[str | None, option("COLUMN", "The column with the answers.")] = None,
+    sep: Sep = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = None,
+    header: Header = None,
+    comment: Comment = None,
+    missing: Missing = None,
     backend: Backend = "auto",
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Compare a model's answers with the true ones."""
     check_backend(backend)
+    options = reading(sep, decimal, encoding, header, comment, missing)
     trained = load_table_model(model, backend, device)
     classes = trained.classes
     tally = Tally(trained.net, trained.targets)
-    hint = ": name their column with --target"
-    answers = trained.target if target is None else target
-    numbered, unseen = encoder(classes), dict[str, int]()
-
-    def encode(label: Any) -> float:
-        try:
-            return numbered(label)
-        except ValueError:
-            if classes is None or str(label) in ("", "nan"):
-                raise
-            return unseen.setdefault(str(label), len(classes) + len(unseen))
-
-    wanted = WantedColumns(trained.features, answers, encode, hint=hint)
-    for rows, y in read_blocks(data, wanted):
-        assert y is not None
-        tally.add(trained.columns(rows), trained.expected(y))
+    name = trained.target if target is None else target
+    kinds = trained.sources | {name: "number" if classes is None else "text"}
+    unseen, unlabelled = dict[str, int](), 0
+    with open_table(data, options, kinds=kinds, target=name) as reader:
+        for batch in reader.batches(rows=rows_of(trained)):
+            label = batch.pop(name)
+            there = ~label.absent
+            unlabelled += len(there) - int(there.sum())
+            label = label[there]
+            y = label.values if classes is None else _numbers(label, classes, unseen)
+            X = trained.columns({n: column[there] for n, column in batch.items()})
+            tally.add(X, trained.expected(y))
     if tally.m == 0:
         raise ValueError(f"{data}: no rows of data")
+    if unlabelled:
+        output.tell(f"{data}: {unlabelled:,} rows are left out, whose {name!r} is missing")
     found = {label: tally.unseen[i] for label, i in unseen.items()}
     if found:
         labels = listed([f"{label[:40]!r} ({count:,})" for label, count in found.items()])
@@ -91,6 +113,15 @@ def evaluate(
     if classes is not None and confusion is not None:
         _print_confusion(console, list(map(str, classes)), confusion)
     console.check()
+
+
+def _numbers(label: Column, classes: np.ndarray, unseen: dict[str, int]) -> np.ndarray:
+    """The class numbers of labels; those that are none of the classes are numbered on."""
+    y = class_numbers(label, classes)
+    texts, codes = label.as_texts()
+    for i in np.flatnonzero(y < 0):
+        y[i] = unseen.setdefault(texts[codes[i]], len(classes) + len(unseen))
+    return y
 
 
 def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) -> None:

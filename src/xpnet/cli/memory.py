@@ -1,36 +1,20 @@
-"""Estimates whether a file of examples fits in memory."""
+"""Estimates whether a table fits in memory."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from importlib import import_module
 from math import inf
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
-# The table, the training part cut out of it, float64 copies while it is standardised, and what the
-# net is given.
-_COPIES = 5
-
-
-def fits(path: Path) -> bool:
-    """Whether training on all of ``path`` at once leaves the machine room; true if unknown."""
-    return _COPIES * size_of(path) <= available()
+# Columns and their batches, the training part cut out of them, float64 copies while they are
+# encoded and standardised, and what the net is given.
+_COPIES = 7
 
 
-def size_of(path: Path) -> int:
-    """Bytes that the numbers of a file take in memory, about; those of a damaged one, its size."""
-    size = path.stat().st_size
-    kind = path.suffix.lower()
-    with suppress(BadZipFile, ImportError, OSError, ValueError):
-        if kind == ".npz":
-            with ZipFile(path) as archive:
-                return sum(member.file_size for member in archive.infolist())
-        if kind == ".parquet":
-            found = import_module("pyarrow.parquet").read_metadata(path)
-            return int(8 * found.num_rows * found.num_columns)
-    return size  # in a .csv a number and its comma take about 8 characters too
+def fits(cells: int) -> bool:
+    """Whether training on so many cells at once leaves the machine room; true if unknown."""
+    return _COPIES * 8 * cells <= available()
 
 
 def available() -> float:

@@ -7,6 +7,13 @@ from pathlib import Path
 import xpnet
 from xpnet.files.raw import TableModel
 
+CELLS = 2**18  # in a batch of rows: 2 MB of float64, enough to make calls cheap
+
+
+def rows_of(model: TableModel) -> int:
+    """How many rows of a table to read at a time."""
+    return max(64, CELLS // len(model.sources))  # a batch of many columns takes time by itself
+
 
 def load_table_model(path: Path, backend: str = "numpy", device: str | None = None) -> TableModel:
     """The net in a model file or a checkpoint, with its statistics, columns and classes.

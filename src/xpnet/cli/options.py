@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from xpnet.backends.libraries import LIBRARIES
+from xpnet.data.readers import ReadOptions
 from xpnet.files.outputs import Kind, refusal
 
 INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
@@ -30,6 +32,21 @@ Device = Annotated[str | None, option("NAME", "For example cpu or cuda:1.")]
 Dtype = Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files of other kinds too.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Sep = Annotated[
+    str | None, option("CHAR", "Between cells of text: , ; | tab or space; found if left out.")
+]
+Decimal = Annotated[str, option("CHAR", "In numbers: . or a comma.")]
+Encoding = Annotated[
+    str | None, option("NAME", "Of text.  [default: by its first bytes, or UTF-8]")
+]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether line 1 holds names; found if left out."),
+]
+Comment = Annotated[str | None, option("CHAR", "What lines to leave out begin with.")]
+Missing = Annotated[
+    list[str] | None, option("TEXT", "A cell that holds no value; may be given several times.")
+]
 
 
 class UsageProblem(typer.BadParameter):
@@ -43,6 +60,27 @@ def require(condition: bool, option: str, message: str) -> None:
     """Raise a UsageProblem unless ``condition``."""
     if not condition:
         raise UsageProblem(option, message)
+
+
+def reading(
+    sep: str | None,
+    decimal: str,
+    encoding: str | None,
+    header: bool | None,
+    comment: str | None,
+    missing: list[str] | None,
+) -> ReadOptions:
+    """What these options say of a file of text; a UsageProblem if they make no sense."""
+    sep = {"tab": "\t", "\\t": "\t", "space": " "}.get(sep or "", sep)
+    for name, value in (("--sep", sep), ("--decimal", decimal)):
+        require(value is None or len(value) == 1, name, f"{value!r} is not one character")
+    require(decimal in ".,", "--decimal", f"{decimal!r} is neither . nor a comma")
+    if encoding is not None:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise UsageProblem("--encoding", f"{encoding!r} is no encoding") from None
+    return ReadOptions(sep, decimal, encoding, header, comment, missing and tuple(missing))
 
 
 def is_count(text: str) -> bool:

@@ -12,20 +12,26 @@ import numpy as np
 import typer
 
 from xpnet.cli import output
-from xpnet.cli.model import load_table_model
+from xpnet.cli.model import load_table_model, rows_of
 from xpnet.cli.options import (
     Backend,
+    Comment,
     DataFile,
+    Decimal,
     Device,
+    Encoding,
     Force,
+    Header,
+    Missing,
     ModelFile,
+    Sep,
     UsageProblem,
     check_backend,
     check_output,
     option,
+    reading,
 )
-from xpnet.data.columns import WantedColumns
-from xpnet.data.read_columns import read_blocks
+from xpnet.data.readers import open_table
 from xpnet.files.atomic import open_atomically
 from xpnet.files.outputs import Kind
 
@@ -33,14 +39,15 @@ EXAMPLES = """Examples:
 
 \b
   xpnet predict model.safetensors new.csv
-  xpnet predict model.safetensors new.csv --proba | head
+  xpnet predict model.safetensors new.csv --probabilities | head
   xpnet predict model.safetensors big.parquet --out answers.csv
   xpnet predict model.safetensors X.npy --out y.csv --backend torch
+  xpnet predict model.safetensors - < new.csv
 
-Data: .csv, .tsv, .npy, .npz (array X) or .parquet, examples in rows, read a block at a time: it
-need not fit in memory. Features are standardised as they were in training. Columns go by their
-names, in any order; others, such as the target, are ignored. Columns without names are taken as
-they come.
+Data: all that xpnet train reads, a batch of rows at a time: it need not fit in memory. Columns are
+encoded and standardised as they were in training. They go by their names, in any order; others,
+such as the target, are ignored. Columns without names are taken as they come. A category that
+training never saw counts as one of the rare ones.
 
 Answers are class names, or the target in its own units, in the order of the rows.
 
@@ -49,37 +56,48 @@ Ctrl-C. Nothing half-written stays behind."""
 
 
 def predict(
+    *,
     model: ModelFile,
     data: DataFile,
     out: Annotated[Path | None, option("FILE", "A .csv file; stdout if left out.")] = None,
-    proba: Annotated[
-        bool, typer.Option("--proba", help="A probability for each class in place of the class.")
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", "--proba", help="A probability for each class in place of the class."
+        ),
     ] = False,
+    sep: Sep = None,
+    decimal: Decimal = ".",
+    encoding: Encoding = None,
+    header: Header = None,
+    comment: Comment = None,
+    missing: Missing = None,
     backend: Backend = "auto",
     device: Device = None,
     force: Force = False,
 ) -> None:
     """Apply a model to a file of examples."""
     check_backend(backend)
+    options = reading(sep, decimal, encoding, header, comment, missing)
     trained = load_table_model(model, backend, device)
-    if proba and trained.classes is None:
-        raise UsageProblem("--proba", f"{model} predicts numbers, not classes")
+    if probabilities and trained.classes is None:
+        raise UsageProblem("--probabilities", f"{model} predicts numbers, not classes")
     columns, answer = [trained.target], trained.predict
     classes = [] if trained.classes is None else list(map(str, trained.classes))
     if out is not None:
         headers = tuple("".join(_csv(names, ())).encode() for names in (columns, classes) if names)
         kind = Kind.beginning("file of this model's answers", {".csv": headers})
         check_output("--out", out, kind, {"MODEL": model, "DATA": data}, force)
-    blocks = read_blocks(data, WantedColumns(trained.features, known=[trained.target]))
-    if proba:
+    if probabilities:
         columns, answer = classes, trained.probabilities
-    lines = _csv(columns, (answer(rows) for rows, _ in blocks))
-    if out is None:
-        for text in lines:
-            output.put(text)
-        return
-    with open_atomically(out) as file:
-        file.writelines(text.encode() for text in lines)
+    with open_table(data, options, kinds=trained.sources, known=[trained.target]) as reader:
+        lines = _csv(columns, (answer(batch) for batch in reader.batches(rows=rows_of(trained))))
+        if out is None:
+            for text in lines:
+                output.put(text)
+            return
+        with open_atomically(out) as file:
+            file.writelines(text.encode() for text in lines)
 
 
 def _csv(columns: Sequence[str], blocks: Iterable[np.ndarray]) -> Iterator[str]:

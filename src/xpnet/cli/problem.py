@@ -10,10 +10,11 @@ import numpy as np
 
 from xpnet.cli.options import require
 from xpnet.cli.scores import Tally
+from xpnet.data.column import Column
+from xpnet.data.preprocessing import Preprocessor
 from xpnet.data.standardizer import Standardizer
-from xpnet.data.statistics import Statistics
 from xpnet.data.stream import Stream
-from xpnet.data.task import Labels
+from xpnet.data.task import Labels, class_numbers, labels_of
 
 _MANY = 100  # refused: more classes than this that are more than half of the examples
 
@@ -55,31 +56,33 @@ class Problem:
     ----------
     name : str
         What the data is called.
-    names : tuple of str
-        Of the features.
     target : str
     labels : Labels
     classes : array (k,) or None
         The labels behind the class numbers 0, 1, ...; None for a regression.
-    inputs, targets : Standardizer
-        Statistics of the training part; ``targets`` is None for classes.
+    columns : Preprocessor
+        Makes the net's input of the columns, as fitted on the training part.
+    targets : Standardizer
+        The same of a regression's target; None for classes.
     dtype : str
         Of the net.
     train, validation : Part
         ``validation`` is None if nothing was set aside.
     checksum : str
         Of the data.
+    notes : tuple of str
+        What to tell of it before training.
     """
 
     name: str
-    names: tuple[str, ...]
     target: str
     labels: Labels
     classes: np.ndarray | None
-    inputs: Standardizer
+    columns: Preprocessor
     targets: Standardizer | None
     dtype: str
-    checksum: str
+    checksum: str = ""
+    notes: tuple[str, ...] = ()
     train: Part = field(init=False)
     validation: Part | None = None
 
@@ -87,22 +90,33 @@ class Problem:
         if self.targets is not None and self.targets.scale[0] == 0:
             raise ValueError(f"the target {self.target!r} is constant in the training part")
 
-    def in_memory(self, X: np.ndarray, y: np.ndarray) -> Part:
-        """Standardise rows (m, n), and targets (m,) unless they are class numbers."""
-        dtype = np.dtype(self.dtype)
-        Y = y if self.targets is None else self.targets.apply(y[:, None], dtype).T
-        return Part((self.inputs.apply(X, dtype).T, Y), float(np.var(Y.astype(np.float64))))
+    def in_memory(self, E: np.ndarray, y: np.ndarray) -> Part:
+        """Standardise encoded rows (m, n), and targets (m,) unless they are class numbers."""
+        Y = self.answers(y)
+        Y = Y if self.targets is None else Y[None, :]
+        Z = self.columns.standardize(E, np.dtype(self.dtype))
+        return Part((Z.T, Y), float(np.var(Y.astype(np.float64))))
 
-    def in_file(self, rows: Stream, found: Statistics) -> Part:
-        """The same of a stream, whose statistics were ``found``."""
-        variance = 0.0
-        if self.targets is not None and found.target_scale is not None:
-            variance = float(found.target_scale[0] / self.targets.scale[0]) ** 2
-        return Part(rows.prepared(self.inputs, self.targets, self.classes), variance)
+    def numbered(self, label: Column) -> np.ndarray:
+        """Labels (m,) as numbers of their classes, -1 for none of them; or as they are."""
+        if self.classes is None:
+            return labels_of(label, self.target)
+        return class_numbers(label, self.classes)
+
+    def answers(self, y: np.ndarray) -> np.ndarray:
+        """Class numbers (m,) as they are, targets (m,) standardised."""
+        if self.targets is None:
+            return y
+        return self.targets.apply(y[:, None], np.dtype(self.dtype))[:, 0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the net's inputs."""
+        return self.columns.names
 
     @property
     def streamed(self) -> bool:
-        """Whether the training part is read from its file again for every epoch."""
+        """Whether the training part is read from the disk again for every epoch."""
         return isinstance(self.train.for_fit, Stream)
 
     @property
@@ -151,7 +165,9 @@ class Problem:
 
         They turn a row of a table into the net's input, and its output into an answer.
         """
-        tensors = {"input_mean": self.inputs.mean, "input_scale": self.inputs.scale}
+        columns, statistics = self.columns, self.columns.standardizer
+        tensors = {"input_mean": statistics.mean, "input_scale": statistics.scale}
+        tensors["input_fill"] = columns.fill
         if self.targets is not None:
             tensors |= {"target_mean": self.targets.mean, "target_scale": self.targets.scale}
         data = {
@@ -161,6 +177,8 @@ class Problem:
             "target": self.target,
             "classes": None if self.classes is None else self.classes.tolist(),
         }
+        if not (columns.plain and set(columns.sources.values()) == {"number"}):
+            data["columns"] = columns.to_json()
         return data, tensors
 
 

@@ -41,7 +41,7 @@ PROVENANCE = "run"  # its key in the data of a checkpoint
 class RunFiles:
     """Output paths of a run; None where that output was not asked for.
 
-    ``checkpoints`` and ``folder``, the run folder, are folders.
+    ``checkpoints``, ``encoded`` and ``folder``, the run folder, are folders.
     """
 
     model: Path
@@ -49,6 +49,12 @@ class RunFiles:
     plot: Path | None
     checkpoints: Path | None
     folder: Path | None
+
+    @property
+    def encoded(self) -> Path:
+        """Where the rows of a stream go until the end of the run."""
+        beside = self.model.with_name(f"{self.model.name}.encoded")
+        return beside if self.folder is None else self.folder / "encoded"
 
     @classmethod
     def of(cls, settings: Settings, recipe: Recipe) -> RunFiles:
@@ -142,6 +148,8 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "task": problem.task,
             "dtype": settings.dtype,
             "seed": settings.seed,
+            "column": settings.column,
+            "ignore": settings.ignore,
             "validation": share,
             "stream": problem.streamed,
             "optimizer": recipe.optimizer,

@@ -12,8 +12,24 @@ from typing import Annotated, Literal
 
 import typer
 
-from xpnet.cli.options import Backend, Device, Dtype, Force, option
+from xpnet.cli.options import (
+    Backend,
+    Comment,
+    Decimal,
+    Device,
+    Dtype,
+    Encoding,
+    Force,
+    Header,
+    Missing,
+    Sep,
+    option,
+    reading,
+    require,
+)
 from xpnet.core.optimizers import OPTIMIZERS
+from xpnet.data.encoding import KINDS
+from xpnet.data.readers import ReadOptions
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
 RULES = {rule.option: rule for rule in OPTIMIZERS.values()}
@@ -22,7 +38,7 @@ SOLVER = "lbfgs"
 # Where results go and how they are shown. The parameters do not depend on it, so a run folder does
 # not record it.
 ABOUT_THE_OUTPUT = frozenset({"out", "run_dir", "checkpoint_dir", "resume", "log", "plot", "config",
-                              "force", "as_json"})  # fmt: skip
+                              "force", "as_json", "keep_encoded"})  # fmt: skip
 _RATES = ", ".join(f"{name} {rule.rate:g} / {rule.linear_rate:g}" for name, rule in RULES.items())
 
 EXAMPLES = f"""Examples:
@@ -34,15 +50,17 @@ EXAMPLES = f"""Examples:
   xpnet train prices.csv --target price --model linear
   xpnet train data.npz --backend torch --device cuda:0 --hidden 512,256
   xpnet train big.parquet --target y --validation test.parquet
+  xpnet train german.csv --target preis --sep ";" --decimal , --column plz=category
   xpnet train --epochs 200 --schedule warmup:5+cosine --early-stopping 20
   xpnet train --run-dir runs/1 --epochs 100
   xpnet train --run-dir runs/1 --resume
   xpnet train --config runs/1/config.toml --seed 1 --run-dir runs/2
 
-Data: a .npz file holds arrays X (m, n) and y (m,), examples in rows. In a .csv or .tsv file every
-column but the target holds numbers; columns go by their names, or from 0 if there is no header.
-The same holds for .parquet and .npy. Features are standardised by the mean and standard deviation
-of the training part. A file too large for memory is streamed: it is read again for every epoch.
+Data: .csv and other text, also packed; Parquet, Feather, JSON lines; .npz with arrays X (m, n) and
+y (m,), examples in rows; .npy; - for standard input. Columns go by their names, or from 0 if there
+is no header. Numbers are standardised by the training part, categories and dates encoded, gaps
+filled; what is made of each column is told. A table too large for memory is encoded once to .npy
+files beside the model, which go at the end.
 
 Models: linear and logistic have no hidden layer, shallow has one (64 units), deep has two or more
 (128,64). Those without hidden layers are solved by L-BFGS, on all examples at once: --optimizer
@@ -87,12 +105,26 @@ class Settings:
         Path | None,
         typer.Argument(
             metavar="DATA",
-            help="A .csv, .tsv, .npz, .npy or .parquet file; the handwritten digits in the package "
-            "if left out.",
+            help="A table: .csv, .parquet, .npz, .npy and others; the handwritten digits in the "
+            "package if left out.",
             show_default=False,
         ),
     ] = None
     target: Annotated[str | None, option("COLUMN", "Label column: name or index.")] = None
+    column: Annotated[
+        list[str] | None,
+        option("NAME=KIND", "number, bool, category or date in place of what a column seems to be; "
+               "may be given several times."),
+    ] = None  # fmt: skip
+    ignore: Annotated[
+        list[str] | None, option("NAME", "A column to leave out; may be given several times.")
+    ] = None
+    sep: Sep = None
+    decimal: Decimal = "."
+    encoding: Encoding = None
+    header: Header = None
+    comment: Comment = None
+    missing: Missing = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
         option("TASK", "auto, classification or regression; see below."),
@@ -134,8 +166,11 @@ class Settings:
                                  min=0)] = 0  # fmt: skip
     stream: Annotated[
         bool | None,
-        typer.Option("--stream/--no-stream", help="Read DATA block by block; else as it fits."),
+        typer.Option("--stream/--no-stream", help="Keep the rows on disk; else if too many."),
     ] = None
+    keep_encoded: Annotated[
+        bool, typer.Option("--keep-encoded", help="Leave the rows of a stream on disk at the end.")
+    ] = False
     out: Annotated[
         Path | None, option("FILE", "Where the model goes.  [default: model.safetensors]")
     ] = None
@@ -157,3 +192,28 @@ class Settings:
         bool,
         typer.Option("--json", help="Results as one JSON object on stdout, all else on stderr."),
     ] = False
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How a file of text is read."""
+        return reading(
+            self.sep, self.decimal, self.encoding, self.header, self.comment, self.missing
+        )
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kinds that ``--column`` gives columns."""
+        found = {}
+        for text in self.column or ():
+            name, equals, kind = text.rpartition("=")
+            known = f"{text!r} is no NAME=KIND, with a kind of {', '.join(KINDS)}"
+            require(bool(equals) and kind in KINDS, "--column", known)
+            found[name] = kind
+        return found
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What the reader is to know of columns: their kinds, and which to leave out."""
+        held = {"category": "text", "number": "number", "date": "date"}
+        chosen = {name: held[kind] for name, kind in self.kinds.items() if kind in held}
+        return chosen | dict.fromkeys(self.ignore or (), "ignore")

@@ -11,7 +11,7 @@ import xpnet
 from xpnet.cli import output
 from xpnet.cli.options import Json, ModelFile
 from xpnet.cli.output import Console, results_table
-from xpnet.data.columns import listed
+from xpnet.data.column import listed
 from xpnet.training.history import CURVES
 
 EXAMPLES = """Examples:

@@ -13,6 +13,7 @@ import typer
 from xpnet import DeepNet, DivergedError, Stream
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
 from xpnet.cli import config, output, run_folder, train_report
+from xpnet.cli.encoded import Encoded
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.run_folder import LOG, RunFiles
@@ -29,23 +30,24 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     Without DATA it learns 1,797 handwritten digits (8 x 8 pixels; UCI Machine Learning
     Repository, CC BY 4.0).
     """
-    run = Run(settings, words)
-    run.train()
-    try:
-        run.finish()
-    except KeyboardInterrupt:
-        output.tell(f"stopped at once; the model is in {run.files.model}")
-        run.tell_how_it_ended()
-        raise typer.Exit(INTERRUPTED) from None
+    with Encoded(settings.keep_encoded) as encoded:
+        run = Run(settings, words, encoded)
+        run.train()
+        try:
+            run.finish()
+        except KeyboardInterrupt:
+            output.tell(f"stopped at once; the model is in {run.files.model}")
+            run.tell_how_it_ended()
+            raise typer.Exit(INTERRUPTED) from None
 
 
 class Run:
     """The training of one net, what is saved of it, and what is told.
 
-    ``words`` is the command line after "xpnet".
+    ``words`` is the command line after "xpnet"; ``encoded`` takes rows that are streamed.
     """
 
-    def __init__(self, settings: Settings, words: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, words: Sequence[str], encoded: Encoded) -> None:
         self.settings, self.words = settings, words
         self.recipe = recipe = Recipe.of(settings)
         self.files = files = RunFiles.of(settings, recipe)
@@ -53,7 +55,8 @@ class Run:
             # JAX reads this when it is first imported, and without it has no float64.
             os.environ.setdefault("JAX_ENABLE_X64", "1")
         self.console = output.Console(on_stderr=settings.as_json)
-        self.problem = problem = load(settings, recipe)
+        self.encoded, encoded.folder = encoded, files.encoded
+        self.problem = problem = load(settings, recipe, encoded)
         if recipe.solved:  # or not, if it is streamed
             self.recipe = recipe = Recipe.of(settings, problem.streamed, len(problem.train))
         self.weights = problem.weights() if settings.class_weight else None
@@ -231,6 +234,7 @@ class Run:
 
     def _tell_how_to_go_on(self) -> None:
         if self.checkpoints is not None:
+            self.encoded.keep = True
             output.tell(f"to go on: {self._words_to_go_on()}")
         elif not self.recipe.solved:
             output.tell(

@@ -22,6 +22,8 @@ def announce(
     console: output.Console, settings: Settings, recipe: Recipe, problem: Problem, net: Any
 ) -> None:
     """Tell what is about to be trained, on what; a warning of the data goes to stderr."""
+    for note in problem.notes:
+        console.print_line(note)
     kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
     n_train, n_validation = len(problem.train), len(problem.validation or ())
     how = ", streamed" if problem.streamed else ""
@@ -45,7 +47,7 @@ def announce(
 
 def _warn_of_shape(problem: Problem, path: Path | None) -> None:
     """Of a table so wide that its examples may be its columns."""
-    m, n = problem.labels.m, len(problem.names)
+    m, n = problem.labels.m, len(problem.columns.sources)
     if path is not None and n >= _WIDE * m:
         width = n + (path.suffix.lower() != ".npz")  # its labels are an array of their own
         output.tell(

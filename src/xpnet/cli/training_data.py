@@ -1,30 +1,38 @@
-"""Reads the data of ``xpnet train`` into memory, or streams what does not fit."""
+"""Reads the data of ``xpnet train``: into memory, or encoded onto the disk if it is too much."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from time import time_ns
+from typing import Any
 
 import numpy as np
 
 from xpnet.cli import memory
+from xpnet.cli.encoded import Encoded
 from xpnet.cli.options import require
-from xpnet.cli.problem import Part, Problem, classes_of
+from xpnet.cli.problem import Problem, classes_of
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
-from xpnet.data.columns import WantedColumns, encoder, listed
-from xpnet.data.file_kind import kind_of
-from xpnet.data.open_stream import stream
-from xpnet.data.read_columns import read_all
-from xpnet.data.read_table import read_table
+from xpnet.data.column import Column, listed
+from xpnet.data.held_out import HeldOut
+from xpnet.data.preprocessing import Preprocessor, PreprocessorSettings
+from xpnet.data.readers import TableReader, open_table
 from xpnet.data.standardizer import Standardizer
-from xpnet.data.statistics import Statistics
-from xpnet.data.table import Table, load_digits, train_test_split
-from xpnet.data.task import Labels, as_integers
+from xpnet.data.statistics import RunningStatistics, Statistics
+from xpnet.data.table import load_digits, train_test_split
+from xpnet.data.task import Labels, as_integers, labels_of
+
+# What encoded rows depend on besides the file and how it is read.
+_ASKED = ("target", "column", "ignore", "validation", "seed", "dtype")
+Batch = dict[str, Column]
 
 
-def load(settings: Settings, recipe: Recipe) -> Problem:
-    """Read DATA, or the digits that come with the package.
+def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
+    """Read DATA, or the digits that come with the package; rows that are streamed go to disk.
 
     Raises
     ------
@@ -36,81 +44,205 @@ def load(settings: Settings, recipe: Recipe) -> Problem:
         require(settings.target is None, "--target", "the digits have their labels; give DATA too")
         require(not settings.stream, "--stream", "the digits are in memory; give DATA too")
         X, y = load_digits()
-        names = tuple(f"pixel{i}" for i in range(X.shape[1]))
-        return _in_memory("handwritten digits", Table(X, y, names, "digit"), settings, recipe)
-    nameless = kind_of(path) == ".npy" and settings.target is None
-    require(not nameless, "--target", f"which column of {path.name}? Give its index")
-    streamed = not memory.fits(path) if settings.stream is None else settings.stream
-    if not streamed:
-        return _in_memory(path.name, read_table(path, settings.target), settings, recipe)
-    full = recipe.fit["batch_size"] is None
-    require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
-    return _in_file(path, settings, recipe)
+        named = {f"pixel{i}": x for i, x in enumerate(X.T)} | {"digit": y}
+        table = {name: Column(x, np.zeros(len(x), bool)) for name, x in named.items()}
+        return Loading(settings, recipe, "handwritten digits", "digit").in_memory(table)
+    fingerprint = _fingerprint(settings)
+    if settings.resume and settings.stream is not False and (kept := encoded.find(fingerprint)):
+        found = _found(kept, encoded, settings)
+        if (found.classes is None) == (found.targets is not None):
+            return found
+    encoded.remove()
+    with open_table(
+        path, settings.reading, target=settings.target, chosen=settings.chosen
+    ) as reader:
+        if reader.target is None:
+            columns = f"the columns are {listed(reader.names, 20)}"
+            raise ValueError(f"{path}: which column is the target? Name it (--target); {columns}")
+        loading = Loading(settings, recipe, path.name, reader.target, reader)
+        fits = memory.fits((reader.n or 0) * len(reader.names))
+        if settings.stream is False or (settings.stream is None and fits):
+            batches = list(reader.batches())
+            names = list(batches[0])
+            return loading.in_memory({n: Column.join([b.pop(n) for b in batches]) for n in names})
+        full = recipe.fit["batch_size"] is None
+        require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
+        return loading.on_disk(reader, encoded, fingerprint)
 
 
-def _in_memory(name: str, table: Table, settings: Settings, recipe: Recipe) -> Problem:
-    """Decide the task, set the validation part aside, standardise by the training part."""
-    y, labels, held_out = as_integers(table.y), Labels.of(table.y), recipe.held_out
-    classes = classes_of(labels, table.target, settings.task, settings.model)
-    if classes is not None:
-        y = np.searchsorted(classes, y)
-    share = 0.0 if isinstance(held_out, Path) else held_out
-    X_train, y_train, X_test, y_test = train_test_split(
-        table.X, y, share, settings.seed, stratify=classes is not None
-    )
-    read = [table.X, table.y]
-    if isinstance(held_out, Path):
-        wanted = WantedColumns(table.names, table.target, encoder(classes))
-        X_test, y_test = read_all(held_out, wanted)
-        read += [X_test, y_test]
-    problem = Problem(
-        name=name,
-        names=table.names,
-        target=table.target,
-        labels=labels,
-        classes=classes,
-        inputs=Standardizer.fit(X_train),
-        targets=Standardizer.fit(y_train[:, None]) if classes is None else None,
-        dtype=settings.dtype,
-        checksum=_checksum(read),
-    )
-    problem.train = problem.in_memory(X_train, y_train)
-    if len(y_test):
-        problem.validation = problem.in_memory(X_test, y_test)
-    return problem
+class Loading:
+    """A table on its way to a ``Problem``: what is asked of it, and what was seen of it."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: Recipe,
+        name: str,
+        target: str,
+        reader: TableReader | None = None,
+    ) -> None:
+        self.settings, self.name, self.target, self.reader = settings, name, target, reader
+        self.held_out = recipe.held_out
+        self.share = self.held_out if isinstance(self.held_out, float) else 0.0
+        self.digest, self.unlabelled = sha256(), 0
 
-def _in_file(path: Path, settings: Settings, recipe: Recipe) -> Problem:
-    """The same for a file that is streamed, in one pass over it."""
-    source, held_out = stream(path, target=settings.target), recipe.held_out
-    train, held = source, None
-    if isinstance(held_out, float) and held_out > 0:
-        train, held = source.split(held_out, settings.seed)
-    parts = [part.statistics() for part in (train, held) if part is not None]
-    found, labels = parts[0], _labels(parts, source.n_examples or 0)
-    classes = classes_of(labels, source.target, settings.task, settings.model)
-    measured = [np.array(path.stat().st_size)]
-    measured += [array for part in parts for array in (part.mean, part.scale)]
-    if isinstance(held_out, Path):
-        measured.append(np.array(held_out.stat().st_size))
-    measured += [array for array in (labels.distinct, found.target_mean) if array is not None]
-    problem = Problem(
-        name=path.name,
-        names=source.names or tuple(str(i) for i in range(source.n_features)),
-        target=source.target,
-        labels=labels,
-        classes=classes,
-        inputs=found.inputs,
-        targets=found.targets if classes is None else None,
-        dtype=settings.dtype,
-        checksum=_checksum(measured),
-    )
-    problem.train = problem.in_file(train, found)
-    if held is not None:
-        problem.validation = problem.in_file(held, parts[1])
-    elif isinstance(held_out, Path):
-        problem.validation = _other_file(held_out, settings.target, problem)
-    return problem
+    def in_memory(self, table: Batch) -> Problem:
+        """Decide the task, set the validation part aside, standardise by the training part."""
+        table, label, _ = self.labelled(table)
+        y = as_integers(labels_of(label, self.target))
+        labels = Labels.of(y)
+        classes = classes_of(labels, self.target, self.settings.task, self.settings.model)
+        if classes is not None:
+            y = np.searchsorted(classes, y)
+        rows, y_train, held, y_held = train_test_split(
+            np.arange(len(y)), y, self.share, self.settings.seed, stratify=classes is not None
+        )
+        training = {name: column[rows] for name, column in table.items()}
+        columns = self.fit([training])
+        targets = Standardizer.fit(y_train[:, None]) if classes is None else None
+        problem = self.problem(labels, columns, targets)
+        problem.train = problem.in_memory(columns.encode(training), y_train)
+        if isinstance(self.held_out, Path):
+            pieces = list(self.other(self.held_out, problem))
+            E, y_held = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        elif len(y_held):
+            E = columns.encode({name: column[held] for name, column in table.items()})
+        if len(y_held):
+            problem.validation = problem.in_memory(E, y_held)
+        return self.told(problem)
+
+    def on_disk(self, reader: TableReader, encoded: Encoded, fingerprint: str) -> Problem:
+        """The same of a table that is read twice: to measure it, and to encode it."""
+        n = reader.n or 0
+        split = HeldOut.of(n, self.share, self.settings.seed) if self.share else None
+        measured = RunningStatistics(), RunningStatistics()
+
+        def training() -> Iterator[Batch]:
+            for table, label, held in self.batches(reader, split):
+                y = labels_of(label, self.target)
+                for part, rows in zip(measured, (~held, held), strict=True):
+                    part.add(np.empty((rows.sum(), 0), np.float32), y[rows])
+                yield {name: column[~held] for name, column in table.items()}
+
+        columns = self.fit(training())
+        parts = [found for part in measured if (found := part.result()).n]
+        labels = _labels(parts, n - self.unlabelled)
+        problem = self.problem(labels, columns, parts[0].targets)
+        try:
+            self.write(reader, split, problem, encoded)
+        except BaseException:
+            encoded.remove()
+            raise
+        encoded.open(problem)
+        encoded.finish(fingerprint, _kept(self.told(problem)))
+        return problem
+
+    def write(
+        self, reader: TableReader, split: HeldOut | None, problem: Problem, encoded: Encoded
+    ) -> None:
+        """Write the encoded rows of both parts, and open them."""
+        columns, dtype = problem.columns, np.dtype(problem.dtype)
+        width = len(columns.names)
+        label = np.dtype(np.int64) if problem.classes is not None else dtype
+        encoded.check_room((reader.n or 0) * (width * dtype.itemsize + label.itemsize))
+        with (
+            encoded.writing("training", width, dtype, label) as add,
+            encoded.writing("validation", width, dtype, label) as add_held,
+        ):
+            for table, labels, held in self.batches(reader, split, hashed=False):
+                Z = columns.standardize(columns.encode(table), dtype)
+                y = problem.answers(problem.numbered(labels))
+                add(Z[~held], y[~held])
+                add_held(Z[held], y[held])
+            if isinstance(self.held_out, Path):
+                for E, y in self.other(self.held_out, problem):
+                    add_held(columns.standardize(E, dtype), problem.answers(y))
+
+    def problem(
+        self, labels: Labels, columns: Preprocessor, targets: Standardizer | None
+    ) -> Problem:
+        """The problem without its parts."""
+        settings = self.settings
+        classes = classes_of(labels, self.target, settings.task, settings.model)
+        return Problem(
+            name=self.name,
+            target=self.target,
+            labels=labels,
+            classes=classes,
+            columns=columns,
+            targets=targets if classes is None else None,
+            dtype=settings.dtype,
+        )
+
+    def told(self, problem: Problem) -> Problem:
+        """The problem with its checksum, and what to tell of it."""
+        problem.checksum = self.digest.hexdigest()[:16]
+        if self.reader is not None:
+            lost = f"{self.unlabelled:,} rows are left out, whose {self.target!r} is missing"
+            notes = *filter(None, [self.reader.described]), *problem.columns.described
+            problem.notes = (*notes, *[lost] * (self.unlabelled > 0))
+        return problem
+
+    def fit(self, batches: Iterable[Batch]) -> Preprocessor:
+        """Fit the columns on the training part; the model keeps how dates are written."""
+        reader, settings = self.reader, self.settings
+        if reader is None:
+            return Preprocessor.fit(batches)
+        kinds = {name: kind for name, kind in settings.kinds.items() if name != self.target}
+        rows = tuple(reader.row_numbers)
+        found = Preprocessor.fit(
+            batches, PreprocessorSettings(kinds, row_numbers=rows, seed=settings.seed)
+        )
+        dates = {name: kind for name, kind in reader.kinds.items() if kind.startswith("date ")}
+        written = (replace(c, storage=dates.get(c.name, c.storage)) for c in found.columns)
+        return replace(found, columns=tuple(written))
+
+    def labelled(self, table: Batch, hashed: bool = True) -> tuple[Batch, Column, np.ndarray]:
+        """Part labels from features, without the rows whose label is missing; and which stay."""
+        for name, column in table.items() if hashed else ():
+            there = ~column.absent
+            said = f"{name} {column.values.dtype.str} {column.texts}"
+            self.digest.update(said.encode() + there.tobytes() + column.values[there].tobytes())
+        label = table.pop(self.target)
+        there = ~label.absent
+        if not there.all():
+            self.unlabelled += len(there) - int(there.sum())
+            table, label = {n: column[there] for n, column in table.items()}, label[there]
+        return table, label, there
+
+    def batches(
+        self, reader: TableReader, split: HeldOut | None, hashed: bool = True
+    ) -> Iterator[tuple[Batch, Column, np.ndarray]]:
+        """Read all rows with labels: features, labels, and which are held out."""
+        self.unlabelled, start = 0, 0
+        for read in reader.batches():
+            table, label, there = self.labelled(read, hashed)
+            held = np.zeros(len(there), bool)
+            if split is not None:
+                first, last = (split.before(i, True) for i in (start, start + len(there)))
+                for a, b in split.ranges(first, last, True):
+                    held[a - start : b - start] = True
+            start += len(there)
+            if len(label):
+                yield table, label, held[there]
+
+    def other(self, path: Path, problem: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read a validation file: encoded rows and answers, a batch at a time."""
+        target, classes = self.target, problem.classes
+        kinds = problem.columns.sources | {target: "number" if classes is None else "text"}
+        row = 0
+        with open_table(path, self.settings.reading, kinds=kinds, target=target) as reader:
+            for read in reader.batches():
+                table, label, there = self.labelled(read)
+                y = problem.numbered(label)
+                if classes is not None and (y < 0).any():
+                    i = int((y < 0).argmax())
+                    where = reader.where(row + int(np.flatnonzero(there)[i]), target)
+                    text = label.as_texts()[0][label.values[i]]
+                    known = listed(list(map(str, classes)))
+                    raise ValueError(f"{where}: {text!r:.50} is no class of the model's: {known}")
+                row += len(there)
+                yield problem.columns.encode(table), y
 
 
 def _labels(parts: list[Statistics], m: int) -> Labels:
@@ -120,24 +252,54 @@ def _labels(parts: list[Statistics], m: int) -> Labels:
     return Labels(as_integers(np.unique(np.concatenate(found))), m)
 
 
-def _other_file(path: Path, target: str | None, problem: Problem) -> Part:
-    """The validation part out of a file of its own, which may be large too."""
-    if memory.fits(path):
-        wanted = WantedColumns(problem.names, problem.target, encoder(problem.classes))
-        return problem.in_memory(*read_all(path, wanted))
-    rows = stream(path, target=target)
-    if rows.names is not None and rows.names != problem.names:
-        raise ValueError(
-            f"{path} has the columns {listed(rows.names)}, but the training data "
-            f"{listed(problem.names)}: a file that is streamed needs the same order"
-        )
-    return problem.in_file(rows, rows.statistics())
+def _arrays(standardizer: Standardizer) -> tuple[np.ndarray, np.ndarray]:
+    return standardizer.mean, standardizer.scale
 
 
-def _checksum(arrays: list[np.ndarray]) -> str:
-    """The beginning of their SHA-256."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data if array.size else b"")
-    return digest.hexdigest()[:16]
+# -- rows on disk ------------------------------------------------------------------------
+def _fingerprint(settings: Settings) -> str:
+    """What the encoded rows depend on, before they are read; a pipe's never come again."""
+    path, held_out = settings.data, Path(settings.validation)
+    assert path is not None
+    files = [path, *([held_out] if held_out.is_file() else [])]
+    found = [(str(p.resolve()), p.stat()) for p in files if p.is_file()]
+    seen = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+    asked = [getattr(settings, name) for name in _ASKED]
+    return repr((seen or time_ns(), asked, settings.reading))
+
+
+def _kept(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON can hold it, but for its parts."""
+    distinct, columns, targets = problem.labels.distinct, problem.columns, problem.targets
+    return {
+        "name": problem.name,
+        "target": problem.target,
+        "distinct": None if distinct is None else distinct.tolist(),
+        "m": problem.labels.m,
+        "columns": columns.to_json(),
+        "statistics": [x.tolist() for x in (*_arrays(columns.standardizer), columns.fill)],
+        "targets": None if targets is None else [x.tolist() for x in _arrays(targets)],
+        "checksum": problem.checksum,
+        "notes": problem.notes,
+    }
+
+
+def _found(kept: dict[str, Any], encoded: Encoded, settings: Settings) -> Problem:
+    """The problem that ``_kept`` was made of."""
+    distinct = None if kept["distinct"] is None else np.array(kept["distinct"])
+    labels = Labels(distinct, kept["m"])
+    mean, scale, fill = map(np.array, kept["statistics"])
+    targets = kept["targets"] and Standardizer(*map(np.array, kept["targets"]))
+    problem = Problem(
+        name=kept["name"],
+        target=kept["target"],
+        labels=labels,
+        classes=classes_of(labels, kept["target"], settings.task, settings.model),
+        columns=Preprocessor.from_json(kept["columns"], Standardizer(mean, scale), fill),
+        targets=targets,
+        dtype=settings.dtype,
+        checksum=kept["checksum"],
+        notes=(*kept["notes"], f"the rows are those in {encoded.folder}"),
+    )
+    encoded.open(problem)
+    return problem

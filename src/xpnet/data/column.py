@@ -75,3 +75,9 @@ def text_of(value: Any) -> str:
     if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Join names for a message: the first ``most``, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -64,12 +64,3 @@ class EpochOrder:
 def even_bounds(n: int, block: int) -> np.ndarray:
     """Return the bounds of blocks of ``block`` rows, the last one shorter."""
     return np.append(np.arange(0, n, block, dtype=np.int64), n)
-
-
-def thinned(bounds: np.ndarray, block: int) -> np.ndarray:
-    """Drop bounds until neighbours are at least ``block`` rows apart."""
-    kept = [0]
-    while kept[-1] < len(bounds) - 1:
-        wanted = bounds[kept[-1]] + block
-        kept.append(min(int(np.searchsorted(bounds, wanted)), len(bounds) - 1))
-    return bounds[kept]

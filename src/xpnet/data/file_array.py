@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
@@ -150,6 +150,24 @@ def _header(file: Any) -> Header:
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
     return np.lib.format.read_array_header_2_0(file)
+
+
+@contextmanager
+def npy_writer(path: Path, dtype: np.dtype, row: tuple[int, ...]) -> Iterator[Callable[..., None]]:
+    """Give a function that adds rows, arrays (k, *row), to a new ``.npy`` file."""
+    n = 0
+    form = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+
+    def add(rows: np.ndarray) -> None:
+        nonlocal n
+        n += len(rows)
+        file.write(np.ascontiguousarray(rows, dtype).data)
+
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, form | {"shape": (n, *row)})
+        yield add
+        file.seek(0)  # the header leaves room for any number of rows
+        np.lib.format.write_array_header_1_0(file, form | {"shape": (n, *row)})
 
 
 @contextmanager

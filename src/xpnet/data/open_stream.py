@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet.data.checks import host_array
-from xpnet.data.csv_rows import CsvRows
-from xpnet.data.file_array import open_npy, open_npz
-from xpnet.data.file_kind import TEXT, kind_of
-from xpnet.data.parquet_rows import parquet_rows
-from xpnet.data.row_source import RowSource, SlicedRows, check_kind
+from xpnet.data.column import listed
+from xpnet.data.file_array import FileArray, open_npy, open_npz, temporary
+from xpnet.data.readers import open_table
+from xpnet.data.row_source import Decoded, SlicedRows, are_large, check_kind, float_type
 from xpnet.data.selection import Selection
+from xpnet.data.statistics import check_number_of_texts
 from xpnet.data.stream import Stream
 from xpnet.data.user_batches import UserBatches
 
@@ -32,8 +34,8 @@ def stream(
     Parameters
     ----------
     source
-        - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); ``.csv`` or ``.tsv``;
-          ``.parquet`` (needs pyarrow);
+        - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); another table of numbers that
+          ``xpnet train`` reads, such as ``.csv`` and ``.parquet`` (needs pyarrow);
         - an object with ``shape`` (m, n) and slices of rows: an array, ``np.memmap``, a data set
           of h5py or Zarr;
         - batches: a function ``epoch -> iterator`` of (X, Y) or (X, Y, w), with X (k, n) and Y (k,)
@@ -43,13 +45,13 @@ def stream(
     sample_weight : (m,), optional
         For all but batches.
     target : str or int, optional
-        The column of labels in a ``.csv``, ``.tsv``, ``.parquet`` or ``.npy`` file or an object
-        with slices. A name wins over an index; negative indices count from the end.
+        The column of labels in a table, a ``.npy`` file or an object with slices. A name wins over
+        an index; negative indices count from the end.
     memory : float
         Bytes for everything that is on its way: the chunk that is trained on, the engine's copy
         of it, the chunk that is read meanwhile. Without batches, whose size is yours.
     folder : path, optional
-        Where temporary files go that a compressed ``.npz`` or a ``.parquet`` file may need; the
+        Where temporary files go, with the numbers of a table or of a compressed ``.npz``; the
         system's folder for them if left out.
 
     Raises
@@ -88,23 +90,65 @@ def stream(
 
 def _file(
     path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None
-) -> RowSource:
-    kind = kind_of(path)
-    if y is not None and kind != ".npy":
-        raise TypeError(f"{path}: a {kind} file has its own labels: y is for .npy files and arrays")
-    if kind in TEXT:
-        return CsvRows(path, target)
-    if kind == ".parquet":
-        return parquet_rows(path, target, memory / 8, folder)
+) -> SlicedRows:
+    kind = path.suffix.lower()
     if kind == ".npy":
         X = open_npy(path)
         return SlicedRows(X, _beside(y, "y"), str(path), _index(X, target))
+    if y is not None:
+        raise TypeError(f"{path}: has its own labels: y is for .npy files and arrays")
+    if kind != ".npz":
+        return _unpacked(path, target, memory, folder)
     if target is not None:
         raise ValueError(
             f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
         )
     arrays = open_npz(path, folder)
     return SlicedRows(arrays["X"], arrays["y"], str(path))
+
+
+def _unpacked(
+    path: Path, target: str | int | None, memory: float, folder: Path | None
+) -> SlicedRows:
+    """Write the numbers of a table, and its labels, to temporary files; text becomes codes."""
+    codes: dict[str, int] = {}
+    with (
+        open_table(path, target=target) as reader,
+        temporary(path, folder) as X_file,
+        temporary(path, folder) as y_file,
+    ):
+        if reader.target is None:
+            columns = f"the columns are {listed(reader.names, 20)}"
+            raise ValueError(f"{path}: which column is the target? Name it (target=); {columns}")
+        row, large, X, y = 0, False, np.empty((0, 0)), np.empty(0)
+        for batch in reader.batches(rows=max(1, int(memory / 64 / len(reader.names)))):
+            for name, column in batch.items():
+                text = column.kind == "text" and name != reader.target
+                if text or column.kind == "date" or column.absent.any():
+                    i = int(column.absent.argmax())
+                    gone = "a value is missing" if column.absent[i] else None
+                    what = gone or f"a {column.kind}, not a number"
+                    raise ValueError(f"{reader.where(row + i, name)}: {what}")
+            label = batch.pop(reader.target)
+            y = label.values
+            if label.texts is not None:
+                numbers = [codes.setdefault(text, len(codes)) for text in label.texts]
+                y = np.array([*numbers, 0])[y]
+                check_number_of_texts(len(codes))
+            X = np.stack([column.values for column in batch.values()], axis=1)
+            large = large or are_large(X.dtype)
+            X = X.astype(float_type(X.dtype))
+            X_file.write(X.data)
+            y_file.write(np.ascontiguousarray(y).data)
+            row += len(y)
+        names = tuple(batch)
+    name = f"{path}, unpacked"
+    rows = FileArray(name, X_file, 0, ((row, len(names)), False, X.dtype))
+    labels: Any = FileArray(name, y_file, 0, ((row,), False, y.dtype))
+    labels = Decoded(labels, np.asarray(list(codes))) if codes else labels
+    found = SlicedRows(rows, labels, str(path), names=names, target_name=reader.target)
+    found.may_round = large, found.may_round[1]
+    return found
 
 
 def _beside(x: Any, what: str) -> Any:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column
-from xpnet.data.columns import listed
+from xpnet.data.column import Column, listed
 from xpnet.data.encoding import PARTS, Encoding, converted, numbers_of
 from xpnet.data.standardizer import RunningMoments, Standardizer
 

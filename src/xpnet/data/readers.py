@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column
+from xpnet.data.column import Column, listed
 from xpnet.data.column_types import MISSING, CellFault, CellRules, KindFinder, column
-from xpnet.data.columns import listed
 from xpnet.data.table_sources import Source, open_source
 from xpnet.data.text_format import ReadOptions
 
@@ -241,6 +240,9 @@ class TableReader:
     def _want(self, kinds: Mapping[str, str], target: str | None) -> None:
         """Keep the columns of ``kinds``, by name, or by their place where there are no names."""
         y = None if self.target is None else self._indices[self.target]
+        asked = target or ""
+        if y is None and (asked in self._indices or asked.removeprefix("-").isdecimal()):
+            y = self._indices[self._target(asked)] if asked else None
         there = {name: i for name, i in self._indices.items() if i != y}
         if "" in there and "0" in kinds:
             there.setdefault("0", there.pop(""))
@@ -262,7 +264,7 @@ class TableReader:
             more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
             takes = f"; the model takes {listed(features)}"
             if missing == [target]:
-                more, takes = " with the true answers", ""
+                more, takes = " with the true answers: name their column with --target", ""
             raise ValueError(f"{self.name}: no column {missing[0]!r}{more}{takes}; {has}")
         self._keep({name: there[name] for name in kinds})
         self.kinds, self.target, self.row_numbers = dict(kinds), target, []

@@ -1,16 +1,15 @@
-"""The interface of rows that are read by number, and its implementation over arrays with slices."""
+"""Rows that are read by number, out of arrays with slices."""
 
 from __future__ import annotations
 
 import mmap
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.epoch_order import RowRange, even_bounds
+from xpnet.data.epoch_order import RowRange
 from xpnet.data.file_array import FileArray
-from xpnet.data.statistics import Statistics
 
 
 class Piece(NamedTuple):
@@ -29,53 +28,6 @@ class WeightedRows(NamedTuple):
     ranges: list[RowRange] = []  # noqa: RUF012 - never written to
 
 
-class RowSource(Protocol):
-    """Rows 0 ... n - 1 of a file or an array.
-
-    Attributes
-    ----------
-    name : str
-        Of the file, for messages.
-    n, n_features : int
-    target : str
-        Name of the labels.
-    dtype : dtype
-        Of X: float32 if that loses nothing, else float64.
-    label_bytes : int
-        Bytes of the labels of one row.
-    may_round : tuple of two bool
-        Whether X, and whether the labels, may be integers that float32 would round.
-    grain : int
-        As many rows as cost hardly more to read than one.
-    names : tuple of str or None
-        Names of the columns of X.
-    measured : Statistics or None
-        Of all rows, where they are known.
-    """
-
-    name: str
-    n: int
-    n_features: int
-    target: str
-    dtype: np.dtype
-    label_bytes: int
-    may_round: tuple[bool, bool]
-    grain: int
-
-    @property
-    def names(self) -> tuple[str, ...] | None: ...
-
-    @property
-    def measured(self) -> Statistics | None: ...
-
-    def read(self, start: int, stop: int) -> Piece: ...
-
-    def bounds(self, block: int) -> np.ndarray:
-        """Bounds of blocks of about ``block`` rows, each well read in one go."""
-
-    def close(self) -> None: ...
-
-
 class SlicedRows:
     """Rows of objects with ``shape`` and slices: arrays, memory maps, ``FileArray``, HDF5, Zarr.
 
@@ -89,9 +41,21 @@ class SlicedRows:
         The column of X that holds the labels, in place of ``y``.
     names : tuple of str, optional
         Names of the columns of X but the target.
-    """
 
-    measured: Statistics | None = None
+    Attributes
+    ----------
+    n, n_features : int
+    target : str
+        Name of the labels.
+    dtype : dtype
+        Of X: float32 if that loses nothing, else float64.
+    label_bytes : int
+        Bytes of the labels of one row.
+    may_round : tuple of two bool
+        Whether X, and whether the labels, may be integers that float32 would round.
+    grain : int
+        As many rows as cost hardly more to read than one.
+    """
 
     def __init__(
         self,
@@ -143,9 +107,6 @@ class SlicedRows:
             for mapping in self._maps:  # the pages count as the kernel's cache from here on
                 mapping.madvise(mmap.MADV_DONTNEED)
         return Piece(X, Y)
-
-    def bounds(self, block: int) -> np.ndarray:
-        return even_bounds(self.n, block)
 
     def close(self) -> None:
         for array in (self._X, self._y):

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.epoch_order import RowRange
+from xpnet.data.epoch_order import RowRange, even_bounds
 from xpnet.data.held_out import HeldOut
-from xpnet.data.row_source import Piece, RowSource, WeightedRows
+from xpnet.data.row_source import Piece, SlicedRows, WeightedRows
 
 _PIECE = 2**20  # weights that are read at once
 
@@ -23,14 +23,14 @@ class Selection:
 
     Attributes
     ----------
-    rows : RowSource
+    rows : SlicedRows
     w : (m,) with slices, or None
         A weight for each of ``rows``.
     splits : tuple of (HeldOut, bool)
         Each splits the rows that are left in two; True selects those held out.
     """
 
-    rows: RowSource
+    rows: SlicedRows
     w: Any = None
     splits: tuple[tuple[HeldOut, bool], ...] = ()
 
@@ -71,7 +71,7 @@ class Selection:
 
     def bounds(self, block: int) -> np.ndarray:
         """Bounds of blocks of about ``block`` rows, each well read in one go."""
-        bounds = self.rows.bounds(block)
+        bounds = even_bounds(self.rows.n, block)
         for split, held in self.splits:
             bounds = np.array([split.before(int(row), held) for row in bounds], np.int64)
         return np.unique(bounds)

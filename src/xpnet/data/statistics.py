@@ -69,7 +69,7 @@ class RunningStatistics:
 
     def add(self, X: np.ndarray, Y: np.ndarray | None) -> None:
         """Add rows X (k, n_x) and their labels or targets Y (k,) or (k, n_y), all finite."""
-        step = max(1, _CACHED // X.shape[1])
+        step = max(1, _CACHED // max(1, X.shape[1]))
         for i in range(0, len(X), step):
             self._inputs.add(X[i : i + step])
         if Y is None:

@@ -15,7 +15,7 @@ from xpnet.data.checks import mean_weight
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.readahead import ReadAhead
-from xpnet.data.row_source import RowSource
+from xpnet.data.row_source import SlicedRows
 from xpnet.data.selection import Selection, joined
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
@@ -88,7 +88,7 @@ class Stream:
         self._source, self._memory = source, memory
         if isinstance(source, UserBatches):
             self.n_examples: int | None = None
-            described: RowSource | UserBatches = source
+            described: SlicedRows | UserBatches = source
             self.weighted, self.names, self.target = source.weighted, None, "Y"
             self.place = source.place
         else:
@@ -193,11 +193,6 @@ class Stream:
     # -- other streams of the same rows --------------------------------------------------
     def statistics(self) -> Statistics:
         """Return means, standard deviations and labels of all rows, in one pass."""
-        source, plain = self._source, Preparation(self.names, self.target)
-        if isinstance(source, Selection):
-            known = source.rows.measured
-            if known is not None and not source.splits and self._preparation == plain:
-                return known
         measuring = RunningStatistics()
         for chunk in self.blocks():
             measuring.add(chunk.X, chunk.Y)
@@ -216,7 +211,7 @@ class Stream:
         Y_may = Y_may and targets and ready.targets is None and ready.classes is None
         if not (X_may or Y_may):
             return None
-        found = source.rows.measured or Stream(source, self._memory).statistics()
+        found = Stream(source, self._memory).statistics()
         names = self.names or tuple(map(str, range(self.n_features)))
         for may, sizes, of in (
             (X_may, found.rounded, names),

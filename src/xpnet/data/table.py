@@ -1,36 +1,10 @@
-"""Tables of examples in NumPy arrays, and their split into a training and a test part.
-
-Examples are **rows** here, as in files: ``X`` is (m, n) and ``y`` is (m,). A net takes ``X.T``.
-"""
+"""The digits that come with the package, and the split of examples, in rows, into two parts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Table:
-    """Examples with their labels or targets.
-
-    Attributes
-    ----------
-    X : array (m, n)
-        float32 or float64, finite.
-    y : array (m,)
-        Labels or targets: str, bool, integers or finite floats.
-    names : tuple of n str
-        Names of the columns of X.
-    target : str
-        Name of y.
-    """
-
-    X: np.ndarray
-    y: np.ndarray
-    names: tuple[str, ...]
-    target: str
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,5 +107,15 @@ def class_numbers(column: Column, classes: np.ndarray) -> np.ndarray:
     """The number (k,) of each label among the classes; -1 where it is missing or none of them."""
     numbers = {text_of(label): i for i, label in enumerate(classes)}
     texts, codes = column.as_texts()
+    if classes.dtype.kind != "U":
+        texts = list(map(_plain, texts))
     table = np.array([*(numbers.get(text, -1) for text in texts), -1])
     return table[np.where(column.absent, -1, codes)]
+
+
+def _plain(text: str) -> str:
+    """The text of a number or a truth as ``text_of`` writes it."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return text if "_" in text else text_of(kind(text))
+    return text.lower()

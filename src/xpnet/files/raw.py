@@ -92,6 +92,10 @@ class TableModel:
 
     def columns(self, rows: np.ndarray | Batch) -> np.ndarray:
         """Rows (m, n) of numbers or a batch of columns, as the net takes them: (n_x, m)."""
+        if self.inputs is None and not isinstance(rows, np.ndarray):
+            found = [rows[name] for name in self.sources]
+            if not any(column.absent.any() for column in found):  # whole numbers stay so
+                rows = np.stack([column.values for column in found], axis=1)
         encode = self.preprocessor.encode
         E = self.preprocessor.encode_rows(rows) if isinstance(rows, np.ndarray) else encode(rows)
         E = np.ascontiguousarray(E)  # another layout would change the last digits

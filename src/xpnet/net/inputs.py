@@ -14,7 +14,7 @@ from xpnet.backends.place import Backend, place_of, refuse_traced, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
-from xpnet.data.columns import listed
+from xpnet.data.column import listed
 from xpnet.data.open_stream import stream
 from xpnet.data.stream import Chunk, Stream
 from xpnet.engines import engine_for

@@ -1,0 +1,100 @@
+"""Encoded rows that are too many for the memory, in ``.npy`` files beside a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.cli.problem import Part, Problem
+from xpnet.data.file_array import npy_writer
+from xpnet.data.open_stream import stream
+from xpnet.data.standardizer import RunningMoments
+
+_PARTS = ("training", "validation")
+_TABLE = "table.json"  # is there when all else is
+
+
+class Encoded:
+    """The files in ``folder``, removed at the end of a ``with`` statement unless ``keep``."""
+
+    folder = Path("encoded")
+
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
+        self._variance: dict[str, float] = {}
+
+    def __enter__(self) -> Encoded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._variance and not self.keep:
+            self.remove()
+
+    def check_room(self, needed: float) -> None:
+        """Raise an OSError if so many bytes have no room on the disk."""
+        there = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
+        free = shutil.disk_usage(there).free
+        if needed > free:
+            raise OSError(
+                ENOSPC,
+                f"the encoded rows take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
+                "--out or --run-dir on another disk",
+                str(self.folder),
+            )
+
+    @contextmanager
+    def writing(self, part: str, width: int, dtype: np.dtype, labels: np.dtype) -> Iterator[Any]:
+        """Give a function that adds rows (k, width) and labels (k,) to a part."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        spread = RunningMoments()
+        X_path, y_path = self._paths(part)
+        with npy_writer(X_path, dtype, (width,)) as add_X, npy_writer(y_path, labels, ()) as add_y:
+
+            def add(X: np.ndarray, y: np.ndarray) -> None:
+                add_X(X)
+                add_y(y)
+                spread.add(y[:, None])
+
+            yield add
+        if spread.n:
+            self._variance[part] = float(spread.result().scale[0]) ** 2
+
+    def open(self, problem: Problem) -> None:
+        """Give a problem its parts, as streams."""
+        found = [
+            Part(stream(*map(str, self._paths(part))), self._variance[part])
+            for part in _PARTS
+            if part in self._variance
+        ]
+        problem.train, problem.validation = found[0], found[1] if len(found) > 1 else None
+
+    def finish(self, fingerprint: str, table: dict[str, Any]) -> None:
+        """Record what the rows are, so that ``find`` finds them."""
+        kept = {"fingerprint": fingerprint, "variance": self._variance, "table": table}
+        (self.folder / _TABLE).write_text(json.dumps(kept), "utf-8")
+
+    def find(self, fingerprint: str) -> dict[str, Any] | None:
+        """What was recorded of rows with this fingerprint, if they are there."""
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            kept = json.loads((self.folder / _TABLE).read_text("utf-8"))
+            if kept["fingerprint"] == fingerprint:
+                self._variance = kept["variance"]
+                return dict(kept["table"])
+        return None
+
+    def remove(self) -> None:
+        """Remove the files, those that a killed run has left too."""
+        for path in (self.folder / _TABLE, *(p for part in _PARTS for p in self._paths(part))):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or something else is in it
+            self.folder.rmdir()
+
+    def _paths(self, part: str) -> tuple[Path, Path]:
+        return self.folder / f"{part}.npy", self.folder / f"{part}-labels.npy"
