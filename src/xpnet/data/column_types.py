@@ -22,7 +22,6 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-", ".",
 # "digits": whole numbers that lose something as such, leading zeros or digits; they are text
 _KINDS = ("whole", "digits", "number", "bool", "date", "date %d.%m.%Y", "date %m/%d/%Y",
           "date %d/%m/%Y", "date %Y/%m/%d")  # fmt: skip
-_HELD = {"number": "numbers", "bool": "true or false", "date": "dates"}
 _ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
 
 
@@ -169,7 +168,7 @@ def column(cells: Any, kind: str, rules: CellRules) -> Column:
         cells = import_module("pyarrow").array(cells) if numpy else cells
         return _of_texts(cells, kind, wanted, rules)
     if own.replace("whole", "number") != wanted:
-        raise CellFault(0, f"the column holds {own}, not {_HELD[wanted]}")
+        raise CellFault(0, f"the column holds {own}, not {_ONE[wanted]}")
     missing = np.zeros(len(cells), bool)
     if numpy and wanted == "date":
         return Column(cells.astype("datetime64[us]"), np.isnat(cells))

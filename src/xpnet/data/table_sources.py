@@ -30,31 +30,20 @@ _Batches = Iterator[tuple[int, list[Any]]]  # how many rows, and the arrays of s
 
 @dataclass
 class Source:
-    """What a reader reads.
-
-    Attributes
-    ----------
-    kinds : list
-        Of the columns; "?" for text that may be anything, None for what a table cannot hold.
-    batches : callable (columns, rows, kinds that are known) -> iterator
-    index : sequence of str
-        Columns that number the rows, as pandas says.
-    with_header : callable, optional
-        Opens the source with its first line as the header.
-    """
+    """What a reader reads."""
 
     name: str
     names: Sequence[str]
-    kinds: Sequence[Any]
-    batches: Callable[[Sequence[int], int, Mapping[int, str]], _Batches]
+    kinds: Sequence[Any]  # "?": text that may be anything; None: what a table cannot hold
+    batches: Callable[[Sequence[int], int, Mapping[int, str]], _Batches]  # with the kinds known
     n: int | None = None
     target: str | None = None
-    index: Sequence[str] = ()
+    index: Sequence[str] = ()  # the columns that number the rows, as pandas says
     described: str = ""
     one_column: str = ""
     named: bool = True
     line: Callable[[int], str] = "row {:,} (from 0)".format
-    with_header: Callable[[], Source] | None = None
+    with_header: Callable[[], Source] | None = None  # opens it with line 1 as the header
     held: list[Any] = field(default_factory=list)
 
 
@@ -78,10 +67,11 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
                         yield len(batch), batch.columns
                 break
             except (*_BROKEN, pa.ArrowInvalid, csv.Error) as error:
+                if "conversion error" in str(error) and attempt is types:
+                    continue
                 if isinstance(error, pa.ArrowInvalid | csv.Error) and (fault := file.fault()):
                     raise ValueError(fault) from None
-                if "conversion error" not in str(error) or attempt is not types:
-                    raise _broken(file.name, error) from None
+                raise _broken(file.name, error) from None
         if (path.stat().st_size, path.stat().st_mtime_ns) != (state.st_size, state.st_mtime_ns):
             raise ValueError(f"{file.name}: the file changed while it was read")
         if done != file.n_lines and (fault := file.fault()):
