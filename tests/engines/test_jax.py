@@ -137,9 +137,24 @@ def test_sharded_arrays_are_refused_in_a_sentence():
     subprocess.run([sys.executable, "-c", SHARDED], env=environment, check=True)
 
 
-def test_a_guard_of_transfers_lets_a_net_work_on_its_device():
+GUARDED = """
+import jax, numpy as np, xpnet
+x = jax.device_put(np.ones((3, 5), "f4"))
+with jax.transfer_guard("disallow"):
+    xpnet.DeepNet([3, 1]).predict(x)
+"""
+
+
+def test_the_first_array_of_a_process_may_be_guarded():
+    subprocess.run([sys.executable, "-c", GUARDED], check=True)
+
+
+@pytest.mark.parametrize(
+    "guard", [lambda: jax.transfer_guard("disallow"), lambda: jax.numpy_rank_promotion("raise")]
+)
+def test_guards_of_transfers_and_of_ranks_let_a_net_work_on_its_device(guard):
     x, y = jnp.asarray(X), jnp.asarray(LABELS)
-    with jax.transfer_guard("disallow"):
+    with guard():
         net = make_net()
         net.fit(x, y, epochs=2, batch_size=100, validation=(x, y), l2=0.1)
         assert net.predict(x).shape == (1200,)

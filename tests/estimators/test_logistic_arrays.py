@@ -241,6 +241,15 @@ def test_factors_of_all_weights(lib, C, dtype, scale):
 
 
 @pytest.mark.parametrize("kind", [xpnet.LogisticRegression, xpnet.LinearRegression])
+def test_jax_may_forbid_that_vectors_become_rows(kind):
+    jax = pytest.importorskip("jax")
+    given = jax.numpy.asarray(X.astype("float32"))
+    with jax.numpy_rank_promotion("raise"):
+        net = kind().fit(given, Y, 1.0 + Y)
+        assert net.score(given, Y) > 0.9
+
+
+@pytest.mark.parametrize("kind", [xpnet.LogisticRegression, xpnet.LinearRegression])
 def test_weights_of_zero(kind):
     with pytest.raises(ValueError, match="at least one non-zero"):
         kind().fit(X, Y, np.zeros(len(Y)))

@@ -162,7 +162,8 @@ def _jax_context(device: Any) -> AbstractContextManager[Any]:
     import jax
 
     both = ExitStack()
-    both.enter_context(jax.transfer_guard("allow"))  # what we move is meant
+    both.enter_context(jax.transfer_guard("allow"))  # what we move, and broadcast, is meant
+    both.enter_context(jax.numpy_rank_promotion("allow"))
     # Left to itself JAX rounds float32 factors to TF32 on a GPU that has it.
     if jax.config.jax_default_matmul_precision is None:
         both.enter_context(jax.default_matmul_precision("highest"))

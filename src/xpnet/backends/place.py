@@ -223,7 +223,11 @@ def place_of(x: Array) -> Backend:
     """The library and device of an array, without a dtype."""
     if type(x) is np.ndarray:
         return _numpy()
-    xp = array_namespace(x)
+    try:
+        xp = array_namespace(x)
+    except RuntimeError:  # for the first array of JAX it makes another, which a guard may forbid
+        with importlib.import_module("jax").transfer_guard("allow"):
+            xp = array_namespace(x)
     name = _library_name(xp)
     return Backend(name, xp, LIBRARIES.get(name, UNKNOWN).device_of(x))
 
