@@ -444,6 +444,8 @@ def test_columns_with_types(here, kind):
     found = read(source)
     assert found == {name: AS_READ[name] * copies for name in found}
     assert len(found) == (6 if kind == "pandas" else 10)
+    kinds = {"g": "text", "b": "number", "f": "text"}  # in another order
+    assert read(source, kinds=kinds) == {name: found[name] for name in kinds}
 
 
 def test_json_lines(here):

@@ -84,29 +84,50 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
     )  # fmt: skip
 
 
-def _arrow(name: str, data: Any) -> Source:
-    """Return columns with types: a pyarrow table, or a data set of files."""
-    names = data.schema.names
+def _arrow(name: str, schema: Any, n: int, scan: Callable[[list[str], int], Any]) -> Source:
+    """Return columns with types; ``scan`` yields record batches of some, by name."""
+    names = schema.names
     for twice in {x for x in names if names.count(x) > 1} if len({*names}) < len(names) else ():
         raise ValueError(f"{name}: {names.count(twice)} columns are named {twice!r}")
 
     def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
         wanted = [names[i] for i in columns]
         try:
-            if hasattr(data, "select"):
-                found = data.select(wanted).to_batches(rows)
-            else:
-                few = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
-                found = data.to_batches(columns=wanted, batch_size=rows, **few)
-            yield from ((len(batch), batch.columns) for batch in found if len(batch))
+            for batch in scan(wanted, rows):
+                if len(batch):  # some versions give the file's order
+                    yield len(batch), [batch.column(x) for x in wanted]
         except (import_module("pyarrow").ArrowException, OSError) as error:
             raise _broken(name, error) from None
 
-    notes = json.loads((data.schema.metadata or {}).get(b"pandas", b"{}"))
+    notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     index = [x for x in notes.get("index_columns", []) if isinstance(x, str)]
-    n = data.num_rows if hasattr(data, "num_rows") else data.count_rows()
-    return Source(name, names, [kind_of(kind) for kind in data.schema.types], batches, n,
-                   index=index)  # fmt: skip
+    return Source(name, names, [kind_of(kind) for kind in schema.types], batches, n, index=index)
+
+
+def _frame(name: str, table: Any) -> Source:
+    scan = lambda names, rows: table.select(names).to_batches(rows)  # noqa: E731 - one of three
+    return _arrow(name, table.schema, table.num_rows, scan)
+
+
+def _files(path: Path, name: str, form: str) -> Source:
+    """Return a folder of Parquet files, or a file of Feather."""
+    data = import_module("pyarrow.dataset").dataset(path, format=form, partitioning="hive")
+    few = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+    scan = lambda names, rows: data.to_batches(columns=names, batch_size=rows, **few)  # noqa: E731
+    return _arrow(name, data.schema, data.count_rows(), scan)
+
+
+def _parquet(path: Path, name: str) -> Source:
+    """Return a file of Parquet, of which no more is in memory than a batch needs."""
+    few = {"pre_buffer": False, "buffer_size": 2**16}
+    opened = import_module("pyarrow.parquet").ParquetFile
+
+    def scan(names: list[str], rows: int) -> Any:
+        with opened(path, **few) as file:
+            yield from file.iter_batches(rows, columns=names, use_threads=False)
+
+    with opened(path) as file:
+        return _arrow(name, file.schema_arrow, file.metadata.num_rows, scan)
 
 
 def _arrays(name: str, X: Any, y: Any = None) -> Source:
@@ -146,7 +167,7 @@ def open_source(
 ) -> Source:
     """Open a source by what it is; a pipe is copied to a temporary file first."""
     if hasattr(source, "__arrow_c_stream__"):
-        return _arrow("the data frame", _pyarrow("the data frame").table(source))
+        return _frame("the data frame", _pyarrow("the data frame").table(source))
     if isinstance(source, tuple):
         return _arrays("the arrays", *map(np.asarray, source))
     if not isinstance(source, str | Path):
@@ -191,7 +212,7 @@ def _of_file(
     """Open a file or folder; its first bytes say what it is, its ending does not."""
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise ValueError(f"{name}: a folder without .parquet files; name a file")
-    start = b"PAR1" if path.is_dir() else _first(path.open("rb"))
+    start = b"" if path.is_dir() else _first(path.open("rb"))
     if start.startswith(b"\x93NUMPY"):
         return _arrays(name, open_npy(path))
     if start.startswith(b"PK\x03\x04"):
@@ -202,19 +223,16 @@ def _of_file(
             arrays = open_npz(path, needed=tuple(x for x in pair if x in held) or ("X",))
             return _arrays(name, *(arrays[x] for x in pair if x in arrays))
     _pyarrow(name)
-    if start.startswith((b"PAR1", b"ARROW1")):
-        data, form = import_module("pyarrow.dataset"), "feather"
-        if start.startswith(b"PAR1"):
-            few = {"use_buffered_stream": True, "buffer_size": 2**16, "pre_buffer": False}
-            scan = data.ParquetFragmentScanOptions(**few)
-            form = data.ParquetFileFormat(default_fragment_scan_options=scan)
-        return _arrow(name, data.dataset(path, format=form, partitioning="hive"))
+    if path.is_dir() or start.startswith(b"ARROW1"):
+        return _files(path, name, "parquet" if path.is_dir() else "feather")
+    if start.startswith(b"PAR1"):
+        return _parquet(path, name)
     open_bytes = unpacked(path, name)
     start = _first(open_bytes()).lstrip()
     if start.startswith(b"{"):
         with open_bytes() as lines:
             held = import_module("pyarrow").BufferReader(lines.read())
-            return _arrow(name, import_module("pyarrow.json").read_json(held).flatten())
+            return _frame(name, import_module("pyarrow.json").read_json(held).flatten())
     if start.startswith(b"[") and path.suffix.lower() in (".json", ".jsonl"):
         raise ValueError(f"{name}: JSON is read as lines, each {{...}} a row; save it so")
 
