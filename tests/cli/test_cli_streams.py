@@ -73,10 +73,10 @@ def test_npy_in_memory(ok, run, here, tables):
 
 def test_a_table_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
     copies = 8 * 5 * M  # bytes
-    monkeypatch.setattr(memory, "available", lambda: 6 * copies)
+    monkeypatch.setattr(memory, "available", lambda: 9 * copies)
     assert ", streamed" in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" not in ok(f"train t.csv --target y --no-stream {FIT}")
-    monkeypatch.setattr(memory, "available", lambda: 8 * copies)
+    monkeypatch.setattr(memory, "available", lambda: 11 * copies)
     assert ", streamed" not in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" in ok(f"train t.csv --target y --stream {FIT}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Columns and their batches, the training part cut out of them, float64 copies while they are
 # encoded and standardised, and what the net is given.
-_COPIES = 7
+_COPIES = 10
 
 
 def fits(cells: int) -> bool:
