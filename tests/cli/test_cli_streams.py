@@ -161,7 +161,7 @@ def test_a_table_as_people_have_them(ok, run, here, people, option):
         "numbers: age (",
         "true/false: member",
         "categories: job (3, ",
-        "dates: born (yearday sin, yearday cos, weekday sin, weekday cos)",
+        "dates: born (yearday, weekday)",
         "left out: the unnamed column (row numbers)",
         "12 rows are left out, whose 'pay' is missing",
     ):

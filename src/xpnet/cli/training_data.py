@@ -59,6 +59,8 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
         if reader.target is None:
             columns = f"the columns are {listed(reader.names, 20)}"
             raise ValueError(f"{path}: which column is the target? Name it (--target); {columns}")
+        if {*reader.names} <= {reader.target, *reader.row_numbers}:
+            raise ValueError(f"{path}: no column is left to learn from")
         loading = Loading(settings, recipe, path.name, reader.target, reader)
         fits = memory.fits((reader.n or 0) * len(reader.names))
         if settings.stream is False or (settings.stream is None and fits):
