@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,30 @@ def test_validation_data_has_the_names_of_the_training_data(tmp_path):
         streams.append(xpnet.stream(tmp_path / "t.csv", target="y"))
     with pytest.raises(ValueError, match=r"in the order b, a, but .* in the order a, b"):
         xpnet.DeepNet([2, 1]).fit(streams[0], epochs=1, validation=streams[1])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_net_remembers_the_names_that_it_was_fitted_on(lib, streamed, tmp_path):
+    (tmp_path / "t.csv").write_text("b,a,y\n1,2,0\n3,4,1\n")
+    net = xpnet.DeepNet([2, 1], **lib.options)
+    twin = copy.copy(net)
+    given = Frame(np.array([[1.0, 3.0], [2.0, 4.0]]), ["b", "a"])
+    net.cost(given, np.ones(2))
+    net.predict(given)
+    assert net.data == {}  # only what it learns from has a say
+    fit = (xpnet.stream(tmp_path / "t.csv", target="y"),) if streamed else (given, np.array([0, 1]))
+    net.fit(*fit, epochs=1)
+    assert (net.data, twin.data) == ({"features": ["b", "a"]}, {})
+    net.save(tmp_path / "m")
+    turned = Frame(given.values[::-1], ["a", "b"])
+    for each in (net, xpnet.load(tmp_path / "m")):
+        np.testing.assert_array_equal(each.predict_proba(turned), each.predict_proba(given))
+        with pytest.raises(ValueError, match="the features of this net are b, a"):
+            each.score(Frame(given.values, ["b", "c"]), np.ones(2))
+    for names in ([0, 1], ["0", "1"]):
+        other = xpnet.DeepNet([2, 1])
+        other.fit(Frame(given.values, names), np.array([0, 1]), epochs=1)
+        assert other.data == {}
 
 
 def test_a_stream_with_names_in_another_order_is_refused(tmp_path):

@@ -72,7 +72,7 @@ class DeepNet:
     Attributes
     ----------
     data, tensors : dict
-        What ``load`` found beside the net in its file; empty otherwise.
+        What ``load`` found beside the net in its file; "features" are the names of what it learns.
 
     Notes
     -----
@@ -103,8 +103,7 @@ class DeepNet:
         activations = arguments.check_hidden(hidden, len(sizes) - 2)
         self.objective = objective = Objective(sizes, activations, get_loss(output))
         self.seed = check_count(seed, "seed", 0)
-        rng = np.random.default_rng(self.seed)
-        theta = initial_parameters(objective.layout, activations, rng)
+        theta = initial_parameters(objective.layout, activations, np.random.default_rng(self.seed))
         self._held = Held(Placement.of(backend, device, dtype), theta)
         self.data: dict[str, Any] = {}
         self.tensors: dict[str, np.ndarray] = {}
@@ -305,6 +304,7 @@ class DeepNet:
                 evaluate = evaluator(inputs, validation)
                 run = Run(program, plan, source, self, callbacks, evaluate, start)
                 run.history.data = how
+                self.data = inputs.named | self.data
                 start = run.start  # frees the moments that it began with
                 return self._held.train(run)
 

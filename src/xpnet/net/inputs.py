@@ -34,7 +34,7 @@ class Inputs:
     objective : Objective
     features : sequence of str or None
         Their names in the net's order, which frames and streams with other names must fit; where
-        the net keeps none, those of the first frame or stream, for validation data.
+        the net keeps none, those of the first frame or stream, which it keeps once it has learned.
     on_host : bool
         Whether the examples in memory stay on the host, for a GPU that takes a batch at a time.
     """
@@ -143,6 +143,12 @@ class Inputs:
                 f"are {listed(wanted)}: give it these, as rows and no others"
             )
         return wanted
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What a net that has learned keeps in its ``data``: the names of its features, if any."""
+        names = [] if self.features is None else list(map(str, np.ravel(self.features)))
+        return {} if all(name.isdecimal() for name in names) else {"features": names}
 
     def settle(self, X: Any, what: str = "X", Y: Any = None) -> None:
         """Lets ``X`` (n_x, m), and ``Y`` of a regression, decide on what is left to them."""
