@@ -109,7 +109,7 @@ class TextFile:
     longest: int = 0  # line
     line: str = ""  # the first
     fractions: set[int] = field(default_factory=set)  # columns of such numbers, it seems
-    n_lines = 0  # that were read last
+    checked = False  # for quotation marks that are never closed
 
     @property
     def described(self) -> str:
@@ -143,7 +143,12 @@ class TextFile:
         )  # fmt: skip
         # pyarrow's own stream would read ahead in a thread, which may outlive an error
         for piece in filter(None, self._cleaned(4 * size)):
-            yield from reader.read_csv(pa.BufferReader(piece), *options).to_batches()
+            table = reader.read_csv(pa.BufferReader(piece), *options)
+            if table.num_rows != piece.count(b"\n") and not self.checked:
+                self.checked = True  # lines in quotes: are they meant to be?
+                if fault := self.fault():
+                    raise ValueError(fault)
+            yield from table.to_batches()
 
     def records(self) -> Iterator[tuple[int, list[str], list[str]]]:
         """Yield the line that each row begins in, its cells, and its lines."""
@@ -175,7 +180,7 @@ class TextFile:
         if self.comment:
             blank = rb"(?:" + blank + rb"|" + re.escape(self.comment.encode()) + rb"[^\n]*)"
         pattern = re.compile(rb"\n(?:" + blank + rb"\r?\n)+")
-        self.n_lines = quotes = at = 0
+        quotes = at = 0
         piece, rest = b"", b"\n"
 
         def unquoted(found: re.Match[bytes]) -> bytes:
@@ -203,9 +208,7 @@ class TextFile:
                     piece = re.sub(rb'("[^"]*")|[ \t]+', lambda x: x.group(1) or b" ", piece)
                     piece = re.sub(rb" ?(\r?\n) ?", rb"\1", piece)
                 quotes = at = 0
-                kept = pattern.sub(unquoted, piece)[1:]
-                self.n_lines += kept.count(b"\n")
-                yield kept
+                yield pattern.sub(unquoted, piece)[1:]
 
 
 def _decoded(file: Any, errors: str = "surrogateescape") -> io.TextIOWrapper:
