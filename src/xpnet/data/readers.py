@@ -143,6 +143,8 @@ class TableReader:
     def where(self, row: int, column: str | None = None) -> str:
         """Return the place of a cell in words: "data.csv, line 7, column 'age'"."""
         said = f"{self.name}, {self._source.line(row)}"
+        if column in self._indices and not self._source.named:
+            column = self._source.names[self._indices[column]]  # its index
         return said if column is None else f"{said}, column {column!r}"
 
     # -- all columns, whose kinds are found ----------------------------------------------
