@@ -150,6 +150,32 @@ def test_a_file_larger_than_the_memory(ok, here, numbers):
         assert sum(1 for _ in answers) == 1 + shape[0]
 
 
+@pytest.mark.long
+@pytest.mark.skipif(WINDOWS, reason="measures other programs by resource")
+def test_predict_takes_time_by_the_cell(ok, here, sides):
+    """Seconds of the processor, of which Python and its libraries take one."""
+    import resource
+
+    def seconds(words):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = program(*words.split())
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    n = 60_000
+    X = np.random.default_rng(0).normal(size=(20, n)).round(2)
+    write_csv(here / "wide.csv", X, "ab" * 10, ",".join([*(f"c{i}" for i in range(n)), "y"]))
+    ok("train wide.csv --target y --model logistic --epochs 1 --out wide.model")
+    done, spent = seconds("predict wide.model wide.csv")
+    assert (len(done.stdout.splitlines()), spent < 5) == (21, True)
+    lines = [f"{i},{i % 7},{i % 5},left" for i in range(80_000)]
+    lines[4] = lines[4].replace("left", '"left')
+    (here / "open.csv").write_text("\n".join(["a,b,c,side", *lines]))
+    done, spent = seconds("predict sides.model open.csv")
+    assert "open.csv, line 6: a quotation mark opens here and is never closed" in done.stderr
+    assert spent < 2
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -58,8 +58,12 @@ class Encoded:
         with npy_writer(X_path, dtype, (width,)) as add_X, npy_writer(y_path, labels, ()) as add_y:
 
             def add(X: np.ndarray, y: np.ndarray) -> None:
-                add_X(X)
-                add_y(y)
+                try:
+                    add_X(X)
+                    add_y(y)
+                except OSError as error:
+                    what = f"{error.strerror}, encoding the rows"
+                    raise OSError(error.errno, what, str(self.folder)) from None
                 spread.add(y[:, None])
 
             yield add
