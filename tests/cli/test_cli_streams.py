@@ -194,6 +194,18 @@ def test_kinds_that_are_chosen(ok, here, people):
     assert same_model("again", "r--stream/model.safetensors")
 
 
+@pytest.mark.parametrize("option", ["", "--robust", "--robust --stream"])
+@pytest.mark.parametrize("data", ["people.csv --target pay", "plane.npz"])
+def test_a_model_scores_as_it_did_in_training(ok, here, people, plane, data, option):
+    """Of columns of all kinds, and of numbers alone."""
+    file = data.split()[0]
+    words = f"train {data} --epochs 2 --validation {file} {option} --json --out m"
+    trained = json.loads(ok(words))["validation"]
+    found = json.loads(ok(f"evaluate m {file} --json"))
+    score = "r2" if file == "plane.npz" else "accuracy"
+    assert found[score] == pytest.approx(trained[score], rel=1e-4)
+
+
 def test_encoded_rows_go_at_the_end_unless_they_are_kept(ok, run, here, tables, monkeypatch):
     words = f"train t.csv --target y --stream {FIT}"
     ok(f"{words} --out m")

@@ -223,7 +223,9 @@ def test_a_table_is_encoded_and_standardised(tmp_path, robust):
     assert model.sources == {"age": "number", "sex": "text", "yes": "bool"}
     np.testing.assert_array_equal(model.predict(TABLE), net.predict(Z))
     np.testing.assert_array_equal(model.probabilities(TABLE), net.predict_proba(Z).T)
-    with pytest.raises(ValueError, match="but the columns 'sex' are none: pass a data frame"):
+    with pytest.raises(
+        ValueError, match=r"columns age \(number\), sex \(text\), yes \(bool\): pass a data frame"
+    ):
         net.predict_raw(np.ones((3, 6)))
     with pytest.raises(ValueError, match="encodes columns of the table"):
         model.without_statistics()
@@ -234,7 +236,9 @@ def test_missing_numbers_in_an_array():
     net, made = table_net({"age": TABLE["age"], "x": numbers(X[1])}, "identity")
     Z = made.standardize(made.encode({"age": TABLE["age"], "x": numbers(X[1])}), np.float32)
     np.testing.assert_array_equal(net.predict_raw(X), net.predict(Z.T))
-    with pytest.raises(ValueError, match=r"shape \(6, 1\) in rows, but the model takes 2: age, x"):
+    with pytest.raises(
+        ValueError, match=r"rows of shape \(1,\), but .* columns age \(number\), x \(number\)$"
+    ):
         net.predict_raw(X[:1])
     plain, made = table_net({"x": numbers(X[1])}, "identity")  # the median without a flag
     X[1, 0] = np.nan

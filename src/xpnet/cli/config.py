@@ -20,7 +20,7 @@ from xpnet.cli.settings import ABOUT_THE_OUTPUT, Settings
 NAME = "config.toml"  # in a run folder
 FIRST_LINE = "One run of xpnet train. The same again, bit for bit where the versions are the same:"
 _LISTS = ("hidden", "dropout")  # may be written as arrays
-_FLAGS = ("stream", "header", "force", "json", "keep-encoded")
+_FLAGS = ("stream", "header", "robust", "force", "json", "keep-encoded")
 _SEVERAL = ("column", "ignore", "missing")  # options that may be given several times
 _NOT_HERE = ("config", "resume")
 

@@ -177,7 +177,8 @@ class Problem:
             "target": self.target,
             "classes": None if self.classes is None else self.classes.tolist(),
         }
-        if not (columns.plain and set(columns.sources.values()) == {"number"}):
+        numbers = columns.plain and set(columns.sources.values()) == {"number"}
+        if columns.robust or not numbers:
             data["columns"] = columns.to_json()
         return data, tensors
 

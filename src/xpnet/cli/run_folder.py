@@ -150,6 +150,7 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "seed": settings.seed,
             "column": settings.column,
             "ignore": settings.ignore,
+            "robust": settings.robust,
             "validation": share,
             "stream": problem.streamed,
             "optimizer": recipe.optimizer,

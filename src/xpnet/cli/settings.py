@@ -119,6 +119,9 @@ class Settings:
     ignore: Annotated[
         list[str] | None, option("NAME", "A column to leave out; may be given several times.")
     ] = None
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Scale numbers by quartiles, and squash outliers.")
+    ] = False
     sep: Sep = None
     decimal: Decimal = "."
     encoding: Encoding = None

@@ -27,7 +27,7 @@ from xpnet.data.table import load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers, labels_of
 
 # What encoded rows depend on besides the file and how it is read.
-_ASKED = ("target", "column", "ignore", "validation", "seed", "dtype")
+_ASKED = ("target", "column", "ignore", "robust", "validation", "seed", "dtype")
 Batch = dict[str, Column]
 
 
@@ -189,11 +189,11 @@ class Loading:
         """Fit the columns on the training part; the model keeps how dates are written."""
         reader, settings = self.reader, self.settings
         if reader is None:
-            return Preprocessor.fit(batches)
+            return Preprocessor.fit(batches, PreprocessorSettings(robust=settings.robust))
         kinds = {name: kind for name, kind in settings.kinds.items() if name != self.target}
         rows = tuple(reader.row_numbers)
         found = Preprocessor.fit(
-            batches, PreprocessorSettings(kinds, row_numbers=rows, seed=settings.seed)
+            batches, PreprocessorSettings(kinds, settings.robust, rows, settings.seed)
         )
         dates = {name: kind for name, kind in reader.kinds.items() if kind.startswith("date ")}
         written = (replace(c, storage=dates.get(c.name, c.storage)) for c in found.columns)

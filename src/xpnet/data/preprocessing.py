@@ -90,10 +90,7 @@ class Preprocessor:
     ) -> Preprocessor:
         """Measure the columns of training rows in one pass.
 
-        Raises
-        ------
-        ValueError
-            A column does not fit the kind that the settings say, or none is left to learn from.
+        A ValueError says that a column does not fit its kind, or none is left to learn from.
         """
         fitting = _Fitting(settings or PreprocessorSettings())
         for batch in batches:
@@ -141,7 +138,7 @@ class Preprocessor:
     def encode(self, batch: Batch) -> np.ndarray:
         """Encode k rows as E (k, n_x): float32 if all numbers are, else float64.
 
-        A ValueError names a column that holds what its kind cannot be.
+        A ValueError names a column that holds what its kind cannot be, or is not there.
         """
         if self.plain and all(c.kind == "number" for c in self.columns):  # perhaps many thousands
             cells = [batch[c.name] for c in self.columns]
@@ -164,18 +161,14 @@ class Preprocessor:
         return all(c.names == (c.name,) for c in self.columns)
 
     def encode_rows(self, X: np.ndarray) -> np.ndarray:
-        """Encode rows X (k, n) of numbers, NaN where one is missing.
-
-        A ValueError says that columns of the table are no numbers, or more or fewer.
-        """
-        if no_numbers := [repr(c.name) for c in self.columns if c.kind not in ("number", "bool")]:
+        """Encode rows X (k, n) of numbers, NaN where one is missing; see ``encode``."""
+        others = any(c.kind not in ("number", "bool") for c in self.columns)
+        if others or X.ndim != 2 or X.shape[1] != len(self.columns):
+            takes = listed([f"{name} ({kind})" for name, kind in self.sources.items()])
             raise ValueError(
-                f"X is an array of numbers, but the columns {listed(no_numbers)} are none: pass a "
-                "data frame, with an example in each row"
+                f"X has rows of shape {X.shape[1:]}, but the model takes the columns {takes}"
+                + ": pass a data frame, with an example in each row" * others
             )
-        if X.ndim != 2 or X.shape[1] != len(self.columns):
-            takes = f"the model takes {len(self.columns)}: {listed(list(self.sources))}"
-            raise ValueError(f"X has the shape {X.shape} in rows, but {takes}")
         missing = np.isnan(X)
         if self.plain:
             return np.where(missing, self.fill, X).astype(X.dtype) if missing.any() else X
@@ -193,9 +186,8 @@ class Preprocessor:
     @property
     def squashed(self) -> np.ndarray:
         """Which encoded columns (n_x,) are numbers, which ``robust`` is about."""
-        return np.array(
-            [c.kind == "number" and name == c.name for c in self.columns for name in c.names]
-        )
+        pairs = [(c, name) for c in self.columns for name in c.names]
+        return np.array([c.kind == "number" and name == c.name for c, name in pairs])
 
 
 def _dtype(columns: Iterable[Column]) -> np.dtype:
@@ -313,8 +305,8 @@ class _Fitting:
         mean, scale, fill = (
             np.append(a, x)[order] for a, x in ((mean, 0), (scale, 1), (median, 0))
         )
-        lines, robust = self._described(columns), self.settings.robust
-        return Preprocessor(tuple(columns), Standardizer(mean, scale), fill, robust, lines)
+        statistics, robust = Standardizer(mean, scale), self.settings.robust
+        return Preprocessor(tuple(columns), statistics, fill, robust, self._described(columns))
 
     def _encoding(self, name: str, varies: list[int]) -> Encoding | str:
         """The encoding of a column, or why there is none."""
@@ -348,16 +340,14 @@ class _Fitting:
         """A line for each kind of column, and one for those left out."""
         groups: dict[str, list[str]] = {title: [] for title in _TITLES.values()}
         for c in columns:
-            if c.name in self.dropped:
-                continue
             said = [f"{len(c.parts)} and others" if c.other else f"{len(c.parts)}"] * bool(c.parts)
             if c.kind == "date":
                 said = [*dict.fromkeys(part.split()[0] for part in c.parts)]
             said += [f"{self.missing[c.name]:,} missing"] * c.flag
-            groups[_TITLES[c.kind]].append(f"{c.name} ({', '.join(said)})" if said else c.name)
-        groups["left out"] = [
-            f"{name or 'the unnamed column'} ({why})" for name, why in self.dropped.items()
-        ]
+            if c.name not in self.dropped:
+                groups[_TITLES[c.kind]].append(f"{c.name} ({', '.join(said)})" if said else c.name)
+        named = {name or "the unnamed column": why for name, why in self.dropped.items()}
+        groups["left out"] = [f"{name} ({why})" for name, why in named.items()]
         return tuple(f"{title}: {listed(names, 20)}" for title, names in groups.items() if names)
 
 
