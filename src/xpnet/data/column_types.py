@@ -191,9 +191,11 @@ def _numbers(values: np.ndarray, missing: np.ndarray) -> Column:
         return Column(values.astype(np.int64, copy=False), missing)
     wide = np.float32 if values.dtype.kind == "f" and values.itemsize < 8 else np.float64
     values = values.astype(wide, copy=False)
-    if np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise CellFault(row, f"{values[row]} is not finite; --missing may name it")
+    far = np.abs(values) > np.finfo(np.float32).max
+    if far.any():
+        row = int(far.argmax())
+        what = "not finite" if np.isinf(values[row]) else "beyond what float32 holds (3.4e38)"
+        raise CellFault(row, f"{values[row]} is {what}; --missing may name it")
     return Column(values, missing | np.isnan(values))
 
 

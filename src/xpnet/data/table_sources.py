@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import lzma
+import re
 import shutil
 import sys
 import zlib
@@ -172,7 +173,7 @@ def open_source(
         raise TypeError(f"a table is a path, a data frame of pandas, polars or pyarrow, or arrays "
                         f"(X, y), not {type(source).__name__}")  # fmt: skip
     name, path, held = str(source), Path(source), []
-    if "://" in name:
+    if re.match(r"\w{2,}:/", name):  # a Path has lost the second slash
         raise ValueError(f"{name}: addresses are not read; download the file first")
     if not path.exists() and any(mark in name for mark in "*?["):
         raise ValueError(f"{name}: one file at a time; join the files, or put Parquet files in a "
