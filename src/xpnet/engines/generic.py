@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -160,14 +160,13 @@ class Engine:
     def _mean(self, data: Data, of: Callable[[Data], tuple[Array, ...]]) -> tuple[Array, ...]:
         """The (weighted) mean over the examples of what ``of`` says of each part."""
         sums, parts = self.backend.xp.sum, self.parts(data)
-        found = [of(part) for part in parts]
         if len(parts) == 1:
-            return found[0]
+            return of(data)
         if data.w is None:
             shares = [part.X.shape[0] / data.X.shape[0] for part in parts]
         else:
             shares = [sums(part.w) / sums(data.w) for part in parts]
-        return tuple(sum(s * x for s, x in zip(shares, each, strict=True)) for each in zip(*found))
+        return mean_over(zip(shares, parts, strict=True), of)
 
     def parts(self, data: Data) -> list[Data]:
         """The data, cut where labels would become too many rows of 0 and 1 at once."""
@@ -185,6 +184,20 @@ class Engine:
     def program(self, *settings_and_state: Any) -> Program:
         """Training steps: a ``Program`` of this engine, which changes nothing that it is given."""
         return self.program_type(self, *settings_and_state)
+
+
+def mean_over(
+    parts: Iterable[tuple[Any, Data]], of: Callable[[Data], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """The sum of what ``of`` says of each part of the examples, times its share of them."""
+    total: list[Array] = []
+    for share, part in parts:
+        found = of(part)
+        if isinstance(share, float) and share == 1.0:  # of all of them
+            return found
+        scaled = [share * x for x in found]
+        total = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
+    return tuple(total)
 
 
 def overwrite(mine: Sequence[Array], news: Sequence[Array], *, xp: Namespace) -> None:

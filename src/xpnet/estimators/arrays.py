@@ -12,7 +12,7 @@ from scipy import sparse
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, dtype_name, place_of, refuse_traced, to_numpy
-from xpnet.data.checks import admit
+from xpnet.data.checks import admit, all_finite
 
 BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
 
@@ -57,11 +57,9 @@ def check_foreign(X: Any, estimator: Any) -> None:
         return
     place = place_of(values)
     with place.context():
-        # A finite sum has finite terms, so most data is read once.
-        xp = place.xp
-        if bool(xp.isfinite(xp.sum(values))) or bool(xp.all(xp.isfinite(values))):
+        if all_finite(values, xp=place.xp):
             return
-        what = "NaN" if bool(xp.any(xp.isnan(values))) else "infinity"
+        what = "NaN" if bool(place.xp.any(place.xp.isnan(values))) else "infinity"
     raise ValueError(f"Input X contains {what}; {type(estimator).__name__} needs finite numbers.")
 
 

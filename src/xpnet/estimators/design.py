@@ -19,6 +19,7 @@ from xpnet.core.leaves import Data
 from xpnet.core.losses import Loss
 from xpnet.core.network import Objective
 from xpnet.engines import engine_for
+from xpnet.engines.generic import mean_over
 from xpnet.estimators.arrays import dense_blocks, is_sparse
 
 SAMPLE = 4096  # examples that are enough to estimate a variance
@@ -90,17 +91,13 @@ class Design:
         share = 1.0 / self.total
         return place.xp.full((X.shape[0],), share, dtype=place.dtype, device=place.device)
 
-    def value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
+    def value_and_gradient(self, theta: Array) -> tuple[Array, ...]:
         """The weighted mean loss, 0-d, and its gradient, at ``theta`` (K n + K,): W, then b."""
         if self.multiplies:
             return self._sparse_value_and_gradient(theta)
-        if not self.sparse:
-            return self.engine.value_and_gradient(theta, Data(self.X, self.Y, self.w))
-        value, gradient = 0.0, 0.0 * theta
-        for share, data in self.blocks():
-            part, slopes = self.engine.value_and_gradient(theta, data)
-            value, gradient = value + share * part, gradient + share * slopes
-        return value, gradient
+        whole = Data(self.X, self.Y, self.w)
+        parts = self.blocks() if self.sparse else [(1.0, whole)]
+        return mean_over(parts, lambda data: self.engine.value_and_gradient(theta, data))
 
     def _sparse_value_and_gradient(self, theta: Array) -> tuple[Array, Array]:
         ops, xp = self.engine.ops, self.place.xp

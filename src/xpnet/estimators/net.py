@@ -16,6 +16,7 @@ from xpnet.core.network import Objective, forward
 from xpnet.core.optimizers import Optimizer
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import Engine, Program, engine_for
+from xpnet.engines.generic import mean_over
 from xpnet.estimators import arrays
 from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
 
@@ -157,21 +158,16 @@ class Net:
             )
             return sum(parts)
 
-    def cost(self, rows: Rows, l2: float) -> Callable[[Array], tuple[Array, Array]]:
+    def cost(self, rows: Rows, l2: float) -> Callable[[Array], tuple[Array, ...]]:
         """The cost with the l2 penalty, 0-d, and its gradient, as a function of ``theta``."""
         exact = replace(self.objective, loss=self.objective.loss.exact, penalized=l2 > 0)
         engine = engine_for(self.place, exact)  # one for all calls: it keeps what it recorded
 
-        def value_and_gradient(theta: Array) -> tuple[Array, Array]:
-            value: Any = 0.0
-            gradient: Any = 0.0
+        def value_and_gradient(theta: Array) -> tuple[Array, ...]:
             with self.place.context():
-                for share, data in rows.parts():
-                    part = engine.value_and_gradient(theta, data, l2)
-                    if share == 1.0:
-                        return part
-                    value, gradient = value + share * part[0], gradient + share * part[1]
-            return value, gradient
+                return mean_over(
+                    rows.parts(), lambda data: engine.value_and_gradient(theta, data, l2)
+                )
 
         return value_and_gradient
 

@@ -139,8 +139,9 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         examples = self._examples(X, y, sample_weight, reset=fresh)
         Y, w = self._encoded(examples, incremental)
         self._random_state = check_random_state(self.random_state)
+        outputs = len(self.classes_) if Y.ndim == 1 else Y.shape[1]
         if fresh:
-            self._initialize((examples.X.shape[1], *sizes, self._width(Y)))
+            self._initialize((examples.X.shape[1], *sizes, outputs))
         self._check_outputs(Y, "y")
         net = self._net(examples.place)
         rows = Rows(net, examples.X, Y, w)
@@ -222,12 +223,8 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         one = y.ndim == 2 and y.shape[1] == 1
         return examples._replace(y=column_or_1d(y, warn=True)) if one else examples
 
-    def _width(self, Y: np.ndarray) -> int:
-        """How many outputs there are for these targets."""
-        return len(self.classes_) if Y.ndim == 1 else Y.shape[1]
-
     def _check_outputs(self, Y: np.ndarray, what: str) -> None:
-        if self._width(Y) != self.n_outputs_:
+        if Y.ndim == 2 and Y.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"{what} has {Y.shape[1]} value(s) per example, but the net has {self.n_outputs_} "
                 "output(s)"
