@@ -37,6 +37,7 @@ import xpnet
         ("--task regression --model logistic", "logistic is for classification"),
         ("--task classification --model linear", "linear is for regression"),
         ("--target y", "'--target': the digits have their labels"),
+        ("--column pixel0=category", "'--column': the digits are numbers; give DATA too"),
         ("--out nowhere/model", "'--out': there is no folder nowhere"),
         ("--out .", "'--out': . is not a regular file"),
         ("--out m.onnx", "'--out': m.onnx ends in none of .safetensors, .model"),
@@ -107,6 +108,8 @@ def test_unknown_command(run):
         ("blobs.csv --target side --ignore z", "blobs.csv: no column 'z'; it has a, b, c"),
         ("blobs.csv --target side --ignore a --ignore b --ignore c", "no column is left"),
         ("bad.csv --target y", "bad.csv, column 'x': most cells are numbers, but not '$1' in line"),
+        ("blobs.csv --target side --validation hole.csv", "hole.csv: no column 'a' (and 3 more"),
+        ("hole.csv --target x --validation void.csv", "void.csv: no rows with a 'x'"),
         ("hole.csv --target y", "the target 'y' is missing in every row"),
         ("blobs.csv", "the columns are a, b, c, side"),
         ("blobs.csv --target y", "no column 'y'; the columns are a, b, c, side"),
@@ -131,7 +134,8 @@ def test_data_errors(run, here, options, said):
     write_csv(here / "names.csv", np.arange(150)[:, None], [f"n{i}" for i in range(150)], "x,y")
     write_csv(here / "numbers.csv", np.arange(150)[:, None], range(150), "x,y")
     (here / "bad.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(99)) + "$1,0\n")
-    (here / "hole.csv").write_text("x,y\n1,\n2,NA\n")
+    (here / "hole.csv").write_text("x,z,y\n1,5,\n2,6,NA\n1,5,\n2,6,\n")
+    (here / "void.csv").write_text("x,z\n,5\n")
     y = np.array([2.0**54 + 8 * (i % 2) for i in range(9)])
     np.savez(here / "ids.npz", X=np.arange(9.0)[:, None], y=y)
     np.savez(here / "truth.npz", X=np.ones((9, 1)), y=np.arange(9) > 4)

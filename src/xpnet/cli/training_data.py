@@ -28,6 +28,9 @@ from xpnet.data.task import Labels, as_integers, labels_of
 
 # What encoded rows depend on besides the file and how it is read.
 _ASKED = ("target", "column", "ignore", "robust", "validation", "seed", "dtype")
+_NOT_OF_DIGITS = {"target": "have their labels", "stream": "are in memory",
+                  "column": "are numbers", "ignore": "are numbers"}  # fmt: skip
+_CELLS = 2**21  # in a batch: 16 MB of float64
 Batch = dict[str, Column]
 
 
@@ -41,8 +44,9 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
     """
     path = settings.data
     if path is None:
-        require(settings.target is None, "--target", "the digits have their labels; give DATA too")
-        require(not settings.stream, "--stream", "the digits are in memory; give DATA too")
+        for option, why in _NOT_OF_DIGITS.items():
+            given = getattr(settings, option)
+            require(not given, f"--{option}", f"the digits {why}; give DATA too")
         X, y = load_digits()
         named = {f"pixel{i}": x for i, x in enumerate(X.T)} | {"digit": y}
         table = {name: Column(x, np.zeros(len(x), bool)) for name, x in named.items()}
@@ -106,7 +110,8 @@ class Loading:
         problem.train = problem.in_memory(columns.encode(training), y_train)
         if isinstance(self.held_out, Path):
             pieces = list(self.other(self.held_out, problem))
-            E, y_held = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+            E = np.concatenate([piece for piece, _ in pieces])
+            y_held = np.concatenate([y for _, y in pieces])
         elif len(y_held):
             E = columns.encode({name: column[held] for name, column in table.items()})
         if len(y_held):
@@ -217,7 +222,7 @@ class Loading:
     ) -> Iterator[tuple[Batch, Column, np.ndarray]]:
         """Read all rows with labels: features, labels, and which are held out."""
         self.unlabelled, start = 0, 0
-        for read in reader.batches():
+        for read in reader.batches(rows=max(1, _CELLS // len(reader.names))):
             table, label, there = self.labelled(read, hashed)
             held = np.zeros(len(there), bool)
             if split is not None:
@@ -232,11 +237,11 @@ class Loading:
         """Read a validation file: encoded rows and answers, a batch at a time."""
         target, classes = self.target, problem.classes
         kinds = problem.columns.sources | {target: "number" if classes is None else "text"}
-        row = 0
+        row, labelled = 0, False
         with open_table(path, self.settings.reading, kinds=kinds, target=target) as reader:
-            for read in reader.batches():
+            for read in reader.batches(rows=max(1, _CELLS // len(reader.names))):
                 table, label, there = self.labelled(read)
-                y = problem.numbered(label)
+                y = problem.numbered(label) if len(label) else np.empty(0)
                 if classes is not None and (y < 0).any():
                     i = int((y < 0).argmax())
                     where = reader.where(row + int(np.flatnonzero(there)[i]), target)
@@ -244,7 +249,11 @@ class Loading:
                     known = listed(list(map(str, classes)))
                     raise ValueError(f"{where}: {text!r:.50} is no class of the model's: {known}")
                 row += len(there)
-                yield problem.columns.encode(table), y
+                if len(y):
+                    labelled = True
+                    yield problem.columns.encode(table), y
+        if not labelled:
+            raise ValueError(f"{path}: no rows with a {target!r}")
 
 
 def _labels(parts: list[Statistics], m: int) -> Labels:
