@@ -177,6 +177,11 @@ def test_a_table_as_people_have_them(ok, run, here, people, option):
     result = run("evaluate m people.csv --json")
     assert "people.csv: 12 rows are left out, whose 'pay' is missing" in result.stderr
     assert json.loads(result.stdout)["examples"] == 588
+    (here / "new.csv").write_text("job,member,born,age,pay\nking,true,04.05.2001,,\n")
+    for words in ("evaluate m new.csv", f"{PEOPLE} {option} --out m2 --validation new.csv"):
+        result = run(words)
+        assert result.exit_code == 1
+        assert "new.csv: no rows with a 'pay'" in result.stderr
 
 
 def test_kinds_that_are_chosen(ok, here, people):

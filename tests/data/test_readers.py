@@ -688,8 +688,25 @@ def test_cells_that_do_not_fit(here, kind, cell):
         read("t.csv", {"header": True}, kinds={"a": kind})
     with pytest.raises(ValueError, match=f"row 0 .from 0., column 'a': '{cell[:30]}"):
         read(pa.table({"a": [cell]}), kinds={"a": kind})
-    with pytest.raises(ValueError, match=r"row 0 .*: the column holds date, not "):
+    with pytest.raises(ValueError, match=r"row 0 .*: the column holds dates, not "):
         read(pa.table({"a": [DAY]}), kinds={"a": "bool" if kind == "date" else kind})
+
+
+@pytest.mark.parametrize("kind", ["number", "whole", "bool", "date", "text"])
+@pytest.mark.parametrize(
+    "cells",
+    [pa.nulls(2), pa.array([np.nan] * 2), pa.nulls(2, pa.bool_()), pa.nulls(2, pa.date32())],
+    ids=lambda cells: str(cells.type),
+)
+def test_a_column_without_a_value_fits_every_kind(kind, cells):
+    assert read(pa.table({"a": cells}), kinds={"a": kind}) == {"a": [None, None]}
+
+
+def test_the_first_cell_that_is_there_is_named():
+    with pytest.raises(ValueError, match=r"row 1 .*: the column holds numbers, not a date"):
+        read(pa.table({"a": [np.nan, 1.5]}), kinds={"a": "date"})
+    with pytest.raises(ValueError, match="column 'a': the column holds neither numbers nor text"):
+        read(pa.table({"a": [[1]]}), kinds={"a": "text"})
 
 
 # -- many rows ---------------------------------------------------------------------------

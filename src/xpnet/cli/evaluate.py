@@ -88,7 +88,8 @@ def evaluate(
             X = trained.columns({n: column[there] for n, column in batch.items()})
             tally.add(X, trained.expected(y))
     if tally.m == 0:
-        raise ValueError(f"{data}: no rows of data")
+        empty = f"no rows with a {name!r}" if unlabelled else "no rows of data"
+        raise ValueError(f"{data}: {empty}")
     if unlabelled:
         output.tell(f"{data}: {unlabelled:,} rows are left out, whose {name!r} is missing")
     found = {label: tally.unseen[i] for label, i in unseen.items()}

@@ -28,7 +28,8 @@ EXAMPLES = """Examples:
 The exported model takes features as they are in the data, examples in rows (m, n): standardisation
 is part of it, and a regression answers in units of the target. --standardized leaves both out.
 
-ONNX: input X, outputs probabilities and label (class names), or Y; for ONNX Runtime and its like.
+ONNX: input X, or one input per column where some hold more than numbers or have missing cells;
+outputs probabilities and label (class names), or Y; for ONNX Runtime and its like.
 PyTorch: an nn.Sequential, read back by torch.load(FILE, weights_only=False); needs the extra torch.
 
 Exit codes: 0 done; 1 the model cannot be read or exported; 2 wrong options."""

@@ -23,6 +23,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-", ".",
 _KINDS = ("whole", "digits", "number", "bool", "date", "date %d.%m.%Y", "date %m/%d/%Y",
           "date %d/%m/%Y", "date %Y/%m/%d")  # fmt: skip
 _ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
+_MANY = {"number": "numbers", "whole": "whole numbers", "bool": "true and false", "date": "dates"}
+_EMPTY = {"number": "float64", "bool": "bool", "date": "datetime64[us]"}
 
 
 class CellFault(ValueError):
@@ -159,16 +161,27 @@ def kind_of(dtype: Any) -> str | None:
     return None
 
 
+def _there(cells: Any) -> np.ndarray:
+    """Mark the cells of an array of Arrow's that hold a value; NaN is none."""
+    gone = import_module("pyarrow.compute").is_null(cells, nan_is_null=True)
+    return ~gone.to_numpy(zero_copy_only=False)
+
+
 def column(cells: Any, kind: str, rules: CellRules) -> Column:
     """Return an array of Arrow's or NumPy's as a column; a CellFault names what does not fit."""
     numpy = isinstance(cells, np.ndarray)
     own = str(kind_of(cells.dtype if numpy else cells.type))
     wanted = kind.replace("whole", "number").split()[0]
-    if kind == "text" or own == "text":
+    if own == "text" or (kind == "text" and (numpy or own != "None")):
         cells = import_module("pyarrow").array(cells) if numpy else cells
         return _of_texts(cells, kind, wanted, rules)
-    if own.replace("whole", "number") != wanted:
-        raise CellFault(0, f"the column holds {own}, not {_ONE[wanted]}")
+    if own.replace("whole", "number") != wanted:  # a frame's empty column has any type
+        there = cells == cells if numpy else _there(cells)
+        if not there.any():
+            return Column(np.zeros(len(cells), _EMPTY[wanted]), ~there)
+        held = _MANY.get(own, "neither numbers nor text nor dates")
+        said = f", not {_ONE[wanted]}" if own in _MANY else ""
+        raise CellFault(int(there.argmax()), f"the column holds {held}{said}")
     missing = np.zeros(len(cells), bool)
     if numpy and wanted == "date":
         return Column(cells.astype("datetime64[us]"), np.isnat(cells))

@@ -12,7 +12,7 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
 
     Returns X (1797, 64) float32, 8 x 8 pixels row by row with values 0 to 16, and y (1797,)
     int64, the digits. Source (CC BY 4.0): Alpaydin & Kaynak 1998, UCI Machine Learning
-    Repository, https://doi.org/10.24432/C50P49; see ``datasets/digits.txt``.
+    Repository, https://doi.org/10.24432/C50P49; see ``data/digits.txt``.
     """
     digits = resources.files("xpnet.data") / "digits.npz"
     with digits.open("rb") as file, np.load(file, allow_pickle=False) as archive:
