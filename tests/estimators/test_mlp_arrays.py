@@ -209,7 +209,7 @@ def test_many_classes_are_numbers_until_a_part_is_computed(lib, name, kind, monk
         monkeypatch.setattr(leaves, "ROWS", room)
         model = xpnet.LogisticRegression if "C" in options else xpnet.MLPClassifier
         options |= {} if "C" in options else {"random_state": 0, "max_iter": 4}
-        nets.append(model(**lib.options, **options).fit(given, y, w))
+        nets.append(model(**lib.options, dtype="float64", **options).fit(given, y, w))
     found, expected = (to_numpy(net.predict_proba(given)) for net in reversed(nets))
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
     if name == "adam":

@@ -105,7 +105,10 @@ class LinearRegression(ArrayRegressor):
         U, sigma, Vh = on_host(partial(np.linalg.svd, full_matrices=False), R_x, centred.design)
         kept = sigma > self.tol * float(xp.max(sigma))
         self.rank_ = int(xp.sum(xp.astype(kept, xp.int32)))
-        self.singular_ = sigma * (centred.x_unit * sqrt(centred.design.w_unit))
+        with np.errstate(over="ignore"):  # float32 may not hold them
+            singular = np.asarray(to_numpy(sigma), np.float64) * centred.x_unit
+            singular = singular * sqrt(centred.design.w_unit)
+            self.singular_ = place.asarray(singular, place.dtype)
         inverse = xp.where(kept, 1.0 / xp.where(kept, sigma, 0.0 * sigma + 1.0), 0.0 * sigma)
         return (Vh.T @ (inverse[:, None] * (U.T @ R_y))).T
 
