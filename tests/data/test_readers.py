@@ -650,6 +650,22 @@ def test_the_target(here, target, expected):
             open_table("t.csv", target=wrong)
 
 
+@pytest.mark.parametrize("cells", [[1, 0, 1], [1.0, 0.0, 1.0], ["1", "0", "TRUE"]])
+def test_one_and_zero_are_true_and_false_to_a_model(here, cells):
+    text = "a\n" + "\n".join(map(str, cells)) + "\n"
+    frame = pa.table({"a": pa.array(cells)})
+    for source in (frame, write(here, text)):
+        assert read(source, kinds={"a": "bool"}) == {"a": [True, False, True]}
+    with pytest.raises(ValueError, match=r"column 'a': 2\S* is not true or false"):
+        read(pa.table({"a": [1, 0, 2]}), kinds={"a": "bool"})
+
+
+def test_a_frame_of_mixed_cells_is_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="the data frame: a column holds values of several kinds"):
+        open_table(pandas.DataFrame({"a": np.array([1, "p"], object)}), kinds={"a": "text"})
+
+
 def test_a_known_name_makes_a_header(here):
     path = write(here, "5,x,7\n1,u,2\n3,v,4\n")
     assert [*read(path)] == ["0", "1", "2"]

@@ -175,6 +175,13 @@ def column(cells: Any, kind: str, rules: CellRules) -> Column:
     if own == "text" or (kind == "text" and (numpy or own != "None")):
         cells = import_module("pyarrow").array(cells) if numpy else cells
         return _of_texts(cells, kind, wanted, rules)
+    if wanted == "bool" and own in ("whole", "number"):  # 1 and 0, as many programs write them
+        found = column(cells, own, rules)
+        odd = ~found.absent & (found.values != 0) & (found.values != 1)
+        if odd.any():
+            row = int(odd.argmax())
+            raise CellFault(row, f"{found.values[row]} is not {_ONE['bool']}")
+        return Column(found.values == 1, found.absent)
     if own.replace("whole", "number") != wanted:  # a frame's empty column has any type
         there = cells == cells if numpy else _there(cells)
         if not there.any():
@@ -233,7 +240,9 @@ def _of_texts(cells: Any, kind: str, wanted: str, rules: CellRules) -> Column:
         own: dict[str, int] = {}
         new = [0 if away else own.setdefault(w, len(own)) for w, away in zip([*words, ""], gone)]
         return Column(np.array(new, np.int32)[codes], missing, tuple(own))
-    parsed = [None if away else rules.value(w, kind) for w, away in zip(words, gone)]
+    bits = dict.fromkeys(("1", "1.0"), True) | dict.fromkeys(("0", "0.0"), False)
+    bits = bits if kind == "bool" else {}
+    parsed = [None if away else bits.get(w, rules.value(w, kind)) for w, away in zip(words, gone)]
     if kind == "whole" and any(p is None and not away for p, away in zip(parsed, gone)):
         parsed = [None if away else rules.value(w, "number") for w, away in zip(words, gone)]
     for code, value in enumerate(parsed):

@@ -166,7 +166,13 @@ def open_source(
 ) -> Source:
     """Open a source by what it is; a pipe is copied to a temporary file first."""
     if hasattr(source, "__arrow_c_stream__"):
-        return _frame("the data frame", _pyarrow("the data frame").table(source))
+        pa = _pyarrow("the data frame")
+        try:
+            return _frame("the data frame", pa.table(source))
+        except pa.ArrowException as error:
+            said = " ".join(map(str, error.args))
+            raise ValueError(f"the data frame: a column holds values of several kinds ({said}); "
+                             "make them one, text for instance") from None  # fmt: skip
     if isinstance(source, tuple):
         return _arrays("the arrays", *map(np.asarray, source))
     if not isinstance(source, str | Path):
