@@ -24,7 +24,6 @@ from stream_helpers import (
     write_parquet,
 )
 
-from xpnet.data.epoch_order import even_bounds
 from xpnet.data.held_out import HeldOut
 from xpnet.data.open_stream import stream
 from xpnet.data.selection import _groups
@@ -56,7 +55,7 @@ def test_blocks_are_in_order(source):
         np.testing.assert_array_equal(np.concatenate([b.Y for b in blocks]), NUMBERS)
         assert all(block.order is None for block in blocks)
         if rows is not None:
-            assert [len(b.X) for b in blocks] == np.diff(even_bounds(N, rows)).tolist()
+            assert [len(b.X) for b in blocks] == np.diff([*range(0, N, rows), N]).tolist()
 
 
 def test_dtypes():

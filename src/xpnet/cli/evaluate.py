@@ -23,7 +23,6 @@ from xpnet.cli.options import (
     Missing,
     ModelFile,
     Sep,
-    check_backend,
     option,
     reading,
 )
@@ -70,7 +69,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare a model's answers with the true ones."""
-    check_backend(backend)
     options = reading(sep, decimal, encoding, header, comment, missing)
     trained = load_table_model(model, backend, device)
     classes = trained.classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import xpnet
+from xpnet.cli.options import check_backend
 from xpnet.files.raw import TableModel
 
 CELLS = 2**18  # in a batch of rows: 2 MB of float64, enough to make calls cheap
@@ -20,9 +21,10 @@ def load_table_model(path: Path, backend: str = "numpy", device: str | None = No
 
     Raises
     ------
-    ModelFileError, OSError
+    UsageProblem, ModelFileError, OSError
         As ``xpnet.load``; or the columns, classes or statistics do not fit the net.
     """
+    check_backend(backend)
     net = xpnet.load(path, backend=backend, device=device)
     n_y = net.sizes[-1]
     if net.output != "softmax" and n_y > 1:

@@ -26,7 +26,6 @@ from xpnet.cli.options import (
     ModelFile,
     Sep,
     UsageProblem,
-    check_backend,
     check_output,
     option,
     reading,
@@ -77,7 +76,6 @@ def predict(
     force: Force = False,
 ) -> None:
     """Apply a model to a file of examples."""
-    check_backend(backend)
     options = reading(sep, decimal, encoding, header, comment, missing)
     trained = load_table_model(model, backend, device)
     if probabilities and trained.classes is None:

@@ -83,9 +83,12 @@ class Recipe:
         none = "there is no validation part to watch; see --validation"
         require(watchable, "--early-stopping", none)
         check_backend(settings.backend)
+        batch = settings.batch_size or "32"
+        wrong = f"{batch!r} is neither a whole number above 0 nor full"
+        require(batch == "full" or is_count(batch), "--batch-size", wrong)
         fit = {
             "optimizer": rule.kind(rate),
-            "batch_size": _batch(settings.batch_size or "32"),
+            "batch_size": None if batch == "full" else int(batch),
             "schedule": _schedule(settings.schedule or "constant"),
             "l2": l2,
             "l1": settings.l1,
@@ -121,14 +124,6 @@ def _widths(text: str | None, model: str) -> tuple[int, ...]:
     one_too_many = model == "shallow" and len(widths) > 1
     require(not one_too_many, "--hidden", "a shallow net has one hidden layer; use --model deep")
     return widths
-
-
-def _batch(text: str) -> int | None:
-    if text == "full":
-        return None
-    wrong = f"{text!r} is neither a whole number above 0 nor full"
-    require(is_count(text), "--batch-size", wrong)
-    return int(text)
 
 
 def _dropout(text: str, n_hidden: int) -> tuple[float, ...]:

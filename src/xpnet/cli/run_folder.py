@@ -35,6 +35,8 @@ LOG = Kind.beginning("log of xpnet train",
                      {".csv": CSVLog.head.encode(), ".jsonl": b'{"epoch": '})  # fmt: skip
 RECORD = Kind.beginning("record of xpnet train", {".toml": b"# " + config.FIRST_LINE.encode()})
 PROVENANCE = "run"  # its key in the data of a checkpoint
+_AS_ASKED = ("dtype", "seed", "column", "ignore", "robust", "l1", "clip_norm", "early_stopping",
+             "class_weight")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,6 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
         "data": problem.fingerprint,
         "options": {
             "task": problem.task,
-            "dtype": settings.dtype,
-            "seed": settings.seed,
-            "column": settings.column,
-            "ignore": settings.ignore,
-            "robust": settings.robust,
             "validation": share,
             "stream": problem.streamed,
             "optimizer": recipe.optimizer,
@@ -158,11 +155,8 @@ def provenance(settings: Settings, recipe: Recipe, problem: Problem) -> dict[str
             "batch-size": fit["batch_size"] or "full",
             "schedule": schedule_text(schedule),
             "l2": fit["l2"],
-            "l1": fit["l1"],
             "dropout": list(fit["dropout"] or ()),
-            "clip-norm": fit["clip_norm"],
-            "early-stopping": settings.early_stopping,
-            "class-weight": settings.class_weight,
+            **{config.long_name(name): getattr(settings, name) for name in _AS_ASKED},
         },
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
@@ -22,7 +22,7 @@ from xpnet.data.held_out import HeldOut
 from xpnet.data.preprocessing import Preprocessor, PreprocessorSettings
 from xpnet.data.readers import TableReader, open_table
 from xpnet.data.standardizer import Standardizer
-from xpnet.data.statistics import RunningStatistics, Statistics
+from xpnet.data.statistics import RunningStatistics
 from xpnet.data.table import load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers, labels_of
 
@@ -53,8 +53,8 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
         return Loading(settings, recipe, "handwritten digits", "digit").in_memory(table)
     fingerprint = _fingerprint(settings)
     if settings.resume and settings.stream is not False and (kept := encoded.find(fingerprint)):
-        found = _found(kept, encoded, settings)
-        if (found.classes is None) == (found.targets is not None):
+        found = _found(kept, encoded, settings, recipe)
+        if (found.classes is None) == (kept["targets"] is not None):
             return found
     encoded.remove()
     with open_table(
@@ -100,22 +100,19 @@ class Loading:
         classes = classes_of(labels, self.target, self.settings.task, self.settings.model)
         if classes is not None:
             y = np.searchsorted(classes, y)
-        rows, y_train, held, y_held = train_test_split(
-            np.arange(len(y)), y, self.share, self.settings.seed, stratify=classes is not None
-        )
+        seed, stratify = self.settings.seed, classes is not None
+        rows, held = train_test_split(y, self.share, seed, stratify)
         training = {name: column[rows] for name, column in table.items()}
         columns = self.fit([training])
-        targets = Standardizer.fit(y_train[:, None]) if classes is None else None
+        targets = Standardizer.fit(y[rows, None]) if classes is None else None
         problem = self.problem(labels, columns, targets)
-        problem.train = problem.in_memory(columns.encode(training), y_train)
+        problem.train = problem.in_memory(columns.encode(training), y[rows])
         if isinstance(self.held_out, Path):
-            pieces = list(self.other(self.held_out, problem))
-            E = np.concatenate([piece for piece, _ in pieces])
-            y_held = np.concatenate([y for _, y in pieces])
-        elif len(y_held):
+            pieces = zip(*self.other(self.held_out, problem))
+            problem.validation = problem.in_memory(*map(np.concatenate, pieces))
+        elif len(held):
             E = columns.encode({name: column[held] for name, column in table.items()})
-        if len(y_held):
-            problem.validation = problem.in_memory(E, y_held)
+            problem.validation = problem.in_memory(E, y[held])
         return self.told(problem)
 
     def on_disk(self, reader: TableReader, encoded: Encoded, fingerprint: str) -> Problem:
@@ -133,7 +130,10 @@ class Loading:
 
         columns = self.fit(training())
         parts = [found for part in measured if (found := part.result()).n]
-        labels = _labels(parts, n - self.unlabelled)
+        seen = [part.classes for part in parts if part.classes is not None]
+        many = len(seen) < len(parts)
+        distinct = None if many else as_integers(np.unique(np.concatenate(seen)))
+        labels = Labels(distinct, n - self.unlabelled)
         problem = self.problem(labels, columns, parts[0].targets)
         try:
             self.write(reader, split, problem, encoded)
@@ -256,17 +256,6 @@ class Loading:
             raise ValueError(f"{path}: no rows with a {target!r}")
 
 
-def _labels(parts: list[Statistics], m: int) -> Labels:
-    found = [part.classes for part in parts if part.classes is not None]
-    if len(found) < len(parts):
-        return Labels(None, m)
-    return Labels(as_integers(np.unique(np.concatenate(found))), m)
-
-
-def _arrays(standardizer: Standardizer) -> tuple[np.ndarray, np.ndarray]:
-    return standardizer.mean, standardizer.scale
-
-
 # -- rows on disk ------------------------------------------------------------------------
 def _fingerprint(settings: Settings) -> str:
     """What the encoded rows depend on, before they are read; a pipe's never come again."""
@@ -288,29 +277,22 @@ def _kept(problem: Problem) -> dict[str, Any]:
         "distinct": None if distinct is None else distinct.tolist(),
         "m": problem.labels.m,
         "columns": columns.to_json(),
-        "statistics": [x.tolist() for x in (*_arrays(columns.standardizer), columns.fill)],
-        "targets": None if targets is None else [x.tolist() for x in _arrays(targets)],
+        "statistics": [x.tolist() for x in (*astuple(columns.standardizer), columns.fill)],
+        "targets": None if targets is None else [x.tolist() for x in astuple(targets)],
         "checksum": problem.checksum,
         "notes": problem.notes,
     }
 
 
-def _found(kept: dict[str, Any], encoded: Encoded, settings: Settings) -> Problem:
+def _found(kept: dict[str, Any], encoded: Encoded, settings: Settings, recipe: Recipe) -> Problem:
     """The problem that ``_kept`` was made of."""
     distinct = None if kept["distinct"] is None else np.array(kept["distinct"])
-    labels = Labels(distinct, kept["m"])
     mean, scale, fill = map(np.array, kept["statistics"])
+    columns = Preprocessor.from_json(kept["columns"], Standardizer(mean, scale), fill)
     targets = kept["targets"] and Standardizer(*map(np.array, kept["targets"]))
-    problem = Problem(
-        name=kept["name"],
-        target=kept["target"],
-        labels=labels,
-        classes=classes_of(labels, kept["target"], settings.task, settings.model),
-        columns=Preprocessor.from_json(kept["columns"], Standardizer(mean, scale), fill),
-        targets=targets,
-        dtype=settings.dtype,
-        checksum=kept["checksum"],
-        notes=(*kept["notes"], f"the rows are those in {encoded.folder}"),
-    )
+    loading = Loading(settings, recipe, kept["name"], kept["target"])
+    problem = loading.problem(Labels(distinct, kept["m"]), columns, targets)
+    problem.checksum = kept["checksum"]
+    problem.notes = (*kept["notes"], f"the rows are those in {encoded.folder}")
     encoded.open(problem)
     return problem

@@ -59,8 +59,3 @@ class EpochOrder:
     def order(self, seed: int, epoch: int, chunk: int, rows: int) -> np.ndarray:
         """Return the order of the ``rows`` rows of the chunk number ``chunk``."""
         return np.random.default_rng((seed, epoch, chunk + 1)).permutation(rows)
-
-
-def even_bounds(n: int, block: int) -> np.ndarray:
-    """Return the bounds of blocks of ``block`` rows, the last one shorter."""
-    return np.append(np.arange(0, n, block, dtype=np.int64), n)

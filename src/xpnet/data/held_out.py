@@ -88,18 +88,14 @@ class HeldOut:
         """Return a part's ranges in stretch ``j``."""
         begin, end = j * self.length, min((j + 1) * self.length, self.n)
         count = self._before(j + 1, True) - self._before(j, True)
-        first = begin + _hash(self.seed, j) % (end - begin - count + 1)
+        first = begin + _mixed(_mixed(self.seed) + j) % (end - begin - count + 1)
         if held:
             return [(first, first + count)]
         return [(begin, first), (first + count, end)]
 
 
-def _hash(seed: int, j: int) -> int:
-    """Hash the pair to 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood 2014), twice."""
-    return _mixed(_mixed(seed) + j)
-
-
 def _mixed(x: int) -> int:
+    """Hash to 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
     x = (x + 0x9E3779B97F4A7C15) & _MASK
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK

@@ -70,7 +70,7 @@ def stream(
     if isinstance(source, str | os.PathLike):
         rows = _file(Path(source), y, target, memory, place)
     elif hasattr(source, "shape") and hasattr(source, "__getitem__"):
-        rows = SlicedRows(source, _beside(y, "y"), target=_index(source, target))
+        rows = SlicedRows(source, _beside(y, "y"), target=_index(target))
     elif callable(source) or isinstance(source, Iterable):
         if y is not None or sample_weight is not None or target is not None:
             raise TypeError("batches bring their Y and weights: (X, Y) or (X, Y, w)")
@@ -94,7 +94,7 @@ def _file(
     kind = path.suffix.lower()
     if kind == ".npy":
         X = open_npy(path)
-        return SlicedRows(X, _beside(y, "y"), str(path), _index(X, target))
+        return SlicedRows(X, _beside(y, "y"), str(path), _index(target))
     if y is not None:
         raise TypeError(f"{path}: has its own labels: y is for .npy files and arrays")
     if kind != ".npz":
@@ -160,7 +160,7 @@ def _beside(x: Any, what: str) -> Any:
     return host_array(x, what)
 
 
-def _index(source: Any, target: str | int | None) -> int | None:
+def _index(target: str | int | None) -> int | None:
     """The index of a column that has no name."""
     if target is None:
         return None

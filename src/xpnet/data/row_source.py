@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,38 @@ from xpnet.data.epoch_order import RowRange
 from xpnet.data.file_array import FileArray
 
 
-class Piece(NamedTuple):
-    """Rows as they were read: X (k, n_x), Y (k,) or (k, n_y) or None."""
+@dataclass(frozen=True)
+class Chunk:
+    """Rows in memory, on the host: as read, or as a stream yields them, which is described here.
+
+    Attributes
+    ----------
+    X : ndarray (k, n_x)
+        float32 or float64, contiguous rows, finite.
+    Y : ndarray (k,) or (k, n_y), or None
+        Labels or targets as they were read; finite if they are numbers. None: the source has none.
+    w : ndarray (k,) or None
+        Sample weights, finite and at least 0.
+    order : ndarray (at most k,) of integers, or None
+        Rows of this chunk in the order to see them. It is shorter than X where an epoch goes on
+        in the middle of this chunk. None: all, as they stand.
+    rows : tuple of (start, stop)
+        Where these rows stand in the source, in their order, counted from 0.
+    """
 
     X: np.ndarray
     Y: np.ndarray | None
+    w: np.ndarray | None = None
+    order: np.ndarray | None = None
+    rows: tuple[RowRange, ...] = ()
 
-
-class WeightedRows(NamedTuple):
-    """Rows as they were read, with their weights, and the ranges of the source that they fill."""
-
-    X: np.ndarray
-    Y: np.ndarray | None
-    w: np.ndarray | None
-    ranges: list[RowRange] = []  # noqa: RUF012 - never written to
+    def row(self, i: int) -> int:
+        """Number in the source of row ``i`` of this chunk."""
+        for start, stop in self.rows:
+            if i < stop - start:
+                return start + i
+            i -= stop - start
+        raise IndexError(f"this chunk has {len(self.X)} rows")
 
 
 class SlicedRows:
@@ -75,7 +94,11 @@ class SlicedRows:
         self.n, width = shape
         self.names = names
         if target is not None:
-            self._column = _column(name, target, width)
+            if not -width <= target < width:
+                raise ValueError(f"{name}: no column {target}; there are {width}, counted from 0")
+            if width < 2:
+                raise ValueError(f"{name}: one column only; the target needs at least one more")
+            self._column = target % width
             self.names = tuple(str(i) for i in range(width) if i != self._column)
         self.target = target_name or ("y" if self._column is None else str(self._column))
         self.n_features = width - (target is not None)
@@ -91,7 +114,8 @@ class SlicedRows:
         self.may_round = are_large(X1.dtype), Y1 is not None and are_large(Y1.dtype)
         self.grain = 2**14 // max(X1.nbytes, 1)
 
-    def read(self, start: int, stop: int) -> Piece:
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return X (stop - start, n_x) and Y, if there is one."""
         X = host_array(self._X[start:stop], f"{self.name}: X")
         if X.shape != (stop - start, self.n_features + (self._column is not None)):
             raise ValueError(f"{self.name}: asked for rows {start} to {stop} and got {X.shape}")
@@ -106,7 +130,7 @@ class SlicedRows:
             X = X.copy()
             for mapping in self._maps:  # the pages count as the kernel's cache from here on
                 mapping.madvise(mmap.MADV_DONTNEED)
-        return Piece(X, Y)
+        return X, Y
 
     def close(self) -> None:
         for array in (self._X, self._y):
@@ -139,14 +163,6 @@ def check_kind(name: str, what: str, x: Any, kinds: str, expected: str) -> None:
     """Raise ValueError unless the dtype of the array ``x`` is one of ``kinds``."""
     if x.dtype.kind not in kinds:
         raise ValueError(f"{name}: {what} holds {x.dtype}, not {expected}")
-
-
-def _column(name: str, target: int, width: int) -> int:
-    if not -width <= target < width:
-        raise ValueError(f"{name}: no column {target}; there are {width}, counted from 0")
-    if width < 2:
-        raise ValueError(f"{name}: one column only; the target needs at least one more")
-    return target % width
 
 
 def _mapping(x: Any) -> mmap.mmap | None:

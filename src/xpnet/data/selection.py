@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.epoch_order import RowRange, even_bounds
+from xpnet.data.epoch_order import RowRange
 from xpnet.data.held_out import HeldOut
-from xpnet.data.row_source import Piece, SlicedRows, WeightedRows
+from xpnet.data.row_source import Chunk, SlicedRows
 
 _PIECE = 2**20  # weights that are read at once
 
@@ -48,20 +48,16 @@ class Selection:
             ranges = [found for span in ranges for found in split.ranges(*span, held)]
         return ranges
 
-    def read(self, start: int, stop: int) -> WeightedRows:
-        ranges = self.ranges(start, stop)
-        groups = _groups(ranges, self.rows.grain)
-        pieces = [piece for group in groups for piece in self._read_group(group)]
+    def read(self, start: int, stop: int) -> Chunk:
+        ranges, pieces = self.ranges(start, stop), []
+        for group in _groups(ranges, self.rows.grain):  # in one go, with what stands between
+            first = group[0][0]
+            X, Y = self.rows.read(first, group[-1][1])
+            inside = [slice(a - first, b - first) for a, b in group]
+            pieces += [(X[rows], None if Y is None else Y[rows]) for rows in inside]
         w = [None if self.w is None else host_array(self.w[a:b], "w") for a, b in ranges]
         X, Y = (joined(arrays) for arrays in zip(*pieces))
-        return WeightedRows(X, Y, joined(w), ranges)
-
-    def _read_group(self, ranges: list[RowRange]) -> list[Piece]:
-        """Read ranges in one go, with what stands between them."""
-        start, stop = ranges[0][0], ranges[-1][1]
-        X, Y = self.rows.read(start, stop)
-        inside = [slice(a - start, b - start) for a, b in ranges]
-        return [Piece(X[rows], None if Y is None else Y[rows]) for rows in inside]
+        return Chunk(X, Y, joined(w), rows=tuple(ranges))
 
     def weights(self) -> Iterator[tuple[np.ndarray, Callable[[int], str]]]:
         """Yield the weights in pieces, and for each the place of its row ``i`` in words."""
@@ -71,7 +67,7 @@ class Selection:
 
     def bounds(self, block: int) -> np.ndarray:
         """Bounds of blocks of about ``block`` rows, each well read in one go."""
-        bounds = even_bounds(self.rows.n, block)
+        bounds = np.append(np.arange(0, self.rows.n, block), self.rows.n)
         for split, held in self.splits:
             bounds = np.array([split.before(int(row), held) for row in bounds], np.int64)
         return np.unique(bounds)

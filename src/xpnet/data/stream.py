@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from xpnet.data.checks import mean_weight
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.readahead import ReadAhead
-from xpnet.data.row_source import SlicedRows
+from xpnet.data.row_source import Chunk, SlicedRows
 from xpnet.data.selection import Selection, joined
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics, Statistics
@@ -26,40 +26,6 @@ from xpnet.data.user_batches import UserBatches
 # chunk that is read ahead are three, and blocks and temporary arrays need the last.
 _SHARE = 4
 _BLOCK = 2**20  # bytes of the source that are read at once
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Rows in memory, on the host.
-
-    Attributes
-    ----------
-    X : ndarray (k, n_x)
-        float32 or float64, contiguous rows, finite.
-    Y : ndarray (k,) or (k, n_y), or None
-        Labels or targets as they were read; finite if they are numbers. None: the source has none.
-    w : ndarray (k,) or None
-        Sample weights, finite and at least 0.
-    order : ndarray (at most k,) of integers, or None
-        Rows of this chunk in the order to see them. It is shorter than X where an epoch goes on
-        in the middle of this chunk. None: all, as they stand.
-    rows : tuple of (start, stop)
-        Where these rows stand in the source, in their order, counted from 0.
-    """
-
-    X: np.ndarray
-    Y: np.ndarray | None
-    w: np.ndarray | None = None
-    order: np.ndarray | None = None
-    rows: tuple[tuple[int, int], ...] = ()
-
-    def row(self, i: int) -> int:
-        """Number in the source of row ``i`` of this chunk."""
-        for start, stop in self.rows:
-            if i < stop - start:
-                return start + i
-            i -= stop - start
-        raise IndexError(f"this chunk has {len(self.X)} rows")
 
 
 class Stream:
@@ -336,20 +302,20 @@ class Stream:
         """The rows of ``ranges``."""
         ready, name = self._preparation, source.rows.name
         X = _empty((sum(stop - start for start, stop in ranges), self.n_features), dtype)
-        Y, w, found = [], [], []
-        at = 0
+        Y, w, at = [], [], 0
+        found: list[RowRange] = []
         for span in ranges:
             read = source.read(*span)
-            here = Chunk(read.X, None, rows=tuple(read.ranges))
 
-            def where(i: int, here: Chunk = here) -> str:
-                return f"{name}, row {here.row(i):,} (from 0)"
+            def where(i: int, read: Chunk = read) -> str:
+                return f"{name}, row {read.row(i):,} (from 0)"
 
-            X[at : at + len(read.X)], labels, weights, _ = ready.rows(read, dtype, where)
+            read = ready.rows(read, dtype, where)
+            X[at : at + len(read.X)] = read.X
             at += len(read.X)
-            Y.append(labels)
-            w.append(weights)
-            found += read.ranges
+            Y.append(read.Y)
+            w.append(read.w)
+            found += read.rows
         return Chunk(X, joined(Y), joined(w), rows=tuple(found))
 
     def _batches(self, epoch: int, first: int, dtype: np.dtype) -> Generator[Chunk, None, None]:
@@ -362,8 +328,8 @@ class Stream:
             def where(i: int, number: int = number) -> str:
                 return f"batch {number} (from 0) of epoch {epoch}, row {i:,} (from 0)"
 
-            X, Y, w, _ = ready.rows(batch, dtype, where)
-            yield Chunk(np.ascontiguousarray(X), Y, w)
+            batch = ready.rows(batch, dtype, where)
+            yield replace(batch, X=np.ascontiguousarray(batch.X))
 
 
 def _empty(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from xpnet.backends.place import beyond_float32
 from xpnet.data.checks import all_finite
-from xpnet.data.row_source import WeightedRows
+from xpnet.data.row_source import Chunk
 from xpnet.data.standardizer import Standardizer
 
 Where = Callable[[int], str]  # the place of a row of a block, in words for messages
@@ -37,12 +37,13 @@ class Preparation:
     targets: Standardizer | None = None
     classes: np.ndarray | None = None
 
-    def rows(self, read: WeightedRows, dtype: np.dtype, where: Where) -> WeightedRows:
+    def rows(self, read: Chunk, dtype: np.dtype, where: Where) -> Chunk:
         """Return rows as ``features``, ``labels`` and ``weights`` make them."""
-        return WeightedRows(
-            self.features(read.X, dtype, where),
-            None if read.Y is None else self.labels(read.Y, where),
-            None if read.w is None else self.weights(read.w, where),
+        return replace(
+            read,
+            X=self.features(read.X, dtype, where),
+            Y=None if read.Y is None else self.labels(read.Y, where),
+            w=None if read.w is None else self.weights(read.w, where),
         )
 
     def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:

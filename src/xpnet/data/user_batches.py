@@ -11,7 +11,7 @@ from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import place_of, select
 from xpnet.data.checks import host_array
-from xpnet.data.row_source import WeightedRows, check_kind, float_type
+from xpnet.data.row_source import Chunk, check_kind, float_type
 
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
 
@@ -39,12 +39,12 @@ class UserBatches:
         if first is None:
             raise ValueError("the stream of batches is empty")
         self._begun: tuple[Any, Iterator[Any]] | None = first, iterator
-        X, _, w, _ = _arrays(0, first)
+        chunk = _arrays(0, first)
         self.place = place_of(first[0]) if is_array_api_obj(first[0]) else select()
-        self.n_features, self.weighted = X.shape[1], w is not None
-        self.dtype = float_type(X.dtype)
+        self.n_features, self.weighted = chunk.X.shape[1], chunk.w is not None
+        self.dtype = float_type(chunk.X.dtype)
 
-    def epoch(self, epoch: int) -> Iterator[WeightedRows]:
+    def epoch(self, epoch: int) -> Iterator[Chunk]:
         """Yield the batches of one epoch.
 
         Raises
@@ -87,19 +87,19 @@ class UserBatches:
         self._used = True
         return iter(self._source)
 
-    def _checked(self, number: int, batch: Any, epoch: int) -> WeightedRows:
-        rows = X, _, w, _ = _arrays(number, batch)
+    def _checked(self, number: int, batch: Any, epoch: int) -> Chunk:
+        chunk = _arrays(number, batch)
         name = f"batch {number} (from 0) of epoch {epoch}"
-        if X.shape[1] != self.n_features:
+        if chunk.X.shape[1] != self.n_features:
             had = f"but the first batch had {self.n_features}"
-            raise ValueError(f"{name} has {X.shape[1]} features, {had}")
-        if (w is not None) != self.weighted:
+            raise ValueError(f"{name} has {chunk.X.shape[1]} features, {had}")
+        if (chunk.w is not None) != self.weighted:
             one, other = ("no", "some") if self.weighted else ("some", "none")
             raise ValueError(f"{name} has {one} sample weights, but the first batch had {other}")
-        return rows
+        return chunk
 
 
-def _arrays(number: int, batch: Any) -> WeightedRows:
+def _arrays(number: int, batch: Any) -> Chunk:
     """Check a batch and copy it: a generator may fill the same arrays for its next batch."""
     name = f"batch {number} (from 0)"
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
@@ -118,7 +118,7 @@ def _arrays(number: int, batch: Any) -> WeightedRows:
         check_kind(name, "w", w, "fiub", "numbers")
         if w.shape != (len(X),):
             raise ValueError(f"{name}: X has {len(X)} rows but w has shape {w.shape}")
-    return WeightedRows(X, Y, w)
+    return Chunk(X, Y, w)
 
 
 def _close(iterator: Any) -> None:

@@ -14,7 +14,8 @@ from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
 from xpnet.core.leaves import Data
 from xpnet.core.settings import check_number
-from xpnet.data.stream import Chunk, Stream
+from xpnet.data.row_source import Chunk
+from xpnet.data.stream import Stream
 from xpnet.engines import Engine, engine_for
 from xpnet.net.inputs import Inputs
 

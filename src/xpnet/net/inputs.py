@@ -16,7 +16,8 @@ from xpnet.core.network import Objective
 from xpnet.data import checks
 from xpnet.data.column import listed
 from xpnet.data.open_stream import stream
-from xpnet.data.stream import Chunk, Stream
+from xpnet.data.row_source import Chunk
+from xpnet.data.stream import Stream
 from xpnet.engines import engine_for
 from xpnet.net.arguments import orders
 from xpnet.net.placement import Placement
