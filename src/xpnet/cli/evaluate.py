@@ -27,10 +27,11 @@ from xpnet.cli.options import (
     reading,
 )
 from xpnet.cli.output import Console, results_table
+from xpnet.cli.problem import unlabelled
 from xpnet.cli.scores import Tally, as_text
 from xpnet.data.column import Column, listed
 from xpnet.data.readers import open_table
-from xpnet.data.task import class_numbers
+from xpnet.data.task import class_numbers, labelled
 
 EXAMPLES = """Examples:
 
@@ -75,21 +76,18 @@ def evaluate(
     tally = Tally(trained.net, trained.targets)
     name = trained.target if target is None else target
     kinds = trained.sources | {name: "number" if classes is None else "text"}
-    unseen, unlabelled = dict[str, int](), 0
+    unseen, lost = dict[str, int](), 0
     with open_table(data, options, kinds=kinds, target=name) as reader:
         for batch in reader.batches(rows=rows_of(trained)):
-            label = batch.pop(name)
-            there = ~label.absent
-            unlabelled += len(there) - int(there.sum())
-            label = label[there]
+            table, label, there = labelled(batch, name)
+            lost += len(there) - len(label)
             y = label.values if classes is None else _numbers(label, classes, unseen)
-            X = trained.columns({n: column[there] for n, column in batch.items()})
-            tally.add(X, trained.expected(y))
+            tally.add(trained.columns(table), trained.expected(y))
     if tally.m == 0:
-        empty = f"no rows with a {name!r}" if unlabelled else "no rows of data"
+        empty = f"no rows with a {name!r}" if lost else "no rows of data"
         raise ValueError(f"{data}: {empty}")
-    if unlabelled:
-        output.tell(f"{data}: {unlabelled:,} rows are left out, whose {name!r} is missing")
+    if lost:
+        output.tell(f"{data}: {unlabelled(lost, name)}")
     found = {label: tally.unseen[i] for label, i in unseen.items()}
     if found:
         labels = listed([f"{label[:40]!r} ({count:,})" for label, count in found.items()])

@@ -183,6 +183,11 @@ class Problem:
         return data, tensors
 
 
+def unlabelled(count: int, target: str) -> str:
+    """Say that rows are left out because they have no label; "" if there are none."""
+    return f"{count:,} rows are left out, whose {target!r} is missing" if count else ""
+
+
 def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray | None:
     """The classes (k,), or None where the task is a regression.
 

@@ -14,7 +14,7 @@ import numpy as np
 from xpnet.cli import memory
 from xpnet.cli.encoded import Encoded
 from xpnet.cli.options import require
-from xpnet.cli.problem import Problem, classes_of
+from xpnet.cli.problem import Problem, classes_of, unlabelled
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.data.column import Column, listed
@@ -24,7 +24,7 @@ from xpnet.data.readers import TableReader, open_table
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.statistics import RunningStatistics
 from xpnet.data.table import load_digits, train_test_split
-from xpnet.data.task import Labels, as_integers, labels_of
+from xpnet.data.task import Labels, as_integers, labelled, labels_of
 
 # What encoded rows depend on besides the file and how it is read.
 _ASKED = ("target", "column", "ignore", "robust", "validation", "seed", "dtype")
@@ -60,12 +60,10 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
     with open_table(
         path, settings.reading, target=settings.target, chosen=settings.chosen
     ) as reader:
-        if reader.target is None:
-            columns = f"the columns are {listed(reader.names, 20)}"
-            raise ValueError(f"{path}: which column is the target? Name it (--target); {columns}")
-        if {*reader.names} <= {reader.target, *reader.row_numbers}:
+        target = reader.answers("--target")
+        if {*reader.names} <= {target, *reader.row_numbers}:
             raise ValueError(f"{path}: no column is left to learn from")
-        loading = Loading(settings, recipe, path.name, reader.target, reader)
+        loading = Loading(settings, recipe, path.name, target, reader)
         fits = memory.fits((reader.n or 0) * len(reader.names))
         if settings.stream is False or (settings.stream is None and fits):
             batches = list(reader.batches())
@@ -97,7 +95,7 @@ class Loading:
         table, label, _ = self.labelled(table)
         y = as_integers(labels_of(label, self.target))
         labels = Labels.of(y)
-        classes = classes_of(labels, self.target, self.settings.task, self.settings.model)
+        classes = self.classes(labels)
         if classes is not None:
             y = np.searchsorted(classes, y)
         seed, stratify = self.settings.seed, classes is not None
@@ -105,7 +103,7 @@ class Loading:
         training = {name: column[rows] for name, column in table.items()}
         columns = self.fit([training])
         targets = Standardizer.fit(y[rows, None]) if classes is None else None
-        problem = self.problem(labels, columns, targets)
+        problem = self.problem(labels, classes, columns, targets)
         problem.train = problem.in_memory(columns.encode(training), y[rows])
         if isinstance(self.held_out, Path):
             pieces = zip(*self.other(self.held_out, problem))
@@ -134,7 +132,7 @@ class Loading:
         many = len(seen) < len(parts)
         distinct = None if many else as_integers(np.unique(np.concatenate(seen)))
         labels = Labels(distinct, n - self.unlabelled)
-        problem = self.problem(labels, columns, parts[0].targets)
+        problem = self.problem(labels, self.classes(labels), columns, parts[0].targets)
         try:
             self.write(reader, split, problem, encoded)
         except BaseException:
@@ -165,12 +163,18 @@ class Loading:
                 for E, y in self.other(self.held_out, problem):
                     add_held(columns.standardize(E, dtype), problem.answers(y))
 
+    def classes(self, labels: Labels) -> np.ndarray | None:
+        """The classes (k,); None for a regression."""
+        return classes_of(labels, self.target, self.settings.task, self.settings.model)
+
     def problem(
-        self, labels: Labels, columns: Preprocessor, targets: Standardizer | None
+        self,
+        labels: Labels,
+        classes: np.ndarray | None,
+        columns: Preprocessor,
+        targets: Standardizer | None,
     ) -> Problem:
         """The problem without its parts."""
-        settings = self.settings
-        classes = classes_of(labels, self.target, settings.task, settings.model)
         return Problem(
             name=self.name,
             target=self.target,
@@ -178,16 +182,16 @@ class Loading:
             classes=classes,
             columns=columns,
             targets=targets if classes is None else None,
-            dtype=settings.dtype,
+            dtype=self.settings.dtype,
         )
 
     def told(self, problem: Problem) -> Problem:
         """The problem with its checksum, and what to tell of it."""
         problem.checksum = self.digest.hexdigest()[:16]
         if self.reader is not None:
-            lost = f"{self.unlabelled:,} rows are left out, whose {self.target!r} is missing"
-            notes = *filter(None, [self.reader.described]), *problem.columns.described
-            problem.notes = (*notes, *[lost] * (self.unlabelled > 0))
+            lost = unlabelled(self.unlabelled, self.target)
+            said = self.reader.described, *problem.columns.described, lost
+            problem.notes = tuple(filter(None, said))
         return problem
 
     def fit(self, batches: Iterable[Batch]) -> Preprocessor:
@@ -210,11 +214,8 @@ class Loading:
             there = ~column.absent
             said = f"{name} {column.values.dtype.str} {column.texts}"
             self.digest.update(said.encode() + there.tobytes() + column.values[there].tobytes())
-        label = table.pop(self.target)
-        there = ~label.absent
-        if not there.all():
-            self.unlabelled += len(there) - int(there.sum())
-            table, label = {n: column[there] for n, column in table.items()}, label[there]
+        table, label, there = labelled(table, self.target)
+        self.unlabelled += len(there) - len(label)
         return table, label, there
 
     def batches(
@@ -291,7 +292,8 @@ def _found(kept: dict[str, Any], encoded: Encoded, settings: Settings, recipe: R
     columns = Preprocessor.from_json(kept["columns"], Standardizer(mean, scale), fill)
     targets = kept["targets"] and Standardizer(*map(np.array, kept["targets"]))
     loading = Loading(settings, recipe, kept["name"], kept["target"])
-    problem = loading.problem(Labels(distinct, kept["m"]), columns, targets)
+    labels = Labels(distinct, kept["m"])
+    problem = loading.problem(labels, loading.classes(labels), columns, targets)
     problem.checksum = kept["checksum"]
     problem.notes = (*kept["notes"], f"the rows are those in {encoded.folder}")
     encoded.open(problem)

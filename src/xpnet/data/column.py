@@ -61,13 +61,14 @@ class Column:
         if parts[0].texts is None:
             return cls(np.concatenate([part.values for part in parts]), missing)
         codes: dict[str, int] = {}
-        values = []
-        for part in parts:
-            assert part.texts is not None
-            new = [codes.setdefault(text, len(codes)) for text in part.texts]
-            table = np.array([*new, -1], np.int32)  # a missing cell may have the code -1
-            values.append(table[np.where(part.missing, -1, part.values)])
-        return cls(np.concatenate(values), missing, tuple(codes))
+        return cls(np.concatenate([part.codes(codes) for part in parts]), missing, tuple(codes))
+
+    def codes(self, known: dict[str, int]) -> np.ndarray:
+        """The int32 code (m,) of each text by ``known``, which gets those that are new; or -1."""
+        assert self.texts is not None
+        new = [known.setdefault(text, len(known)) for text in self.texts]
+        table = np.array([*new, -1], np.int32)  # a missing cell may have the code -1
+        return table[np.where(self.missing, -1, self.values)]
 
 
 def text_of(value: Any) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.checks import host_array
-from xpnet.data.column import listed
 from xpnet.data.file_array import FileArray, open_npy, open_npz, temporary
 from xpnet.data.readers import open_table
 from xpnet.data.row_source import Decoded, SlicedRows, are_large, check_kind, float_type
@@ -108,32 +107,29 @@ def _file(
 
 
 def _unpacked(
-    path: Path, target: str | int | None, memory: float, folder: Path | None
+    path: Path, asked: str | int | None, memory: float, folder: Path | None
 ) -> SlicedRows:
     """Write the numbers of a table, and its labels, to temporary files; text becomes codes."""
     codes: dict[str, int] = {}
     with (
-        open_table(path, target=target) as reader,
+        open_table(path, target=asked) as reader,
         temporary(path, folder) as X_file,
         temporary(path, folder) as y_file,
     ):
-        if reader.target is None:
-            columns = f"the columns are {listed(reader.names, 20)}"
-            raise ValueError(f"{path}: which column is the target? Name it (target=); {columns}")
+        target = reader.answers("target=")
         row, large, X, y = 0, False, np.empty((0, 0)), np.empty(0)
         for batch in reader.batches(rows=max(1, int(memory / 64 / len(reader.names)))):
             for name, column in batch.items():
-                text = column.kind == "text" and name != reader.target
+                text = column.kind == "text" and name != target
                 if text or column.kind == "date" or column.absent.any():
                     i = int(column.absent.argmax())
                     gone = "a value is missing" if column.absent[i] else None
                     what = gone or f"a {column.kind}, not a number"
                     raise ValueError(f"{reader.where(row + i, name)}: {what}")
-            label = batch.pop(reader.target)
+            label = batch.pop(target)
             y = label.values
             if label.texts is not None:
-                numbers = [codes.setdefault(text, len(codes)) for text in label.texts]
-                y = np.array([*numbers, 0])[y]
+                y = label.codes(codes)
                 check_number_of_texts(len(codes))
             X = np.stack([column.values for column in batch.values()], axis=1)
             large = large or are_large(X.dtype)
@@ -146,7 +142,7 @@ def _unpacked(
     rows = FileArray(name, X_file, 0, ((row, len(names)), False, X.dtype))
     labels: Any = FileArray(name, y_file, 0, ((row,), False, y.dtype))
     labels = Decoded(labels, np.asarray(list(codes))) if codes else labels
-    found = SlicedRows(rows, labels, str(path), names=names, target_name=reader.target)
+    found = SlicedRows(rows, labels, str(path), names=names, target_name=target)
     found.may_round = large, found.may_round[1]
     return found
 

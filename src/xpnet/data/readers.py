@@ -140,6 +140,13 @@ class TableReader:
     def _rows(self, columns: Collection[int]) -> int:
         return max(1, _CELLS // max(1, len(columns)))
 
+    def answers(self, option: str) -> str:
+        """Return the column of the answers; a ValueError says that ``option`` names it."""
+        if self.target is None:
+            raise ValueError(f"{self.name}: which column is the target? Name it ({option}); the "
+                             f"columns are {listed(self.names, 20)}")  # fmt: skip
+        return self.target
+
     def where(self, row: int, column: str | None = None) -> str:
         """Return the place of a cell in words: "data.csv, line 7, column 'age'"."""
         said = f"{self.name}, {self._source.line(row)}"

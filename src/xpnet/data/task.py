@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -81,6 +82,20 @@ def as_integers(y: np.ndarray) -> np.ndarray:
         return y
     whole = (np.floor(y) == y).all() and (np.abs(y) <= 2.0**53).all()  # exact as float64
     return y.astype(np.int64) if whole else y
+
+
+def labelled(
+    batch: Mapping[str, Column], target: str
+) -> tuple[dict[str, Column], Column, np.ndarray]:
+    """Part the labels of a batch from its features, without the rows that have no label.
+
+    Returns the features, the labels, and which rows (m,) of the batch these are.
+    """
+    label, there = batch[target], ~batch[target].absent
+    table = {name: column for name, column in batch.items() if name != target}
+    if not there.all():
+        table, label = {n: column[there] for n, column in table.items()}, label[there]
+    return table, label, there
 
 
 def labels_of(column: Column, name: str) -> np.ndarray:

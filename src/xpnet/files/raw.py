@@ -121,6 +121,22 @@ class TableModel:
         near = (np.abs(self.targets.mean) <= 1024 * self.targets.scale).all()
         return y.astype(answers.dtype) if near else y
 
+    def takes_rows(self, X: Any) -> bool:
+        """Whether X is (n_x, m), a row for each of the net's inputs, to be checked as such."""
+        return self.preprocessor.plain and not _is_table(self.net, X)
+
+    def predict_raw(self, X: Any) -> np.ndarray:
+        """What ``predict`` says of X (n, m), or of a frame with m rows: (m,) or (n_y, m)."""
+        if _is_table(self.net, X):
+            with open_table(X, kinds=self.sources) as frame:
+                answers = [self.predict(batch) for batch in frame.batches()]
+            if not answers:
+                raise ValueError("the data frame has no rows")
+            return np.concatenate(answers).T
+        X = host_array(X, "X")
+        check_numeric(X, "X")
+        return self.predict(X.T).T
+
     def probabilities(self, rows: np.ndarray | Batch) -> np.ndarray:
         """The probability (m, k) of each class."""
         P = to_numpy(self.net.predict_proba(self.columns(rows))).T
@@ -156,29 +172,6 @@ class TableModel:
         twin = type(net)(net.sizes, net.hidden or "relu", net.output, dtype=dtype.name)
         twin.parameters = [(W.astype(dtype), b.astype(dtype)) for W, b in layers]
         return twin
-
-
-def takes_rows(net: Any, X: Any) -> bool:
-    """Whether X is (n_x, m), a row for each of the net's inputs, so that it is checked as such."""
-    plain = "columns" not in net.data or TableModel.of(net).preprocessor.plain
-    return plain and not _is_table(net, X)
-
-
-def predict_raw(net: Any, X: Any) -> np.ndarray:
-    """What ``TableModel`` predicts of X (n, m), or of a frame with m rows, in NumPy.
-
-    Labels come as (m,), answers as (n_y, m).
-    """
-    model = TableModel.of(net)
-    if _is_table(net, X):
-        with open_table(X, kinds=model.sources) as frame:
-            answers = [model.predict(batch) for batch in frame.batches()]
-        if not answers:
-            raise ValueError("the data frame has no rows")
-        return np.concatenate(answers).T
-    X = host_array(X, "X")
-    check_numeric(X, "X")
-    return model.predict(X.T).T
 
 
 def _is_table(net: Any, X: Any) -> bool:

@@ -24,7 +24,7 @@ from xpnet.engines import engine_for
 from xpnet.files import onnx
 from xpnet.files.atomic import File
 from xpnet.files.checkpoint import save
-from xpnet.files.raw import predict_raw, takes_rows
+from xpnet.files.raw import TableModel
 from xpnet.files.sklearn import from_sklearn, to_sklearn
 from xpnet.files.torch import to_torch
 from xpnet.net import arguments
@@ -343,13 +343,13 @@ class DeepNet:
         ValueError
             What is saved does not fit the net, or X has another shape, names or kinds of columns.
         """
-        if takes_rows(self, X):
+        if (model := TableModel.of(self)).takes_rows(X):
             with self._settling() as inputs:
                 X = inputs.in_order(X)
                 inputs.settle(X)
         twin = copy.copy(self)
         twin._held.placement = replace(self.placement, follows=False)  # host arrays are taken
-        return predict_raw(twin, X)
+        return replace(model, net=twin).predict_raw(X)
 
     def score(self, X: Array, Y: Array, sample_weight: Array | None = None) -> float:
         """The accuracy of ``predict`` where outputs are classes, else R²; scikit-learn's ``score``.
