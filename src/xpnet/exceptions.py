@@ -7,6 +7,14 @@ class BackendUnavailable(RuntimeError):
     """An array library is missing, or present without a usable device.
 
     The message ends with the line that installs what is missing.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> try:
+    ...     place = xpnet.select("cupy")
+    ... except xpnet.BackendUnavailable:
+    ...     place = xpnet.select("numpy")
     """
 
 
@@ -16,14 +24,27 @@ class DivergedError(ArithmeticError):
     The net keeps the parameters it had at the start of the epoch that broke, the last
     finite ones.
 
-    Attributes
+    Parameters
     ----------
+    message : str
+        What ``str`` gives.
     epoch : int
         The epoch that broke, counted from 1 in this ``fit``.
     cost : float
         The cost of that epoch (may be ``nan`` or ``inf``).
     last_cost : float or None
         The cost of the last finite epoch, None if the first one broke.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X = np.array([[1.0, 2.0, 3.0]])
+    >>> try:
+    ...     xpnet.linear_regression(1).fit(X, X, xpnet.GradientDescent(1e9), epochs=99)
+    ... except xpnet.DivergedError as error:
+    ...     error.last_cost > 1e99
+    True
     """
 
     def __init__(self, message: str, *, epoch: int, cost: float, last_cost: float | None) -> None:
@@ -34,4 +55,14 @@ class DivergedError(ArithmeticError):
 
 
 class ModelFileError(ValueError):
-    """A model file is truncated, damaged, foreign, or newer than this library."""
+    """A model file is truncated, damaged, foreign, or newer than this library.
+
+    Examples
+    --------
+    >>> import io
+    >>> import xpnet
+    >>> xpnet.load(io.BytesIO(b"no model"))
+    Traceback (most recent call last):
+    ...
+    xpnet.exceptions.ModelFileError: ...
+    """

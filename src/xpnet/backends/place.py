@@ -27,9 +27,11 @@ from xpnet.exceptions import BackendUnavailable
 # -- a place -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Backend:
-    """A place to compute. It holds no mathematics.
+    """A place to compute: an array library, a device and a dtype. It holds no mathematics.
 
-    Attributes
+    ``select`` makes one; a net has one, ``net.backend``.
+
+    Parameters
     ----------
     name : str
         "numpy", "cupy", "torch", "jax", "dpnp", "array_api_strict", or a module's own name.
@@ -39,6 +41,15 @@ class Backend:
         The library's device object.
     dtype : object or None
         The library's dtype for parameters; None until the first X decides it.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> place = xpnet.select("numpy", dtype="float32")
+    >>> print(place)
+    NumPy on cpu
+    >>> place.xp.sum(place.asarray([1.0, 2.0], dtype=place.dtype))
+    np.float32(3.0)
     """
 
     name: str
@@ -52,22 +63,65 @@ class Backend:
 
     @property
     def device_name(self) -> str:
+        """The name of the device, as ``device`` of ``DeepNet`` takes it.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.select("numpy").device_name
+        'cpu'
+        """
         return self._library.device_name(self.device)
 
     @property
     def is_accelerator(self) -> bool:
-        """Whether the device has memory of its own, as a GPU has."""
+        """Whether the device has memory of its own, as a GPU has.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.select("numpy").is_accelerator
+        False
+        """
         return self._library.is_accelerator(self.device)
 
     @property
     def dtype_name(self) -> str:
+        """The name of the dtype: "float32", "float64", or "undecided".
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.select("numpy", dtype="float64").dtype_name, xpnet.select("numpy").dtype_name
+        ('float64', 'undecided')
+        """
         return "undecided" if self.dtype is None else dtype_name(self.dtype)
 
     def __str__(self) -> str:
         return f"{self._library.title or self.name} on {self.device_name}"
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        """``x`` as an array of this place: host data is copied to the device."""
+        """Return ``x`` as an array of this place: host data is copied to the device.
+
+        Parameters
+        ----------
+        x : array-like
+            A host array, a number, a list, or an array of this library.
+        dtype : dtype, optional
+            The library's own; that of ``x`` if left out.
+
+        Returns
+        -------
+        array
+            Of the shape of ``x``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> xpnet.select("numpy").asarray([1, 2], dtype=np.float32)
+        array([1., 2.], dtype=float32)
+        """
         with self.context(), np.errstate(over="ignore"):  # JAX casts float64 by itself
             if isinstance(x, np.ndarray):
                 x = self._library.from_host(plain(x), dtype, self.device)
@@ -96,7 +150,26 @@ class Backend:
         return self._library.context(self.device)
 
     def holds(self, x: Any) -> bool:
-        """Whether ``x`` is an array of this library on this device."""
+        """Say whether ``x`` is an array of this library on this device.
+
+        Parameters
+        ----------
+        x : object
+            Anything.
+
+        Returns
+        -------
+        bool
+            False for what is no array.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> place = xpnet.select("numpy")
+        >>> place.holds(np.zeros(3)), place.holds([0.0])
+        (True, False)
+        """
         if not is_array_api_obj(x):
             return False
         here = place_of(x)
@@ -123,12 +196,28 @@ class Backend:
             return self.xp.from_dlpack(x.detach())
 
     def with_dtype(self, dtype: Any) -> Backend:
-        """The same place with this dtype: a name, NumPy's, or the library's own.
+        """Return the same place with this dtype.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            A name, NumPy's dtype, or the library's own.
+
+        Returns
+        -------
+        Backend
+            A new one.
 
         Raises
         ------
         ValueError
             The dtype is not float32 or float64, or JAX would silently turn it into float32.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.select("numpy").with_dtype("float32").dtype_name
+        'float32'
         """
         name = dtype_name(dtype)
         if name not in ("float32", "float64"):
@@ -177,7 +266,7 @@ def dtype_name(dtype: Any) -> str:
 
 # -- choosing a place --------------------------------------------------------------------
 def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Backend:
-    """The place that a name, a module, an array or another ``Backend`` stands for.
+    """Return the place that a name, a module, an array or another ``Backend`` stands for.
 
     Parameters
     ----------
@@ -189,12 +278,26 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
     dtype : str or dtype, optional
         "float32" or "float64"; left out, the first X decides.
 
+    Returns
+    -------
+    Backend
+        ``xpnet.DeepNet(..., backend=...)`` takes it too.
+
     Raises
     ------
     BackendUnavailable
         The library or the device is missing; the message ends with what to install.
     ValueError
         Unknown name, device or dtype.
+    TypeError
+        ``backend`` is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> xpnet.select(np.zeros(3)) == xpnet.select("numpy")
+    True
     """
     if isinstance(backend, Backend):
         place = backend if device is None else _on(backend.name, backend.xp, device)
@@ -308,7 +411,25 @@ def refuse_traced(x: Any, what: str) -> None:
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    """``x`` on the host; arrays of a device are copied, which waits for them."""
+    """Copy an array to the host, which waits for its device.
+
+    Parameters
+    ----------
+    x : array or array-like
+        Of any library.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape and dtype. A host array is not copied.
+
+    Examples
+    --------
+    >>> import array_api_strict
+    >>> import xpnet
+    >>> xpnet.to_numpy(array_api_strict.asarray([1.0, 2.0]))
+    array([1., 2.])
+    """
     if isinstance(x, np.ndarray | list) or not is_array_api_obj(x):
         return np.asarray(x)
     return place_of(x)._library.to_numpy(x)
@@ -362,7 +483,32 @@ def _best() -> Backend:
 # -- installed libraries ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class BackendInfo:
-    """One line of ``backends()``."""
+    """One line of ``backends()``: an array library, as it is on this machine.
+
+    Parameters
+    ----------
+    name : str
+        As ``backend`` of ``DeepNet`` takes it.
+    installed : bool
+        Whether it can be imported.
+    usable : bool
+        Whether it has a device to compute on.
+    version : str or None
+        None where it is not installed.
+    devices : tuple of str
+        As ``device`` of ``DeepNet`` takes them.
+    install : str
+        The command that installs it.
+    reason : str or None
+        Why it is not usable.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> info = xpnet.backends()["numpy"]
+    >>> info.usable, info.devices
+    (True, ('cpu',))
+    """
 
     name: str
     installed: bool
@@ -374,7 +520,21 @@ class BackendInfo:
 
 
 def backends() -> dict[str, BackendInfo]:
-    """The array libraries: which are usable here, on which devices, and how to install others."""
+    """Tell which array libraries are usable here, on which devices, and how to install others.
+
+    It imports those that are installed, which takes some seconds.
+
+    Returns
+    -------
+    dict of str to BackendInfo
+        By name.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> list(xpnet.backends())
+    ['numpy', 'cupy', 'torch', 'jax', 'dpnp', 'array_api_strict']
+    """
     return {name: _inspect(name) for name in LIBRARIES}
 
 
@@ -395,7 +555,7 @@ def _inspect(name: str) -> BackendInfo:
 
 # -- memory ------------------------------------------------------------------------------
 def free_memory() -> int:
-    """Frees the device memory and the pinned memory that CuPy keeps for later arrays.
+    """Free the device memory and the pinned memory that CuPy keeps for later arrays.
 
     CuPy's pools keep the memory of deleted arrays, and other programs cannot use it
     (https://docs.cupy.dev/en/stable/user_guide/memory.html). Existing arrays, as of nets,
@@ -405,6 +565,13 @@ def free_memory() -> int:
     -------
     int
         Bytes freed on the devices. CuPy does not report how much pinned host memory it freed.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> freed = xpnet.free_memory()
+    >>> freed >= 0
+    True
     """
     cupy = sys.modules.get("cupy")
     if cupy is None or not cupy.cuda.is_available():

@@ -56,6 +56,19 @@ class Checkpoints:
         The net has an activation or an optimiser that is not xpnet's, which no file can hold.
     OSError
         A checkpoint cannot be written. Earlier ones are unharmed.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import xpnet
+    >>> from xpnet.callbacks import Checkpoints
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> with TemporaryDirectory() as folder:
+    ...     written = Checkpoints(folder, every=2)
+    ...     history = net.fit(X.T / 16, y, epochs=4, callbacks=[written])
+    >>> written.path.name
+    'epoch-000004.safetensors'
     """
 
     last = True  # called after the others, so that the checkpoint holds their new states

@@ -42,6 +42,17 @@ class EarlyStopping:
     ------
     ValueError
         At the end of the first epoch: the fit has no validation data to watch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> from xpnet.callbacks import EarlyStopping
+    >>> X = np.array([[0.0, 1.0, 2.0, 3.0]])
+    >>> net, stop = xpnet.linear_regression(1), EarlyStopping(3, monitor="cost", min_delta=1e-6)
+    >>> history = net.fit(X, 2 * X, xpnet.GradientDescent(0.1), epochs=999, callbacks=[stop])
+    >>> len(history.cost) == stop.best_epoch + 3
+    True
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class _Log:
 
 
 class CSVLog(_Log):
-    """Writes a .csv file with a header and a line an epoch: ``CSVLog("run.csv")``.
+    """Writes a .csv file with a header and a line an epoch.
 
     The columns are epoch, step, seconds, learning_rate, cost, validation_cost and
     validation_accuracy; figures that a fit does not have stay empty. Epochs, steps and seconds
@@ -82,12 +82,31 @@ class CSVLog(_Log):
     when its epoch's callbacks have been called. That needs the cost, so the log waits for the
     device once an epoch.
 
+    Parameters
+    ----------
+    path : path
+        The file, or a pipe or terminal.
+
     Raises
     ------
     ValueError
         The file exists and is not such a log: it is not overwritten.
     OSError
         The file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import xpnet
+    >>> from xpnet.callbacks import CSVLog
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> with TemporaryDirectory() as folder:
+    ...     log = CSVLog(f"{folder}/run.csv")
+    ...     history = net.fit(X.T / 16, y, epochs=2, callbacks=[log])
+    ...     lines = log.path.read_text().splitlines()
+    >>> lines[0]
+    'epoch,step,seconds,learning_rate,cost,validation_cost,validation_accuracy'
     """
 
     head = ",".join(FIELDS) + "\n"
@@ -103,10 +122,35 @@ class CSVLog(_Log):
 
 
 class JSONLinesLog(_Log):
-    """Writes a JSON object an epoch, one a line: ``JSONLinesLog("run.jsonl")``.
+    """Writes a JSON object an epoch, one a line.
 
     The names are those of ``CSVLog``'s columns; figures that a fit does not have are null. A fresh
-    and a resumed fit treat the file, and raise errors, as with ``CSVLog``.
+    and a resumed fit treat the file as with ``CSVLog``.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a pipe or terminal.
+
+    Raises
+    ------
+    ValueError, OSError
+        As ``CSVLog``.
+
+    Examples
+    --------
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> import xpnet
+    >>> from xpnet.callbacks import JSONLinesLog
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> with TemporaryDirectory() as folder:
+    ...     log = JSONLinesLog(f"{folder}/run.jsonl")
+    ...     history = net.fit(X.T / 16, y, epochs=2, callbacks=[log])
+    ...     lines = log.path.read_text().splitlines()
+    >>> json.loads(lines[-1])["epoch"]
+    2
     """
 
     def _line(self, figures: dict[str, Any]) -> str:

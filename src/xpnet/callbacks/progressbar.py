@@ -35,13 +35,24 @@ class ProgressBar:
 
     Parameters
     ----------
-    figures : callable (progress) -> mapping of str to float, optional
-        The figures to show after an epoch, by name. By default the cost, and the validation data's
-        cost and accuracy.
+    figures : callable, optional
+        ``progress -> mapping of str to float``: the figures to show after an epoch, by name. By
+        default the cost, and the validation data's cost and accuracy.
     file : text file, optional
         Standard output if left out.
     console : rich.console.Console, optional
         Where it is drawn; in place of ``file``.
+
+    Examples
+    --------
+    >>> import sys
+    >>> import xpnet
+    >>> from xpnet.callbacks import ProgressBar
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, epochs=2, callbacks=[ProgressBar(file=sys.stdout)])
+    epoch 1/2  cost ...
+    epoch 2/2  cost ...
     """
 
     def __init__(
@@ -104,7 +115,20 @@ class ProgressBar:
         self._bar.update(self._task, completed=self._shown, epoch=self._shown, figures=text)
 
     def note(self, text: str) -> None:
-        """Shows ``text`` in the place of the figures, or in a line of its own."""
+        """Show a text in the place of the figures, or in a line of its own.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+
+        Examples
+        --------
+        >>> import sys
+        >>> from xpnet.callbacks import ProgressBar
+        >>> ProgressBar(file=sys.stdout).note("reading the data")
+        reading the data
+        """
         if self._bar is not None:
             self._bar.update(self._task, figures=text)
         elif self._console is not None:

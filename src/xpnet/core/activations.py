@@ -29,16 +29,28 @@ class Activation:
     ----------
     name : str
         What ``repr`` and model files call it.
-    value : callable (Z, *, xp) -> A
-        ``g(Z)``, any shape, written with the functions of the namespace ``xp``.
-    slope : callable (A, *, xp) -> array
-        ``g'(Z)`` as a function of ``A = g(Z)``.
+    value : callable
+        ``value(Z, xp=xp)`` is ``g(Z)``, for any shape, written with the functions of the namespace
+        ``xp`` (which ``xpnet`` passes by keyword).
+    slope : callable
+        ``slope(A, xp=xp)`` is ``g'(Z)`` as a function of the output ``A = g(Z)``.
     gain : float
         Variance that the initialiser of a layer with this activation should restore:
         2 for ReLU (He et al. 2015), 1 for functions that look like the identity near zero.
-    onnx_operator, torch_module : Operator, optional
-        The ONNX operator and the class of ``torch.nn`` that compute it. Files are written with
-        the activations in ``ACTIVATIONS`` only.
+    onnx_operator, torch_module : (str, dict), optional
+        The ONNX operator and the class of ``torch.nn`` that compute it, with their settings. Files
+        are written with xpnet's own activations only.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> scaled = xpnet.Activation(
+    ...     "scaled_tanh",
+    ...     value=lambda Z, *, xp: 1.7 * xp.tanh(Z),
+    ...     slope=lambda A, *, xp: 1.7 - A * A / 1.7,
+    ... )
+    >>> xpnet.DeepNet([2, 3, 1], hidden=scaled)
+    DeepNet([2, 3, 1], hidden='scaled_tanh', output='sigmoid') <13 parameters, not placed yet>
     """
 
     name: str

@@ -26,7 +26,28 @@ Scalars = tuple[Array, ...]
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """The interface of the optimisers that ``DeepNet.fit`` takes."""
+    """The interface of the optimisers that ``DeepNet.fit`` takes.
+
+    An optimiser has settings and no state: the moments are passed in and returned. ``n_moments``
+    says how many vectors of moments it keeps, each as long as the vector of all parameters.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> class SignDescent:
+    ...     n_moments = 0
+    ...     learning_rate = 0.05
+    ...
+    ...     def scalars(self, t, rate):
+    ...         return [rate]
+    ...
+    ...     def update(self, theta, moments, gradient, scalars, *, n_weights, xp):
+    ...         return theta - scalars[0] * xp.sign(gradient), moments
+    >>> X, y = xpnet.load_digits()
+    >>> history = xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, SignDescent())
+    >>> history.cost[-1] < history.cost[0]
+    True
+    """
 
     n_moments: ClassVar[int]
 
@@ -34,7 +55,20 @@ class Optimizer(Protocol):
     def learning_rate(self) -> float: ...
 
     def scalars(self, t: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
-        """The scalars of the steps ``t`` (steps,), from 1, at learning rates ``rate`` (steps,)."""
+        """Compute the numbers that change from step to step, on the host, for many steps at once.
+
+        Parameters
+        ----------
+        t : ndarray (steps,)
+            Numbers of the steps, from 1.
+        rate : ndarray (steps,)
+            Their learning rates, the schedule's factor included.
+
+        Returns
+        -------
+        list of ndarray (steps,)
+            ``update`` gets one entry of each.
+        """
 
     def update(
         self,
@@ -46,13 +80,54 @@ class Optimizer(Protocol):
         n_weights: int,
         xp: Namespace,
     ) -> tuple[Array, Moments]:
-        """New parameters and moments; ``scalars`` are one step's. Weights are the first
-        ``n_weights`` entries of ``theta``."""
+        """Make one step.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            All weights, then all biases.
+        moments : tuple of array (n_parameters,)
+            Zeros before the first step.
+        gradient : array (n_parameters,)
+            Of the cost, at ``theta``.
+        scalars : tuple of array ()
+            What ``scalars`` computed for this step.
+        n_weights : int
+            How many entries of ``theta`` are weights: the first ones.
+        xp : module
+            The namespace of the arrays.
+
+        Returns
+        -------
+        theta, moments : array and tuple of array
+            The new ones. The old arrays must not be written to.
+        """
 
 
 @dataclass(frozen=True)
 class GradientDescent(CheckedNumbers):
-    """``theta := theta - learning_rate * gradient``."""
+    """Gradient descent: ``theta := theta - learning_rate * gradient``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Length of a step per unit of the gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A setting of this or of another optimiser is no number, or outside its limits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X = np.array([[0.0, 1.0, 2.0, 3.0]])
+    >>> net = xpnet.linear_regression(1)
+    >>> history = net.fit(X, 2 * X + 1, xpnet.GradientDescent(0.1), epochs=500, batch_size=None)
+    >>> net.predict(X).round(3)
+    array([[1., 3., 5., 7.]])
+    """
 
     learning_rate: float = 0.01
     n_moments: ClassVar[int] = 0
@@ -67,7 +142,37 @@ class GradientDescent(CheckedNumbers):
 
 @dataclass(frozen=True)
 class Momentum(CheckedNumbers):
-    """Classical or Nesterov momentum in velocity form (Sutskever et al. 2013, eq. 1-4)."""
+    """Gradient descent with classical or Nesterov momentum, in velocity form.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Length of a step per unit of the gradient.
+    momentum : float
+        Share of the velocity that a step keeps, in [0, 1).
+    nesterov : bool
+        Whether the gradient counts as taken where the velocity leads.
+
+    Notes
+    -----
+    ``v := momentum * v - learning_rate * g``, ``theta := theta + v``; with ``nesterov``
+    ``theta := theta + momentum * v - learning_rate * g``.
+
+    References
+    ----------
+    Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning",
+    equations 1 to 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, rule = np.array([[0.0, 1.0, 2.0, 3.0]]), xpnet.Momentum(0.02, nesterov=True)
+    >>> net = xpnet.linear_regression(1)
+    >>> history = net.fit(X, 2 * X + 1, rule, epochs=500, batch_size=None)
+    >>> net.predict(X).round(3)
+    array([[1., 3., 5., 7.]])
+    """
 
     learning_rate: float = 0.01
     momentum: float = number(0.9, below=1.0)
@@ -88,9 +193,34 @@ class Momentum(CheckedNumbers):
 
 @dataclass(frozen=True)
 class RMSProp(CheckedNumbers):
-    """Gradient over the root of its running mean square (Tieleman & Hinton 2012, lecture 6.5).
+    """RMSProp: steps along the gradient over the root of its running mean square.
 
-    ``s := rho s + (1 - rho) g^2``, ``theta := theta - learning_rate g / (sqrt(s) + epsilon)``.
+    Parameters
+    ----------
+    learning_rate : float
+        About the length of a step of each parameter.
+    rho : float
+        Share of the mean square that a step keeps, in [0, 1).
+    epsilon : float
+        Added to the root, so that it is never 0.
+
+    Notes
+    -----
+    ``s := rho * s + (1 - rho) * g**2``,
+    ``theta := theta - learning_rate * g / (sqrt(s) + epsilon)``.
+
+    References
+    ----------
+    Tieleman & Hinton 2012, "Neural networks for machine learning", lecture 6.5.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 32, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, xpnet.RMSProp(1e-3), epochs=3)
+    >>> history.cost[-1] < history.cost[0]
+    True
     """
 
     learning_rate: float = 1e-3
@@ -110,7 +240,35 @@ class RMSProp(CheckedNumbers):
 
 @dataclass(frozen=True)
 class Adam(CheckedNumbers):
-    """Adam (Kingma & Ba 2015, Algorithm 1), epsilon outside the bias-corrected root."""
+    """Adam: steps along the mean gradient over the root of its mean square, both running.
+
+    Parameters
+    ----------
+    learning_rate : float
+        About the length of a step of each parameter.
+    beta1, beta2 : float
+        Shares of the running means of the gradient and of its square that a step keeps, in [0, 1).
+    epsilon : float
+        Added to the root, after the correction of its bias.
+
+    Notes
+    -----
+    ``m := beta1 * m + (1 - beta1) * g``, ``v := beta2 * v + (1 - beta2) * g**2``, and in step t
+    ``theta := theta - learning_rate * m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + epsilon)``.
+
+    References
+    ----------
+    Kingma & Ba 2015, "Adam: a method for stochastic optimization", Algorithm 1.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 32, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, xpnet.Adam(1e-2), epochs=3)
+    >>> history.cost[-1] < history.cost[0]
+    True
+    """
 
     learning_rate: float = 1e-3
     beta1: float = number(0.9, below=1.0)
@@ -135,10 +293,31 @@ class Adam(CheckedNumbers):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2).
+    """Adam with decoupled weight decay.
 
     Each step also multiplies the weights, never the biases, by
     ``1 - learning_rate * weight_decay``.
+
+    Parameters
+    ----------
+    learning_rate : float
+        About the length of a step of each parameter.
+    beta1, beta2 : float
+        Shares of the running means of the gradient and of its square that a step keeps, in [0, 1).
+    epsilon : float
+        Added to the root, after the correction of its bias.
+    weight_decay : float
+        Share of a weight that a step takes away, per unit of the learning rate.
+
+    References
+    ----------
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization", Algorithm 2.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.AdamW(weight_decay=0.05)
+    AdamW(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.05)
     """
 
     weight_decay: float = 1e-2

@@ -31,19 +31,80 @@ State: TypeAlias = Mapping[str, Any]  # what JSON can hold
 
 
 class Schedule(CheckedNumbers):
-    """The base of all schedules, which checks their numbers."""
+    """The base of all schedules, which checks their numbers.
+
+    A schedule of your own may be a plain function ``epoch -> factor``. One with settings that are
+    checked is a frozen dataclass on this base, with a method ``at``.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from xpnet.schedules import Schedule
+    >>> @dataclass(frozen=True)
+    ... class Linear(Schedule):
+    ...     epochs: float
+    ...
+    ...     def at(self, epoch):
+    ...         return np.maximum(1 - epoch / self.epochs, 0)
+    >>> Linear(10.0)(np.array([0, 5, 20]))
+    array([1. , 0.5, 0. ])
+    """
 
     @property
     def adapts(self) -> bool:
-        """Whether the training loop calls ``after_epoch`` with the cost of each epoch."""
+        """Whether the training loop calls ``after_epoch`` with the cost of each epoch.
+
+        Examples
+        --------
+        >>> from xpnet.schedules import Plateau, Step
+        >>> Plateau().adapts, Step(10).adapts
+        (True, False)
+        """
         return False
 
     def bound(self, total_epochs: float) -> Schedule:
-        """The same schedule, knowing that training ends at ``total_epochs``."""
+        """Return the same schedule, knowing where training ends.
+
+        Parameters
+        ----------
+        total_epochs : float
+            The epochs of this fit and those it goes on from.
+
+        Returns
+        -------
+        Schedule
+            This one, where it does not depend on the end.
+
+        Examples
+        --------
+        >>> from xpnet.schedules import Cosine
+        >>> Cosine().bound(20)
+        Cosine(epochs=20.0, final=0.0)
+        """
         return self
 
     def after_epoch(self, cost: float, state: State) -> dict[str, Any]:
-        """The state after an epoch that ended at ``cost``."""
+        """Return the state after an epoch.
+
+        Parameters
+        ----------
+        cost : float
+            Of that epoch: of the validation data if there are any, else of training.
+        state : mapping
+            What this method returned before; empty at first.
+
+        Returns
+        -------
+        dict
+            Values that JSON can hold. Its "factor" multiplies the schedule's own.
+
+        Examples
+        --------
+        >>> from xpnet.schedules import Plateau
+        >>> Plateau(factor=0.5, patience=0).after_epoch(2.0, {"best": 1.0})
+        {'best': 1.0, 'factor': 0.5, 'since': 0}
+        """
         return dict(state)
 
     def __call__(self, epoch: Epochs) -> Any:
@@ -54,13 +115,38 @@ class Schedule(CheckedNumbers):
         return np.reshape(self.at(np.ravel(epoch)), epoch.shape)[()]
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
-        """The factors (n,) at the epochs (n,)."""
+        """Return the factors at epochs, which calling the schedule does for any shape.
+
+        Parameters
+        ----------
+        epoch : ndarray (n,)
+            Fractions, counted from 0 at the start of the first fit.
+
+        Returns
+        -------
+        ndarray (n,)
+            What the optimiser's learning rate is multiplied by.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpnet.schedules import Step
+        >>> Step(10).at(np.array([0.0, 9.5, 10.0])).round(3)
+        array([1. , 1. , 0.1])
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The optimiser's own learning rate throughout."""
+    """The optimiser's own learning rate throughout.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Constant
+    >>> float(Constant()(7.5))
+    1.0
+    """
 
     def at(self, epoch: np.ndarray) -> np.ndarray:
         return np.ones_like(epoch)
@@ -68,7 +154,21 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """``factor ** floor(epoch / every)``: a jump every so many epochs."""
+    """A jump every so many epochs: ``factor ** floor(epoch / every)``.
+
+    Parameters
+    ----------
+    every : float
+        Epochs from one jump to the next.
+    factor : float
+        What a jump multiplies the rate by.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Step
+    >>> Step(10, factor=0.5)([0, 10, 25])
+    array([1.  , 0.5 , 0.25])
+    """
 
     every: float = number(above=True)
     factor: float = number(0.1)
@@ -79,7 +179,19 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """``factor ** epoch``, smoothly: an epoch after another multiplies the rate by ``factor``."""
+    """A smooth decay, ``factor ** epoch``: each epoch multiplies the rate by ``factor``.
+
+    Parameters
+    ----------
+    factor : float
+        Above 0; 1 changes nothing.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Exponential
+    >>> Exponential(0.9)([0, 1, 2]).round(2)
+    array([1.  , 0.9 , 0.81])
+    """
 
     factor: float = number(above=True)
 
@@ -89,10 +201,25 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """``(1 + epoch) ** -power``, the "invscaling" of scikit-learn's MLP and SGD models.
+    """The decay ``(1 + epoch) ** -power``, the "invscaling" of scikit-learn's MLP and SGD models.
 
     There the unit is an example, here an epoch. ``power=1`` meets the conditions of Robbins and
-    Monro (1951) for convergence, as does any power above 1/2 up to 1.
+    Monro for convergence, as does any power above 1/2 up to 1.
+
+    Parameters
+    ----------
+    power : float
+        At least 0, which changes nothing.
+
+    References
+    ----------
+    Robbins & Monro 1951, "A stochastic approximation method".
+
+    Examples
+    --------
+    >>> from xpnet.schedules import InverseScaling
+    >>> InverseScaling(0.5)([0, 3, 8]).round(3)
+    array([1.   , 0.5  , 0.333])
     """
 
     power: float = number(0.5)
@@ -103,7 +230,7 @@ class InverseScaling(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """From 1 down to ``final`` along half a cosine (Loshchilov & Hutter 2017, eq. 5, one period).
+    """From 1 down to ``final`` along half a cosine.
 
     Parameters
     ----------
@@ -113,6 +240,17 @@ class Cosine(Schedule):
         both end at the same epoch.
     final : float
         The last factor.
+
+    References
+    ----------
+    Loshchilov & Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", equation 5,
+    one period.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Cosine
+    >>> Cosine(20)([0, 10, 20]).round(3)
+    array([1. , 0.5, 0. ])
     """
 
     epochs: float | None = number(None, above=True)
@@ -132,7 +270,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Multiplies the rate by ``factor`` whenever the cost has stopped falling.
+    """A rate that falls by ``factor`` whenever the cost has stopped falling.
 
     At the end of every epoch it reads the cost, of the validation data if there are any, else of
     training; this waits for the device. An epoch is an improvement if its cost is below
@@ -141,8 +279,21 @@ class Plateau(Schedule):
 
     Parameters
     ----------
+    factor : float
+        What the rate is multiplied by, in [0, 1).
+    patience : int
+        Epochs without an improvement that leave the rate as it is.
+    threshold : float
+        Relative decrease of the cost that counts, in [0, 1).
     least : float
         The factor never falls below this.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, epochs=4, schedule=xpnet.schedules.Plateau(patience=2))
     """
 
     factor: float = number(0.1, below=1.0)
@@ -174,10 +325,28 @@ class Plateau(Schedule):
 class WarmUp(Schedule):
     """A straight line from ``start`` to 1 over the first ``epochs``, then another schedule.
 
-    Gradual warm-up of Goyal et al. (2017, section 2.2). ``then`` begins with its own epoch 0 when
-    the warm-up is over, so that the rate does not jump; ``Cosine()`` fills what is left of the
-    fit, and ``Plateau`` watches from the first epoch on. With ``start=0`` the very first step
-    does not move the parameters.
+    ``then`` begins with its own epoch 0 when the warm-up is over, so that the rate does not jump;
+    ``Cosine()`` fills what is left of the fit, and ``Plateau`` watches from the first epoch on.
+    With ``start=0`` the very first step does not move the parameters.
+
+    Parameters
+    ----------
+    epochs : float
+        How long the line is.
+    then : Schedule or callable
+        What follows; the optimiser's own rate if left out.
+    start : float
+        The first factor.
+
+    References
+    ----------
+    Goyal et al. 2017, "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.2.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Step, WarmUp
+    >>> WarmUp(5, then=Step(10))([0, 2.5, 5, 15])
+    array([0. , 0.5, 1. , 0.1])
     """
 
     epochs: float = number(above=True)
@@ -209,7 +378,19 @@ class WarmUp(Schedule):
 
 @dataclass(frozen=True)
 class Custom(Schedule):
-    """The user's own function ``epoch -> factor``, called with one float for every step."""
+    """A schedule made of your own function; ``fit`` makes one of a function that it is given.
+
+    Parameters
+    ----------
+    function : callable
+        ``epoch -> factor``, called with one float for every step.
+
+    Examples
+    --------
+    >>> from xpnet.schedules import Custom
+    >>> Custom(lambda epoch: 1 / (1 + epoch))([0, 1, 3])
+    array([1.  , 0.5 , 0.25])
+    """
 
     function: Callable[[float], float]
 

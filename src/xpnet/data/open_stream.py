@@ -32,16 +32,16 @@ def stream(
 
     Parameters
     ----------
-    source
+    source : path, object with rows, or batches
         - a path: ``.npy`` (m, n); ``.npz`` with X (m, n) and y (m,); another table of numbers that
           ``xpnet train`` reads, such as ``.csv`` and ``.parquet`` (needs pyarrow);
         - an object with ``shape`` (m, n) and slices of rows: an array, ``np.memmap``, a data set
           of h5py or Zarr;
         - batches: a function ``epoch -> iterator`` of (X, Y) or (X, Y, w), with X (k, n) and Y (k,)
           or (k, n_y); or an iterable of such, a list for instance.
-    y : (m,) or (m, n_y), optional
+    y : path or object with rows (m,) or (m, n_y), optional
         Labels or targets beside a ``.npy`` file or an object with slices: the same kinds.
-    sample_weight : (m,), optional
+    sample_weight : path or object with rows (m,), optional
         For all but batches.
     target : str or int, optional
         The column of labels in a table, a ``.npy`` file or an object with slices. A name wins over
@@ -53,6 +53,11 @@ def stream(
         Where temporary files go, with the numbers of a table or of a compressed ``.npz``; the
         system's folder for them if left out.
 
+    Returns
+    -------
+    Stream
+        For ``DeepNet.fit``; closing it deletes its temporary files.
+
     Raises
     ------
     ValueError
@@ -62,6 +67,17 @@ def stream(
         Arguments that do not go together, or a source of another kind.
     OSError
         A file cannot be read.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> data = xpnet.stream(X / 16, y)  # or stream("X.npy", "y.npy")
+    >>> data
+    <Stream: 1,797 rows of the stream, 64 features>
+    >>> history = xpnet.DeepNet([64, 10], output="softmax").fit(data, epochs=2)
+    >>> history.data
+    'streamed'
     """
     if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
         raise ValueError(f"memory={memory!r}: expected a number of bytes")

@@ -31,9 +31,21 @@ _BLOCK = 2**20  # bytes of the source that are read at once
 class Stream:
     """Examples in rows that are read while a net is trained on them; made by ``stream``.
 
+    It is a context manager: leaving it closes it.
+
+    Parameters
+    ----------
+    source : Selection or UserBatches
+        The rows, or batches.
+    memory : float
+        Bytes for everything that is on its way.
+    preparation : Preparation, optional
+        How rows are standardised and encoded.
+
     Attributes
     ----------
     n_features : int
+        Columns, without that of the labels.
     n_examples : int or None
         None for batches: nobody knows before the end.
     weighted : bool
@@ -46,6 +58,13 @@ class Stream:
         float32 if that holds the features without loss, else float64.
     place : Backend
         Where the first batch lives; NumPy for rows.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> with xpnet.stream(*xpnet.load_digits()) as data:
+    ...     data.n_examples, data.n_features
+    (1797, 64)
     """
 
     def __init__(
@@ -117,12 +136,32 @@ class Stream:
         return ReadAhead(self._in_order(self._source, order, key, first * batch_size, dtype))
 
     def blocks(self, rows: int | None = None, dtype: Any = None) -> Iterator[Chunk]:
-        """Yield all rows in their order, some at a time, read ahead; batches are those of epoch 0.
+        """Read all rows in their order, some at a time, ahead; batches are those of epoch 0.
 
         Parameters
         ----------
         rows : int, optional
             How many at a time, the last time fewer; a part of the memory if left out.
+        dtype : dtype, optional
+            Of X: ``self.dtype`` if left out.
+
+        Yields
+        ------
+        Chunk
+            With ``X`` (k, n_features), ``Y`` (k,) or (k, n_y) or None, and sample weights ``w``
+            (k,) or None, on the host.
+
+        Raises
+        ------
+        ValueError
+            Rows that cannot be trained on, named by file, row and column.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> data = xpnet.stream(*xpnet.load_digits())
+        >>> [len(block.X) for block in data.blocks(rows=1000)]
+        [1000, 797]
         """
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         source = self._source
@@ -144,7 +183,13 @@ class Stream:
             yield from chunks
 
     def close(self) -> None:
-        """Close temporary files and begun batches, also for streams made from this one."""
+        """Close temporary files and begun batches, also for streams made from this one.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.stream(*xpnet.load_digits()).close()
+        """
         if isinstance(self._source, UserBatches):
             self._source.close()
         else:
@@ -158,7 +203,27 @@ class Stream:
 
     # -- other streams of the same rows --------------------------------------------------
     def statistics(self) -> Statistics:
-        """Return means, standard deviations and labels of all rows, in one pass."""
+        """Compute means, standard deviations and labels of all rows, in one pass.
+
+        Returns
+        -------
+        Statistics
+            With ``n``, ``mean`` (n_features,), ``scale`` (n_features,), ``classes`` (k,) or None,
+            ``target_mean`` and ``target_scale`` (n_y,), and ``task``; ``inputs`` and ``targets``
+            are what ``prepared`` takes.
+
+        Raises
+        ------
+        ValueError
+            Rows that cannot be trained on, named by file, row and column.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> found = xpnet.stream(*xpnet.load_digits()).statistics()
+        >>> found.n, found.task, found.classes
+        (1797, 'classification', array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
+        """
         measuring = RunningStatistics()
         for chunk in self.blocks():
             measuring.add(chunk.X, chunk.Y)
@@ -224,6 +289,26 @@ class Stream:
             For targets that are numbers: ``statistics().targets``.
         classes : ndarray (k,), optional
             Sorted labels; each becomes its number 0 ... k - 1: ``statistics().classes``.
+
+        Returns
+        -------
+        Stream
+            Of the same source.
+
+        Raises
+        ------
+        ValueError
+            Both ``targets`` and ``classes`` are given.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> data = xpnet.stream(np.array([[1.0], [3.0]]), np.array(["no", "yes"]))
+        >>> found = data.statistics()
+        >>> block = next(data.prepared(found.inputs, classes=found.classes).blocks(rows=2))
+        >>> block.X.ravel(), block.Y
+        (array([-1.,  1.]), array([0, 1]))
         """
         if targets is not None and classes is not None:
             raise ValueError("labels are numbered or standardised: pass targets or classes")
@@ -233,17 +318,47 @@ class Stream:
     def standardized(self, statistics: Statistics | None = None) -> Stream:
         """Return a stream of the same rows with features of mean 0 and standard deviation 1.
 
-        ``statistics`` are those of this stream if left out: one pass. A constant column becomes 0.
+        A constant column becomes 0.
+
+        Parameters
+        ----------
+        statistics : Statistics, optional
+            Those of this stream if left out, which takes one pass.
+
+        Returns
+        -------
+        Stream
+            Of the same source.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> data = xpnet.stream(np.array([[1.0], [3.0]]), np.array([0, 1]))
+        >>> next(data.standardized().blocks(rows=2)).X.ravel()
+        array([-1.,  1.])
         """
         found = self.statistics() if statistics is None else statistics
         kept = self._preparation
         return self.prepared(found.inputs, kept.targets, kept.classes)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Stream, Stream]:
-        """Return two streams of disjoint rows: to train on, and ``round(fraction * n)`` held out.
+        """Return two streams of disjoint rows: to train on, and held out.
 
         Every short stretch of the source (at most 1,024 rows, if the fraction is not tiny) gives
         its share, at a place drawn from ``seed``.
+
+        Parameters
+        ----------
+        fraction : float
+            Of the n rows, ``round(fraction * n)`` are held out.
+        seed : int
+            The same seed gives the same rows.
+
+        Returns
+        -------
+        train, held_out : Stream
+            Of the same source.
 
         Raises
         ------
@@ -251,6 +366,13 @@ class Stream:
             The fraction does not lie between 0 and 1, or leaves no rows.
         TypeError
             This stream is one of batches.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> train, held_out = xpnet.stream(*xpnet.load_digits()).split(0.2)
+        >>> train.n_examples, held_out.n_examples
+        (1438, 359)
         """
         source = self._source
         if isinstance(source, UserBatches):

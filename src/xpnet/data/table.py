@@ -10,9 +10,24 @@ import numpy as np
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Load the 1,797 handwritten digits that come with the package.
 
-    Returns X (1797, 64) float32, 8 x 8 pixels row by row with values 0 to 16, and y (1797,)
-    int64, the digits. Source (CC BY 4.0): Alpaydin & Kaynak 1998, UCI Machine Learning
-    Repository, https://doi.org/10.24432/C50P49; see ``data/digits.txt``.
+    Returns
+    -------
+    X : ndarray (1797, 64)
+        float32, examples in rows: 8 x 8 pixels row by row with values 0 to 16.
+    y : ndarray (1797,)
+        int64, the digits.
+
+    References
+    ----------
+    Alpaydin & Kaynak 1998, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49
+    (CC BY 4.0); see ``data/digits.txt``.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> X.shape, y[:5]
+    ((1797, 64), array([0, 1, 2, 3, 4]))
     """
     digits = resources.files("xpnet.data") / "digits.npz"
     with digits.open("rb") as file, np.load(file, allow_pickle=False) as archive:

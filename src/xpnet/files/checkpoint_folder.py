@@ -49,12 +49,17 @@ def find_checkpoints(folder: str | os.PathLike[str]) -> list[FoundCheckpoint]:
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The latest checkpoint of a folder that can be read; None if the folder has none.
+    """Find the latest checkpoint of a folder that can be read.
 
-    Warns
-    -----
-    UserWarning
-        Names each file passed over: damaged, foreign, or left by a write that was cut off.
+    Parameters
+    ----------
+    folder : path
+        Where ``Checkpoints`` wrote them.
+
+    Returns
+    -------
+    Path or None
+        None if the folder has none, or does not exist.
 
     Raises
     ------
@@ -62,6 +67,24 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         There are checkpoints, but not one of them can be read.
     OSError
         ``folder`` cannot be read, or is a file.
+
+    Warns
+    -----
+    UserWarning
+        Names each file passed over: damaged, foreign, or left by a write that was cut off.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import xpnet
+    >>> from xpnet.callbacks import Checkpoints, latest_checkpoint
+    >>> X, y = xpnet.load_digits()
+    >>> with TemporaryDirectory() as folder:
+    ...     net = xpnet.DeepNet([64, 10], output="softmax")
+    ...     history = net.fit(X.T / 16, y, epochs=2, callbacks=[Checkpoints(folder)])
+    ...     net = xpnet.load(latest_checkpoint(folder))
+    >>> len(net.history.cost)
+    2
     """
     passed: list[str] = []
     chosen = None

@@ -50,7 +50,7 @@ class DeepNet:
         Widths ``[n_x, ..., n_y]``: inputs, hidden layers, outputs. Two of them make OLS,
         logistic or softmax regression; three a shallow net.
     hidden : str or Activation, or one per hidden layer
-        A name in ``xpnet.core.activations.ACTIVATIONS``, such as "relu" or "tanh", or your own.
+        A name, such as "relu" or "tanh", or your own.
     output : {"sigmoid", "softmax", "identity"}
         With its loss: cross-entropy for the first two, half the squared error for the last.
     backend : str, module or array
@@ -74,17 +74,27 @@ class DeepNet:
     data, tensors : dict
         What ``load`` found beside the net in its file; "features" are the names of what it learns.
 
-    Notes
-    -----
-    A copy (``copy.deepcopy``) stays where the net is. A pickle holds host arrays only, so that a
-    net trained on a GPU loads on a laptop; the net that comes out of it follows its first X.
-
     Raises
     ------
     ValueError
         A width below 1, fewer than two widths, an unknown activation or output.
     BackendUnavailable
         The library or its device is missing; the message says what installs it.
+
+    Notes
+    -----
+    A copy (``copy.deepcopy``) stays where the net is. A pickle holds host arrays only, so that a
+    net trained on a GPU loads on a laptop; the net that comes out of it follows its first X.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> X = X.T / 16  # examples are columns: (64, 1797)
+    >>> net = xpnet.DeepNet([64, 32, 10], output="softmax")
+    >>> history = net.fit(X[:, :1500], y[:1500], xpnet.Adam(1e-2), epochs=10)
+    >>> net.score(X[:, 1500:], y[1500:]) > 0.8
+    True
     """
 
     def __init__(
@@ -113,25 +123,73 @@ class DeepNet:
     # -- what it is ----------------------------------------------------------------------
     @property
     def sizes(self) -> tuple[int, ...]:
+        """Widths ``(n_x, ..., n_y)``: inputs, hidden layers, outputs.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.shallow_net(2, 4).sizes
+        (2, 4, 1)
+        """
         return self.objective.sizes
 
     @property
     def hidden(self) -> tuple[Activation, ...]:
+        """Activations of the hidden layers.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.DeepNet([2, 4, 3, 1], hidden=["tanh", "relu"]).hidden
+        (Activation(name='tanh'), Activation(name='relu'))
+        """
         return self.objective.hidden
 
     @property
     def output(self) -> str:
+        """The output: "sigmoid", "softmax" or "identity".
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.linear_regression(3).output
+        'identity'
+        """
         return self.objective.loss.output
 
     @property
     def n_parameters(self) -> int:
+        """The number of weights and biases.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.DeepNet([2, 4, 1]).n_parameters  # 2 * 4 + 4 + 4 * 1 + 1
+        17
+        """
         return self.objective.layout.n_parameters
 
     @property
     def parameters(self) -> list[Layer]:
-        """``[(W, b), ...]``, W (n_out, n_in) and b (n_out, 1).
+        """The layers ``[(W, b), ...]``, W (n_out, n_in) and b (n_out, 1).
 
-        Reading gives copies; assigning copies in, from the host or from the net's own library.
+        Reading gives copies: ``net.parameters[0].W[0, 0] = 1`` changes a copy, and the net stays
+        as it is. Assigning copies in, from the host or from the net's own library.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Assigned layers are no pairs, have other shapes than the net's, or hold NaN or infinity.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.linear_regression(2)
+        >>> layers = net.parameters  # copies
+        >>> layers[0].W[0, 1] = 2.0
+        >>> net.parameters = layers
+        >>> float(net.parameters[0].W[0, 1])
+        2.0
         """
         return layers_of(self.theta, self.objective.layout, self.backend)
 
@@ -147,17 +205,44 @@ class DeepNet:
 
     @property
     def backend(self) -> Backend:
-        """The library, device and dtype that this net computes with."""
+        """The library, device and dtype that this net computes with.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> place = xpnet.DeepNet([2, 1], backend="numpy", dtype="float32").backend
+        >>> print(place, place.dtype_name)
+        NumPy on cpu float32
+        """
         return self._held.place
 
     @property
     def theta(self) -> Array:
-        """All weights, then all biases (n_parameters,), as they are now; not a copy."""
+        """All weights, then all biases (n_parameters,), as they are now; not a copy.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.linear_regression(2)
+        >>> net.parameters = [([[1.0, 2.0]], [[0.5]])]
+        >>> net.theta
+        array([1. , 2. , 0.5])
+        """
         return self._held.theta
 
     @property
     def training_state(self) -> TrainingState | None:
-        """What ``fit(resume=True)`` goes on from, None before the first fit."""
+        """What ``fit(resume=True)`` goes on from, None before the first fit.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> net = xpnet.DeepNet([64, 10], output="softmax")
+        >>> history = net.fit(X.T / 16, y, epochs=3)
+        >>> net.training_state.epoch
+        3
+        """
         return self._held.state
 
     @training_state.setter
@@ -166,7 +251,18 @@ class DeepNet:
 
     @property
     def history(self) -> History:
-        """The epochs of the last fit and of those it went on from; empty before the first."""
+        """The epochs of the last fit and of those it went on from; empty before the first.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> net = xpnet.DeepNet([64, 10], output="softmax")
+        >>> for _ in range(2):
+        ...     history = net.fit(X.T / 16, y, epochs=3, resume=True)
+        >>> len(history.cost), len(net.history.cost)
+        (3, 6)
+        """
         state = self.training_state
         return History() if state is None else state.history
 
@@ -184,9 +280,34 @@ class DeepNet:
 
     # -- moving and copying --------------------------------------------------------------
     def to(self, backend: Any, device: Any = None, dtype: Any = None) -> Self:
-        """Moves this net, and the state of its optimiser, to another place; returns the net.
+        """Move this net, and the state of its optimiser, to another place.
 
         From then on host arrays are taken and moved, as with a ``backend`` of one's own choice.
+
+        Parameters
+        ----------
+        backend : str, module or array
+            As for ``DeepNet``.
+        device : str or device object, optional
+            The library's default if left out.
+        dtype : {"float32", "float64"}, optional
+            The net's own if left out.
+
+        Returns
+        -------
+        DeepNet
+            This net.
+
+        Raises
+        ------
+        BackendUnavailable
+            The library or the device is missing.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.DeepNet([2, 3, 1]).to("numpy", dtype="float32")
+        DeepNet([2, 3, 1], hidden='relu', output='sigmoid') <13 parameters, NumPy on cpu, float32>
         """
         place = select(backend, device, dtype)
         if place.dtype is None and self.backend.dtype is not None:
@@ -195,7 +316,29 @@ class DeepNet:
         return self
 
     def with_dtype(self, dtype: Any) -> Self:
-        """Gives this net another dtype, where it is; returns the net."""
+        """Give this net another dtype, where it is.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            A name, NumPy's dtype, or the library's own.
+
+        Returns
+        -------
+        DeepNet
+            This net.
+
+        Raises
+        ------
+        ValueError
+            The dtype is another, or JAX has no float64 switched on.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.linear_regression(2, backend="numpy").with_dtype("float32").theta.dtype
+        dtype('float32')
+        """
         self._held.move(self.placement.with_dtype(dtype))
         return self
 
@@ -225,7 +368,7 @@ class DeepNet:
         resume: bool = False,
         prefetch: bool | None = None,
     ) -> History:
-        """Trains on from the current parameters.
+        """Train on from the current parameters.
 
         Parameters
         ----------
@@ -250,11 +393,20 @@ class DeepNet:
             counts for little, and one whose weights are 0 is a step of cost 0.
         l2, l1 : float
             Add ``l2/2 * sum(W**2)`` and ``l1 * sum(|W|)`` to the cost; biases are not penalised.
+        dropout : float or one per hidden layer
+            Probability of dropping a unit; kept units are scaled by 1/(1-rate) (Srivastava et al.
+            2014). Drawn anew for every update and example, from ``seed`` and the number of the
+            update: the same on every library.
+        clip_norm : float, optional
+            Gradients with a larger Euclidean norm are scaled down to it (Pascanu et al. 2013).
+        schedule : callable, optional
+            ``epoch -> factor``: what the optimiser's learning rate is multiplied by, for the epoch
+            (a float, counted from 0) of every update. One of ``xpnet.schedules``, or your own.
         validation : (X, Y), (X, Y, sample_weight) or Stream, optional
             Evaluated after each epoch. With weights the cost is the weighted mean; the accuracy
             counts each example once.
         callbacks : iterable
-            Objects with any of the methods of ``training.history.Callback``, such as
+            Objects with any of the methods of ``xpnet.training.history.Callback``, such as
             ``on_epoch_end(net, progress)``: a true return ends the fit. ``progress`` has ``epoch``,
             ``cost``, ``validation_cost`` and more; ``xpnet.callbacks`` has ours.
         resume : bool
@@ -264,15 +416,11 @@ class DeepNet:
         prefetch : bool, optional
             For host data and a net of CuPy's: whether minibatches are copied while the previous
             one computes, or all data once beforehand. None: the latter if it fits.
-        dropout : float or one per hidden layer
-            Probability of dropping a unit; kept units are scaled by 1/(1-rate) (Srivastava et al.
-            2014). Drawn anew for every update and example, from ``seed`` and the number of the
-            update: the same on every library.
-        clip_norm : float, optional
-            Gradients with a larger Euclidean norm are scaled down to it (Pascanu et al. 2013).
-        schedule : callable (epoch) -> factor, optional
-            What the optimiser's learning rate is multiplied by, for the epoch (a float, counted
-            from 0) of every update: one of ``xpnet.core.schedules``, or your own function.
+
+        Returns
+        -------
+        History
+            The figures of these epochs.
 
         Raises
         ------
@@ -280,6 +428,17 @@ class DeepNet:
             Shapes, labels or numbers that cannot be trained on; data of another library.
         DivergedError
             The cost left the finite numbers. The net keeps its last finite parameters.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> X = X.T / 16
+        >>> net = xpnet.DeepNet([64, 32, 10], output="softmax")
+        >>> held_out = X[:, 1500:], y[1500:]
+        >>> history = net.fit(X[:, :1500], y[:1500], epochs=3, l2=1e-4, validation=held_out)
+        >>> len(history.validation_accuracy)
+        3
         """
         l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
         clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
@@ -310,11 +469,62 @@ class DeepNet:
 
     # -- evaluation ----------------------------------------------------------------------
     def predict_proba(self, X: Array) -> Array:
-        """The output ``A[L]`` (n_y, m) for ``X`` (n_x, m), as an array of X's library."""
+        """Compute the output ``A[L]``.
+
+        Parameters
+        ----------
+        X : array or frame (n_x, m)
+            Examples in columns. JAX may trace it (jit, grad, vmap).
+
+        Returns
+        -------
+        array (n_y, m)
+            Probabilities, of an identity output the predictions; in the library of X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X has another shape, NaN, or lives in a library that the net does not.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net = xpnet.logistic_regression(1)
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> net.predict_proba(np.array([[-1.0, 0.0, 1.0]])).round(2)
+        array([[0.12, 0.5 , 0.88]])
+        """
         return self._predicted(X, lambda A: A)
 
     def predict(self, X: Array) -> Array:
-        """sigmoid: (1, m) of 0 and 1; softmax: class numbers (m,); identity: (n_y, m)."""
+        """Decide for each example.
+
+        Parameters
+        ----------
+        X : array or frame (n_x, m)
+            Examples in columns.
+
+        Returns
+        -------
+        array
+            sigmoid: 1 where the probability is above one half, else 0, (n_y, m); softmax: class
+            numbers (m,); identity: the output itself (n_y, m). In the library of X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``predict_proba``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net = xpnet.logistic_regression(1)
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> net.predict(np.array([[-1.0, 0.5, 1.0]]))
+        array([[0, 1, 1]])
+        """
         return self._predicted(X, lambda A: decided(A, self.output))
 
     @contextmanager
@@ -332,16 +542,38 @@ class DeepNet:
             return inputs.place.returned(change(A), X)
 
     def predict_raw(self, X: Any) -> np.ndarray:
-        """What a net of ``xpnet train`` says of ``X`` as it stands in the table; in NumPy.
+        """Predict for a table as it stands, with a net of ``xpnet train``.
 
-        X is a data frame with a row for each example, whose columns are found by name, or (n, m) of
-        any library. Columns are encoded and standardised as ``net.data`` and ``net.tensors`` say.
-        Classes come as labels (m,), a regression in the target's units, (n_y, m).
+        Columns are encoded and standardised as ``net.data`` and ``net.tensors`` say.
+
+        Parameters
+        ----------
+        X : data frame (m, n), or array (n, m)
+            Of a frame examples are rows, and columns are found by name; of an array of any library
+            examples are columns, as for ``predict``.
+
+        Returns
+        -------
+        ndarray
+            Classes as labels (m,); a regression in the target's units, (n_y, m).
 
         Raises
         ------
         ValueError
             What is saved does not fit the net, or X has another shape, names or kinds of columns.
+
+        Examples
+        --------
+        >>> import io
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net, file = xpnet.logistic_regression(1), io.BytesIO()
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> statistics = {"input_mean": [5.0], "input_scale": [2.0]}
+        >>> net.save(file, {"classes": ["no", "yes"]}, statistics)
+        >>> _ = file.seek(0)
+        >>> xpnet.load(file).predict_raw(np.array([[4.0, 6.0]]))
+        array(['no', 'yes'], dtype='<U3')
         """
         if (model := TableModel.of(self)).takes_rows(X):
             with self._settling() as inputs:
@@ -352,9 +584,39 @@ class DeepNet:
         return replace(model, net=twin).predict_raw(X)
 
     def score(self, X: Array, Y: Array, sample_weight: Array | None = None) -> float:
-        """The accuracy of ``predict`` where outputs are classes, else R²; scikit-learn's ``score``.
+        """Compute the accuracy of ``predict`` where outputs are classes, else R².
+
+        It is scikit-learn's ``score``.
 
         Of several sigmoid outputs all must be right; R² is the mean over the outputs.
+
+        Parameters
+        ----------
+        X : array or frame (n_x, m)
+            Examples in columns.
+        Y : array (1, m), (n_y, m), or labels (m,)
+            As for ``fit``.
+        sample_weight : array (m,) or (1, m), optional
+            How much each example counts.
+
+        Returns
+        -------
+        float
+            1.0 where all is right.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net = xpnet.logistic_regression(1)
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> net.score(np.array([[-1.0, 1.0, 2.0, 3.0]]), np.array([0, 1, 0, 1]))
+        0.75
         """
         with self._settling() as inputs:
             data = inputs.examples(X, Y, sample_weight, batch_size=1, prefetch=None)
@@ -369,7 +631,39 @@ class DeepNet:
         l2: float = 0.0,
         l1: float = 0.0,
     ) -> float:
-        """The cost ``J`` of ``Y`` given ``X``: the (weighted) mean loss, plus the penalties."""
+        """Compute the cost ``J``: the (weighted) mean loss, plus the penalties.
+
+        Parameters
+        ----------
+        X : array or frame (n_x, m)
+            Examples in columns.
+        Y : array (1, m), (n_y, m), or labels (m,)
+            As for ``fit``.
+        sample_weight : array (m,) or (1, m), optional
+            How much each example counts.
+        l2, l1 : float
+            Strengths of the penalties, as for ``fit``.
+
+        Returns
+        -------
+        float
+            With an identity output, the mean over examples of half the squared error, summed over
+            outputs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net = xpnet.linear_regression(1)
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> net.cost(np.array([[1.0, 2.0]]), np.array([[2.0, 6.0]]))  # (0 + 2**2) / 2 / 2
+        1.0
+        """
         with self._settling() as inputs:
             engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=None)
         with self.backend.context():
@@ -383,9 +677,39 @@ class DeepNet:
         l2: float = 0.0,
         l1: float = 0.0,
     ) -> list[Layer]:
-        """``[(dW, db), ...]``: the derivatives of ``cost``, shaped like ``parameters``.
+        """Compute the derivatives of ``cost``.
 
         Where a weight is 0, that of the l1 penalty is taken to be 0.
+
+        Parameters
+        ----------
+        X : array or frame (n_x, m)
+            Examples in columns.
+        Y : array (1, m), (n_y, m), or labels (m,)
+            As for ``fit``.
+        sample_weight : array (m,) or (1, m), optional
+            How much each example counts.
+        l2, l1 : float
+            Strengths of the penalties, as for ``fit``.
+
+        Returns
+        -------
+        list of (dW, db)
+            Shaped like ``parameters``: dW (n_out, n_in), db (n_out, 1), in the net's library.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> net = xpnet.linear_regression(1)
+        >>> net.parameters = [([[2.0]], [[0.0]])]
+        >>> net.gradients(np.array([[1.0, 2.0]]), np.array([[2.0, 6.0]]))
+        [Layer(W=array([[-2.]]), b=array([[-1.]]))]
         """
         with self._settling() as inputs:
             engine, given = cost_of(inputs, (X, Y, sample_weight), l2, l1, prefetch=False)
@@ -402,11 +726,12 @@ class DeepNet:
         *,
         training: bool = False,
     ) -> None:
-        """Writes the net to a safetensors file, replacing one that is there in one step.
+        """Write the net to a safetensors file, replacing one that is there in one step.
 
         Parameters
         ----------
-        path : path, or a file that is open for bytes, such as ``io.BytesIO()``
+        path : path or binary file
+            A file that is open for bytes may be ``io.BytesIO()``.
         data : mapping, optional
             For JSON: class names, columns. Arrays become lists. ``net.data`` if left out.
         tensors : mapping of str to array-like, optional
@@ -421,24 +746,113 @@ class DeepNet:
             A hidden layer has an activation of your own: a file holds names, not functions.
         OSError
             The file cannot be written. One that was there is unharmed.
+
+        Examples
+        --------
+        >>> import io
+        >>> import xpnet
+        >>> file = io.BytesIO()  # or a path, "model.safetensors"
+        >>> xpnet.DeepNet([2, 3, 1]).save(file, {"classes": ["no", "yes"]})
+        >>> _ = file.seek(0)
+        >>> xpnet.load(file).data
+        {'classes': ['no', 'yes']}
         """
         save(self, path, data, tensors, self.training_state if training else None)
 
     def to_onnx(self, path: File, *, raw: bool = False) -> None:
-        """Writes an ONNX model: input ``X`` (m, n_x) float32, outputs in rows.
+        """Write an ONNX model: input ``X`` (m, n_x) float32, examples and outputs in rows.
 
-        See ``files.onnx.write``; with ``raw`` it takes a table's columns and does ``predict_raw``.
+        Its outputs are ``Y`` (m, n_y) of a regression; else ``probabilities`` (m, n_y) and
+        ``label`` (m,), of several sigmoid outputs (m, n_y). A float64 net is rounded to float32.
+
+        Parameters
+        ----------
+        path : path or binary file
+            Where it is written; a file that is there is replaced in one step.
+        raw : bool
+            For a net from ``xpnet train``: the model takes a table's columns, as they are, and does
+            what ``predict_raw`` does.
+
+        Raises
+        ------
+        ValueError
+            A hidden layer has an activation of your own, or ONNX cannot say what ``raw`` needs.
+        OSError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> import io
+        >>> import onnxruntime
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> net, file = xpnet.DeepNet([64, 16, 10], output="softmax"), io.BytesIO()
+        >>> net.to_onnx(file)
+        >>> session = onnxruntime.InferenceSession(file.getvalue())
+        >>> session.run(["label"], {"X": X})[0].shape
+        (1797,)
         """
         onnx.write(self, path, raw=raw)
 
     def to_torch(self) -> Any:
-        """A ``torch.nn.Sequential`` with a copy of the parameters; examples are its rows."""
+        """Return a ``torch.nn.Sequential`` with a copy of the parameters; examples are its rows.
+
+        It has the net's dtype, and lies on its device if that is PyTorch's, else on the CPU. The
+        last module is the output's ``Sigmoid`` or ``Softmax``; ``module[:-1]`` gives logits, which
+        PyTorch's losses want.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            (m, n_x) to (m, n_y), like ``predict_proba(X.T).T``.
+
+        Raises
+        ------
+        ImportError
+            PyTorch is not installed.
+        ValueError
+            A hidden layer has an activation of your own.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import xpnet
+        >>> module = xpnet.DeepNet([2, 4, 1], dtype="float32").to_torch()
+        >>> module(torch.zeros(3, 2)).shape
+        torch.Size([3, 1])
+        """
         return to_torch(self)
 
     def to_sklearn(self, classes: Any = None) -> Any:
-        """A fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn's that predicts the same.
+        """Return a fitted MLP of scikit-learn's that predicts the same.
 
-        ``classes`` (k,) are the labels behind the class numbers, 0 ... k - 1 if left out.
+        Parameters
+        ----------
+        classes : sequence (k,), optional
+            The labels of the outputs, in their order; 0 ... k - 1 if left out.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or MLPRegressor
+            Its examples are rows.
+
+        Raises
+        ------
+        ImportError
+            scikit-learn is not installed.
+        ValueError
+            scikit-learn has no such net, with several activations, say; or there are not as many
+            distinct classes as the outputs tell apart.
+
+        Examples
+        --------
+        >>> from sklearn.metrics import accuracy_score
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+        >>> history = net.fit(X.T / 16, y, xpnet.Adam(1e-2))
+        >>> accuracy_score(y, net.to_sklearn().predict(X / 16)) == net.score(X.T / 16, y)
+        True
         """
         return to_sklearn(self, classes)
 
@@ -446,5 +860,40 @@ class DeepNet:
     def from_sklearn(
         cls, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
     ) -> DeepNet:
-        """The net inside a fitted MLP, scikit-learn's or xpnet's."""
+        """Return the net inside a fitted MLP, scikit-learn's or xpnet's.
+
+        Its ``data`` hold the label of each class number, "classes" (none for several labels per
+        example), and the names of the "features", where the estimator has them.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            It is fitted.
+        backend : str, module or array
+            As for ``DeepNet``.
+        device : str or device object, optional
+            As for ``DeepNet``.
+        dtype : {"float32", "float64"}, optional
+            The estimator's if left out.
+
+        Returns
+        -------
+        DeepNet
+            With copies of the parameters; its examples are columns.
+
+        Raises
+        ------
+        TypeError
+            It is no such estimator.
+        ValueError
+            It is not fitted, or its output has no counterpart, as that of a Poisson loss.
+
+        Examples
+        --------
+        >>> from sklearn.neural_network import MLPRegressor
+        >>> import xpnet
+        >>> model = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs").fit([[0], [1]], [0, 1])
+        >>> xpnet.DeepNet.from_sklearn(model)
+        DeepNet([1, 4, 1], hidden='relu', output='identity') <13 parameters, not placed yet>
+        """
         return from_sklearn(cls, estimator, backend, device, dtype)

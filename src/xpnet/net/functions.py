@@ -19,15 +19,117 @@ from xpnet.net.placement import is_auto
 
 
 def affine(W: Array, A: Array, b: Array) -> Array:
-    """``Z = W @ A + b``: W (n_out, n_in), A (n_in, m), b (n_out, 1); Z (n_out, m).
+    """Compute ``Z = W @ A + b``, the linear part of a layer.
+
+    Parameters
+    ----------
+    W : array (n_out, n_in)
+        Weights.
+    A : array (n_in, m)
+        Inputs, examples in columns.
+    b : array (n_out, 1)
+        Biases.
+
+    Returns
+    -------
+    array (n_out, m)
+        In the library of the arrays.
 
     Raises
     ------
     TypeError
         They are not arrays of one library.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> W, b = np.array([[1.0, 2.0]]), np.array([[0.5]])
+    >>> xpnet.affine(W, np.array([[1.0, 3.0], [0.0, 1.0]]), b)
+    array([[1.5, 5.5]])
     """
     with computing_with(W=W, A=A, b=b) as (_, W, A, b):
         return W @ A + b
+
+
+# Of ``xpnet.relu``, ``xpnet.relu_slope`` and so on: g(Z), its slope in terms of A = g(Z), where it
+# comes from, and both at Z = -1, 0, 2.
+_TOLD = {
+    "identity": ("Z", "1", "", "[-1.,  0.,  2.]", "[1., 1., 1.]"),
+    "sigmoid": ("1 / (1 + exp(-Z))", "A * (1 - A)", "", "[0.27, 0.5 , 0.88]", "[0.2 , 0.25, 0.1 ]"),
+    "tanh": ("tanh(Z)", "1 - A**2", "", "[-0.76,  0.  ,  0.96]", "[0.42, 1.  , 0.07]"),
+    "relu": (
+        *("max(Z, 0)", "1 where A > 0, else 0"),
+        'Nair & Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".',
+        *("[0., 0., 2.]", "[0., 0., 1.]"),
+    ),
+    "leaky_relu": (
+        *("max(Z, 0.01 * Z)", "1 where A > 0, else 0.01"),
+        'Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models".',
+        *("[-0.01,  0.  ,  2.  ]", "[0.01, 0.01, 1.  ]"),
+    ),
+    "elu": (
+        *("Z where Z > 0, else exp(Z) - 1", "1 where A > 0, else A + 1"),
+        'Clevert et al. 2016, "Fast and accurate deep network learning by exponential linear\n'
+        'units (ELUs)", equation 15 with alpha = 1.',
+        *("[-0.63,  0.  ,  2.  ]", "[0.37, 1.  , 1.  ]"),
+    ),
+    "softplus": (
+        *("log(1 + exp(Z))", "1 - exp(-A)"),
+        'Dugas et al. 2001, "Incorporating second-order functional knowledge for better option\n'
+        'pricing".',
+        *("[0.31, 0.69, 2.13]", "[0.27, 0.5 , 0.88]"),
+    ),
+}
+_VALUE = """Compute ``{of_Z}``, elementwise.
+
+Parameters
+----------
+Z : array
+    Of any shape and array library.
+
+Returns
+-------
+array
+    Like Z.
+
+Raises
+------
+TypeError
+    Z is no array.
+{references}
+Examples
+--------
+>>> import numpy as np
+>>> import xpnet
+>>> xpnet.{name}(np.array([-1.0, 0.0, 2.0])).round(2)
+array({value})
+"""
+_SLOPE = """Compute the derivative of ``{name}`` where its *output* is A: ``{of_A}``.
+
+Parameters
+----------
+A : array
+    Outputs ``{name}(Z)``, of any shape and array library.
+
+Returns
+-------
+array
+    Like A.
+
+Raises
+------
+TypeError
+    A is no array.
+{references}
+Examples
+--------
+>>> import numpy as np
+>>> import xpnet
+>>> A = xpnet.{name}(np.array([-1.0, 0.0, 2.0]))
+>>> xpnet.{name}_slope(A).round(2)
+array({slope})
+"""
 
 
 def _value(activation: Activation) -> Callable[[Array], Array]:
@@ -35,8 +137,7 @@ def _value(activation: Activation) -> Callable[[Array], Array]:
         with computing_with(Z=Z) as (xp, Z):
             return activation.value(Z, xp=xp)
 
-    doc = f"``{activation.name}(Z)``, elementwise, any shape and array library."
-    return _as_public(function, activation.name, doc)
+    return _as_public(function, activation.name, _told(_VALUE, activation.name))
 
 
 def _slope(activation: Activation) -> Callable[[Array], Array]:
@@ -44,8 +145,15 @@ def _slope(activation: Activation) -> Callable[[Array], Array]:
         with computing_with(A=A) as (xp, A):
             return activation.slope(A, xp=xp)
 
-    doc = f"The derivative of {activation.name} where its *output* is ``A``, elementwise."
-    return _as_public(function, f"{activation.name}_slope", doc)
+    return _as_public(function, f"{activation.name}_slope", _told(_SLOPE, activation.name))
+
+
+def _told(template: str, name: str) -> str:
+    of_Z, of_A, source, value, slope = _TOLD[name]
+    references = f"\nReferences\n----------\n{source}\n" if source else ""
+    return template.format(
+        name=name, of_Z=of_Z, of_A=of_A, references=references, value=value, slope=slope
+    )
 
 
 def _as_public(function: Callable[[Array], Array], name: str, doc: str) -> Callable[[Array], Array]:
@@ -71,12 +179,40 @@ class LayerCache(NamedTuple):
 def linear_activation_forward(
     A_prev: Array, W: Array, b: Array, activation: str | Activation
 ) -> tuple[Array, LayerCache]:
-    """One layer: ``A = g(W @ A_prev + b)`` (n_out, m), and its cache.
+    """Compute one layer: ``A = g(W @ A_prev + b)``.
+
+    Parameters
+    ----------
+    A_prev : array (n_in, m)
+        Outputs of the layer before, examples in columns; X for the first.
+    W : array (n_out, n_in)
+        Weights.
+    b : array (n_out, 1)
+        Biases.
+    activation : str or Activation
+        The function g.
+
+    Returns
+    -------
+    A : array (n_out, m)
+        The layer's output.
+    cache : LayerCache
+        ``A_prev``, ``W``, ``b`` and ``A``, which ``linear_activation_backward`` reads.
 
     Raises
     ------
     ValueError
         Unknown activation, or shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, W, b = np.array([[1.0, 3.0]]), np.array([[1.0], [-1.0]]), np.array([[0.0], [2.0]])
+    >>> A, cache = xpnet.linear_activation_forward(X, W, b, "relu")
+    >>> A
+    array([[1., 3.],
+           [1., 0.]])
     """
     with computing_with(A_prev=A_prev, W=W, b=b) as (xp, A_prev, W, b):
         if W.shape[1] != A_prev.shape[0] or b.shape != (W.shape[0], 1):
@@ -91,10 +227,43 @@ def linear_activation_forward(
 def linear_activation_backward(
     dA: Array, cache: LayerCache, activation: str | Activation
 ) -> tuple[Array, Array, Array]:
-    """Back through one layer: ``dA_prev`` (n_in, m), ``dW`` (n_out, n_in), ``db`` (n_out, 1).
+    """Go back through one layer.
 
-    ``dA`` (n_out, m) is the derivative of each example's own loss, for the last layer
-    ``-(Y/AL - (1-Y)/(1-AL))``; the mean over the m examples is taken here, in ``dW`` and ``db``.
+    Parameters
+    ----------
+    dA : array (n_out, m)
+        The derivative of each example's own loss by A; for the last layer with a sigmoid
+        ``-(Y/AL - (1-Y)/(1-AL))``. The mean over the m examples is taken here, in dW and db.
+    cache : LayerCache
+        What ``linear_activation_forward`` returned.
+    activation : str or Activation
+        That of the layer.
+
+    Returns
+    -------
+    dA_prev : array (n_in, m)
+        The derivative by the layer's input, of each example's own loss.
+    dW : array (n_out, n_in)
+        The derivative of the mean loss by the weights.
+    db : array (n_out, 1)
+        The derivative of the mean loss by the biases.
+
+    Raises
+    ------
+    ValueError
+        Unknown activation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, W, b = np.array([[1.0, 3.0]]), np.array([[1.0], [-1.0]]), np.array([[0.0], [2.0]])
+    >>> A, cache = xpnet.linear_activation_forward(X, W, b, "relu")
+    >>> dA_prev, dW, db = xpnet.linear_activation_backward(np.ones_like(A), cache, "relu")
+    >>> dW, db
+    (array([[2. ],
+           [0.5]]), array([[1. ],
+           [0.5]]))
     """
     A_prev, W, _, A = cache
     m = A_prev.shape[1]
@@ -106,19 +275,19 @@ def linear_activation_backward(
 
 
 def least_squares(X: Array, Y: Array) -> Layer:
-    """OLS in closed form: the ``(W, b)`` that minimise ``sum((W @ X + b - Y)**2)``.
-
-    Of several minimisers, the one with the smallest weights: ``W = Yc pinv(Xc)`` on centred
-    data (Penrose 1956), ``b = mean(Y) - W mean(X)``.
+    """Compute OLS in closed form: the ``(W, b)`` that minimise ``sum((W @ X + b - Y)**2)``.
 
     Parameters
     ----------
     X : array (n_x, m)
+        Features, examples in columns.
     Y : array (n_y, m) or (m,)
+        Targets.
 
     Returns
     -------
-    Layer(W, b) : (n_y, n_x) and (n_y, 1), in the library of X.
+    Layer(W, b) : (n_y, n_x) and (n_y, 1)
+        In the library of X.
 
     Raises
     ------
@@ -126,6 +295,23 @@ def least_squares(X: Array, Y: Array) -> Layer:
         X or Y is not in float32, float64, integers or booleans.
     ValueError
         X and Y have different numbers of examples, none, or ones that are not finite.
+
+    Notes
+    -----
+    Of several minimisers, the one with the smallest weights: ``W = Yc pinv(Xc)`` on centred data,
+    ``b = mean(Y) - W mean(X)``.
+
+    References
+    ----------
+    Penrose 1956, "On best approximate solutions of linear matrix equations".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> W, b = xpnet.least_squares(np.array([[0.0, 1.0, 2.0]]), np.array([1.0, 3.0, 5.0]))
+    >>> W.round(6), b.round(6)
+    (array([[2.]]), array([[1.]]))
     """
     with computing_with(X=X, Y=Y) as (xp, X, Y):
         Y = Y[None, :] if Y.ndim == 1 else Y
@@ -157,26 +343,105 @@ def least_squares(X: Array, Y: Array) -> Layer:
 
 # -- the models of the notes -------------------------------------------------------------
 def linear_regression(n_x: int, n_y: int = 1, **options: Any) -> DeepNet:
-    """OLS as a net: no hidden layer, identity output, half the mean squared error.
+    """Make OLS as a net: no hidden layer, identity output, half the mean squared error.
 
-    ``options`` of this and the next three are the other arguments of ``DeepNet``. The notes train
-    all four with every example in each update: ``net.fit(X, Y, rule, batch_size=None)``.
+    The notes train this and the next three with every example in each update:
+    ``net.fit(X, Y, rule, batch_size=None)``.
+
+    Parameters
+    ----------
+    n_x : int
+        Features.
+    n_y : int
+        Outputs.
+    **options
+        The other arguments of ``DeepNet``.
+
+    Returns
+    -------
+    DeepNet
+        It is not trained.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.linear_regression(3)
+    DeepNet([3, 1], output='identity') <4 parameters, not placed yet>
     """
     return DeepNet([n_x, n_y], output="identity", **options)
 
 
 def logistic_regression(n_x: int, **options: Any) -> DeepNet:
-    """``A = sigmoid(w.T X + b)`` with cross-entropy."""
+    """Make logistic regression as a net: ``A = sigmoid(w.T X + b)`` with cross-entropy.
+
+    Parameters
+    ----------
+    n_x : int
+        Features.
+    **options
+        The other arguments of ``DeepNet``.
+
+    Returns
+    -------
+    DeepNet
+        It is not trained.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.logistic_regression(3)
+    DeepNet([3, 1], output='sigmoid') <4 parameters, not placed yet>
+    """
     return DeepNet([n_x, 1], output="sigmoid", **options)
 
 
 def shallow_net(n_x: int, n_h: int, **options: Any) -> DeepNet:
-    """One hidden layer of ``n_h`` tanh units, sigmoid output."""
+    """Make a net with one hidden layer of tanh units, and a sigmoid output.
+
+    Parameters
+    ----------
+    n_x : int
+        Features.
+    n_h : int
+        Hidden units.
+    **options
+        The other arguments of ``DeepNet``.
+
+    Returns
+    -------
+    DeepNet
+        It is not trained.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.shallow_net(2, 4)
+    DeepNet([2, 4, 1], hidden='tanh', output='sigmoid') <17 parameters, not placed yet>
+    """
     return DeepNet([n_x, n_h, 1], hidden="tanh", output="sigmoid", **options)
 
 
 def deep_net(sizes: Sequence[int], **options: Any) -> DeepNet:
-    """ReLU hidden layers of these widths, sigmoid output."""
+    """Make a net with ReLU hidden layers, and a sigmoid output.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths ``[n_x, ..., n_y]``.
+    **options
+        The other arguments of ``DeepNet``.
+
+    Returns
+    -------
+    DeepNet
+        It is not trained.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.deep_net([2, 8, 4, 1])
+    DeepNet([2, 8, 4, 1], hidden='relu', output='sigmoid') <65 parameters, not placed yet>
+    """
     return DeepNet(sizes, hidden="relu", output="sigmoid", **options)
 
 
@@ -185,7 +450,7 @@ _DAMAGED = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def load(path: File, backend: Any = "auto", device: Any = None, dtype: Any = None) -> DeepNet:
-    """The net in a file, by its path or open, that ``DeepNet.save`` or ``xpnet train`` wrote.
+    """Read the net in a file that ``DeepNet.save`` or ``xpnet train`` wrote.
 
     ``net.data`` and ``net.tensors`` are what was saved beside it. The net of ``xpnet train`` wants
     standardised features, ``(X - input_mean) / input_scale``, and a regression answers in units of
@@ -195,8 +460,19 @@ def load(path: File, backend: Any = "auto", device: Any = None, dtype: Any = Non
 
     Parameters
     ----------
-    backend, device, dtype
-        As for ``DeepNet``; the dtype is the saved one if left out.
+    path : path or binary file
+        The file, or one that is open for bytes.
+    backend : str, module or array
+        As for ``DeepNet``.
+    device : str or device object, optional
+        As for ``DeepNet``.
+    dtype : {"float32", "float64"}, optional
+        The saved one if left out.
+
+    Returns
+    -------
+    DeepNet
+        From a checkpoint, one that ``fit(resume=True)`` trains on.
 
     Raises
     ------
@@ -204,6 +480,16 @@ def load(path: File, backend: Any = "auto", device: Any = None, dtype: Any = Non
         The file is truncated, damaged, foreign or newer than this library.
     OSError
         It cannot be read.
+
+    Examples
+    --------
+    >>> import io
+    >>> import xpnet
+    >>> file = io.BytesIO()  # or a path, "model.safetensors"
+    >>> xpnet.shallow_net(2, 4).save(file)
+    >>> _ = file.seek(0)
+    >>> xpnet.load(file)
+    DeepNet([2, 4, 1], hidden='tanh', output='sigmoid') <17 parameters, not placed yet>
     """
     model = load_model(path)
     try:

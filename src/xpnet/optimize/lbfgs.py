@@ -37,11 +37,34 @@ PATIENCE = 30  # iterations without a visible decrease of the value or of the gr
 
 @dataclass(frozen=True)
 class LbfgsResult:
-    """The point where `lbfgs` stopped; its callback is given one after each iteration.
+    """The point where ``lbfgs`` stopped; its callback is given one after each iteration.
 
-    ``x`` (n,) and ``gradient`` (n,) are arrays of the library of ``x0``, the rest is plain Python.
-    ``value`` includes the l1 penalty, ``gradient`` does not; ``gradient_norm`` is the largest
-    absolute component of the gradient (with an l1 penalty, of the pseudo-gradient).
+    Parameters
+    ----------
+    x : array (n,)
+        The point, in the library of ``x0``.
+    value : float
+        The function there, the l1 penalty included.
+    gradient : array (n,)
+        That of the function alone, in the library of ``x0``.
+    gradient_norm : float
+        The largest absolute component of the gradient (with an l1 penalty, of the pseudo-gradient).
+    iterations : int
+        Line searches that found a better point.
+    evaluations : int
+        Calls of the function.
+    converged : bool
+        Whether ``tol`` or ``ftol`` is met.
+    message : str
+        Why it stopped, with the figures.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> result = xpnet.lbfgs(lambda x: (x @ x, 2 * x), np.array([3.0, -4.0]))
+    >>> result.converged, round(result.value, 6), result.iterations
+    (True, 0.0, 2)
     """
 
     x: Array
@@ -79,18 +102,21 @@ def lbfgs(
     x0 : array (n,)
         float32 or float64, of any library that follows the Array API standard.
     memory : int
-        How many pairs (s, y) are kept.
-    max_iter, max_evaluations : int
-        Limits. ``max_iter=0`` evaluates x0 and no other point.
+        How many pairs are kept, each of a step and the change of the gradient along it.
+    max_iter : int
+        Limit of the iterations. 0 evaluates x0 and no other point.
     tol : float
-        Converged when no component of p exceeds it in absolute value (SciPy's ``gtol``).
+        Converged when no component of the gradient (with an l1 penalty, of the pseudo-gradient)
+        exceeds it in absolute value (SciPy's ``gtol``).
     ftol : float
         Converged when an iteration lowers the value by ``ftol * max(|old|, |new|, 1)`` or less.
         0 switches this test off.
     l1 : float or array (n,)
         Strength of the l1 penalty on each component; components with 0 are not penalised.
-    callback : callable
-        Called with an `LbfgsResult` after each iteration. A true answer stops the run.
+    max_evaluations : int
+        Limit of the calls of ``fun``.
+    callback : callable, optional
+        Called with an ``LbfgsResult`` after each iteration. A true answer stops the run.
 
     Returns
     -------
@@ -103,6 +129,24 @@ def lbfgs(
     TypeError, ValueError
         For an argument, or an answer of ``fun``, of the wrong library, dtype, shape or sign, and
         for a value or gradient that is not finite at x0.
+
+    References
+    ----------
+    Nocedal & Wright 2006, "Numerical optimization", chapter 7; Andrew & Gao 2007, "Scalable
+    training of L1-regularized log-linear models"; Chen, Wang & Zhou 2014, "Large-scale L-BFGS using
+    MapReduce".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> target = np.array([3.0, 0.5])
+    >>> def fun(x):
+    ...     return 0.5 * np.sum((x - target) ** 2), x - target
+    >>> xpnet.lbfgs(fun, np.zeros(2)).x
+    array([3. , 0.5])
+    >>> xpnet.lbfgs(fun, np.zeros(2), l1=1.0).x
+    array([2., 0.])
     """
     x0, place = plain(x0), _place(x0)
     memory, max_iter = check_count(memory, "memory", 1), check_count(max_iter, "max_iter", 0)

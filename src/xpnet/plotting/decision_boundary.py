@@ -24,22 +24,40 @@ class DecisionBoundaryDisplay:
     colour of the likeliest class, paler the less likely it is. Identity: the prediction. Make it
     with ``from_net``.
 
-    Attributes
+    Parameters
     ----------
     xx0, xx1 : ndarray (k, k)
         The grid; the first feature varies along rows.
     response : ndarray (k, k), for softmax (n_y, k, k)
         The net's output there.
     X : ndarray (2, m)
+        The examples, in columns.
     y : ndarray (m,) or None
+        Their labels or targets.
     class_names : list of str
         Empty for an identity output.
-    ax_, figure_
-        The axes and the figure it was drawn on.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What it was drawn on.
     image_ : matplotlib AxesImage
+        The response, in colours.
     boundaries_ : list of matplotlib ContourSet
+        The lines between classes.
     points_ : list of matplotlib PathCollection
         The examples, of each class that has any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X = np.random.default_rng(0).normal(size=(2, 100))
+    >>> net = xpnet.shallow_net(2, 4)
+    >>> history = net.fit(X, X[0] * X[1] > 0)
+    >>> display = xpnet.plotting.DecisionBoundaryDisplay.from_net(net, X, X[0] * X[1] > 0)
+    >>> display.response.shape
+    (200, 200)
     """
 
     xx0: np.ndarray
@@ -62,10 +80,12 @@ class DecisionBoundaryDisplay:
         ax: Any = None,
         **options: Any,
     ) -> DecisionBoundaryDisplay:
-        """Evaluates ``net`` and draws.
+        """Evaluate ``net`` over a grid, and draw.
 
         Parameters
         ----------
+        net : DeepNet
+            Of two features.
         X : array (2, m)
             The examples, in columns. The grid covers their range.
         y : array (m,), (1, m) or (n_y, m), optional
@@ -75,13 +95,34 @@ class DecisionBoundaryDisplay:
         margin : float
             How far the grid goes beyond the examples, as a fraction of their range.
         class_names : sequence, optional
+            The numbers of the classes if left out.
+        ax : matplotlib axes, optional
+            A new figure if left out.
         **options
             Options of ``plot``.
+
+        Returns
+        -------
+        DecisionBoundaryDisplay
+            It is drawn.
 
         Raises
         ------
         ValueError
             The net has not two features, or outputs that are neither one number nor one class.
+        ImportError
+            matplotlib is not installed; this holds for all displays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X = np.random.default_rng(0).normal(size=(2, 100))
+        >>> net = xpnet.DeepNet([2, 4, 3], output="softmax")
+        >>> names = ["red", "green", "blue"]
+        >>> display = xpnet.plotting.DecisionBoundaryDisplay.from_net(net, X, class_names=names)
+        >>> display.response.shape
+        (3, 200, 200)
         """
         if net.sizes[0] != 2:
             raise ValueError(f"a decision boundary needs two features; this net has {net.sizes[0]}")
@@ -103,7 +144,31 @@ class DecisionBoundaryDisplay:
     def plot(
         self, ax: Any = None, *, feature_names: tuple[str, str] = ("$x_1$", "$x_2$")
     ) -> DecisionBoundaryDisplay:
-        """Draws on ``ax``, or on a new figure."""
+        """Draw the response and the examples.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        feature_names : (str, str)
+            Labels of the axes.
+
+        Returns
+        -------
+        DecisionBoundaryDisplay
+            This one.
+
+        Examples
+        --------
+        >>> from matplotlib import pyplot
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, net = np.array([[0.0, 1.0], [0.0, 1.0]]), xpnet.shallow_net(2, 4)
+        >>> display = xpnet.plotting.DecisionBoundaryDisplay.from_net(net, X)
+        >>> figure, ax = pyplot.subplots()
+        >>> display.plot(ax, feature_names=("width", "height")).ax_.get_xlabel()
+        'width'
+        """
         self.ax_, self.figure_ = axes_for(ax)
         self.boundaries_: list[Any] = []
         self.points_: list[Any] = []

@@ -20,18 +20,30 @@ class FirstLayerDisplay:
 
     Make it with ``from_net``.
 
-    Attributes
+    Parameters
     ----------
     images : ndarray (units, height, width)
+        The weights of each unit.
     units : ndarray of int (units,)
         The numbers of these units, from 0.
     n_units : int
         How many the layer has.
-    ax_, figure_
-        The axes and the figure it was drawn on.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What it was drawn on.
     image_ : matplotlib AxesImage
         All images, one pixel apart, in one masked array.
     colorbar_ : matplotlib Colorbar
+        The scale of the weights.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+    >>> xpnet.plotting.FirstLayerDisplay.from_net(net, (8, 8)).images.shape
+    (16, 8, 8)
     """
 
     images: np.ndarray
@@ -48,22 +60,37 @@ class FirstLayerDisplay:
         ax: Any = None,
         **options: Any,
     ) -> FirstLayerDisplay:
-        """Draws the weights of ``net``.
+        """Draw the weights of ``net``.
 
         Parameters
         ----------
+        net : DeepNet
+            Its features are pixels.
         shape : (height, width)
             Of the images that the features are the pixels of, row by row.
         units : int or list of int
             The first so many units, or these, counted from 0.
         ax : matplotlib axes, optional
+            A new figure if left out.
         **options
             Options of ``plot``.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            It is drawn.
 
         Raises
         ------
         ValueError
             The net's features are not height * width, or there is no such unit.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+        >>> xpnet.plotting.FirstLayerDisplay.from_net(net, (8, 8), units=[3, 5]).units
+        array([3, 5])
         """
         W = to_numpy(net.parameters[0].W)  # (n_out, n_x)
         n_out, n_x = W.shape
@@ -82,7 +109,7 @@ class FirstLayerDisplay:
     def plot(
         self, ax: Any = None, *, columns: int | None = None, vmax: float | None = None
     ) -> FirstLayerDisplay:
-        """Draws the images.
+        """Draw the images.
 
         Parameters
         ----------
@@ -92,6 +119,21 @@ class FirstLayerDisplay:
             Images in a row; None: as many as fill the axes.
         vmax : float, optional
             The weight with the strongest colour, the same on both sides of 0; None: the largest.
+
+        Returns
+        -------
+        FirstLayerDisplay
+            This one.
+
+        Examples
+        --------
+        >>> from matplotlib import pyplot
+        >>> import xpnet
+        >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+        >>> display = xpnet.plotting.FirstLayerDisplay.from_net(net, (8, 8))
+        >>> figure, ax = pyplot.subplots()
+        >>> display.plot(ax, columns=8, vmax=0.5).ax_.get_title()
+        '16 units'
         """
         self.ax_, self.figure_ = axes_for(ax)
         ax = self.ax_

@@ -65,20 +65,31 @@ class Edge:
 
 @dataclass(eq=False)
 class GraphDisplay:
-    """What a training step computes, with shapes. Make it with ``from_net``.
+    """What a training step computes, as a graph with shapes. Make it with ``from_net``.
 
-    Attributes
+    Parameters
     ----------
     nodes : list of Node
         By name: "X", "forward 1", ..., "cost", and "backward 1", ...; "forward skipped" and
         "backward skipped" where layers are left out.
     edges : list of Edge
-    ax_, figure_
-        The axes and the figure it was drawn on.
+        What each reads of another.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What it was drawn on.
     text_ : dict of str to list of matplotlib Text
         By node, a formula and then its shape.
     arrows_ : list of matplotlib Annotation
         By edge.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> display = xpnet.plotting.GraphDisplay.from_net(xpnet.shallow_net(2, 4))
+    >>> [node.name for node in display.nodes]
+    ['X', 'forward 1', 'backward 1', 'forward 2', 'backward 2', 'cost']
     """
 
     nodes: list[Node]
@@ -88,18 +99,36 @@ class GraphDisplay:
     def from_net(
         cls, net: Any, *, max_layers: int | None = None, ax: Any = None, **options: Any
     ) -> GraphDisplay:
-        """Draws the graph of ``net``.
+        """Draw the graph of ``net``.
 
         Parameters
         ----------
+        net : DeepNet
+            It need not be trained.
         max_layers : int, optional
             A deeper net is shown by its first and its last layers, so many in all, at least 2.
             None: all of them, or those that can be read on ``ax``.
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        **options
+            Options of ``plot``.
+
+        Returns
+        -------
+        GraphDisplay
+            It is drawn.
 
         Raises
         ------
         ValueError
             ``max_layers`` is below 2.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.deep_net([4, 8, 8, 8, 8, 1])
+        >>> len(xpnet.plotting.GraphDisplay.from_net(net, max_layers=2).nodes)
+        8
         """
         n = len(net.sizes) - 1
         if max_layers is None and ax is not None:
@@ -113,9 +142,28 @@ class GraphDisplay:
         return cls(*graph_of(net, shown)).plot(ax, **options)
 
     def plot(self, ax: Any = None, *, fontsize: float | None = None) -> GraphDisplay:
-        """Draws on ``ax``, or on a new figure that is high enough for all layers.
+        """Draw the graph; a new figure is high enough for all layers.
 
-        ``fontsize`` is in points; None: the largest that fits, at most 11.
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        fontsize : float, optional
+            In points; None: the largest that fits, at most 11.
+
+        Returns
+        -------
+        GraphDisplay
+            This one.
+
+        Examples
+        --------
+        >>> from matplotlib import pyplot
+        >>> import xpnet
+        >>> display = xpnet.plotting.GraphDisplay.from_net(xpnet.shallow_net(2, 4))
+        >>> figure, ax = pyplot.subplots(figsize=(8, 6))
+        >>> display.plot(ax, fontsize=8).figure_ is figure
+        True
         """
         n_rows = 1 + max(node.row for node in self.nodes)
         self.ax_, self.figure_ = axes_for(ax, (8.0, max(3.0, 0.3 + 0.95 * n_rows)))

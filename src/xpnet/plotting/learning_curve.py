@@ -21,15 +21,28 @@ class LearningCurveDisplay:
 
     Make it with ``from_history``.
 
+    Parameters
+    ----------
+    curves : dict of str to History
+        By name; the name of a single one is empty.
+
     Attributes
     ----------
-    curves : dict of History
-        By name; the name of a single one is empty.
-    ax_, figure_
-        The axes and the figure it was drawn on.
-    accuracy_ax_
+    ax_, figure_ : matplotlib Axes and Figure
+        What it was drawn on.
+    accuracy_ax_ : matplotlib Axes or None
         The axis to the right, None without accuracies.
-    lines_ : list of matplotlib lines
+    lines_ : list of matplotlib Line2D
+        The curves.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> history = xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, epochs=5)
+    >>> display = xpnet.plotting.LearningCurveDisplay.from_history(history)
+    >>> display.ax_.get_ylabel()
+    'cost'
     """
 
     curves: dict[str, History]
@@ -42,20 +55,37 @@ class LearningCurveDisplay:
         ax: Any = None,
         **options: Any,
     ) -> LearningCurveDisplay:
-        """Draws what ``fit`` returned, or ``net.history``.
+        """Draw what ``fit`` returned, or ``net.history``.
 
         Parameters
         ----------
         history : History, or several of them
             A mapping gives each its name; in a list they are called by their number, from 1.
         ax : matplotlib axes, optional
+            A new figure if left out.
         **options
             Options of ``plot``.
+
+        Returns
+        -------
+        LearningCurveDisplay
+            It is drawn.
 
         Raises
         ------
         TypeError, ValueError
             It is no history, or has no epochs.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> X = X.T / 16
+        >>> deep = xpnet.DeepNet([64, 32, 10], output="softmax")
+        >>> linear = xpnet.DeepNet([64, 10], output="softmax")
+        >>> histories = {"deep": deep.fit(X, y, epochs=5), "linear": linear.fit(X, y, epochs=5)}
+        >>> list(xpnet.plotting.LearningCurveDisplay.from_history(histories).curves)
+        ['deep', 'linear']
         """
         named: Iterable[tuple[Any, Any]] = [("", history)]
         if isinstance(history, Mapping):
@@ -71,7 +101,7 @@ class LearningCurveDisplay:
     def plot(
         self, ax: Any = None, *, log: bool | None = None, accuracy: bool = True
     ) -> LearningCurveDisplay:
-        """Draws the curves.
+        """Draw the curves.
 
         Parameters
         ----------
@@ -83,10 +113,26 @@ class LearningCurveDisplay:
         accuracy : bool
             Whether validation accuracy is shown where there is any.
 
+        Returns
+        -------
+        LearningCurveDisplay
+            This one.
+
         Raises
         ------
         ValueError
             There are no epochs to show.
+
+        Examples
+        --------
+        >>> from matplotlib import pyplot
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> history = xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, epochs=5)
+        >>> display = xpnet.plotting.LearningCurveDisplay.from_history(history)
+        >>> figure, ax = pyplot.subplots()
+        >>> display.plot(ax, log=True).ax_.get_yscale()
+        'log'
         """
         curves = self.curves.values()
         if not any(curve.cost for curve in curves):

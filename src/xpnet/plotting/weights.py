@@ -19,7 +19,7 @@ class WeightsDisplay:
     Each is as high as its own peak: heights of two layers do not compare, widths do. Make it with
     ``from_net``.
 
-    Attributes
+    Parameters
     ----------
     counts : list of ndarray (bins,)
         Weights per bin, for each layer.
@@ -28,11 +28,23 @@ class WeightsDisplay:
     std : ndarray (layers,)
         Standard deviations.
     shapes : list of (n_out, n_in)
-    ax_, figure_
-        The axes and the figure it was drawn on.
+        Of the layers' weights.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What it was drawn on.
     patches_ : list of matplotlib StepPatch
+        The histograms.
     text_ : list of matplotlib Text
         The standard deviations.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+    >>> xpnet.plotting.WeightsDisplay.from_net(net).shapes
+    [(16, 64), (10, 16)]
     """
 
     counts: list[np.ndarray]
@@ -44,9 +56,31 @@ class WeightsDisplay:
     def from_net(
         cls, net: Any, *, bins: int | None = None, ax: Any = None, **options: Any
     ) -> WeightsDisplay:
-        """Draws the weights of ``net``, each layer from its least to its largest in ``bins``.
+        """Draw the weights of ``net``, each layer from its least to its largest.
 
-        None: twice the cube root of the layer's weights (Rice's rule), 60 at most.
+        Parameters
+        ----------
+        net : DeepNet
+            Trained or not.
+        bins : int, optional
+            None: twice the cube root of the layer's weights (Rice's rule), 60 at most.
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        **options
+            Options of ``plot``.
+
+        Returns
+        -------
+        WeightsDisplay
+            It is drawn.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.DeepNet([64, 16, 10], output="softmax")
+        >>> display = xpnet.plotting.WeightsDisplay.from_net(net, bins=30)
+        >>> [int(counts.sum()) for counts in display.counts]
+        [1024, 160]
         """
         weights = [to_numpy(W) for W, _ in net.parameters]
         span = max(float(np.ptp(W)) for W in weights)
@@ -64,7 +98,29 @@ class WeightsDisplay:
         return cls(counts, edges, std, [W.shape for W in weights]).plot(ax, **options)
 
     def plot(self, ax: Any = None, *, color: Any = BLUE) -> WeightsDisplay:
-        """Draws on ``ax``, or on a new figure that is high enough for all layers."""
+        """Draw the histograms; a new figure is high enough for all layers.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            A new figure if left out.
+        color : matplotlib colour
+            Of all histograms.
+
+        Returns
+        -------
+        WeightsDisplay
+            This one.
+
+        Examples
+        --------
+        >>> from matplotlib import pyplot
+        >>> import xpnet
+        >>> display = xpnet.plotting.WeightsDisplay.from_net(xpnet.shallow_net(2, 4))
+        >>> figure, ax = pyplot.subplots()
+        >>> len(display.plot(ax, color="grey").patches_)
+        2
+        """
         n = len(self.counts)
         height = max(2.4, min(4.8, 1.2 + 0.8 * n), 1.0 + 0.38 * n)
         self.ax_, self.figure_ = axes_for(ax, (6.4, height))

@@ -13,9 +13,9 @@ CURVES = ("cost", "validation_cost", "validation_accuracy")  # of a History
 
 @dataclass
 class History:
-    """The figures of a fit, one entry per epoch.
+    """The figures of a fit, one entry per epoch; the sum of two is that of one fit after the other.
 
-    Attributes
+    Parameters
     ----------
     cost : list of float
         Mean over the epoch's steps of the cost before each update; a minibatch weighs as many
@@ -33,6 +33,14 @@ class History:
         in chunks while the net trained.
     penalized : bool
         Whether ``cost`` includes a penalty, ``l2`` or ``l1``.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> X, y = xpnet.load_digits()
+    >>> history = xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, epochs=3)
+    >>> len(history.cost), history.validation_cost, history.data
+    (3, [], 'device')
     """
 
     cost: list[float] = field(default_factory=list)
@@ -44,7 +52,15 @@ class History:
 
     @property
     def cost_name(self) -> str:
-        """The name of ``cost`` in pictures and tables."""
+        """The name of ``cost`` in pictures and tables.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, epochs=1, l2=1e-3).cost_name
+        'cost (with penalty)'
+        """
         return "cost (with penalty)" if self.penalized else "cost"
 
     def _repr_html_(self) -> str:
@@ -87,6 +103,18 @@ class Callback(Protocol):
     ``state`` and ``restore`` carry what a callback remembers to a resumed fit: JSON values and
     arrays by name. The loop also calls ``state`` after every event, so it should be cheap. Lists
     and dicts in it are copied, and so are arrays.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> class Enough:
+    ...     def on_epoch_end(self, net, progress):
+    ...         return progress.cost < 1.0
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, xpnet.Adam(1e-2), epochs=99, callbacks=[Enough()])
+    >>> history.cost[-1] < 1.0 < history.cost[-2]
+    True
     """
 
     def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
@@ -104,7 +132,20 @@ EVENTS = ("on_fit_begin", "on_steps_end", "on_epoch_end", "on_fit_end")
 
 
 class Progress:
-    """Tells callbacks how far a fit has come; a cost is fetched from the device when read."""
+    """Tells callbacks how far a fit has come; a cost is fetched from the device when read.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> class Report:
+    ...     def on_epoch_end(self, net, progress):
+    ...         print(f"epoch {progress.epoch} of {progress.epochs}, {progress.step} steps")
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> history = net.fit(X.T / 16, y, epochs=2, batch_size=600, callbacks=[Report()])
+    epoch 1 of 2, 3 steps
+    epoch 2 of 2, 6 steps
+    """
 
     def __init__(self, run: Any) -> None:
         self._run = run
