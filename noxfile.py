@@ -22,6 +22,7 @@ nox.options.sessions = [
     "sklearn_compat",
     "cupy_on_cpu",
     "cuda_compile",
+    "docs",
     "coverage",
 ]
 # Not uv: it would pass by the CPU wheel of torch that pip has been shown, and fetch a CUDA build.
@@ -221,6 +222,17 @@ def cuda_compile(session: nox.Session) -> None:
     """Every kernel that `cupy_on_cpu` ran compiles for NVIDIA's GPUs (NVRTC: no GPU, no driver)."""
     session.install(*GROUPS("cupy-on-cpu", "cuda-compile"))
     session.run("python", "tools/compile_kernels.py", "tools/cupy_on_cpu/build/kernels")
+
+
+@nox.session
+@timed
+def docs(session: nox.Session) -> None:
+    """The site, in docs/_build/html: every block of Python is run, a warning is an error."""
+    session.install(*GROUPS("docs"), ".[cli]")
+    session.run("python", "tools/cupy_on_cpu/build.py", silent=True)
+    under = ("python", "tools/cupy_on_cpu/run.py", "--")
+    build = ("sphinx-build", "-q", "-j2", "-W", "--keep-going", "docs", "docs/_build/html")
+    session.run(*under, *build, *session.posargs)
 
 
 @nox.session(default=False)

@@ -1,0 +1,90 @@
+"""Sphinx's settings for the site: Markdown pages whose Python blocks are run by the build."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import xpnet
+
+HERE = Path(__file__).parent
+# Kernels of the pages and of the gallery: one style of pictures, one thread for each process.
+os.environ.setdefault("MATPLOTLIBRC", str(HERE / "matplotlibrc"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["XPNET_ROOT"] = str(HERE.parent)  # where a page finds benchmarks/results
+
+project = "xpnet"
+author = "The xpnet developers"
+release = version = xpnet.__version__
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "gallery"]
+
+# MathJax is served from the site itself: this package carries its files.
+(MATHJAX,) = find_spec("sphinx-mathjax-offline").submodule_search_locations
+html_static_path = [f"{MATHJAX}/static"]
+mathjax_path = "mathjax/tex-chtml.js"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xpnet"
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_show_tb = True  # a failed block is a warning, and warnings are errors
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say them in words
+numpydoc_show_class_members = False
+
+FRONT_MATTER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\n---\n"
+BLOCK = re.compile(r"(?:^% ([a-z-]+)\n\n?)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NESTED = re.compile(r"^(:{3,})(?!.*:::$)[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTALL)
+TAGS = {"raises": "raises-exception", "hide-input": "hide-input"}
+
+
+def run_python(app: object, page: str, source: list[str]) -> None:
+    """Make a cell that is run of each Python block, and of each inside tabs and cards, unseen.
+
+    ``% raises`` above a block: an error is its outcome; ``% hide-input``: its code is folded.
+    """
+    text = source[0]
+    if "```python\n" not in text:
+        return
+
+    def unseen(nest: re.Match[str]) -> str:
+        blocks = "".join(
+            f"\n```{{code-cell}}\n:tags: [remove-cell]\n{code}```\n"
+            for _, code in BLOCK.findall(nest[0])
+        )
+        return nest[0].replace("```python\n", "```{code-block} python\n") + blocks
+
+    def cell(block: re.Match[str]) -> str:
+        tags = f":tags: [{TAGS[block[1]]}]\n" if block[1] else ""
+        return f"```{{code-cell}}\n{tags}{block[2]}```"
+
+    source[0] = FRONT_MATTER + BLOCK.sub(cell, NESTED.sub(unseen, text))
+
+
+def setup(app: object) -> None:
+    app.connect("source-read", run_python)
