@@ -137,6 +137,19 @@ def test_no_array_library_is_reached_by_reflection(module):
             assert isinstance(name, ast.Constant) or ast.unparse(name).startswith("f'xpnet.")
 
 
+PATHS = [path for path in PACKAGE.rglob("*.py") if layer(module_name(path)) != "engines"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_450_lines_at_most(path):
+    """Docstrings apart: they are the API reference, long where there is much to say to users."""
+    lines, tree = path.read_text("utf-8").splitlines(), MODULES[module_name(path)]
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    owners = [n for n in ast.walk(tree) if isinstance(n, kinds) and ast.get_docstring(n)]
+    texts = [owner.body[0] for owner in owners]
+    assert len(lines) - sum(t.end_lineno - t.lineno + 1 for t in texts) <= 450
+
+
 def test_a_user_reads_one_word_for_the_cost():
     """`cost`, in messages, columns and labels; `loss_` is scikit-learn's, for its drop-ins."""
     said = set()

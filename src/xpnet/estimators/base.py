@@ -261,7 +261,30 @@ class ArrayClassifier(ClassifierMixin, ArrayEstimator):
             return place.xp.take(place.asarray(classes.astype(dtype)), codes, axis=0)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy; of several labels per example, all must be right."""
+        """Compute the accuracy; of several labels per example, all must be right.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Labels, of any library.
+        sample_weight : array-like (n_samples,), optional
+            How much each example counts.
+
+        Returns
+        -------
+        float
+            1.0 where all is right.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> xpnet.LogisticRegression().fit(X, y).score(X, ["no", "yes", "yes", "yes"])
+        0.75
+        """
         predicted = host(self.predict(X))
         return float(accuracy_score(host(y), predicted, sample_weight=host(sample_weight)))
 
@@ -270,5 +293,28 @@ class ArrayRegressor(RegressorMixin, ArrayEstimator):
     """A regressor: its ``score`` is R^2, for targets of any library."""
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The coefficient of determination, averaged over outputs."""
+        """Compute R², the coefficient of determination, averaged over outputs.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Targets, of any library.
+        sample_weight : array-like (n_samples,), optional
+            How much each example counts.
+
+        Returns
+        -------
+        float
+            1.0 where all is right.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
+        >>> round(xpnet.LinearRegression().fit(X, y).score(X, y), 6)
+        1.0
+        """
         return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))

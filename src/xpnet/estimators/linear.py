@@ -30,30 +30,54 @@ ROWS = 8192  # float32 sums of more products lose digits where a CPU adds them o
 class LinearRegression(ArrayRegressor):
     """Ordinary least squares with scikit-learn's parameters and attributes.
 
-    The examples are reduced to an R factor, a block of rows at a time, and R is solved by its
-    singular value decomposition (Golub & Van Loan 2013, section 5.5): of several minimisers the one
-    with the smallest coefficients.
-
     Parameters
     ----------
-    tol : float, default=1e-6
+    fit_intercept : bool
+        Whether there is one.
+    copy_X : bool
+        Has no effect: X is never written to.
+    tol : float
         Singular values below ``tol`` times the largest count as 0.
-    positive : bool, default=False
+    n_jobs : int, optional
+        Has no effect.
+    positive : bool
         No negative coefficients (Lawson & Hanson 1974; SciPy's ``nnls`` on R, on the host).
-    copy_X, n_jobs
-        Have no effect: X is never written to.
-    backend : str, module or array, default="auto"
+    backend : str, module or array
         Where to compute: "auto" follows X. Otherwise host data is moved there.
-    device, dtype : optional
-        Device and float dtype to compute in; left out, X decides.
+    device : str or device object, optional
+        Where to compute; left out, X decides.
+    dtype : {"float32", "float64"}, optional
+        In which dtype to compute; left out, X decides.
 
     Attributes
     ----------
     coef_ : array (n_features,) or (n_targets, n_features)
-    intercept_ : array () or (n_targets,); 0.0 if ``fit_intercept=False``
-    rank_ : int, and singular_ : array (min(n_samples, n_features),)
+        In the library and on the device of X.
+    intercept_ : array () or (n_targets,)
+        There too; 0.0 if ``fit_intercept=False``.
+    rank_ : int
         Of the centred X, weighted if there are weights. Not with ``positive``, and not where X is a
         SciPy matrix with more than 2048 features: its coefficients come from ``lsqr``, up to tol.
+    singular_ : array (min(n_samples, n_features),)
+        Its singular values, where there is a rank.
+
+    Notes
+    -----
+    The examples are reduced to an R factor, a block of rows at a time, and R is solved by its
+    singular value decomposition: of several minimisers the one with the smallest coefficients.
+
+    References
+    ----------
+    Golub & Van Loan 2013, "Matrix computations", sections 5.2 and 5.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
+    >>> model = xpnet.LinearRegression().fit(X, y)
+    >>> model.coef_.round(6), float(model.intercept_.round(6))
+    (array([2.]), 1.0)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -72,7 +96,37 @@ class LinearRegression(ArrayRegressor):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegression:
-        """Fit to X (m, n_features), targets y (m,) or (m, n_targets), and weights (m,) if given."""
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Of any library; the fit runs where it lives.
+        y : array-like (n_samples,) or (n_samples, n_targets)
+            Targets, of any library.
+        sample_weight : array-like (n_samples,), optional
+            How much each example counts; at least 0.
+
+        Returns
+        -------
+        LinearRegression
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            What scikit-learn's checks find; X of another library or device than asked for.
+        TypeError
+            X is sparse, and ``positive`` is on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 3.0, 5.0])
+        >>> xpnet.LinearRegression().fit(X, y, sample_weight=[1, 1, 0]).coef_.round(6)
+        array([2.])
+        """
         if self.positive and is_sparse(X):
             raise TypeError("Sparse data was passed for X, but dense data is required.")
         checks = {"multi_output": True, "y_numeric": True, "ensure_non_negative": True}
@@ -113,7 +167,26 @@ class LinearRegression(ArrayRegressor):
         return (Vh.T @ (inverse[:, None] * (U.T @ R_y))).T
 
     def predict(self, X: Any) -> Array:
-        """Predictions (m,) or (m, n_targets), in the library of X."""
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples,) or (n_samples, n_targets)
+            In the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 3.0, 5.0])
+        >>> xpnet.LinearRegression().fit(X, y).predict(np.array([[3.0]])).round(6)
+        array([7.])
+        """
         rows, place = self._read_X(X, "predict")
         single = self.coef_.ndim == 1
         W = self.coef_[None, :] if single else self.coef_

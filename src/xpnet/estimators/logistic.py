@@ -51,36 +51,74 @@ class LogisticRegression(
     Minimises ``C * sum(loss) + l1_ratio * |W|_1 + (1 - l1_ratio) / 2 * |W|_2^2`` over coefficients
     W and intercepts without penalty. The loss is that of two classes, or of a softmax over more.
 
-    Every solver name of scikit-learn is accepted, with the penalties it takes there, and reaches
-    the same minimiser:
+    Parameters
+    ----------
+    penalty : str or None
+        Deprecated, as in scikit-learn: use ``l1_ratio``, and ``C=inf`` for no penalty.
+    C : float
+        The inverse of the penalty's strength, above 0.
+    l1_ratio : float
+        In [0, 1]: 0 is l2, 1 is l1, which sets coefficients to exactly 0.
+    dual : bool
+        Changes nothing.
+    tol : float
+        Bounds the largest component of the gradient of the cost, in the units of ``coef_`` and
+        ``intercept_`` and with centred features; for "sag", "saga" and "liblinear", whose criteria
+        are stricter, ``tol / 100`` does.
+    fit_intercept : bool
+        Whether there is one.
+    intercept_scaling : float
+        Of "liblinear": the feature whose coefficient makes the intercept.
+    class_weight : dict or "balanced", optional
+        Multiplies the sample weights, by class.
+    random_state : int, RandomState or None
+        Has no effect.
+    solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}
+        See the notes; all reach the same minimiser.
+    max_iter : int
+        Most iterations.
+    verbose : int
+        Has no effect.
+    warm_start : bool
+        Whether ``fit`` goes on from the coefficients of the last one.
+    n_jobs : int, optional
+        Has no effect.
+    backend : str, module or array
+        Where to compute: "auto" follows X. Otherwise host data is moved there.
+    device : str or device object, optional
+        Where to compute; left out, X decides.
+    dtype : {"float32", "float64"}, optional
+        In which dtype to compute; left out, X decides.
+
+    Attributes
+    ----------
+    coef_ : array (1 or n_classes, n_features)
+        In the library and on the device of X.
+    intercept_ : array (1 or n_classes,)
+        There too.
+    classes_ : array (n_classes,)
+        On the host, so that it can hold any labels, unless ``array_api_dispatch`` is on.
+    n_iter_ : array (1,) of int32
+        Iterations.
+
+    Notes
+    -----
+    Every solver name of scikit-learn is accepted, with the penalties it takes there:
 
     - "lbfgs", "sag", "saga": L-BFGS on standardised variables, OWL-QN where there is an l1 part;
       with at most 2048 unknowns Newton's method finishes what is not done by then.
     - "newton-cg", "newton-cholesky": Newton's method, with more unknowns L-BFGS.
     - "liblinear": as "saga" with the penalised intercept of liblinear, two classes only, float64
-      where the data is NumPy's. ``dual`` changes nothing.
+      where the data is NumPy's.
 
-    ``random_state``, ``n_jobs`` and ``verbose`` have no effect. ``tol`` bounds the largest
-    component of the gradient of the cost, in the units of ``coef_`` and ``intercept_`` and with
-    centred features; for "sag", "saga" and "liblinear", whose criteria are stricter, ``tol / 100``
-    does.
-
-    Parameters
-    ----------
-    backend : str, module or array, default="auto"
-        Where to compute: "auto" follows X. Otherwise host data is moved there.
-    device, dtype : optional
-        Device and float dtype to compute in; left out, X decides.
-
-    Other parameters are scikit-learn's.
-
-    Attributes
-    ----------
-    coef_ : array (1 or n_classes, n_features), intercept_ : array (1 or n_classes,)
-        In the library and on the device of X.
-    classes_ : array (n_classes,)
-        On the host, so that it can hold any labels, unless ``array_api_dispatch`` is on.
-    n_iter_ : array (1,) of int32
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+    >>> model = xpnet.LogisticRegression(C=10).fit(X, y)
+    >>> model.predict(np.array([[0.5], [2.5]]))
+    array(['no', 'yes'], dtype='<U3')
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -108,7 +146,31 @@ class LogisticRegression(
     dtype: Any = None
 
     def set_callbacks(self, *callbacks: Any) -> LogisticRegression:
-        """Callbacks of scikit-learn's protocol; as there, only "lbfgs" tells them of iterations."""
+        """Set callbacks of scikit-learn's protocol.
+
+        As there, only the solver "lbfgs" tells them of iterations.
+
+        Parameters
+        ----------
+        *callbacks : callback
+            scikit-learn's, or your own.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+
+        Warns
+        -----
+        UserWarning
+            The solver is another.
+
+        Examples
+        --------
+        >>> from sklearn.callback import ProgressBar
+        >>> import xpnet
+        >>> model = xpnet.LogisticRegression().set_callbacks()  # or set_callbacks(ProgressBar())
+        """
         if self.solver != "lbfgs":
             warnings.warn(
                 f"Callbacks are only supported in {type(self).__name__} for solver='lbfgs'. This "
@@ -120,7 +182,41 @@ class LogisticRegression(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
-        """Fit to X (m, n_features), labels y (m,) and, if given, weights (m,)."""
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Of any library; the fit runs where it lives.
+        y : array-like (n_samples,)
+            Class labels, numbers or strings, of any library: read on the host.
+        sample_weight : array-like (n_samples,), optional
+            How much each example counts.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            What scikit-learn's checks find, of the solver and its penalty, too; X of another
+            library or device than asked for.
+
+        Warns
+        -----
+        ConvergenceWarning
+            ``max_iter`` was reached.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> model = xpnet.LogisticRegression(C=0.1).fit(X[:1500] / 16, y[:1500])
+        >>> model.score(X[1500:] / 16, y[1500:]) > 0.85
+        True
+        """
         C, l1_ratio = resolve(self)
         start = self._start() if self.warm_start else None
         examples = self._read(X, y, sample_weight)
@@ -245,12 +341,51 @@ class LogisticRegression(
         return linear_response(place, rows, W, self.intercept_).T, place
 
     def decision_function(self, X: Any) -> Array:
-        """The logits: (m,), positive for ``classes_[1]``, with two classes, else (m, n_classes)."""
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array
+            With two classes (n_samples,), positive for ``classes_[1]``; else (n_samples,
+            n_classes). In the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> xpnet.LogisticRegression().fit(X, y).decision_function(X).round(1)
+        array([-1.4, -0.5,  0.5,  1.4])
+        """
         Z, _ = self._scores(X, "decision_function")
         return self._given_back(Z[0, :] if Z.shape[0] == 1 else Z.T, X)
 
     def predict(self, X: Any) -> Array:
-        """Labels (m,), in the library of X if it holds them, else on the host."""
+        """Decide on labels, in the library of X if it holds them, else on the host.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples,)
+            Of ``classes_``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+        >>> xpnet.LogisticRegression().fit(X, y).predict(X)
+        array([0, 0, 1, 1])
+        """
         Z, place = self._scores(X, "predict")
         xp, K = place.xp, Z.shape[0]
         with place.context():
@@ -258,7 +393,27 @@ class LogisticRegression(
         return self._labels(index, place, X)
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (m, n_classes)."""
+        """Compute the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+            Classes in the order of ``classes_``, in the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> xpnet.LogisticRegression().fit(X, y).predict_proba(X[:2]).round(2)
+        array([[0.81, 0.19],
+               [0.62, 0.38]])
+        """
         Z, place = self._scores(X, "predict_proba")
         xp = place.xp
         with place.context():
@@ -268,7 +423,27 @@ class LogisticRegression(
             return self._given_back(xp.stack([1.0 - p, p], axis=1), X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of the probabilities (m, n_classes), from the logits: never ``log(0)``."""
+        """Compute the logarithms of the probabilities, from the logits: never ``log(0)``.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+            Classes in the order of ``classes_``, in the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> xpnet.LogisticRegression().fit(X, y).predict_log_proba(X[:2]).round(2)
+        array([[-0.21, -1.65],
+               [-0.48, -0.96]])
+        """
         Z, place = self._scores(X, "predict_log_proba")
         xp = place.xp
         with place.context():
@@ -278,12 +453,25 @@ class LogisticRegression(
             return self._given_back((shifted - xp.log(total)).T, X)
 
     def sparsify(self) -> LogisticRegression:
-        """Turns ``coef_`` into a SciPy CSR array, which is smaller where l1 leaves many zeros.
+        """Turn ``coef_`` into a SciPy CSR array, which is smaller where l1 leaves many zeros.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator; its ``densify`` takes the change back.
 
         Raises
         ------
         TypeError
             Fitted on another library than NumPy.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> model = xpnet.LogisticRegression(l1_ratio=1, C=0.1, solver="saga").fit(X / 16, y)
+        >>> model.sparsify().coef_.nnz < 10 * 64 / 4
+        True
         """
         if is_foreign(getattr(self, "coef_", None)):
             raise TypeError(

@@ -33,44 +33,112 @@ from xpnet.estimators.perceptron import Perceptron
 class MLPClassifier(ArrayClassifier, Perceptron):
     """Multi-layer perceptron classifier: log-loss, softmax or logistic outputs.
 
-    All of scikit-learn's parameters, attributes and defaults hold; see
-    ``sklearn.neural_network.MLPClassifier``. With ``adam`` and ``sgd`` a
-    ``random_state`` gives the same run in float64. Arrays of any library come in, and arrays of
-    that library go out.
+    scikit-learn's ``MLPClassifier`` with its signature, attributes and defaults; what xpnet adds
+    comes last. With "adam" and "sgd" a ``random_state`` gives the same run as there, in float64.
+    Arrays of any library come in, and arrays of that library go out. Examples are rows.
 
     Parameters
     ----------
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer.
     activation : str, Activation, or one of these per hidden layer
         "relu", "logistic", "tanh", "identity" as in scikit-learn; also any other name that
         ``DeepNet`` takes ("sigmoid" is "logistic"), and your own ``xpnet.Activation``.
-    class_weight : dict, list of dict or "balanced", optional
-        Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
+    solver : {"adam", "sgd", "lbfgs"}
+        "lbfgs" is ``xpnet.lbfgs``, for all examples at once: for small data.
+    alpha : float
+        Strength of the penalty on the weights, divided by the number of examples (or by the sum of
+        their weights) of a minibatch.
+    batch_size : int or "auto"
+        Examples per update; "auto": 200, or all if they are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of "sgd". "invscaling" divides it by ``(t + 1)**power_t`` after t examples; "adaptive"
+        divides it by 5 where training would stop for want of improvement.
+    learning_rate_init : float
+        The learning rate at first.
+    power_t : float
+        For "invscaling".
+    max_iter : int
+        Most epochs; of "lbfgs", iterations.
+    shuffle : bool
+        Whether examples are shuffled before each epoch.
+    random_state : int, RandomState or None
+        Draws weights, orders, the validation split and dropout.
+    tol : float
+        Improvement that counts; of "lbfgs", the largest component of the gradient at the end.
+    verbose : bool
+        Whether a line is printed after each epoch.
+    warm_start : bool
+        Whether ``fit`` goes on from the parameters of the last one.
+    momentum : float
+        Of "sgd", in [0, 1].
+    nesterovs_momentum : bool
+        Whether it is Nesterov's.
+    early_stopping : bool
+        Whether a part of the examples is held out, and their score decides when to stop.
+    validation_fraction : float
+        How many are held out, in (0, 1).
+    beta_1, beta_2, epsilon : float
+        Of "adam": see ``xpnet.Adam``.
+    n_iter_no_change : int
+        Epochs without an improvement of ``tol`` after which training stops.
+    max_fun : int
+        Of "lbfgs": most evaluations of the cost.
     scoring : str or callable, optional
         The scorer that ``early_stopping`` watches in place of accuracy; sample weights are passed
         to it where it has a parameter ``sample_weight``.
-    l1_ratio : float in [0, 1]
-        Share of ``alpha`` that weighs ``sum(abs(W))`` instead of ``sum(W**2) / 2``. The solver
-        "lbfgs" then sets weights to exactly 0 (OWL-QN, Andrew & Gao 2007).
-    dropout : float in [0, 1), or one per hidden layer
-        Probability of dropping a hidden unit in an update (Srivastava et al. 2014). Masks follow
-        from ``random_state`` and are the same on every library.
+    l1_ratio : float
+        In [0, 1]: share of ``alpha`` that weighs ``sum(abs(W))`` instead of ``sum(W**2) / 2``. The
+        solver "lbfgs" then sets weights to exactly 0 (OWL-QN, Andrew & Gao 2007).
+    dropout : float, or one per hidden layer
+        In [0, 1): probability of dropping a hidden unit in an update (Srivastava et al. 2014).
+        Masks follow from ``random_state`` and are the same on every library.
     clip_norm : float, optional
         Largest norm of a gradient; larger ones are scaled down to it.
     optimizer : Optimizer, optional
         One of xpnet's, such as ``xpnet.AdamW(1e-3)``, in place of what ``solver``,
         ``learning_rate_init`` and its other parameters describe; ``learning_rate`` still applies.
-    backend, device : optional
+    backend : str, module or array
         "auto" computes where X lives. A name of ``xpnet.backends()``, a module or an array
         chooses a place, and host data is moved there.
+    device : str or device object, optional
+        The library's default if left out.
     dtype : {"float32", "float64"}, optional
         Left out, a floating X decides.
+    class_weight : dict, list of dict or "balanced", optional
+        Multiplies the sample weights, by class. ``partial_fit`` takes no "balanced".
 
     Attributes
     ----------
-    classes_ : array
+    classes_ : array (n_classes,)
         On the host, so that it can hold any labels, unless ``array_api_dispatch`` is on.
+    coefs_ : list of array (n_in, n_out)
+        Weights of each layer, in the library of X.
+    intercepts_ : list of array (n_out,)
+        Biases of each layer.
+    n_iter_ : int
+        Epochs, or iterations of "lbfgs".
+    t_ : int
+        Examples seen.
+    loss_, best_loss_ : float
+        The last loss and the least; the least is None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of each epoch.
+    validation_scores_ : list of float or None
+        The score after each epoch, with ``early_stopping``; the best is ``best_validation_score_``.
     validation_loss_curve_ : list of float or None
         Loss of the validation data after each epoch; None without such data.
+    out_activation_ : str
+        "softmax" or "logistic".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+    >>> model = xpnet.MLPClassifier((4,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> model.predict(np.array([[0.5], [2.5]]))
+    array(['no', 'yes'], dtype='<U3')
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -89,14 +157,40 @@ class MLPClassifier(ArrayClassifier, Perceptron):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> MLPClassifier:
-        """Trains one epoch on the given examples.
+        """Train one epoch on the given examples.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in ``fit``.
-        classes : array-like (n_classes,)
+        X : array, frame or sparse matrix (n_samples, n_features)
+            As for ``fit``.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            As for ``fit``.
+        sample_weight : array-like (n_samples,), optional
+            As for ``fit``.
+        classes : array-like (n_classes,), optional
             All labels of all calls; needed in the first call only.
+
+        Returns
+        -------
+        MLPClassifier
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            ``classes`` is missing in the first call, ``y`` has others, or ``class_weight`` is
+            "balanced".
+        AttributeError
+            The solver is "lbfgs".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0]]), np.array([0, 1])
+        >>> model = xpnet.MLPClassifier((4,)).partial_fit(X, y, classes=[0, 1, 2])
+        >>> model.partial_fit(X, y).t_
+        4
         """
         classes, y = host(classes), host(y)
         if hasattr(self, "classes_"):
@@ -112,9 +206,27 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
-        """Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes).
+        """Decide on labels, in the library of X if it holds them, else on the host.
 
-        In the library of X if it holds them, else on the host: strings, sparse rows.
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array
+            Labels (n_samples,), or rows of 0 and 1 (n_samples, n_classes) for several labels per
+            example. Strings and sparse rows are on the host.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> model = xpnet.MLPClassifier((4,), solver="lbfgs", random_state=0).fit(X, y)
+        >>> model.predict(X)
+        array(['no', 'no', 'yes', 'yes'], dtype='<U3')
         """
         A, place = self._output(X, "predict")
         if self._label_binarizer.sparse_input_:
@@ -124,11 +236,54 @@ class MLPClassifier(ArrayClassifier, Perceptron):
         return self._given_back(codes, X) if self._multilabel else self._labels(codes, place, X)
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n_samples, n_classes), classes in the order of ``classes_``."""
+        """Compute the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+            Classes in the order of ``classes_``, in the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> model = xpnet.MLPClassifier((4,), solver="lbfgs", random_state=0).fit(X, y)
+        >>> model.predict_proba(X).round(1)
+        array([[1., 0.],
+               [1., 0.],
+               [0., 1.],
+               [0., 1.]])
+        """
         return self._given_back(self._probabilities(X, "predict_proba")[0], X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of the probabilities."""
+        """Compute the logarithms of the probabilities.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+            ``log(predict_proba(X))``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+        >>> model = xpnet.MLPClassifier((4,), solver="lbfgs", random_state=0).fit(X, y)
+        >>> np.allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X))
+        True
+        """
         A, place = self._probabilities(X, "predict_log_proba")
         with place.context():
             return self._given_back(place.xp.log(A), X)
@@ -206,14 +361,43 @@ class MLPClassifier(ArrayClassifier, Perceptron):
 class MLPRegressor(ArrayRegressor, Perceptron):
     """Multi-layer perceptron regressor: half the squared error, or half the Poisson deviance.
 
-    All of scikit-learn's parameters, attributes and defaults hold; see
-    ``sklearn.neural_network.MLPRegressor``. With ``adam`` and ``sgd`` a
-    ``random_state`` gives the same run in float64. Arrays of any library come in, and arrays of
-    that library go out.
+    scikit-learn's ``MLPRegressor`` with its signature, attributes and defaults; what xpnet adds
+    comes last. With "adam" and "sgd" a ``random_state`` gives the same run as there, in float64.
+    Arrays of any library come in, and arrays of that library go out. Examples are rows.
 
-    What is added (``scoring``, ``l1_ratio``, ``dropout``, ``clip_norm``, ``optimizer``,
-    ``backend``, ``device``, ``dtype``, an ``activation`` per layer) is described in
-    ``MLPClassifier``.
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        "poisson" is for counts, at least 0; its output is ``exp(Z)``.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate : optional
+        As for ``MLPClassifier``.
+    learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose : optional
+        As for ``MLPClassifier``.
+    warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction : optional
+        As for ``MLPClassifier``.
+    beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, l1_ratio, dropout : optional
+        As for ``MLPClassifier``; the score that ``early_stopping`` watches is R².
+    clip_norm, optimizer, backend, device, dtype : optional
+        As for ``MLPClassifier``.
+
+    Attributes
+    ----------
+    coefs_ : list of array (n_in, n_out)
+        Weights of each layer, in the library of X.
+    intercepts_ : list of array (n_out,)
+        Biases of each layer.
+    n_iter_ : int
+        Epochs, or iterations of "lbfgs". The other attributes are those of ``MLPClassifier``,
+        without ``classes_``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([1.0, 3.0, 5.0, 7.0])
+    >>> model = xpnet.MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.99
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -229,11 +413,59 @@ class MLPRegressor(ArrayRegressor, Perceptron):
     @available_if(lambda self: self._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Trains one epoch on the given examples."""
+        """Train one epoch on the given examples.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            As for ``fit``.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            As for ``fit``.
+        sample_weight : array-like (n_samples,), optional
+            As for ``fit``.
+
+        Returns
+        -------
+        MLPRegressor
+            This estimator.
+
+        Raises
+        ------
+        AttributeError
+            The solver is "lbfgs".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, y = np.array([[0.0], [1.0]]), np.array([1.0, 3.0])
+        >>> xpnet.MLPRegressor(hidden_layer_sizes=4).partial_fit(X, y).partial_fit(X, y).t_
+        4
+        """
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Array:
-        """Predicted values (n_samples,), or (n_samples, n_outputs) of several outputs."""
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array, frame or sparse matrix (n_samples, n_features)
+            Examples in rows.
+
+        Returns
+        -------
+        array (n_samples,), or (n_samples, n_outputs) of several outputs
+            In the library of X.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> X, Y = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0, 0.0], [3.0, 1.0], [5.0, 2.0]])
+        >>> model = xpnet.MLPRegressor(hidden_layer_sizes=4, solver="lbfgs")
+        >>> model.fit(X, Y).predict(X).shape
+        (3, 2)
+        """
         A, _ = self._output(X, "predict")
         return self._given_back(A[:, 0] if A.shape[1] == 1 else A, X)
 

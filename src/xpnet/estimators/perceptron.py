@@ -106,7 +106,27 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
 
         Returns
         -------
-        self
+        object
+            This estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            What scikit-learn's checks find; X of another library or device than asked for;
+            parameters that do not go together.
+
+        Warns
+        -----
+        ConvergenceWarning
+            ``max_iter`` or ``max_fun`` was reached.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> X, y = xpnet.load_digits()
+        >>> model = xpnet.MLPClassifier((32,), early_stopping=True, random_state=0)
+        >>> model.fit(X[:1500] / 16, y[:1500]).score(X[1500:] / 16, y[1500:]) > 0.8
+        True
         """
         tasks = FitTasks(self, f"{self.solver}-iter", self.max_iter, X, y, sample_weight)
         self._fit(X, y, sample_weight, validation_data, tasks)
