@@ -61,7 +61,7 @@ def pytest(
     success_codes: tuple[int, ...] = (0,),
     **environment: str,
 ) -> bool:
-    """Run pytest, keep its counts for the closing lines, and show dpnp its CPU device.
+    """Run pytest and keep its counts for the closing lines.
 
     Returns whether a test failed, where ``success_codes`` lets that pass.
     """
@@ -70,16 +70,9 @@ def pytest(
     REPORTS.append(report)
     # Read by tests/conftest.py, and by coverage.
     env = {"XPNET_TEST_REPORT": str(report), "COVERAGE_FILE": f".coverage.{session.name}"}
-    env |= environment | opencl(session)
     command = (*under, "python", "-m", "pytest", *args)
-    session.run(*command, env=env, success_codes=success_codes)
+    session.run(*command, env=env | environment, success_codes=success_codes)
     return report.exists() and json.loads(report.read_text())["failed"] > 0
-
-
-def opencl(session: nox.Session) -> dict[str, str]:
-    """What shows dpnp its CPU device: the OpenCL loader does not look into virtual environments."""
-    driver = Path(session.virtualenv.location) / "lib" / "libintelocl.so"
-    return {"OCL_ICD_FILENAMES": str(driver)} if driver.exists() else {}
 
 
 @atexit.register
@@ -304,4 +297,4 @@ def compare(session: nox.Session) -> None:
     Fails where a benchmark's median ratio, of B's time over A's, is above 1.10.
     """
     session.install(*GROUPS("bench"), ".")
-    session.run("python", "-m", "benchmarks.compare", *session.posargs, env=opencl(session))
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)

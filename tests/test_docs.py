@@ -115,15 +115,17 @@ def test_the_examples_of_files(model):
     assert np.mean(agree) > 0.999  # a tie may fall to either side
 
 
-def test_the_examples_of_plotting(here):
+def test_the_examples_of_plotting(here, monkeypatch):
     pytest.importorskip("sklearn")
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = {}
-    for _, code in blocks("plotting.md"):
+    names, shown = {}, []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
+    for heading, code in blocks("plotting.md"):
         execute(code, names)
+        assert not heading or "Display." not in code or shown[-1] == plt.get_fignums() != []
         plt.close("all")
     right = names["net"].predict(names["X"][:, 1500:]) == names["y"][1500:]
     assert np.trace(names["confusion"].confusion_matrix) == np.sum(right)

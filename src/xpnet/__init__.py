@@ -81,6 +81,7 @@ __all__ = [
     "load",
     "load_digits",
     "logistic_regression",
+    "plotting",
     "schedules",
     "select",
     "shallow_net",
@@ -97,6 +98,10 @@ __all__ += _REGISTERED
 
 if find_spec("sklearn"):
     __all__ += _ESTIMATORS
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

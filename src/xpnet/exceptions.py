@@ -1,6 +1,22 @@
-"""The errors of this library's own; bad arguments raise ``ValueError`` or ``TypeError``."""
+"""The errors of this library's own, and its warnings.
+
+Bad arguments raise ``ValueError`` or ``TypeError``.
+"""
 
 from __future__ import annotations
+
+import sys
+import warnings
+
+INSIDE = ("xpnet", "sklearn", "joblib", "contextlib")  # packages whose lines are not the user's
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns at the line of the user's that led here, however deep in the library this is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 class BackendUnavailable(RuntimeError):

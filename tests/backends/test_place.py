@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ RNG = np.random.default_rng(81)
 X = RNG.normal(size=(3, 10))
 Y = (X[:1] > 0).astype(float)
 INSTALL = {
-    "cupy": 'pip install "xpnet[cuda12]"',
-    "torch": 'pip install "xpnet[torch]"',
-    "jax": 'pip install "xpnet[jax]"',
-    "dpnp": 'pip install "xpnet[dpnp]"',
+    "cupy": 'pip install "cupy-cuda12x[ctk]"  # CUDA 13: cupy-cuda13x; never both',
+    "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+    "jax": "pip install jax",
+    "dpnp": "pip install dpnp",
     "array_api_strict": "pip install array-api-strict",
 }
 
@@ -227,6 +228,7 @@ def test_a_missing_library_comes_with_the_line_that_installs_it(name):
                 attempt()
             except xpnet.BackendUnavailable as error:
                 print(error)
+                assert error.__cause__ is None and error.__suppress_context__
         found = xpnet.backends()
         assert not found["{name}"].usable
         assert found["numpy"].usable
@@ -287,6 +289,19 @@ def test_backends_lists_what_is_usable(lib):
     for name, info in found.items():
         assert info.usable == bool(info.devices)
         assert info.usable or INSTALL[name] in info.install
+
+
+def test_dpnp_finds_the_driver_that_comes_with_it():
+    driver = Path(sys.prefix, "lib", "libintelocl.so")
+    if not driver.exists() or find_spec("dpnp") is None:
+        pytest.skip(f"no dpnp with {driver}")
+    code = """
+        import os
+        os.environ.pop("OCL_ICD_FILENAMES", None)
+        import xpnet
+        print(xpnet.select("dpnp").device_name, os.environ["OCL_ICD_FILENAMES"])
+    """
+    assert python(code) == f"opencl:cpu:0 {driver}"
 
 
 @pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=pytest.mark.gpu)])

@@ -433,7 +433,7 @@ def test_without_matplotlib_the_numbers_are_written(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = run("", made_up(TWO, (2, 3)))
     assert result.exit_code == 0
-    message = 'no pictures: drawing needs matplotlib: python -m pip install "xpnet[plot]"'
+    message = "no pictures: drawing needs matplotlib: python -m pip install matplotlib"
     assert f"xpnet: {message}\n" in result.stderr
     assert "numpy on cpu" in result.stdout
     assert sorted(os.listdir("xpnet-bench")) == ["bench.csv", "bench.json"]

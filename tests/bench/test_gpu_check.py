@@ -66,7 +66,7 @@ def by_name(pieces):
 def line(extra, *remove):
     """The command that installs an extra, after what it removes."""
     uninstall = f"python -m pip uninstall -y {' '.join(remove)} && " if remove else ""
-    return f'{uninstall}python -m pip install "xpnet[{extra}]"'
+    return f'{uninstall}python -m pip install "cupy-{extra}x[ctk]"'
 
 
 # -- what is installed -------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_without_a_device_the_status_is_2(tmp_path):
     )
     assert run.returncode == 2, run.stderr
     assert run.stdout.endswith("\nNo CUDA device: nothing was checked. This is not a pass.\n")
-    assert 'python -m pip install "xpnet[cuda' in run.stdout
+    assert 'python -m pip install "cupy-cuda' in run.stdout
     found = json.loads(path.read_text())
     assert found["status"] == 2
     assert found["checks"] == found["figures"] == []

@@ -211,7 +211,7 @@ def test_without_the_extra(missing):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f'xpnet: error: the command line needs {missing}: python -m pip install "xpnet[cli]"'
+        f"xpnet: error: the command line needs {missing}: python -m pip install typer rich pyarrow"
     )
 
 

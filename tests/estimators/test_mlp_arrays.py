@@ -354,7 +354,7 @@ def test_importing_xpnet_imports_no_scikit_learn():
     script = "import sys; sys.modules['sklearn'] = None; import xpnet; xpnet.MLPClassifier"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == 1
-    assert 'pip install "xpnet[sklearn]"' in run.stderr.splitlines()[-1]
+    assert 'pip install "scikit-learn>=1.9"' in run.stderr.splitlines()[-1]
 
 
 def test_warnings_of_a_diverging_run_are_the_estimators_own():

@@ -108,6 +108,13 @@ def test_what_numpy_and_other_libraries_hold_is_saved(lib, tmp_path):
     assert net.predict_raw(np.zeros((2, 3))).shape == (3,)
 
 
+@pytest.mark.parametrize("name", ["x.h5", "x.PT", "x.onnx", "x.pkl", "x.keras"])
+def test_a_name_of_another_programs_model_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"\.safetensors'; net\.to_onnx.*net\.to_torch"):
+        xpnet.DeepNet([2, 1]).save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_open_files(tmp_path):
     net = xpnet.DeepNet([4, 3, 2], output="softmax", seed=5)
     X, y = np.random.default_rng(0).normal(size=(4, 20)), np.arange(20) % 2

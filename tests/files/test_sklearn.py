@@ -206,14 +206,32 @@ def test_features_have_their_names(sklearn):
     assert net.data == {"classes": ["no", "yes"], "features": list("abcde")}
 
 
-def test_what_is_no_fitted_perceptron(sklearn):
-    from sklearn.linear_model import LogisticRegression
+@pytest.mark.parametrize("home", ["sklearn.linear_model", "xpnet"])
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "several"])
+def test_a_net_of_a_linear_model(sklearn, home, kind):
+    classifies = kind in ("binary", "multiclass")
+    model = "LogisticRegression" if classifies else "LinearRegression"
+    X, y = problem(kind)
+    for intercept in (True, False):
+        fitted = getattr(pytest.importorskip(home), model)(fit_intercept=intercept).fit(X, y)
+        answers = from_sklearn(DeepNet, fitted).predict_proba(X.T).T
+        expected = fitted.predict_proba(X) if classifies else fitted.predict(X)
+        expected = expected[:, 1] if kind == "binary" else expected
+        np.testing.assert_allclose(np.squeeze(answers), expected, rtol=1e-9)
+    if classifies:
+        fitted.sparsify()
+        np.testing.assert_array_equal(from_sklearn(DeepNet, fitted).predict_proba(X.T).T, answers)
+
+
+def test_what_is_no_fitted_model(sklearn):
+    from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    with pytest.raises(TypeError, match="LogisticRegression is no MLPClassifier"):
-        from_sklearn(DeepNet, LogisticRegression())
-    with pytest.raises(ValueError, match="not fitted yet"):
-        from_sklearn(DeepNet, MLPClassifier())
+    with pytest.raises(TypeError, match="Ridge is no MLPClassifier"):
+        from_sklearn(DeepNet, Ridge())
+    for unfitted in (MLPClassifier(), LogisticRegression()):
+        with pytest.raises(ValueError, match="not fitted yet"):
+            from_sklearn(DeepNet, unfitted)
     X, y = problem("regression")
     poisson = MLPRegressor(loss="poisson", max_iter=300, tol=1e9).fit(X, y**2)
     with pytest.raises(ValueError, match="'exp'; a DeepNet has"):

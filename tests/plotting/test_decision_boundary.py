@@ -127,3 +127,32 @@ def test_what_has_no_boundary():
     ):
         with pytest.raises(ValueError, match=message):
             wrong()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["MLPClassifier", "LogisticRegression"])
+@pytest.mark.parametrize("names", [["oak", "ash"], ["oak", "ash", "elm"]])
+def test_an_estimator_has_examples_in_rows_and_its_own_classes(kind, names):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("sklearn")
+    y = np.array(names)[np.arange(30) % len(names)]
+    X = pd.DataFrame(POINTS.T, columns=["height", "girth"])
+    model = getattr(xpnet, kind)(max_iter=20).fit(X, y)
+    display = DecisionBoundaryDisplay.from_net(model, X, y, grid_resolution=9, ax=new_ax())
+    grid = np.stack([display.xx0.ravel(), display.xx1.ravel()], axis=1)
+    expected = model.predict_proba(pd.DataFrame(grid, columns=X.columns)).T
+    expected = expected[1] if len(names) == 2 else expected
+    np.testing.assert_allclose(display.response, expected.reshape(display.response.shape))
+    assert display.class_names == sorted(names)
+    for points, name in zip(display.points_, sorted(names), strict=True):
+        np.testing.assert_array_equal(points.get_offsets(), POINTS[:, y == name].T)
+    if kind == "MLPClassifier":
+        assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("height", "girth")
+
+
+def test_a_circle_is_one_where_the_features_have_one_scale():
+    for scale, options, aspect in ((1, {}, 1.0), (9, {}, "auto"), (9, {"equal": True}, 1.0)):
+        points = POINTS * [[scale], [1]]
+        display = DecisionBoundaryDisplay.from_net(net_2d(), points, ax=new_ax(), **options)
+        assert display.ax_.get_aspect() == aspect
+        assert display.ax_.get_legend() is None  # no examples, no entries for them

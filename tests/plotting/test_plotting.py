@@ -78,7 +78,7 @@ def test_any_size_of_axes_is_drawn_without_a_warning(draw, size):
 def test_missing_matplotlib_says_what_installs_it(draw, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r'python -m pip install "xpnet\[plot\]"'):
+    with pytest.raises(ImportError, match="python -m pip install matplotlib"):
         draw()
 
 
@@ -86,6 +86,21 @@ def test_matplotlib_is_imported_when_something_is_drawn():
     code = "import sys, xpnet.plotting; print('matplotlib' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators_are_drawn_as_their_nets():
+    pytest.importorskip("sklearn")
+    y = np.array(["oak", "ash", "elm"])[LABELS + (POINTS[0] > 1)]
+    model = xpnet.MLPClassifier((4,), max_iter=2).fit(POINTS.T, y)
+    net = xpnet.DeepNet.from_sklearn(model)
+    for kind, options in ((WeightsDisplay, {}), (FirstLayerDisplay, {"shape": (1, 2)})):
+        drawn, other = (kind.from_net(each, ax=new_ax(), **options) for each in (model, net))
+        for name, value in vars(drawn).items():
+            if not name.endswith("_"):
+                np.testing.assert_equal(value, vars(other)[name])
+    drawn, other = (GraphDisplay.from_net(each, ax=new_ax()) for each in (model, net))
+    assert drawn.nodes == other.nodes
 
 
 # -- learning curves ---------------------------------------------------------------------
@@ -103,6 +118,27 @@ def test_learning_curve_data_and_lines():
     assert display.accuracy_ax_.get_ylabel() == "validation accuracy"
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "cost")
     assert legend(display.ax_) == ["cost", "validation cost", "validation accuracy"]
+
+
+def test_the_best_epoch_is_marked():
+    costs = [3.0, 1.0, 2.0]
+    display = curve({"a": xpnet.History(costs, costs), "b": xpnet.History(costs)})
+    assert [ring.get_xydata().tolist() for ring in display.best_] == [[[2.0, 1.0]]]
+    assert legend(display.ax_) == ["a", "b", "cost", "validation cost"]
+    assert [text.get_text() for text in curve(xpnet.History(costs, costs)).ax_.texts] == [
+        "best: epoch 2"
+    ]
+
+
+@pytest.mark.parametrize(("least", "few"), [(0.05, 4), (0.004, 3), (1e-6, 3)])
+def test_a_logarithmic_axis_has_ticks_to_read(least, few):
+    ax = curve(xpnet.History([1.0, 0.3, least])).ax_
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    labels = {tick: label.get_text() for tick, label in zip(ax.get_yticks(), ax.get_yticklabels())}
+    shown = [label for tick, label in labels.items() if low <= tick <= high and label]
+    assert len(shown) >= few
+    assert ("0.1" in shown) == (least > 1e-3)  # plain numbers, where they are few decades
 
 
 def test_a_cost_with_a_penalty_says_so():
@@ -156,6 +192,21 @@ def test_several_histories_by_name_or_number():
 def test_one_epoch_is_a_point():
     display = curve(history(1))
     assert {line.get_marker() for line in display.lines_} == {"o"}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("home", ["sklearn.neural_network", "xpnet"])
+def test_the_curves_of_an_estimator(home):
+    MLP = pytest.importorskip(home).MLPClassifier
+    X, y = np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) % 2
+    model = MLP((4,), max_iter=5, early_stopping=True).fit(X, y)
+    (shown,) = curve(model).curves.values()
+    assert shown.cost == model.loss_curve_
+    assert shown.validation_accuracy == model.validation_scores_
+    assert shown.validation_cost == list(getattr(model, "validation_loss_curve_", []))
+    assert shown.penalized
+    with pytest.raises(TypeError, match="a fitted MLP, not MLPClassifier"):
+        curve(MLP())
 
 
 @pytest.mark.parametrize("wrong", [[1.0, 2.0], 3, net_2d(), {"a": [1.0]}])

@@ -89,7 +89,7 @@ def test_last_epochs_of_a_history():
     assert [row[0] for row in page.rows[1:]] == ["3", "4", "5", "6", "7"]
     assert page.rows[-1][1:] == [f"{x[-1]:.5g}" for x in (h.cost, h.validation_cost,
                                                           h.validation_accuracy)]  # fmt: skip
-    assert "7 epochs, 1.5 s" in page.text
+    assert repr(h) in page.text
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,21 @@ def test_last_epochs_of_a_history():
                           (3599.8, "1 h 0 min"), (7325, "2 h 2 min")]
 )  # fmt: skip
 def test_seconds(seconds, text):
-    assert f"3 epochs, {text}" in Page(history_html(history(3, seconds=seconds))).text
+    assert repr(history(3, validation=False, seconds=seconds)).endswith(f"cost 0.5, {text}")
+
+
+def test_a_history_prints_in_one_line():
+    h = xpnet.History([2.0, 1.0, 0.5], [3.0, 1.25, np.nan], [0.5, 0.75, np.nan], 1.5)
+    assert h.best_epoch == 2
+    assert repr(h) == (
+        "History: 3 epochs, cost 0.5, best validation cost 1.25 (epoch 2), "
+        "best validation accuracy 0.75, 1.5 s"
+    )
+    assert repr(xpnet.History()) == "History: 0 epochs, 0 s"
+    assert xpnet.History([1.0]).best_epoch is None
+    assert [line.split() for line in h.table().splitlines()[1:]] == [
+        ["1", "2", "3", "0.5"], ["2", "1", "1.25", "0.75"], ["3", "0.5", "nan", "nan"]
+    ]  # fmt: skip
 
 
 def test_short_histories():

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from array_api_compat import device as array_device
 
 from xpnet._typing import Array, Namespace
-from xpnet.exceptions import BackendUnavailable
+from xpnet.exceptions import BackendUnavailable, warn
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,14 @@ def _torch_device(device: Any) -> Any:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(
             f"device={str(device)!r}: this PyTorch sees no CUDA device; install a driver and a "
-            'CUDA build, python -m pip install "xpnet[torch]"'
+            "CUDA build, python -m pip install torch"
         )
     if device.type == "cpu":
         return device
     try:
         return torch.empty(0, device=device).device  # "cuda" is the device that arrays call cuda:0
     except RuntimeError as error:
-        raise BackendUnavailable(f"device={str(device)!r}: {error}") from error
+        raise BackendUnavailable(f"device={str(device)!r}: {error}") from None
 
 
 def _autocast_off(device: Any) -> AbstractContextManager[Any] | None:
@@ -128,11 +129,11 @@ def _jax_device(device: Any) -> Any:
     try:
         found = jax.devices(platform or None)
         return found[int(index or 0)]
-    except (RuntimeError, IndexError, ValueError) as error:
+    except (RuntimeError, IndexError, ValueError):
         raise BackendUnavailable(
             f"device={device!r}: JAX has {[f'{d.platform}:{d.id}' for d in jax.devices()]}; "
             'python -m pip install "jax[cuda12]" brings its GPU build'
-        ) from error
+        ) from None
 
 
 def _jax_from_host(x: np.ndarray, dtype: Any, device: Any) -> Array:
@@ -176,7 +177,7 @@ def _cupy_device(device: Any) -> Any:
     if not cupy.cuda.is_available():
         raise BackendUnavailable(
             "CuPy is installed but finds no usable CUDA device: install an NVIDIA driver, and for "
-            'the CUDA libraries python -m pip install "xpnet[cuda12]" (CUDA 13: "xpnet[cuda13]")'
+            f"the CUDA libraries {LIBRARIES['cupy'].install}"
         )
     if device is None:
         return cupy.cuda.Device()
@@ -204,19 +205,24 @@ def _cupy_allow_tf32() -> None:
         how = "switched over by a private function of CuPy"
     except (ImportError, AttributeError, TypeError):
         how = "not in force: set CUPY_TF32=1 in the environment before Python starts"
-    warnings.warn(f"precision='tf32' came after CuPy's first product; {how}", stacklevel=4)
+    warn(f"precision='tf32' came after CuPy's first product; {how}")
 
 
 def _dpnp_device(device: Any) -> Any:
     import dpnp
 
+    # the driver that comes with it: the OpenCL loader does not look into virtual environments
+    driver = Path(sys.prefix, "lib", "libintelocl.so")
+    if driver.exists():
+        os.environ.setdefault("OCL_ICD_FILENAMES", str(driver))
     try:
         return dpnp.empty(0, device=device).device
     except Exception as error:  # dpctl has its own exception types for "no such device"
         raise BackendUnavailable(
             f"dpnp finds no SYCL device for device={device!r} ({error}); for a CPU, "
-            'python -m pip install "xpnet[dpnp]" and point OCL_ICD_FILENAMES at libintelocl.so'
-        ) from error
+            "python -m pip install intel-opencl-rt, and OCL_ICD_FILENAMES is unset or names its "
+            "libintelocl.so"
+        ) from None
 
 
 @lru_cache(maxsize=1)
@@ -267,7 +273,7 @@ LIBRARIES = {
     "cupy": Library(
         title="CuPy",
         namespace="array_api_compat.cupy",
-        install='python -m pip install "xpnet[cuda12]"',
+        install='python -m pip install "cupy-cuda12x[ctk]"  # CUDA 13: cupy-cuda13x; never both',
         device=_cupy_device,
         to_numpy=lambda x: x.get(order="A"),  # as it lies: no copy on the device
         contiguous=lambda x: importlib.import_module("cupy").ascontiguousarray(x),
@@ -282,7 +288,8 @@ LIBRARIES = {
     "torch": Library(
         title="PyTorch",
         namespace="array_api_compat.torch",
-        install='python -m pip install "xpnet[torch]"',
+        install="python -m pip install torch --index-url https://download.pytorch.org/whl/cpu"
+        "  # with a GPU: python -m pip install torch",
         device=_torch_device,
         to_numpy=lambda x: x.detach().cpu().numpy(),
         contiguous=lambda x: x.detach().contiguous(),
@@ -299,7 +306,7 @@ LIBRARIES = {
     "jax": Library(
         title="JAX",
         namespace="jax.numpy",
-        install='python -m pip install "xpnet[jax]"',
+        install="python -m pip install jax",
         device=_jax_device,
         to_numpy=lambda x: importlib.import_module("jax").device_get(x),
         from_host=_jax_from_host,
@@ -319,7 +326,7 @@ LIBRARIES = {
     "dpnp": Library(
         title="dpnp",
         namespace="dpnp",
-        install='python -m pip install "xpnet[dpnp]"',
+        install="python -m pip install dpnp",
         device=_dpnp_device,
         to_numpy=lambda x: importlib.import_module("dpnp").asnumpy(x),
         contiguous=lambda x: importlib.import_module("dpnp").ascontiguousarray(x),

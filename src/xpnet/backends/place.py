@@ -468,7 +468,7 @@ def _load(name: str) -> Namespace:
         raise BackendUnavailable(
             f"backend {name!r} needs {library.title}, which cannot be imported ({error}); "
             f"{library.install}"
-        ) from error
+        ) from None
 
 
 def _best() -> Backend:

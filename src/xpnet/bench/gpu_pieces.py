@@ -60,7 +60,7 @@ def install(driver: Driver, wheels: dict[str, str]) -> str:
     for there in (12, 13):
         if f"cupy-cuda{there}x" in wheels and driver.version >= 1000 * there * bool(driver.version):
             version = there
-    line = f'python -m pip install "xpnet[cuda{version}]"'
+    line = f'python -m pip install "cupy-cuda{version}x[ctk]"'
     if set(wheels) <= {f"cupy-cuda{version}x"}:
         return line
     # All of them own the same files: removing one leaves any other without them.

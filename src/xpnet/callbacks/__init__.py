@@ -20,3 +20,7 @@ __all__ = [
     "ProgressBar",
     "latest_checkpoint",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-INSTALL = 'python -m pip install "xpnet[cli]"'
+INSTALL = "python -m pip install typer rich pyarrow"
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from xpnet.backends.libraries import LIBRARIES
 from xpnet.data.readers import ReadOptions
 from xpnet.files.outputs import Kind, refusal
 
-INSTALL_PLOT = 'python -m pip install "xpnet[plot]"'
+INSTALL_PLOT = "python -m pip install matplotlib"
 
 
 def option(metavar: str, help: str, **more: Any) -> Any:

@@ -206,8 +206,7 @@ def _broken(name: str, error: Exception) -> Exception:
 
 def _pyarrow(name: str) -> Any:
     if not find_spec("pyarrow"):
-        install = 'python -m pip install "xpnet[tables]"'
-        raise ValueError(f"{name}: reading this needs pyarrow: {install}")
+        raise ValueError(f"{name}: reading this needs pyarrow: python -m pip install pyarrow")
     return import_module("pyarrow")
 
 

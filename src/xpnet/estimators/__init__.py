@@ -1,6 +1,6 @@
 """scikit-learn estimators: drop-ins for its own that take, and give back, any library's arrays.
 
-They need the extra: ``python -m pip install "xpnet[sklearn]"``.
+They need scikit-learn 1.9 or newer: ``python -m pip install "scikit-learn>=1.9"``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def __getattr__(name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"xpnet.{name} needs scikit-learn 1.9 or newer ({error}): "
-            'python -m pip install "xpnet[sklearn]"'
-        ) from error
+            'python -m pip install "scikit-learn>=1.9"'
+        ) from None
     return getattr(importlib.import_module(f"xpnet.estimators.{_MODULES[name]}"), name)

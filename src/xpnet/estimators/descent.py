@@ -7,7 +7,6 @@ scikit-learn's bookkeeping after an epoch, which decides when to stop.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from xpnet.estimators.callbacks import FitTasks, NoTasks
 from xpnet.estimators.net import Net, Rows
 from xpnet.estimators.solvers import StochasticSolver
 from xpnet.estimators.validation import Validation
+from xpnet.exceptions import warn
 from xpnet.net.arguments import check_dropout
 from xpnet.optimize.lbfgs import LbfgsResult, lbfgs
 from xpnet.training.history import Progress
@@ -233,14 +233,13 @@ def descend(
         try:
             run.train()
             if not bookkeeping.stopped and tasks is not None:
-                warnings.warn(
+                warn(
                     f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
                     "reached and the optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=2,
                 )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
     solver.moments, solver.steps = program.moments, run.step
     best = bookkeeping.best
     return best if estimator.early_stopping and best is not None else run.theta
@@ -285,11 +284,10 @@ def minimize(estimator: Any, net: Net, theta: Array, rows: Rows, tasks: FitTasks
     estimator.n_iter_ = result.iterations
     estimator.loss_ = np.float64(net.value(result.x, rows, l2, l1))
     if not result.converged and "callback" not in result.message:
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {result.iterations} iteration(s): {result.message}. "
             "Increase the number of iterations (max_iter) or scale the data",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return result.x
 
@@ -298,10 +296,7 @@ def _batch_size(asked: Any, n: int) -> int:
     if asked == "auto":
         return min(200, n)
     if asked > n:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=2,
-        )
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return min(int(asked), n)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +24,7 @@ from xpnet.estimators.base import ArrayClassifier, Examples
 from xpnet.estimators.callbacks import FitTasks
 from xpnet.estimators.design import Design, linear_response
 from xpnet.estimators.logistic_problem import Penalty, Problem, Solution, minimize_problem
+from xpnet.exceptions import warn
 
 NEWTON = ("newton-cg", "newton-cholesky")
 # Solvers that take no larger sparse matrices, as in scikit-learn, and whose tol bounds the change
@@ -172,11 +172,10 @@ class LogisticRegression(
         >>> model = xpnet.LogisticRegression().set_callbacks()  # or set_callbacks(ProgressBar())
         """
         if self.solver != "lbfgs":
-            warnings.warn(
+            warn(
                 f"Callbacks are only supported in {type(self).__name__} for solver='lbfgs'. This "
                 f"estimator has solver={self.solver!r}, callbacks will be ignored during the "
                 "solving of the regression.",
-                stacklevel=2,
             )
         return CallbackSupportMixin.set_callbacks(self, *callbacks)
 
@@ -323,7 +322,7 @@ class LogisticRegression(
                 n_iter=found.iterations, message=found.message, norm=found.norm
             )
             advice = f" Increase the number of iterations (max_iter={self.max_iter})."
-            warnings.warn(message + advice, ConvergenceWarning, stacklevel=4)
+            warn(message + advice, ConvergenceWarning)
         return found
 
     def _fitted(self, problem: Problem, u: Array) -> dict[str, Array]:
@@ -497,30 +496,25 @@ def resolve(estimator: Any) -> tuple[float, float]:
     penalty, l1_ratio = _penalty(estimator), estimator.l1_ratio
     _check_solver(estimator.solver, penalty, estimator.dual)
     if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
-        warnings.warn(
+        warn(
             "l1_ratio parameter is only used when penalty is 'elasticnet'. Got "
             f"(penalty={penalty})",
-            stacklevel=4,
         )
     required = {"l2": 0, "l1": 1}.get(estimator.penalty, l1_ratio)
     if l1_ratio != required:
-        warnings.warn(
+        warn(
             f"Inconsistent values: penalty={estimator.penalty} with l1_ratio={l1_ratio}. "
             "penalty is deprecated. Please use l1_ratio only.",
-            stacklevel=4,
         )
     if penalty == "elasticnet" and l1_ratio is None:
         raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
     if estimator.penalty is None and estimator.C != 1.0:
-        warnings.warn(
-            "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
-        )
+        warn("Setting penalty=None will ignore the C and l1_ratio parameters")
     if estimator.n_jobs is not None:
-        warnings.warn(
+        warn(
             "'n_jobs' has no effect since 1.8 and will be removed in 1.10. You provided "
             f"'n_jobs={estimator.n_jobs}', please leave it unspecified.",
             FutureWarning,
-            stacklevel=4,
         )
     ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, l1_ratio)
     return float(np.inf if penalty is None else estimator.C), float(ratio)
@@ -529,22 +523,20 @@ def resolve(estimator: Any) -> tuple[float, float]:
 def _penalty(estimator: Any) -> str | None:
     l1_ratio = estimator.l1_ratio
     if estimator.penalty != "deprecated":
-        warnings.warn(
+        warn(
             "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this "
             "warning, leave 'penalty' set to its default value and use 'l1_ratio' or 'C' instead. "
             "Use l1_ratio=0 instead of penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio "
             "set to a float between 0 and 1 instead of penalty='elasticnet', and C=np.inf instead "
             "of penalty=None.",
             FutureWarning,
-            stacklevel=5,
         )
         return estimator.penalty
     if l1_ratio is None:
-        warnings.warn(
+        warn(
             "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
             "Use 0<=l1_ratio<=1 instead.",
             FutureWarning,
-            stacklevel=5,
         )
     if np.isinf(estimator.C):
         return None

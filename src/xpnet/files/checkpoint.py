@@ -26,6 +26,8 @@ VERSION = 1
 _PREFIX = "training."
 _ARRAY = "__tensor__"  # the key that stands in JSON for an array: the name of its tensor
 _COUNTS = ("epoch", "step", "position")
+# Endings of other programs' models, which would not know ours for one of theirs.
+_FOREIGN = (".h5", ".hdf5", ".keras", ".onnx", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npz")
 
 
 def save(
@@ -36,6 +38,11 @@ def save(
     state: TrainingState | None,
 ) -> None:
     """Writes a net, what stands beside it, and the state of its training; ``DeepNet.save``."""
+    if isinstance(path, str | os.PathLike) and os.fsdecode(path).lower().endswith(_FOREIGN):
+        raise ValueError(
+            f"{os.fspath(path)!r}: save writes a model file of xpnet, '.safetensors'; "
+            "net.to_onnx(path) writes ONNX, torch.save(net.to_torch(), path) a module of PyTorch"
+        )
     data = net.data if data is None else data
     tensors = net.tensors if tensors is None else tensors
     config: dict[str, Any] = {
@@ -110,7 +117,7 @@ def unpack(
     if version > VERSION:
         raise ValueError(
             f"its training state is of version {version}, newer than this xpnet, which "
-            f"reads up to {VERSION}: python -m pip install --upgrade xpnet"
+            f"reads up to {VERSION}: install a newer version of xpnet"
         )
     own = {n.removeprefix(_PREFIX): t for n, t in tensors.items() if n.startswith(_PREFIX)}
     settings = dict(config["optimizer"])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet.exceptions import ModelFileError
+from xpnet.exceptions import ModelFileError, warn
 from xpnet.files.checkpoint import unpack
 from xpnet.files.model import load_model
 
@@ -101,7 +100,7 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         elif path.suffix == ".safetensors" and not _NAME.fullmatch(path.name):
             passed.append(f"{path}: not called like a checkpoint")
     for problem in passed:
-        warnings.warn(f"passed over {problem}", stacklevel=2)
+        warn(f"passed over {problem}")
     return chosen
 
 

@@ -225,7 +225,7 @@ def _verified(metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) ->
     if len(version) > 9 or int(version) > VERSION:
         raise ValueError(
             f"format version {version:.9} is newer than this xpnet, which reads up to "
-            f"{VERSION}: python -m pip install --upgrade xpnet"
+            f"{VERSION}: install a newer version of xpnet"
         )
     if int(version) < 1 or not {"config", "sha256"} <= set(metadata):
         raise ValueError("damaged: the metadata are incomplete")

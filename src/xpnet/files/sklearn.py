@@ -1,4 +1,4 @@
-"""Nets to and from scikit-learn's ``MLPClassifier`` and ``MLPRegressor``.
+"""Nets to and from scikit-learn's ``MLPClassifier`` and ``MLPRegressor``; from linear models too.
 
 Examples are rows there, (m, n_x). Parameters are copied, never shared.
 """
@@ -14,20 +14,21 @@ from xpnet.files.model import activation_names
 
 # Activations by scikit-learn's names.
 _HIDDEN = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+_LINEAR = {"LogisticRegression", "LinearRegression"}
 _OUTPUTS = {"logistic": "sigmoid", "softmax": "softmax", "identity": "identity"}
 
 
 def from_sklearn(
     kind: Any, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
 ) -> Any:
-    """A net of class ``kind``, ``DeepNet``, that predicts the same as a fitted MLP.
+    """A net of class ``kind``, ``DeepNet``, that predicts the same as a fitted estimator.
 
     Its ``data`` hold the label of each class number, ``classes`` (none for several labels per
     example), and the names of the ``features``, where the estimator has them.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
+    estimator : MLPClassifier, MLPRegressor, LogisticRegression or LinearRegression
         scikit-learn's or xpnet's, fitted.
     backend, device, dtype
         As for ``DeepNet``; the dtype is the estimator's if left out.
@@ -39,26 +40,34 @@ def from_sklearn(
     ValueError
         It is not fitted, or its output has no counterpart, as that of a Poisson loss.
     """
-    if not all(hasattr(estimator, name) for name in ("activation", "hidden_layer_sizes")):
+    of_linear = _LINEAR.intersection(each.__name__ for each in type(estimator).__mro__)
+    of_mlp = hasattr(estimator, "activation") and hasattr(estimator, "hidden_layer_sizes")
+    if not of_linear and not of_mlp:
         raise TypeError(
-            f"{type(estimator).__name__} is no MLPClassifier or MLPRegressor, of scikit-learn or "
-            "of xpnet"
+            f"{type(estimator).__name__} is no MLPClassifier, MLPRegressor, LogisticRegression or "
+            "LinearRegression, of scikit-learn or of xpnet"
         )
-    if not hasattr(estimator, "coefs_"):
+    if not hasattr(estimator, "coef_" if of_linear else "coefs_"):
         raise ValueError(f"this {type(estimator).__name__} is not fitted yet")
-    if estimator.out_activation_ not in _OUTPUTS:
-        raise ValueError(
-            f"its output is {estimator.out_activation_!r}; a DeepNet has {list(_OUTPUTS.values())}"
-        )
-    coefs = [to_numpy(coef) for coef in estimator.coefs_]  # (n_in, n_out)
-    intercepts = [to_numpy(intercept) for intercept in estimator.intercepts_]  # (n_out,)
+    if of_linear:
+        coef = estimator.coef_.toarray() if hasattr(estimator.coef_, "tocsr") else estimator.coef_
+        coefs = [np.atleast_2d(to_numpy(coef)).T]  # (n_x, n_y)
+        n_y, hidden = coefs[0].shape[1], []
+        intercepts = [np.broadcast_to(to_numpy(estimator.intercept_), (n_y,))]
+        out = "softmax" if n_y > 1 else "logistic"
+        out = out if hasattr(estimator, "classes_") else "identity"
+    else:
+        coefs = [to_numpy(coef) for coef in estimator.coefs_]  # (n_in, n_out)
+        intercepts = [to_numpy(intercept) for intercept in estimator.intercepts_]  # (n_out,)
+        hidden, out = estimator.activation, estimator.out_activation_
+    if out not in _OUTPUTS:
+        raise ValueError(f"its output is {out!r}; a DeepNet has {list(_OUTPUTS.values())}")
     sizes = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
-    hidden = estimator.activation
     hidden = list(hidden) if isinstance(hidden, list | tuple) else [hidden] * (len(sizes) - 2)
     net = kind(
         sizes,
         [_HIDDEN.get(a, a) if isinstance(a, str) else a for a in hidden],
-        _OUTPUTS[estimator.out_activation_],
+        _OUTPUTS[out],
         backend,
         device,
         coefs[0].dtype.name if dtype is None else dtype,
@@ -96,9 +105,9 @@ def to_sklearn(net: Any, classes: Any = None) -> Any:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
         from sklearn.preprocessing import LabelBinarizer
         from sklearn.utils import check_random_state
-    except ImportError as error:
-        install = 'python -m pip install "xpnet[sklearn]"'
-        raise ImportError(f"to_sklearn needs scikit-learn: {install}") from error
+    except ImportError:
+        install = "python -m pip install scikit-learn"
+        raise ImportError(f"to_sklearn needs scikit-learn: {install}") from None
 
     names = sorted(set(activation_names(net, "an MLP of scikit-learn")))
     named = {ours: theirs for theirs, ours in _HIDDEN.items()}

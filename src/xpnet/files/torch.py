@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
+from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import dtype_name, to_numpy
 from xpnet.files.model import activation_names, written_as
 
@@ -27,9 +28,8 @@ def to_torch(net: Any) -> Any:
     """
     try:
         import torch
-    except ImportError as error:
-        install = 'python -m pip install "xpnet[torch]"'
-        raise ImportError(f"to_torch needs PyTorch: {install}") from error
+    except ImportError:
+        raise ImportError(f"to_torch needs PyTorch: {LIBRARIES['torch'].install}") from None
     from torch import nn
 
     device = net.backend.device if net.backend.name == "torch" else torch.device("cpu")

@@ -743,7 +743,7 @@ class DeepNet:
         Raises
         ------
         ValueError
-            A hidden layer has an activation of your own: a file holds names, not functions.
+            An activation is your own (a file holds names only), or ``path`` ends as in ".h5".
         OSError
             The file cannot be written. One that was there is unharmed.
 
@@ -860,14 +860,14 @@ class DeepNet:
     def from_sklearn(
         cls, estimator: Any, backend: Any = "auto", device: Any = None, dtype: Any = None
     ) -> DeepNet:
-        """Return the net inside a fitted MLP, scikit-learn's or xpnet's.
+        """Return the net inside a fitted MLP or linear model, scikit-learn's or xpnet's.
 
         Its ``data`` hold the label of each class number, "classes" (none for several labels per
         example), and the names of the "features", where the estimator has them.
 
         Parameters
         ----------
-        estimator : MLPClassifier or MLPRegressor
+        estimator : MLPClassifier, MLPRegressor, LogisticRegression or LinearRegression
             It is fitted.
         backend : str, module or array
             As for ``DeepNet``.

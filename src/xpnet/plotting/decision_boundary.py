@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import dtype_name, place_of, to_numpy
-from xpnet.plotting.shared import BLUE, ORANGE, add_legend, axes_for, colour
+from xpnet.plotting.shared import BLUE, ORANGE, add_legend, axes_for, colour, net_of, points_of
 
 MARKERS = "osD^vP*"  # seven to ten colours: the same pair comes again after seventy classes
 PALE = 0.55  # opacity of the colours of classes: points in them stand out
@@ -84,12 +84,14 @@ class DecisionBoundaryDisplay:
 
         Parameters
         ----------
-        net : DeepNet
+        net : DeepNet or fitted estimator
             Of two features.
-        X : array (2, m)
-            The examples, in columns. The grid covers their range.
+        X : array (2, m), of an estimator (m, 2)
+            The examples: a net has them in columns, an estimator in rows. The grid covers their
+            range.
         y : array (m,), (1, m) or (n_y, m), optional
-            Their labels or targets; without it no examples are drawn.
+            Their labels or targets; without it no examples are drawn. Of an estimator (m,), of its
+            own classes.
         grid_resolution : int
             Points of the grid per side.
         margin : float
@@ -124,6 +126,14 @@ class DecisionBoundaryDisplay:
         >>> display.response.shape
         (3, 200, 200)
         """
+        model, net = net, net_of(net)
+        if model is not net:
+            X = X.T if is_array_api_obj(X) else np.asarray(X).T
+            class_names = net.data.get("classes") if class_names is None else class_names
+            if y is not None and hasattr(model, "classes_"):
+                y = np.searchsorted(to_numpy(model.classes_), to_numpy(y))
+            if "features" in net.data:
+                options.setdefault("feature_names", net.data["features"])
         if net.sizes[0] != 2:
             raise ValueError(f"a decision boundary needs two features; this net has {net.sizes[0]}")
         names = _class_names(net, class_names)
@@ -142,7 +152,11 @@ class DecisionBoundaryDisplay:
         return cls(xx0, xx1, response, points, y, names).plot(ax, **options)
 
     def plot(
-        self, ax: Any = None, *, feature_names: tuple[str, str] = ("$x_1$", "$x_2$")
+        self,
+        ax: Any = None,
+        *,
+        feature_names: Sequence[str] = ("$x_1$", "$x_2$"),
+        equal: bool | None = None,
     ) -> DecisionBoundaryDisplay:
         """Draw the response and the examples.
 
@@ -152,6 +166,9 @@ class DecisionBoundaryDisplay:
             A new figure if left out.
         feature_names : (str, str)
             Labels of the axes.
+        equal : bool, optional
+            Whether a unit is as long on both axes, so that a circle is one. None: where neither
+            side of the grid is over twice the other.
 
         Returns
         -------
@@ -180,6 +197,9 @@ class DecisionBoundaryDisplay:
             self._draw_number()
         self.ax_.set(xlabel=feature_names[0], ylabel=feature_names[1])
         self.ax_.set(xlim=self.xx0[0, [0, -1]], ylim=self.xx1[[0, -1], 0])
+        if equal is None:
+            equal = bool(0.5 <= np.ptp(self.xx0) / np.ptp(self.xx1) <= 2.0)
+        self.ax_.set_aspect("equal" if equal else "auto")
         return self
 
     def _draw_probability(self) -> None:
@@ -219,7 +239,10 @@ class DecisionBoundaryDisplay:
         look |= {"extent": extent, "origin": "lower", "aspect": "auto"}
         self.image_ = self.ax_.imshow(values, **look)
         if label:
-            self.figure_.colorbar(self.image_, ax=self.ax_, label=label)
+            where = {"ax": self.ax_}
+            if points_of(self.ax_)[0] > 120:  # as high as the axes, whatever their aspect
+                where = {"cax": self.ax_.inset_axes((1.04, 0.0, 0.05, 1.0))}
+            self.figure_.colorbar(self.image_, label=label, **where)
 
     def _draw_boundary(self, values: np.ndarray, level: float) -> None:
         """The line where ``values`` (k, k) are at ``level``, if there is one."""
@@ -233,13 +256,15 @@ class DecisionBoundaryDisplay:
 
         handles = []
         for k, name in enumerate(self.class_names):
-            own: dict[str, Any] = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)]}
+            marker = "s" if self.y is None else MARKERS[k % len(MARKERS)]
+            own: dict[str, Any] = {"color": colours[k], "marker": marker}
             own["label"] = name
             edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5}
             handles.append(Line2D([], [], linestyle="none", markersize=6, **edge, **own))
             if self.y is not None and np.any(self.y == k):
                 self._scatter(self.X[:, self.y == k], edgecolors="black", linewidths=0.5, **own)
-        add_legend(self.ax_, handles, "class", length=1.0)
+        if self.y is not None or self.response.ndim == 3:
+            add_legend(self.ax_, handles, "class", length=1.0)
 
     def _scatter(self, X: np.ndarray, **look: Any) -> None:
         # 25 square points each for a hundred examples, 5 for thousands

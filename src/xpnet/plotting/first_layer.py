@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.settings import check_count
-from xpnet.plotting.shared import axes_for
+from xpnet.plotting.shared import axes_for, net_of
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class FirstLayerDisplay:
         ax: Any = None,
         **options: Any,
     ) -> FirstLayerDisplay:
-        """Draw the weights of ``net``.
+        """Draw the weights of ``net``, or of an estimator.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class FirstLayerDisplay:
         >>> xpnet.plotting.FirstLayerDisplay.from_net(net, (8, 8), units=[3, 5]).units
         array([3, 5])
         """
-        W = to_numpy(net.parameters[0].W)  # (n_out, n_x)
+        W = to_numpy(net_of(net).parameters[0].W)  # (n_out, n_x)
         n_out, n_x = W.shape
         height, width = shape
         if height * width != n_x:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xpnet.core.activations import identity
-from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, axes_for, points_of
+from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, axes_for, net_of, points_of
 
 Shape: TypeAlias = tuple[int | str, ...]
 Lines: TypeAlias = tuple[tuple[str, Shape | None], ...]
@@ -99,7 +99,7 @@ class GraphDisplay:
     def from_net(
         cls, net: Any, *, max_layers: int | None = None, ax: Any = None, **options: Any
     ) -> GraphDisplay:
-        """Draw the graph of ``net``.
+        """Draw the graph of ``net``, or of an estimator.
 
         Parameters
         ----------
@@ -130,6 +130,7 @@ class GraphDisplay:
         >>> len(xpnet.plotting.GraphDisplay.from_net(net, max_layers=2).nodes)
         8
         """
+        net = net_of(net)
         n = len(net.sizes) - 1
         if max_layers is None and ax is not None:
             rows = _settled_height(ax) / (LINES * 6)  # in letters of six points

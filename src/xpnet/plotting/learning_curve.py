@@ -17,7 +17,8 @@ from xpnet.training.history import History
 class LearningCurveDisplay:
     """Cost, validation cost, and validation accuracy on an axis to the right.
 
-    A cost that includes a penalty is called "cost (with penalty)"; the validation cost has none.
+    A ring marks the epoch with the least validation cost. A cost that includes a penalty is called
+    "cost (with penalty)"; the validation cost has none.
 
     Make it with ``from_history``.
 
@@ -34,6 +35,8 @@ class LearningCurveDisplay:
         The axis to the right, None without accuracies.
     lines_ : list of matplotlib Line2D
         The curves.
+    best_ : list of matplotlib Line2D
+        The rings, for each history with validation data.
 
     Examples
     --------
@@ -50,16 +53,16 @@ class LearningCurveDisplay:
     @classmethod
     def from_history(
         cls,
-        history: History | Mapping[str, History] | Iterable[History],
+        history: Any,
         *,
         ax: Any = None,
         **options: Any,
     ) -> LearningCurveDisplay:
-        """Draw what ``fit`` returned, or ``net.history``.
+        """Draw what ``fit`` returned, ``net.history``, or the loss curve of an MLP estimator.
 
         Parameters
         ----------
-        history : History, or several of them
+        history : History or fitted estimator, or several of them
             A mapping gives each its name; in a list they are called by their number, from 1.
         ax : matplotlib axes, optional
             A new figure if left out.
@@ -74,7 +77,7 @@ class LearningCurveDisplay:
         Raises
         ------
         TypeError, ValueError
-            It is no history, or has no epochs.
+            It is no history, or has no epochs: the solver "lbfgs" keeps none.
 
         Examples
         --------
@@ -92,10 +95,7 @@ class LearningCurveDisplay:
             named = history.items()
         elif isinstance(history, Iterable):
             named = enumerate(history, 1)
-        curves = {str(name): each for name, each in named}
-        for each in curves.values():
-            if not isinstance(each, History):
-                raise TypeError(f"expected what fit returned or net.history, not {each!r:.100}")
+        curves = {str(name): _history(each) for name, each in named}
         return cls(curves).plot(ax, **options)
 
     def plot(
@@ -142,6 +142,7 @@ class LearningCurveDisplay:
         with_accuracy = accuracy and any(curve.validation_accuracy for curve in curves)
         self.accuracy_ax_ = right = ax.twinx() if with_accuracy else None
         self.lines_: list[Any] = []
+        self.best_: list[Any] = []
         for i, (name, curve) in enumerate(self.curves.items()):
             self._draw(name, curve, None if len(curves) == 1 else colour(i))
         costs = [x for curve in curves for x in (*curve.cost, *curve.validation_cost)]
@@ -149,6 +150,13 @@ class LearningCurveDisplay:
         if log is None:
             log = bool(costs) and 0 < 10 * min(costs) < max(costs)
         ax.set_yscale("log" if log else "linear")
+        if log and max(costs, default=1.0) < 1000 * min(costs, default=1.0):
+            from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+            # plain numbers at 1, 2 and 5, where powers of ten would be one label or two
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set(xlabel="epoch", ylabel="cost")
         ax.xaxis.get_major_locator().set_params(integer=True)
         if right is not None:
@@ -177,6 +185,15 @@ class LearningCurveDisplay:
                     label=f"{name}: {what}" if name else what,
                 )
 
+        if curve.best_epoch is not None:
+            at = curve.best_epoch, curve.validation_cost[curve.best_epoch - 1]
+            look = {"marker": "o", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
+            self.best_ += self.ax_.plot(*at, color=its_colour or ORANGE, **look)
+            if not name:
+                side = "right" if 2 * at[0] > len(curve.cost) else "left"  # away from the edge
+                place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side}
+                self.ax_.annotate(f"best: epoch {at[0]}", at, color=ORANGE, **place)
+
     def _add_legend(self) -> None:
         from matplotlib.lines import Line2D
 
@@ -190,3 +207,17 @@ class LearningCurveDisplay:
             looks += [{"color": grey, "ls": style, "label": what} for what, style in styles.items()]
             handles = [Line2D([], [], **look) for look in looks]
         add_legend(self.ax_, handles)
+
+
+def _history(given: Any) -> History:
+    """``given``, or the history of an estimator."""
+    if hasattr(given, "loss_curve_"):
+        scores = getattr(given, "validation_scores_", None) if hasattr(given, "classes_") else None
+        costs = list(given.loss_curve_), list(getattr(given, "validation_loss_curve_", None) or [])
+        scores = [] if getattr(given, "scoring", None) else list(scores or [])
+        return History(*costs, scores, penalized=given.alpha > 0)
+    if not isinstance(given, History):
+        raise TypeError(
+            f"expected what fit returned, net.history or a fitted MLP, not {given!r:.100}"
+        )
+    return given

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from xpnet.net.deepnet import DeepNet
+
 # Ten colours that people with any kind of colour vision can tell apart (Petroff 2021,
 # arXiv:2107.02270), in his order.
 COLOURS = (
@@ -19,6 +21,11 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
+def net_of(model: Any) -> DeepNet:
+    """``model``, or the net of a fitted estimator."""
+    return model if isinstance(model, DeepNet) else DeepNet.from_sklearn(model)
+
+
 def axes_for(ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> tuple[Any, Any]:
     """``ax`` and its figure; for None those of a new pyplot figure of ``figsize`` inches.
 
@@ -31,10 +38,8 @@ def axes_for(ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> tuple[Any, A
         return ax, ax.figure
     try:
         from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            'drawing needs matplotlib: python -m pip install "xpnet[plot]"'
-        ) from error
+    except ImportError:
+        raise ImportError("drawing needs matplotlib: python -m pip install matplotlib") from None
     figure, ax = pyplot.subplots(figsize=figsize, layout="constrained")
     return ax, figure
 

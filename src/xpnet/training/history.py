@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import nan
+from math import isfinite, nan
 from typing import Any, Protocol
 
-from xpnet.training.notebook import history_html
+from xpnet.training.notebook import history_html, history_line, history_text
 
 CURVES = ("cost", "validation_cost", "validation_accuracy")  # of a History
 
@@ -14,6 +14,8 @@ CURVES = ("cost", "validation_cost", "validation_accuracy")  # of a History
 @dataclass
 class History:
     """The figures of a fit, one entry per epoch; the sum of two is that of one fit after the other.
+
+    It prints in one line; ``table()`` has all epochs.
 
     Parameters
     ----------
@@ -62,6 +64,40 @@ class History:
         'cost (with penalty)'
         """
         return "cost (with penalty)" if self.penalized else "cost"
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, from 1, with the least validation cost; None without validation data.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.History([3.0, 2.0, 1.0], validation_cost=[3.0, 2.5, 2.75]).best_epoch
+        2
+        """
+        finite = [(cost, i) for i, cost in enumerate(self.validation_cost, 1) if isfinite(cost)]
+        return min(finite)[1] if finite else None
+
+    def table(self) -> str:
+        """Return all epochs as lines of text.
+
+        Returns
+        -------
+        str
+            The names of the figures, and a line for each epoch.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> print(xpnet.History([2.0, 1.0], validation_cost=[2.5, 1.25]).table())
+        epoch  cost  validation cost
+            1     2              2.5
+            2     1             1.25
+        """
+        return history_text(self)
+
+    def __repr__(self) -> str:
+        return history_line(self)
 
     def _repr_html_(self) -> str:
         return history_html(self)

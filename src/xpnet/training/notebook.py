@@ -1,4 +1,4 @@
-"""Tables of nets and histories in HTML, as notebooks show them.
+"""Tables of nets and histories in HTML, as notebooks show them, and histories as text.
 
 The tables run no script and load nothing. Lines and letters take the colour of the text around
 them, so that they stand out on light and on dark pages. All text is escaped.
@@ -49,8 +49,40 @@ def net_html(net: Any) -> str:
 
 
 # -- histories ---------------------------------------------------------------------------
+def history_line(history: Any) -> str:
+    """The figures of a ``History`` in one line: the last cost, and the best of the validation."""
+    n, best = len(history.cost), history.best_epoch
+    parts = ["1 epoch" if n == 1 else f"{n:,} epochs"]
+    parts += [f"{history.cost_name} {history.cost[-1]:.4g}"] if n else []
+    if best is not None:
+        parts.append(f"best validation cost {history.validation_cost[best - 1]:.4g} (epoch {best})")
+    if accuracies := [x for x in history.validation_accuracy if x == x]:  # NaN: without data
+        parts.append(f"best validation accuracy {max(accuracies):.4g}")
+    return f"History: {', '.join(parts)}, {_seconds(history.seconds)}"
+
+
+def history_text(history: Any) -> str:
+    """All epochs of a ``History`` as lines of text."""
+    rows = _epochs(history)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (map(str.rjust, row, widths) for row in rows)
+    return "\n".join("  ".join(line) for line in lines)
+
+
 def history_html(history: Any) -> str:
     """A table of the last epochs of a ``History``."""
+    title, _, figures = history_line(history).partition(":")
+    head, *rows = _epochs(history)
+    parts = [f'{STYLE}<div class="xpnet"><div><b>{title}</b>:{escape(figures)}</div>']
+    if rows:
+        parts.append(f"<table><thead>{_row('th', *head)}</thead><tbody>")
+        parts += [_row("td", *row) for row in rows[-LAST_EPOCHS:]]
+        parts.append("</tbody></table>")
+    return "".join(parts) + "</div>"
+
+
+def _epochs(history: Any) -> list[list[str]]:
+    """The rows of a table of a ``History``, the names of its columns first."""
     columns = {
         history.cost_name: history.cost,
         "validation cost": history.validation_cost,
@@ -58,18 +90,8 @@ def history_html(history: Any) -> str:
     }
     n = max(map(len, columns.values()))
     columns = {name: values for name, values in columns.items() if values}
-    epochs = "1 epoch" if n == 1 else f"{n:,} epochs"
-    parts = [
-        f'{STYLE}<div class="xpnet"><div><b>History</b>: {epochs}, {_seconds(history.seconds)}'
-        "</div>"
-    ]
-    if n:
-        parts.append(f"<table><thead>{_row('th', 'epoch', *columns)}</thead><tbody>")
-        for i in range(max(n - LAST_EPOCHS, 0), n):
-            cells = [f"{x[i]:.5g}" if i < len(x) else "" for x in columns.values()]
-            parts.append(_row("td", f"{i + 1:,}", *cells))
-        parts.append("</tbody></table>")
-    return "".join(parts) + "</div>"
+    rows = [[f"{x[i]:.5g}" if i < len(x) else "" for x in columns.values()] for i in range(n)]
+    return [["epoch", *columns], *([f"{i:,}", *row] for i, row in enumerate(rows, 1))]
 
 
 def _seconds(seconds: float) -> str:
