@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 import xpnet
 
@@ -29,15 +33,18 @@ extensions = [
     "sphinx_design",
 ]
 exclude_patterns = ["_build", "gallery"]
+templates_path = ["_templates"]
 
 # MathJax is served from the site itself: this package carries its files.
 (MATHJAX,) = find_spec("sphinx-mathjax-offline").submodule_search_locations
-html_static_path = [f"{MATHJAX}/static"]
+html_static_path = ["_static", f"{MATHJAX}/static"]
+html_css_files = ["site.css"]
 mathjax_path = "mathjax/tex-chtml.js"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xpnet"
 html_show_sourcelink = False
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
@@ -63,7 +70,7 @@ NESTED = re.compile(r"^(:{3,})(?!.*:::$)[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTA
 TAGS = {"raises": "raises-exception", "hide-input": "hide-input"}
 
 
-def run_python(app: object, page: str, source: list[str]) -> None:
+def run_python(app: Sphinx, page: str, source: list[str]) -> None:
     """Make a cell that is run of each Python block, and of each inside tabs and cards, unseen.
 
     ``% raises`` above a block: an error is its outcome; ``% hide-input``: its code is folded.
@@ -86,5 +93,20 @@ def run_python(app: object, page: str, source: list[str]) -> None:
     source[0] = FRONT_MATTER + BLOCK.sub(cell, NESTED.sub(unseen, text))
 
 
-def setup(app: object) -> None:
+NOT_DOCUMENTED = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
+NOT_DOCUMENTED = re.compile("|".join(NOT_DOCUMENTED["tool"]["numpydoc_validation"]["exclude"]))
+
+
+def skip_member(
+    app: Sphinx, what: str, name: str, member: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out what other libraries' base classes bring, and what pyproject.toml leaves out."""
+    function = inspect.unwrap(getattr(member, "fget", member))
+    ours = (getattr(function, "__module__", None) or "").startswith("xpnet")
+    page = app.env.docname.rpartition("/")[2]  # the public name, such as xpnet.DeepNet
+    return skip or not ours or bool(NOT_DOCUMENTED.search(f"{page}.{name}")) or None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", run_python)
