@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_the_examples_of_plotting(here, monkeypatch):
 @pytest.mark.parametrize("name", ["README.md", "plotting.md", "files.md", "training.md", "data.md"])
 def test_nothing_is_installed_from_an_index_where_the_package_is_not(name):
     assert "xpnet[" not in GUIDES[name].read_text("utf-8")
+
+
+@pytest.mark.parametrize("module", ["", "callbacks.", "plotting.", "schedules."])
+def test_every_public_name_has_a_page(module):
+    """Each is named once in docs/api/index.md, from which its page is made."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    text = (ROOT / "docs/api/index.md").read_text("utf-8")
+    named = re.findall(rf"^   {re.escape(module)}(\w+)$", text, re.MULTILINE)
+    public = import_module(f"xpnet.{module}".rstrip(".")).__all__
+    assert sorted(named) == sorted(set(public) - {"callbacks", "plotting", "schedules"})
 
 
 def test_links_lead_somewhere():
