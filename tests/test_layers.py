@@ -25,6 +25,7 @@ LAYERS = {
     "files": "model files, checkpoints, and the exchange with other formats",
     "callbacks": "early stopping, checkpoints, logs, the progress bar",
     "net": "the public model, and the functions of the notes",
+    "teaching": "tools that show what a net computes, and invented data",
     "plotting": "pictures of nets and of their training",
     "estimators": "the models behind scikit-learn's interface",
     "xpnet": "the public names, in `__init__.py`",

@@ -4,7 +4,8 @@ Start with ``DeepNet``, or a model of the notes: ``linear_regression``, ``logist
 ``shallow_net``, ``deep_net``. Optimisers: ``Adam`` and others; for functions of one vector
 ``lbfgs``. ``load`` reads a net back from its file, ``stream`` opens data that does not fit in
 memory, ``backends`` tells what is installed here. In modules of their own: ``schedules``,
-``callbacks``, ``plotting``. With scikit-learn: ``MLPClassifier``, ``MLPRegressor``,
+``callbacks``, ``plotting``. To see what a net computes: ``check_gradients``, ``explain``,
+``compare``. With scikit-learn: ``MLPClassifier``, ``MLPRegressor``,
 ``LogisticRegression``, ``LinearRegression``.
 """
 
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
     from xpnet.estimators.logistic import LogisticRegression as LogisticRegression
     from xpnet.estimators.mlp import MLPClassifier as MLPClassifier
     from xpnet.estimators.mlp import MLPRegressor as MLPRegressor
+    from xpnet.teaching import check_gradients as check_gradients
+    from xpnet.teaching import compare as compare
+    from xpnet.teaching import explain as explain
+    from xpnet.teaching import load_houses as load_houses
+    from xpnet.teaching import load_planar as load_planar
 
     identity = sigmoid = tanh = relu = leaky_relu = elu = softplus = ACTIVATION_FUNCTIONS[""]
     identity_slope = sigmoid_slope = tanh_slope = relu_slope = leaky_relu_slope = identity
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ESTIMATORS = ["LinearRegression", "LogisticRegression", "MLPClassifier", "MLPRegressor"]
+_TEACHING = ["check_gradients", "compare", "explain", "load_houses", "load_planar"]
 
 __all__ = [
     "Activation",
@@ -94,7 +101,7 @@ __all__ = [
 # from their registries. Type checkers and editors see those named above.
 _REGISTERED = {name: rule.kind for name, rule in OPTIMIZERS.items()} | ACTIVATION_FUNCTIONS
 globals().update(_REGISTERED)
-__all__ += _REGISTERED
+__all__ += [*_REGISTERED, *_TEACHING]
 
 if find_spec("sklearn"):
     __all__ += _ESTIMATORS
@@ -105,9 +112,12 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    # The estimators need scikit-learn, the pictures matplotlib: imported when first asked for.
+    # The estimators need scikit-learn, the pictures matplotlib, and most programs no teaching:
+    # imported when first asked for.
     if name in _ESTIMATORS:
         return getattr(import_module("xpnet.estimators"), name)
+    if name in _TEACHING:
+        return getattr(import_module("xpnet.teaching"), name)
     if name == "plotting":
         return import_module("xpnet.plotting")
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")

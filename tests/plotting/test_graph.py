@@ -124,3 +124,41 @@ def test_names_of_activations_are_no_mathtext():
     display = GraphDisplay.from_net(xpnet.DeepNet([2] * 6, hidden=own), ax=new_ax())
     display.figure_.canvas.draw()
     assert r"$A^{[1]}$ = \$x\$$(Z^{[1]})$" in texts(display.ax_)
+
+
+@pytest.mark.parametrize("m", [1, 6])
+def test_arrows_carry_the_values_of_an_example(m):
+    rng = np.random.default_rng(0)
+    net = xpnet.DeepNet([3, 5, 4, 1], "tanh", dtype="float64")
+    X, Y, k = rng.normal(size=(3, m)), rng.integers(0, 2, size=(1, m)), m - 1
+    display = GraphDisplay.from_net(net, X=X, Y=Y, example=k, ax=new_ax())
+    values = {(edge.start, edge.end): edge.values for edge in display.edges if edge.values}
+    A = net.predict_proba(X)
+    np.testing.assert_allclose(values["X", "forward 1"], X[:, k])
+    np.testing.assert_allclose(values["forward 3", "cost"], A[:, k])
+    np.testing.assert_allclose(values["cost", "backward 3"], (A - Y)[:, k] / m)
+    W = net.parameters[2].W
+    np.testing.assert_allclose(values["backward 3", "backward 2"], W[0] * (A - Y)[0, k] / m)
+    assert len(values["backward 2", "backward 1"]) == 5
+    drawn = texts(display.ax_)
+    assert f"$X$ = ({', '.join(f'{x:.2g}' for x in X[:, k])})" in drawn
+    assert [text for text in drawn if text.startswith("$A^{[1]}$ = (") and text.endswith(", …)")]
+    assert f"$J$ = {net.cost(X, Y):.3g}: mean cross-entropy of $A^{{[3]}}$, $Y$" in drawn
+
+
+@pytest.mark.parametrize(("k", "size"), [(-1, 2), (2, 2)])
+def test_there_is_no_such_example(k, size):
+    with pytest.raises(ValueError, match=f"example={k}: X has {size} examples"):
+        GraphDisplay.from_net(
+            xpnet.DeepNet([2, 1]), X=np.eye(size), Y=np.zeros((1, size)), example=k, ax=new_ax()
+        )
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.8), (3.0, 8.0), (12.0, 3.0)])
+def test_values_stay_on_the_axes(size):
+    net = xpnet.DeepNet([9, 20, 20, 3], "leaky_relu", "softmax")
+    X, Y = -1e-5 * np.random.default_rng(0).random((9, 4)), np.array([0, 1, 2, 0])
+    display = GraphDisplay.from_net(net, X=X, Y=Y, ax=new_ax(*size))
+    display.figure_.canvas.draw()
+    right = display.ax_.get_window_extent().x1
+    assert all(text.get_window_extent().x1 <= right + 1 for text in display.ax_.texts)

@@ -12,6 +12,7 @@ from xpnet.plotting.decision_boundary import DecisionBoundaryDisplay
 from xpnet.plotting.first_layer import FirstLayerDisplay
 from xpnet.plotting.graph import GraphDisplay
 from xpnet.plotting.learning_curve import LearningCurveDisplay
+from xpnet.plotting.product import ProductDisplay
 from xpnet.plotting.weights import WeightsDisplay
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FirstLayerDisplay",
     "GraphDisplay",
     "LearningCurveDisplay",
+    "ProductDisplay",
     "WeightsDisplay",
 ]
 

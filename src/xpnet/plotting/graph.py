@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from xpnet.core.activations import identity
 from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, axes_for, net_of, points_of
+from xpnet.teaching.explanation import Explanation, explain
 
 Shape: TypeAlias = tuple[int | str, ...]
 Lines: TypeAlias = tuple[tuple[str, Shape | None], ...]
@@ -55,12 +56,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow between two nodes: its kind, "forward", "kept" or "backward", and its label."""
+    """An arrow between two nodes: its kind, "forward", "kept" or "backward", and its label.
+
+    ``values`` are the numbers of one example that it carries, if there are any.
+    """
 
     start: str
     end: str
     kind: str
     label: str = ""
+    values: tuple[float, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The label and the first numbers."""
+        few = [f"{x:.2g}" for x in self.values[:3]] + ["…"] * (len(self.values) > 3)
+        numbers = f"({', '.join(few)})" if few else ""
+        return " = ".join(filter(None, (self.label, numbers)))
 
 
 @dataclass(eq=False)
@@ -97,14 +109,29 @@ class GraphDisplay:
 
     @classmethod
     def from_net(
-        cls, net: Any, *, max_layers: int | None = None, ax: Any = None, **options: Any
+        cls,
+        net: Any,
+        *,
+        X: Any = None,
+        Y: Any = None,
+        example: int = 0,
+        max_layers: int | None = None,
+        ax: Any = None,
+        **options: Any,
     ) -> GraphDisplay:
-        """Draw the graph of ``net``, or of an estimator.
+        """Draw the graph of ``net``, or of an estimator; with X and Y, values stand on its arrows.
 
         Parameters
         ----------
         net : DeepNet
             It need not be trained.
+        X : array (n_x, m), optional
+            Examples in columns.
+        Y : array (1, m), (n_y, m), or labels (m,), optional
+            Their targets.
+        example : int
+            The example whose ``A[l]`` (forward), and derivatives of the cost of all examples by
+            ``A[l]`` (backward; by ``Z[L]`` at the end), are shown: the first three of each.
         max_layers : int, optional
             A deeper net is shown by its first and its last layers, so many in all, at least 2.
             None: all of them, or those that can be read on ``ax``.
@@ -121,7 +148,7 @@ class GraphDisplay:
         Raises
         ------
         ValueError
-            ``max_layers`` is below 2.
+            ``max_layers`` is below 2; X without Y; there is no such example.
 
         Examples
         --------
@@ -131,6 +158,9 @@ class GraphDisplay:
         8
         """
         net = net_of(net)
+        step = None if X is None and Y is None else explain(net, X, Y)
+        if step is not None and not 0 <= example < step["A[0]"].shape[1]:
+            raise ValueError(f"example={example}: X has {step['A[0]'].shape[1]} examples, from 0")
         n = len(net.sizes) - 1
         if max_layers is None and ax is not None:
             rows = _settled_height(ax) / (LINES * 6)  # in letters of six points
@@ -140,7 +170,7 @@ class GraphDisplay:
         shown = list(range(1, n + 1))
         if max_layers is not None and n > max_layers:
             shown = shown[: (max_layers + 1) // 2] + shown[n - max_layers // 2 :]
-        return cls(*graph_of(net, shown)).plot(ax, **options)
+        return cls(*graph_of(net, shown, step, example)).plot(ax, **options)
 
     def plot(self, ax: Any = None, *, fontsize: float | None = None) -> GraphDisplay:
         """Draw the graph; a new figure is high enough for all layers.
@@ -229,6 +259,7 @@ class GraphDisplay:
         label_at, align = (0.0, 0.0), {"ha": "left", "va": "center"}
         if edge.kind == "forward":
             points = (MIDDLES["forward"], below), (MIDDLES["forward"], end_above)
+            label_at = MIDDLES["forward"] + PAD, (below + end_above) / 2
         elif edge.kind == "backward":
             from_cost = start.column == 0
             points = (left, start.row) if from_cost else (UPWARDS, above), (UPWARDS, end_below)
@@ -244,9 +275,13 @@ class GraphDisplay:
         style = {"arrowstyle": "-|>", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0, **look}
         style["mutation_scale"] = size
         self.arrows_.append(self.ax_.annotate("", points[1], points[0], arrowprops=style))
-        if edge.label:
-            self.arrows_[-1].set_label(edge.label)
-            self.ax_.text(*label_at, edge.label, fontsize=size, color=look["color"], **align)
+        if edge.text:
+            self.arrows_[-1].set_label(edge.text)
+            write = self.ax_.text
+            text = write(*label_at, edge.text, fontsize=size, color=look["color"], **align)
+            if edge.values:
+                space = (SIDES[end.column][1] - label_at[0]) * self.ax_.bbox.width
+                text.set_fontsize(size * min(1.0, space / text.get_window_extent().width))
 
 
 def _settled_height(ax: Any) -> float:
@@ -256,11 +291,19 @@ def _settled_height(ax: Any) -> float:
 
 
 # -- the nodes and edges of a net --------------------------------------------------------
-def graph_of(net: Any, shown: list[int]) -> tuple[list[Node], list[Edge]]:
+def graph_of(
+    net: Any, shown: list[int], step: Explanation | None = None, example: int = 0
+) -> tuple[list[Node], list[Edge]]:
     """The graph of the layers ``shown``: the first, the last, and others in their order.
 
-    A note stands for layers that are left out in between.
+    A note stands for layers that are left out in between. Edges carry the values of ``step``.
     """
+
+    def told(letter: str, l: int) -> tuple[str, tuple[float, ...]]:
+        if step is None:
+            return "", ()
+        return f"${_name(letter, l)}$", tuple(map(float, step[f"{letter}[{l}]"][:, example]))
+
     L = len(net.sizes) - 1
     rows: list[tuple[str, int, int]] = []  # of the picture: name, first and last layer
     for l, before in zip(shown, [0, *shown], strict=False):
@@ -277,7 +320,8 @@ def graph_of(net: Any, shown: list[int]) -> tuple[list[Node], list[Edge]]:
         nodes.append(Node(f"forward {name}", lines[0], 0, row, note))
         nodes.append(Node(f"backward {name}", lines[1], 1, row, note))
     loss = "half squared error" if net.output == "identity" else "cross-entropy"
-    cost = f"$J$: mean {loss} of ${_name('A', L)}$, $Y$"
+    cost = f"mean {loss} of ${_name('A', L)}$, $Y$"
+    cost = f"$J$: {cost}" if step is None else f"$J$ = {float(step['J']):.3g}: {cost}"
     nodes.append(Node("cost", ((cost, None), ("$Y$", (net.sizes[L], "m"))), 0, len(rows) + 1))
 
     edges: list[Edge] = []
@@ -285,15 +329,18 @@ def graph_of(net: Any, shown: list[int]) -> tuple[list[Node], list[Edge]]:
     for row, (name, first, last) in enumerate(rows, 1):
         forward, backward = f"forward {name}", f"backward {name}"
         kept = "" if labelled else f"${_name('A', first - 1)}$"
-        edges += [Edge(start, forward, "forward"), Edge(start, backward, "kept", kept)]
+        edges.append(Edge(start, forward, "forward", *told("A", first - 1)))
+        edges.append(Edge(start, backward, "kept", kept))
         labelled = name != "skipped" and last < L and net.hidden[last - 1] != identity
         if labelled:  # for the slope
             edges.append(Edge(forward, backward, "kept", f"${_name('A', last)}$"))
         if last < L:
             error = f"{_name('dA', last)} = {_name('W', last + 1, 'T')} {_name('dZ', last + 1)}"
-            edges.append(Edge(f"backward {rows[row][0]}", backward, "backward", f"${error}$"))
+            above = f"backward {rows[row][0]}"
+            edges.append(Edge(above, backward, "backward", f"${error}$", told("dA", last)[1]))
         start = forward
-    edges += [Edge(start, "cost", "forward"), Edge("cost", f"backward {L}", "backward")]
+    edges.append(Edge(start, "cost", "forward", *told("A", L)))
+    edges.append(Edge("cost", f"backward {L}", "backward", *told("dZ", L)))
     return nodes, edges
 
 
