@@ -230,6 +230,17 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 @timed
+def docs_browser(session: nox.Session) -> None:
+    """The site that `docs` built, used in headless Chromium, with pictures of its pages."""
+    if not (shutil.which("chromedriver") and shutil.which("chromium")):
+        session.skip("there is no chromium with chromedriver here")
+    session.install(*GROUPS("docs-browser"))
+    shots = Path(session.create_tmp()) / "shots"
+    session.run("python", "tools/browse_site.py", "docs/_build/html", f"--out={shots}")
+
+
+@nox.session(default=False)
+@timed
 def package(session: nox.Session) -> None:
     """Wheel and sdist, checked; the wheel trains a net outside the checkout."""
     session.install(*GROUPS("package"))

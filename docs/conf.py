@@ -31,14 +31,17 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery"]
+exclude_patterns = ["_build", "gallery", "auto_gallery/*.ipynb"]
 templates_path = ["_templates"]
 
 # MathJax is served from the site itself: this package carries its files.
 (MATHJAX,) = find_spec("sphinx-mathjax-offline").submodule_search_locations
 html_static_path = ["_static", f"{MATHJAX}/static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 mathjax_path = "mathjax/tex-chtml.js"
 
 html_theme = "pydata_sphinx_theme"
@@ -59,6 +62,18 @@ nb_execution_in_temp = True
 nb_execution_show_tb = True  # a failed block is a warning, and warnings are errors
 nb_execution_timeout = 120
 nb_merge_streams = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "abort_on_example_error": True,
+    "parallel": 2,
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "download_all_examples": False,
+}
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say them in words
