@@ -70,3 +70,13 @@ def test_another_column_and_row():
     assert texts(display.ax_).count(f"{A[1, 3]:.3g}") == 5  # as a weight twice, and in A
     with pytest.raises(ValueError, match="column=4, row=0"):
         display.plot(new_ax(), column=4)
+
+
+def test_one_reading_by_itself():
+    W, A = matrices((3, 2, 4))
+    display = ProductDisplay.from_matrices(W, A, ax=new_ax(), readings="by rows")
+    drawn = texts(display.ax_)
+    assert [text for text in drawn if text in READINGS.values()] == [READINGS["by rows"]]
+    assert len(drawn) == 2 + 3 * 2 + 2 * 4 + 3 * 4  # the sentence, "=", and the entries
+    with pytest.raises(ValueError, match="readings=\\['rows'\\]: choose of"):
+        display.plot(new_ax(), readings=["rows"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +102,15 @@ class ProductDisplay:
                 raise ArithmeticError(f"{reading}: {found.tolist()}, but W @ A is {W @ A}")
         return cls(W, A, products).plot(ax, **options)
 
-    def plot(self, ax: Any = None, *, column: int = 0, row: int = 0) -> ProductDisplay:
-        """Draw the four readings below each other.
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        column: int = 0,
+        row: int = 0,
+        readings: str | Iterable[str] = tuple(READINGS),
+    ) -> ProductDisplay:
+        """Draw the readings below each other.
 
         Parameters
         ----------
@@ -111,11 +118,18 @@ class ProductDisplay:
             A new figure if left out.
         column, row : int
             The column of A and the row of W that the first two readings show.
+        readings : str or iterable of str
+            The names, in ``products``, of those to draw.
 
         Returns
         -------
         ProductDisplay
             This one.
+
+        Raises
+        ------
+        ValueError
+            There is no such column, row or reading.
 
         Examples
         --------
@@ -127,14 +141,18 @@ class ProductDisplay:
         W, A, (n_out, n_in), m = self.W, self.A, self.W.shape, self.A.shape[1]
         if not (0 <= column < m and 0 <= row < n_out):
             raise ValueError(f"column={column}, row={row}: A has {m} columns, W {n_out} rows")
+        names = [readings] if isinstance(readings, str) else list(readings)
+        if not names or not set(names) <= set(READINGS):
+            raise ValueError(f"readings={readings!r}: choose of {list(READINGS)}")
+        n = len(names)
         width, step = max(3.9 * n_in + 3.6, n_in + 2 * m + 1.6), max(n_out, n_in) + 1.6
-        self.ax_, self.figure_ = axes_for(ax, (0.6 * width, 2.4 * step))
+        self.ax_, self.figure_ = axes_for(ax, (0.6 * width, 0.6 * n * step))
         self.ax_.set_axis_off()
-        self.ax_.set(xlim=(-0.1, width), ylim=(4 * step - 0.4, -0.2), aspect="equal")
+        self.ax_.set(xlim=(-0.1, width), ylim=(n * step - 0.4, -0.2), aspect="equal")
         numbers = np.concatenate([x.ravel() for x in (W, A, *self.products.values())])
         room = max(6, *(len(f"{number:.3g}") for number in numbers))  # letters in a cell
         box = points_of(self.ax_)
-        self._size = min(box[0] / width, box[1] / (4 * step)) / (0.62 * room)
+        self._size = min(box[0] / width, box[1] / (n * step)) / (0.62 * room)
         self.text_: list[Any] = []
         # which colour a cell has, where i is its row and j its column; -1 is none
         plain, by_row, by_column = (lambda i, j: -1), (lambda i, j: i), (lambda i, j: j)
@@ -147,9 +165,9 @@ class ProductDisplay:
             "by columns": (plain, by_column, by_column),
             "by rows": (by_row, plain, by_row),
         }
-        for k, (reading, sentence) in enumerate(READINGS.items()):
+        for k, reading in enumerate(names):
             y = k * step
-            self._write(0.0, y + 0.3, sentence, ha="left", weight="bold")
+            self._write(0.0, y + 0.3, READINGS[reading], ha="left", weight="bold")
             y += 0.8
             x = self._draw(W, 0.0, y, looks.get(reading, (by_column,))[0])
             if reading in looks:
