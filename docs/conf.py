@@ -82,13 +82,19 @@ numpydoc_show_class_members = False
 FRONT_MATTER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\n---\n"
 BLOCK = re.compile(r"(?:^% ([a-z-]+)\n\n?)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NESTED = re.compile(r"^(:{3,})(?!.*:::$)[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTALL)
-TAGS = {"raises": "raises-exception", "hide-input": "hide-input"}
+PROMPTS = ":mystnb: {code_prompt_show: Answer, code_prompt_hide: Answer}\n"
+OPTIONS = {
+    "raises": ":tags: [raises-exception]\n",
+    "hide-input": ":tags: [hide-input]\n",
+    "answer": f":tags: [hide-cell]\n{PROMPTS}",
+}
 
 
 def run_python(app: Sphinx, page: str, source: list[str]) -> None:
     """Make a cell that is run of each Python block, and of each inside tabs and cards, unseen.
 
-    ``% raises`` above a block: an error is its outcome; ``% hide-input``: its code is folded.
+    ``% raises`` above a block: an error is its outcome; ``% hide-input``: its code is folded;
+    ``% answer``: code and output are folded, as the answer to an exercise.
     """
     text = source[0]
     if "```python\n" not in text:
@@ -102,8 +108,8 @@ def run_python(app: Sphinx, page: str, source: list[str]) -> None:
         return nest[0].replace("```python\n", "```{code-block} python\n") + blocks
 
     def cell(block: re.Match[str]) -> str:
-        tags = f":tags: [{TAGS[block[1]]}]\n" if block[1] else ""
-        return f"```{{code-cell}}\n{tags}{block[2]}```"
+        options = OPTIONS[block[1]] if block[1] else ""
+        return f"```{{code-cell}}\n{options}{block[2]}```"
 
     source[0] = FRONT_MATTER + BLOCK.sub(cell, NESTED.sub(unseen, text))
 
