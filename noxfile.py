@@ -220,12 +220,13 @@ def cuda_compile(session: nox.Session) -> None:
 @nox.session
 @timed
 def docs(session: nox.Session) -> None:
-    """The site, in docs/_build/html: every block of Python is run, a warning is an error."""
+    """The site: every block of Python is run, a warning is an error; docstrings are checked."""
     session.install(*GROUPS("docs"), ".[cli]")
     session.run("python", "tools/cupy_on_cpu/build.py", silent=True)
     under = ("python", "tools/cupy_on_cpu/run.py", "--")
     build = ("sphinx-build", "-q", "-j2", "-W", "--keep-going", "docs", "docs/_build/html")
     session.run(*under, *build, *session.posargs)
+    session.run("pytest", "-q", "tests/test_docstrings.py")
 
 
 @nox.session(default=False)

@@ -126,11 +126,7 @@ class History:
 class Callback(Protocol):
     """An object with any of these methods; a method that is None counts as missing.
 
-    A true return from one of the first three ends the fit. ``on_steps_end`` is called in the
-    middle of an epoch, about twice a second. ``on_epoch_end`` is called after each epoch, or after
-    as many as ``epochs_together`` allows. ``on_fit_end`` is called in reverse order, and only
-    where the fit does not raise; ``on_divergence`` where a DivergedError ends it, once the net has
-    its last finite parameters; ``close`` in any case. A callback with ``last = True``
+    A true return from one of the first three ends the fit. A callback with ``last = True``
     is called after the others; its ``on_fit_end``, in reverse order, comes first.
 
     A callback that raises ends the fit with its error: the callbacks after it do not get that
@@ -153,15 +149,32 @@ class Callback(Protocol):
     True
     """
 
-    def on_fit_begin(self, net: Any, progress: Progress) -> bool | None: ...
-    def on_steps_end(self, net: Any, progress: Progress) -> bool | None: ...
-    def on_epoch_end(self, net: Any, progress: Progress) -> bool | None: ...
-    def on_fit_end(self, net: Any, progress: Progress) -> None: ...
-    def on_divergence(self, net: Any, progress: Progress) -> None: ...
-    def epochs_together(self, progress: Progress) -> int: ...
-    def close(self) -> None: ...
-    def state(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def on_fit_begin(self, net: Any, progress: Progress) -> bool | None:
+        """Called before the first step."""
+
+    def on_steps_end(self, net: Any, progress: Progress) -> bool | None:
+        """Called in the middle of an epoch, about twice a second."""
+
+    def on_epoch_end(self, net: Any, progress: Progress) -> bool | None:
+        """Called after each epoch, or after as many as ``epochs_together`` allows."""
+
+    def on_fit_end(self, net: Any, progress: Progress) -> None:
+        """Called at the end, in reverse order, where the fit does not raise."""
+
+    def on_divergence(self, net: Any, progress: Progress) -> None:
+        """Called where a DivergedError ends the fit: the net has its last finite parameters."""
+
+    def epochs_together(self, progress: Progress) -> int:
+        """The number of epochs that may run before ``on_epoch_end`` is called; 1 if left out."""
+
+    def close(self) -> None:
+        """Called in any case, however the fit ends."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed fit must know."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Called before ``on_fit_begin`` of a resumed fit, with what ``state`` returned."""
 
 
 EVENTS = ("on_fit_begin", "on_steps_end", "on_epoch_end", "on_fit_end")
