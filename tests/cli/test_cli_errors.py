@@ -108,7 +108,7 @@ def test_unknown_command(run):
         ("blobs.csv --target side --ignore z", "blobs.csv: no column 'z'; it has a, b, c"),
         ("blobs.csv --target side --ignore a --ignore b --ignore c", "no column is left"),
         ("bad.csv --target y", "bad.csv, column 'x': most cells are numbers, but not '$1' in line"),
-        ("blobs.csv --target side --validation hole.csv", "hole.csv: no column 'a' (and 3 more"),
+        ("blobs.csv --target side --validation hole.csv", "hole.csv: no column 'a' (and 2 more"),
         ("hole.csv --target x --validation void.csv", "void.csv: no rows with a 'x'"),
         ("hole.csv --target y", "the target 'y' is missing in every row"),
         ("blobs.csv", "the columns are a, b, c, side"),

@@ -179,10 +179,10 @@ def test_predict_takes_time_by_the_cell(ok, here, sides):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("a,b,y\n1,2,3\n", "x.csv: no column 'c'; the model takes a, b, c; it has a, b, y"),
-        ("1,2\n3,4\n", "no column 'a' (and 2 more are missing)"),
-        ("a,b,c\n1,2,3\n\n1,2,x\n", "x.csv, line 4, column 'c': 'x' is not a number"),
-        ("a,b,c\n1,2,3\n1,2,1e999\n", "x.csv, line 3, column 'c': "),
+        ("a,c,y\n1,2,3\n", "x.csv: no column 'b'; the model takes a, b, c; it has a, c, y"),
+        ("1,2\n3,4\n", "no column 'a' (and 1 more are missing)"),
+        ("a,b,c\n1,2,3\n\n1,x,3\n", "x.csv, line 4, column 'b': 'x' is not a number"),
+        ("a,b,c\n1,2,3\n1,1e999,2\n", "x.csv, line 3, column 'b': "),
         ("a,b,c\n1,2,3\n1,2\n", "x.csv, line 3: 2 cells, but the header has 3"),
         ("a,b,c\n1,2,3\n1,2,3,4\n", "x.csv, line 3: 4 cells, but the header has 3"),
         ('a,b,c\n1,2,3\n1,2,"3\n', "line 3: a quotation mark opens here and is never closed"),
@@ -217,7 +217,7 @@ def test_a_missing_number_is_the_median_of_training(ok, here, numbers):
         ("predict none.model blobs.csv", 1, "none.model: No such file"),
         ("predict blobs.csv blobs.csv", 1, "not a safetensors file"),
         ("predict sides.model none.csv", 1, "none.csv: No such file"),
-        ("predict sides.model notes.txt", 1, "notes.txt: no column 'a' (and 2 more are missing)"),
+        ("predict sides.model notes.txt", 1, "notes.txt: no column 'a' (and 1 more are missing)"),
         ("predict sides.model blobs.csv --out y.txt", 2, "'--out': y.txt ends in none of"),
         ("predict sides.model blobs.csv --out no/y.csv", 2, "'--out': there is no folder no"),
         ("predict sides.model blobs.csv --backend tensor", 2, "'tensor' is not one of"),

@@ -261,10 +261,10 @@ def test_the_user_decides():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"kinds": {"a": "bool"}}, "'a' holds '3', which is not true or false"),
-        ({"kinds": {"t": "number"}}, "'t' holds 'x', which is not a number"),
-        ({"kinds": {"d": "number"}}, "'d' holds '2020-01-01T00:00:00.000000', which is not"),
-        ({"kinds": {"a": "date"}}, "'a' holds '3', which is not a date"),
+        ({"kinds": {"a": "bool"}}, "column 'a': 3 is not true or false"),
+        ({"kinds": {"t": "number"}}, "column 't': the column holds text, not a number"),
+        ({"kinds": {"d": "number"}}, "column 'd': the column holds dates, not a number"),
+        ({"kinds": {"a": "date"}}, "column 'a': the column holds numbers, not a date"),
     ],
 )
 def test_settings_that_do_not_fit(settings, said):

@@ -315,12 +315,12 @@ REFUSED = {
         f"odd: {cell}": (f"a;y\n1;{cell}\n" + "".join(f"3;{i}.5\n" for i in range(60)), {}, said)
         for cell, said in {
             "$12.50": "column 'y': most cells are numbers, but not '\\$12.50' in line 2",
-            "2,345": "'2,345' in line 2.*--column y=category",
-            "3,5": "'3,5' in line 2.*--decimal ,",
+            "2,345": "'2,345' in line 2.*column={'y': 'category'} for text",
+            "3,5": "'3,5' in line 2.*decimal=','",
             "12%": "'12%' in line 2",
             "0x1F": "'0x1F' in line 2",
             "0X1f": "'0X1f' in line 2",
-            "n.a.": "'n.a.' in line 2.*--missing 'n.a.'",
+            "n.a.": r"'n.a.' in line 2.*missing=\['n.a.'\]",
         }.items()
     },
     "all of them odd": (
@@ -333,14 +333,22 @@ REFUSED = {
         {"decimal": ","},
         "column 'a'.*'1.5' in line 2",
     ),
-    "inf": ("a,y\n1,u\n\ninf,v\n", {}, "t.csv, line 4, column 'a': inf is not finite; --missing"),
-    "1e300": ("a,y\n1.5,u\n1e300,v\n", {}, "line 3, column 'a': 1e.300 is beyond what float32"),
+    "inf": (
+        "a,y\n1,u\n\ninf,v\n",
+        {},
+        r"t.csv, line 4, column 'a': inf is not finite; missing=\['inf'\]",
+    ),
+    "1e300": (
+        "a,y\n1.5,u\n1e300,v\n",
+        {"dtype": "float32"},
+        "line 3, column 'a': 1e.300 is beyond what float32",
+    ),
     "1e999": ("a,y\n1.5,u\n-1e999,v\n", {}, "line 3, column 'a': -inf is not finite"),
-    "latin-1": (b"a,y\n1,u\n2,\xfc\n", {}, "t.csv, line 3: not utf-8; --encoding latin-1"),
+    "latin-1": (b"a,y\n1,u\n2,\xfc\n", {}, "t.csv, line 3: not utf-8; encoding='latin-1'"),
     "latin-1, far": (
         b"a,y\n" + b"1,u\n" * 200_000 + b"2,\xfc\n",
         {},
-        "t.csv, line 200002: not utf-8; --encoding latin-1",
+        "t.csv, line 200002: not utf-8; encoding='latin-1'",
     ),
     "no encoding": ("a,y\n1,u\n", {"encoding": "klingon"}, "encoding 'klingon'"),
     "empty": ("\n\n", {}, "t.csv: the file is empty"),
@@ -531,7 +539,7 @@ def test_other_sources(here):
     parquet.write_table(twice, here / "twice.parquet")
     (here / "empty").mkdir()
     for source, said in [
-        ("l.parquet", "column 'a' holds neither.*--ignore a"),
+        ("l.parquet", "column 'a' holds neither.*ignore=.'a'."),
         ("*.csv", "\\*.csv: one file at a time"),
         ("https://x.org/a.csv", "https://x.org/a.csv: addresses are not read; download"),
         (Path("https://x.org/a.csv"), "https:/x.org/a.csv: addresses are not read; download"),
@@ -685,13 +693,13 @@ def test_what_is_said_of_a_file(here):
 
 def test_kinds_that_are_chosen(here):
     path = write(here, "a,b,c,d\n1,2,1/2/2020,9\n3,x,3/4/2020,8\n")
-    chosen = {"a": "text", "b": "number", "c": "date", "d": "ignore"}
-    with open_table(path, chosen=chosen) as table:
+    column = {"a": "category", "b": "number", "c": "date"}
+    with open_table(path, ReadOptions(column=column, ignore=["d"])) as table:
         assert table.kinds == {"a": "text", "b": "number", "c": "date %m/%d/%Y"}
         with pytest.raises(ValueError, match="line 3, column 'b': 'x' is not a number"):
             list(table.batches())
     with pytest.raises(ValueError, match="no column 'e'; it has a, b, c, d"):
-        open_table(path, chosen={"e": "text"})
+        open_table(path, ReadOptions(column={"e": "category"}))
 
 
 @pytest.mark.parametrize(
@@ -734,7 +742,8 @@ def test_types_are_those_of_whole_columns(here):
         csv.writer(file).writerows([list("abcdefg"), *rows])
     with pytest.raises(ValueError, match=r"column 'a': most .* not 'x' in line 50002"):
         read("t.csv")
-    with open_table("t.csv", chosen={"a": "text", "g": "text"}) as table:
+    column = {"a": "category", "g": "category"}
+    with open_table("t.csv", ReadOptions(column=column)) as table:
         assert [*table.kinds.values()] == [
             "text",
             "number",

@@ -30,7 +30,6 @@ from xpnet.cli.output import Console, results_table
 from xpnet.cli.problem import unlabelled
 from xpnet.cli.scores import Tally, as_text
 from xpnet.data.column import Column, listed
-from xpnet.data.readers import open_table
 from xpnet.data.task import class_numbers, labelled
 
 EXAMPLES = """Examples:
@@ -75,9 +74,8 @@ def evaluate(
     classes = trained.classes
     tally = Tally(trained.net, trained.targets)
     name = trained.target if target is None else target
-    kinds = trained.sources | {name: "number" if classes is None else "text"}
     unseen, lost = dict[str, int](), 0
-    with open_table(data, options, kinds=kinds, target=name) as reader:
+    with trained.open(data, options, name) as reader:
         for batch in reader.batches(rows=rows_of(trained)):
             table, label, there = labelled(batch, name)
             lost += len(there) - len(label)

@@ -80,7 +80,9 @@ def reading(
             codecs.lookup(encoding)
         except LookupError:
             raise UsageProblem("--encoding", f"{encoding!r} is no encoding") from None
-    return ReadOptions(sep, decimal, encoding, header, comment, missing and tuple(missing))
+    return ReadOptions(
+        sep, decimal, encoding, header, comment, missing and tuple(missing), command=True
+    )
 
 
 def is_count(text: str) -> bool:

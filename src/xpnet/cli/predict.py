@@ -30,7 +30,6 @@ from xpnet.cli.options import (
     option,
     reading,
 )
-from xpnet.data.readers import open_table
 from xpnet.files.atomic import open_atomically
 from xpnet.files.outputs import Kind
 
@@ -88,7 +87,7 @@ def predict(
         check_output("--out", out, kind, {"MODEL": model, "DATA": data}, force)
     if probabilities:
         columns, answer = classes, trained.probabilities
-    with open_table(data, options, kinds=trained.sources, known=[trained.target]) as reader:
+    with trained.open(data, options) as reader:
         lines = _csv(columns, (answer(batch) for batch in reader.batches(rows=rows_of(trained))))
         if out is None:
             for text in lines:

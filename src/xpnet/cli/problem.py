@@ -88,7 +88,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         if self.targets is not None and self.targets.scale[0] == 0:
-            raise ValueError(f"the target {self.target!r} is constant in the training part")
+            raise ValueError(f"the target {self.target!r} is constant in the training part, "
+                             f"{self.targets.mean[0]:.17g} as float64")  # fmt: skip
 
     def in_memory(self, E: np.ndarray, y: np.ndarray) -> Part:
         """Standardise encoded rows (m, n), and targets (m,) unless they are class numbers."""
@@ -177,7 +178,7 @@ class Problem:
             "target": self.target,
             "classes": None if self.classes is None else self.classes.tolist(),
         }
-        numbers = columns.plain and set(columns.sources.values()) == {"number"}
+        numbers = columns.plain and all(c.storage == "number" for c in columns.columns)
         if columns.robust or not numbers:
             data["columns"] = columns.to_json()
         return data, tensors

@@ -6,7 +6,7 @@ The command line, configuration files and the record in a run folder all follow 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,12 +23,13 @@ from xpnet.cli.options import (
     Header,
     Missing,
     Sep,
+    UsageProblem,
     option,
     reading,
     require,
 )
 from xpnet.core.optimizers import OPTIMIZERS
-from xpnet.data.encoding import KINDS
+from xpnet.data.column import KINDS
 from xpnet.data.readers import ReadOptions
 from xpnet.data.task import EXAMPLES_PER_CLASS, MOST_CLASSES
 
@@ -199,24 +200,25 @@ class Settings:
     @property
     def reading(self) -> ReadOptions:
         """How a file of text is read."""
-        return reading(
+        found = reading(
             self.sep, self.decimal, self.encoding, self.header, self.comment, self.missing
         )
+        pairs = tuple((name, kind) for name, _, kind in map(_parted, self.column or ()))
+        found = replace(found, column=pairs, ignore=tuple(self.ignore or ()), dtype=self.dtype)
+        try:
+            found.chosen  # noqa: B018 - a mistake in them is one in the options
+        except ValueError as error:
+            raise UsageProblem("--column", str(error)) from None
+        return found
 
     @property
     def kinds(self) -> dict[str, str]:
         """The kinds that ``--column`` gives columns."""
-        found = {}
-        for text in self.column or ():
-            name, equals, kind = text.rpartition("=")
-            known = f"{text!r} is no NAME=KIND, with a kind of {', '.join(KINDS)}"
-            require(bool(equals) and kind in KINDS, "--column", known)
-            found[name] = kind
-        return found
+        return {name: kind for name, kind in self.reading.chosen.items() if kind != "ignore"}
 
-    @property
-    def chosen(self) -> dict[str, str]:
-        """What the reader is to know of columns: their kinds, and which to leave out."""
-        held = {"category": "text", "number": "number", "date": "date"}
-        chosen = {name: held[kind] for name, kind in self.kinds.items() if kind in held}
-        return chosen | dict.fromkeys(self.ignore or (), "ignore")
+
+def _parted(text: str) -> tuple[str, str, str]:
+    name, equals, kind = text.rpartition("=")
+    known = f"{text!r} is no NAME=KIND, with a kind of {', '.join(KINDS)}"
+    require(bool(equals) and kind in KINDS, "--column", known)
+    return name, equals, kind

@@ -57,10 +57,8 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
         if (found.classes is None) == (kept["targets"] is not None):
             return found
     encoded.remove()
-    with open_table(
-        path, settings.reading, target=settings.target, chosen=settings.chosen
-    ) as reader:
-        target = reader.answers("--target")
+    with open_table(path, settings.reading, target=settings.target) as reader:
+        target = reader.answers()
         if {*reader.names} <= {target, *reader.row_numbers}:
             raise ValueError(f"{path}: no column is left to learn from")
         loading = Loading(settings, recipe, path.name, target, reader)

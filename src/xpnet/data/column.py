@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 
+KINDS = ("number", "bool", "category", "date")
+_ONE = {"number": "a number", "bool": "true or false", "date": "a date", "text": "text"}
+_MANY = {"number": "numbers", "bool": "true and false", "date": "dates", "text": "text"}
+
+
+class CellFault(ValueError):
+    """A cell that does not fit its column: its row, and what is wrong."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -54,6 +62,25 @@ class Column:
         """Return the rows of a slice, a mask or an array of indices."""
         return Column(self.values[rows], self.missing[rows], self.texts)
 
+    def converted(self, kind: str) -> Column:
+        """Return numbers 1 and 0 as bools, bools as numbers, what is all missing as any kind.
+
+        A CellFault names a cell that is not of that kind.
+        """
+        if self.kind == kind:
+            return self
+        wrong, values = ~self.absent, np.zeros(len(self))
+        numeric = {self.kind, kind} == {"number", "bool"}
+        if numeric:
+            values = np.where(wrong, self.values, 0)
+            wrong &= (values != 0) & (values != 1)
+        if wrong.any():
+            row = int(wrong.argmax())
+            held = f"the column holds {_MANY[self.kind]}, not {_ONE[kind]}"
+            raise CellFault(row, f"{self.values[row]} is not {_ONE[kind]}" if numeric else held)
+        dtype = {"number": "f4", "bool": "?", "date": "M8[us]", "text": "i4"}[kind]
+        return Column(values.astype(dtype), self.absent, () if kind == "text" else None)
+
     @classmethod
     def join(cls, parts: Sequence[Column]) -> Column:
         """Join pieces of one column along their rows; texts keep the order they came in."""
@@ -78,7 +105,23 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
+def unfit(word: str, kind: str) -> str:
+    """Say that a cell is not of its column's kind."""
+    return f"{shortened(word)!r} is not {_ONE[kind]}"
+
+
+def shortened(text: str) -> str:
+    """At most 40 characters of a cell."""
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things: "1 row", "1,000 rows"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """Join names for a message: the first ``most``, and the number of the others."""
+    """Join names for a message, in one line: the first ``most``, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    lines = (name if name.isprintable() else repr(name)[1:-1] for name in names[:most])
+    return ", ".join(lines) + more

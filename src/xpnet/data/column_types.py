@@ -5,38 +5,67 @@ A kind is "whole" (int64), "number", "bool", "date" or "date FORMAT", or "text".
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column
+from xpnet.data.column import KINDS, CellFault, Column, listed, unfit
 from xpnet.data.text_format import ALIKE, NUMBER
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-", ".", "#N/A")
+_MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-", ".", "#N/A")
+_DATES = ("date", "date %d.%m.%Y", "date %m/%d/%Y", "date %d/%m/%Y", "date %Y/%m/%d")
 # "digits": whole numbers that lose something as such, leading zeros or digits; they are text
-_KINDS = ("whole", "digits", "number", "bool", "date", "date %d.%m.%Y", "date %m/%d/%Y",
-          "date %d/%m/%Y", "date %Y/%m/%d")  # fmt: skip
-_ONE = {"number": "a number", "bool": "true or false", "date": "a date"}
-_MANY = {"number": "numbers", "whole": "whole numbers", "bool": "true and false", "date": "dates"}
-_EMPTY = {"number": "float64", "bool": "bool", "date": "datetime64[us]"}
+_KINDS = ("whole", "digits", "number", "bool", *_DATES)
 
 
-class CellFault(ValueError):
-    """A cell that does not fit its column: the row in the batch, and what is wrong."""
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a table is read; what is None is found out."""
 
+    sep: str | None = None  # between cells
+    decimal: str = "."  # or ","
+    encoding: str | None = None
+    header: bool | None = None  # whether the first line names the columns
+    comment: str | None = None  # lines that begin with it are skipped
+    missing: Collection[str] | None = None  # besides the empty cell; None: NA, ?, null and so on
+    column: Mapping[str, str] | Collection[tuple[str, str]] = ()  # kinds, of KINDS, by name
+    ignore: Collection[str] = ()  # columns that are not read
+    dtype: str = "float64"  # that is to hold the numbers
+    command: bool = False  # whether messages name options of a command, not arguments
 
-@dataclass
-class CellRules:
-    """How cells of text are read: the decimal mark, and what stands for a missing one."""
+    @cached_property
+    def empty(self) -> Collection[str]:
+        """The cells that hold no value."""
+        return _MISSING if self.missing is None else ("", *self.missing)
 
-    decimal: str
-    missing: Collection[str]
+    @cached_property
+    def chosen(self) -> dict[str, str]:
+        """The kinds of ``column``, and "ignore", by name; a ValueError if these contradict."""
+        found = dict.fromkeys(self.ignore, "ignore")
+        for name, kind in self.column.items() if isinstance(self.column, Mapping) else self.column:
+            if kind not in KINDS:
+                raise ValueError(f"column {name!r}: {kind!r} is none of {', '.join(KINDS)}")
+            if (other := found.setdefault(name, kind)) != kind:
+                other = self.named("column", name, "" if other == "ignore" else other)
+                other = self.named("ignore", name) if found[name] == "ignore" else other
+                given = f"{self.named('column', name, kind)} and {other}"
+                raise ValueError(f"column {name!r}: {given} contradict each other")
+        return found
+
+    def named(self, option: str, value: str = "", kind: str = "") -> str:
+        """Name an option, with a value, as the user gives it."""
+        if self.command:
+            given = shlex.quote(listed([f"{value}={kind}" if kind else value]))
+            return f"--{option} {given}" if value else f"--{option}"
+        one: Any = [value] if option in ("missing", "ignore") else value
+        return f"{option}={ {value: kind} if kind else one!r}" if value else f"{option}="
 
     def value(self, word: str, kind: str) -> Any:
         """Return the value of a text; None if it is not of that kind."""
@@ -64,25 +93,29 @@ class CellRules:
     def floats(self, cells: Any) -> tuple[Any, Any]:
         """Return cells of text, perhaps stripped, and as float64; None if one is no number."""
         pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-        if self.decimal == ".":
+        for change in (lambda x: x, pc.utf8_trim_whitespace) if self.decimal == "." else ():
             with suppress(pa.ArrowInvalid):
-                return cells, cells.cast(pa.float64())
-            cells = pc.utf8_trim_whitespace(cells)
-            with suppress(pa.ArrowInvalid):
+                cells = change(cells)
                 return cells, cells.cast(pa.float64())
         return cells, None
 
 
 @dataclass
 class KindFinder:
-    """Finds the kind of a column of text; ``add`` takes its cells in order."""
+    """Finds the kind of a column of text; ``add`` takes its cells in order.
 
-    rules: CellRules
-    possible: list[str] = field(default_factory=lambda: list(_KINDS))
+    A ``typed`` column is text in its source, and may only be dates.
+    """
+
+    options: ReadOptions
+    typed: bool = False
     filled: int = 0
     n_numbers: int = 0
     n_alike: int = 0
     odd: list[tuple[int, str]] = field(default_factory=list)  # the first that are no numbers
+
+    def __post_init__(self) -> None:
+        self.possible = [*(_DATES if self.typed else _KINDS)]
 
     def add(self, cells: Any, row: int) -> None:
         """Take the next cells, from ``row`` on; those that pyarrow read itself are numbers."""
@@ -99,35 +132,42 @@ class KindFinder:
                 if _any(pc.match_substring_regex(led, "^0[xX]")):
                     values = None
         if values is None and "number" in self.possible:
-            cells, values = self.rules.floats(cells)
+            cells, values = self.options.floats(cells)
             if "digits" in self.possible and _any(pc.match_substring_regex(cells, "^[+-]?[0-9]+$")):
                 values = None  # a sign or many digits: look closer
-        if values is None:
-            self._add_words(cells, row)
-        elif count:
-            self.filled, self.n_numbers = self.filled + count, self.n_numbers + count
-            self.possible = [kind for kind in self.possible if kind in fits]
+        if values is not None:
+            if count:
+                self.filled, self.n_numbers = self.filled + count, self.n_numbers + count
+                self.possible = [kind for kind in self.possible if kind in fits]
+        elif self.possible or not self.typed:
+            coded = pa.types.is_dictionary(cells.type)
+            self._add_words((cells.dictionary if coded else cells).cast(pa.string()), row)
 
     def _add_words(self, cells: Any, row: int) -> None:
-        counted = cells.drop_null().value_counts()
-        for text, count in zip(*(counted.field(i).to_pylist() for i in (0, 1))):
+        counts = cells.drop_null().value_counts()
+        for text, count in zip(*(part.to_pylist() for part in counts.flatten())):
             word = text.strip()
-            if word in self.rules.missing:
+            if word in self.options.empty:
                 continue
             self.filled += count
-            self.possible = [k for k in self.possible if self.rules.value(word, k) is not None]
-            if "number" in self.possible or self.rules.value(word, "number") is not None:
+            self.possible = [k for k in self.possible if self.options.value(word, k) is not None]
+            if self.typed:
+                if not self.possible:
+                    return
+            elif "number" in self.possible or self.options.value(word, "number") is not None:
                 self.n_numbers += count
-                continue
-            self.n_alike += count if ALIKE.fullmatch(word) or NUMBER.fullmatch(word) else 0
-            if len(self.odd) < 3:
-                self.odd.append((row + cells.index(text).as_py(), word))
+            else:
+                self.n_alike += count * bool(ALIKE.fullmatch(word) or NUMBER.fullmatch(word))
+                if len(self.odd) < 3:
+                    self.odd.append((row + cells.index(text).as_py(), word))
 
     @property
     def kind(self) -> str:
-        """The narrowest kind that all cells fit; without cells "number"."""
+        """The narrowest kind that all cells fit; without cells "number", or the type there is."""
         kind = [*self.possible, "text"][0]
-        return "number" if not self.filled else "text" if kind == "digits" else kind
+        if self.filled:
+            return "text" if kind == "digits" else kind
+        return "text" if self.typed else "number"
 
     @property
     def only_first_is_odd(self) -> bool:
@@ -161,96 +201,84 @@ def kind_of(dtype: Any) -> str | None:
     return None
 
 
-def _there(cells: Any) -> np.ndarray:
-    """Mark the cells of an array of Arrow's that hold a value; NaN is none."""
-    gone = import_module("pyarrow.compute").is_null(cells, nan_is_null=True)
-    return ~gone.to_numpy(zero_copy_only=False)
+def storage(kind: str) -> str:
+    """Return what a column of that kind holds: "number", "bool", "date" or "text"."""
+    return kind.replace("whole", "number").split()[0]
 
 
-def column(cells: Any, kind: str, rules: CellRules) -> Column:
+def column(cells: Any, kind: str, options: ReadOptions) -> Column:
     """Return an array of Arrow's or NumPy's as a column; a CellFault names what does not fit."""
-    numpy = isinstance(cells, np.ndarray)
-    own = str(kind_of(cells.dtype if numpy else cells.type))
-    wanted = kind.replace("whole", "number").split()[0]
-    if own == "text" or (kind == "text" and (numpy or own != "None")):
-        cells = import_module("pyarrow").array(cells) if numpy else cells
-        return _of_texts(cells, kind, wanted, rules)
-    if wanted == "bool" and own in ("whole", "number"):  # 1 and 0, as many programs write them
-        found = column(cells, own, rules)
-        odd = ~found.absent & (found.values != 0) & (found.values != 1)
-        if odd.any():
-            row = int(odd.argmax())
-            raise CellFault(row, f"{found.values[row]} is not {_ONE['bool']}")
-        return Column(found.values == 1, found.absent)
-    if own.replace("whole", "number") != wanted:  # a frame's empty column has any type
-        there = cells == cells if numpy else _there(cells)
-        if not there.any():
-            return Column(np.zeros(len(cells), _EMPTY[wanted]), ~there)
-        held = _MANY.get(own, "neither numbers nor text nor dates")
-        said = f", not {_ONE[wanted]}" if own in _MANY else ""
-        raise CellFault(int(there.argmax()), f"the column holds {held}{said}")
-    missing = np.zeros(len(cells), bool)
-    if numpy and wanted == "date":
-        return Column(cells.astype("datetime64[us]"), np.isnat(cells))
-    if not numpy:
-        pa = import_module("pyarrow")
-        if wanted == "date":
+    pa = None if isinstance(cells, np.ndarray) else import_module("pyarrow")
+    own, wanted = kind_of(cells.type if pa else cells.dtype), storage(kind)
+    if own == "text" or (own and wanted == "text"):
+        return _of_texts(cells if pa else import_module("pyarrow").array(cells), kind, options)
+    missing = cells.is_null().to_numpy(zero_copy_only=False) if pa else np.zeros(len(cells), bool)
+    if own is None:
+        if not missing.all():
+            held = "the column holds neither numbers nor text nor dates"
+            raise CellFault(int(missing.argmin()), held)
+        return Column(np.zeros(len(cells)), missing).converted(wanted)
+    if pa:
+        if own == "date":
             cells = cells.cast(pa.timestamp("us"), safe=False)
-        if pa.types.is_decimal(cells.type) or pa.types.is_null(cells.type):
+        elif pa.types.is_decimal(cells.type) or pa.types.is_null(cells.type):
             cells = cells.cast(pa.float64())
         if cells.null_count:
-            missing = cells.is_null().to_numpy(zero_copy_only=False)
-            cells = cells.fill_null(0 if wanted != "bool" else False)
+            cells = cells.fill_null(False if own == "bool" else 0)
         cells = cells.to_numpy(zero_copy_only=False)
-    return Column(cells, missing) if wanted != "number" else _numbers(cells, missing)
+    elif own == "date":
+        cells, missing = cells.astype("M8[us]"), np.isnat(cells)
+    numeric = own in ("whole", "number")
+    found = _numbers(cells, missing, options) if numeric else Column(cells, missing)
+    return found.converted(wanted)
 
 
-def _numbers(values: np.ndarray, missing: np.ndarray) -> Column:
+def _numbers(values: np.ndarray, missing: np.ndarray, options: ReadOptions) -> Column:
     """Return int64, float32 or float64, whichever holds the values; NaN is missing."""
     if values.dtype.kind in "iu" and not (values.size and values.max() >= 2**63):
         return Column(values.astype(np.int64, copy=False), missing)
     wide = np.float32 if values.dtype.kind == "f" and values.itemsize < 8 else np.float64
     values = values.astype(wide, copy=False)
-    far = np.abs(values) > np.finfo(np.float32).max
+    far = np.abs(values) > np.finfo(options.dtype).max
     if far.any():
         row = int(far.argmax())
-        what = "not finite" if np.isinf(values[row]) else "beyond what float32 holds (3.4e38)"
-        raise CellFault(row, f"{values[row]} is {what}; --missing may name it")
+        what = "not finite"
+        if not np.isinf(values[row]):
+            cure = options.named("dtype", "float64")
+            what = f"beyond what float32 holds (3.4e38), a net of {cure} takes it"
+        shown = options.named("missing", str(values[row]))
+        raise CellFault(row, f"{values[row]} is {what}; {shown} says that it is no value")
     return Column(values, missing | np.isnan(values))
 
 
-def _of_texts(cells: Any, kind: str, wanted: str, rules: CellRules) -> Column:
+def _of_texts(cells: Any, kind: str, options: ReadOptions) -> Column:
     """Return texts as such, or parsed: each distinct one is looked at once."""
-    pa = import_module("pyarrow")
+    pa, wanted = import_module("pyarrow"), storage(kind)
     coded = pa.types.is_dictionary(cells.type)
     if not coded:
         cells = cells.cast(pa.string())  # fewer functions take the views that polars gives
-    if wanted == "number":
-        cells, values = (cells, None) if coded else rules.floats(cells)
+        cells, values = options.floats(cells) if wanted == "number" else (cells, None)
         if values is not None:
             with suppress(pa.ArrowInvalid):
-                values = cells.cast(pa.int64()) if kind == "whole" else values
-                return column(values, "number", rules)
-    cells = cells if coded else cells.dictionary_encode()
+                return column(cells.cast(pa.int64()) if kind == "whole" else values, kind, options)
+        cells = cells.dictionary_encode()
     codes = cells.indices.fill_null(len(cells.dictionary)).to_numpy().astype(np.int32)
     words = [str(word).strip() for word in cells.dictionary.to_pylist()]
-    gone = np.array([*(word in rules.missing for word in words), True])
+    gone = np.array([*(word in options.empty for word in words), True])
     missing = gone[codes]
     if kind == "text":
         own: dict[str, int] = {}
         new = [0 if away else own.setdefault(w, len(own)) for w, away in zip([*words, ""], gone)]
         return Column(np.array(new, np.int32)[codes], missing, tuple(own))
-    bits = dict.fromkeys(("1", "1.0"), True) | dict.fromkeys(("0", "0.0"), False)
-    bits = bits if kind == "bool" else {}
-    parsed = [None if away else bits.get(w, rules.value(w, kind)) for w, away in zip(words, gone)]
-    if kind == "whole" and any(p is None and not away for p, away in zip(parsed, gone)):
-        parsed = [None if away else rules.value(w, "number") for w, away in zip(words, gone)]
-    for code, value in enumerate(parsed):
-        if value is None and not gone[code]:
-            shown = words[code] if len(words[code]) <= 40 else words[code][:37] + "..."
-            raise CellFault(int((codes == code).argmax()), f"{shown!r} is not {_ONE[wanted]}")
     filler = {"number": 0, "bool": False, "date": datetime(1970, 1, 1)}[wanted]
-    plain = [filler if value is None else value for value in [*parsed, filler]]
-    dtype = "datetime64[us]" if wanted == "date" else None
-    values = np.array(plain, dtype)[codes]
-    return _numbers(values, missing) if wanted == "number" else Column(values, missing)
+    bits = {"1": True, "1.0": True, "0": False, "0.0": False} if kind == "bool" else {}
+    for tried in (kind, wanted) if kind == "whole" else (kind,):
+        parsed = [filler if away else bits.get(word, options.value(word, tried))
+                  for word, away in zip([*words, ""], gone)]  # fmt: skip
+        if None not in parsed:
+            break
+    else:
+        code = parsed.index(None)
+        raise CellFault(int((codes == code).argmax()), unfit(words[code], wanted))
+    values = np.array(parsed, "M8[us]" if wanted == "date" else None)[codes]
+    return _numbers(values, missing, options) if wanted == "number" else Column(values, missing)

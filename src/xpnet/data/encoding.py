@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column
+from xpnet.data.column import KINDS, CellFault, Column
 
-KINDS = ("number", "bool", "category", "date")
 PARTS = ("year", "yearday sin", "yearday cos", "weekday sin", "weekday cos", "time sin", "time cos")
-_WORDS = {"number": "a number", "bool": "true or false", "date": "a date"}
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,11 @@ class Encoding:
 
 
 def converted(column: Column, kind: str, name: str) -> Column:
-    """Return the column as its kind wants it; a ValueError names a cell that cannot be that."""
-    missing, numeric = column.absent, ("number", "bool")
-    if kind in (column.kind, "category"):
-        return column
-    wrong, values = ~missing, np.zeros(len(column))
-    if kind in numeric and column.kind in numeric:
-        values = np.where(missing, 0, column.values)
-        wrong &= (values != 0) & (values != 1)
-    if wrong.any():
-        texts, codes = column.as_texts()
-        example = repr(texts[codes[wrong][0]])
-        raise ValueError(f"column {name!r} holds {example:.50}, which is not {_WORDS[kind]}")
-    return Column(values.astype({"number": "f4", "bool": "?", "date": "M8[us]"}[kind]), missing)
+    """The column as its kind wants it; a ValueError names a cell that cannot be that."""
+    try:
+        return column if kind == "category" else column.converted(kind)
+    except CellFault as fault:
+        raise ValueError(f"column {name!r}: {fault.args[1]}") from None
 
 
 def numbers_of(column: Column) -> np.ndarray:

@@ -115,9 +115,7 @@ def _file(
     if kind != ".npz":
         return _unpacked(path, target, memory, folder)
     if target is not None:
-        raise ValueError(
-            f"{path}: a .npz file holds its labels in y; leave the target out (--target)"
-        )
+        raise ValueError(f"{path}: a .npz file holds its labels in y; leave target= out")
     arrays = open_npz(path, folder)
     return SlicedRows(arrays["X"], arrays["y"], str(path))
 
@@ -132,7 +130,7 @@ def _unpacked(
         temporary(path, folder) as X_file,
         temporary(path, folder) as y_file,
     ):
-        target = reader.answers("target=")
+        target = reader.answers()
         row, large, X, y = 0, False, np.empty((0, 0)), np.empty(0)
         for batch in reader.batches(rows=max(1, int(memory / 64 / len(reader.names)))):
             for name, column in batch.items():

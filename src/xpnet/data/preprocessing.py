@@ -21,11 +21,8 @@ from xpnet.data.standardizer import RunningMoments, Standardizer
 
 Batch = Mapping[str, Column]
 _SAMPLE, _CELLS = 100_000, 2**24  # rows that medians are taken from, and their cells, at most
-_MOST_TEXTS, _MOST_CATEGORIES, _OTHERS = (
-    100_000,
-    256,
-    20,
-)  # columns of categories at most; rows of "other" at least
+_MOST_TEXTS, _MOST_CATEGORIES = 100_000, 256
+_OTHERS = 20  # rows that have the categories "other", at least
 _DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
 _ID = re.compile("(^|[^A-Za-z])[Ii][Dd]$|[a-z]I[Dd]$")
 _TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
@@ -132,14 +129,19 @@ class Preprocessor:
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """The columns of the table that are read, and what each holds there."""
-        return {column.name: column.storage for column in self.columns}
+        """The columns of the table, and what each holds there; "unused" where it is constant."""
+        unused = dict(zip(self.names, self.standardizer.scale == 0)) if self.plain else {}
+        return {c.name: "unused" if unused.get(c.name) else c.storage for c in self.columns}
 
     def encode(self, batch: Batch) -> np.ndarray:
         """Encode k rows as E (k, n_x): float32 if all numbers are, else float64.
 
         A ValueError names a column that holds what its kind cannot be, or is not there.
         """
+        k = len(next(iter(batch.values())))
+        unused = Column(np.zeros(k, np.float32), np.zeros(k, bool))
+        batch = {name: unused if kind == "unused" else batch[name]
+                 for name, kind in self.sources.items()}  # fmt: skip
         if self.plain and all(c.kind == "number" for c in self.columns):  # perhaps many thousands
             cells = [batch[c.name] for c in self.columns]
             if all(c.texts is None and c.values.dtype.kind in "fi" for c in cells):
@@ -147,7 +149,7 @@ class Preprocessor:
                 X[np.array([c.missing for c in cells]).T] = np.nan
                 return np.ascontiguousarray(self.encode_rows(X))
         read = [(c, converted(batch[c.name], c.kind, c.name)) for c in self.columns]
-        E = np.zeros((len(read[0][1]), len(self.names)), _dtype(column for _, column in read))
+        E = np.zeros((k, len(self.names)), _dtype(column for _, column in read))
         at = 0
         for encoding, column in read:
             end = at + len(encoding.names)

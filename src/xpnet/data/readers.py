@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column, listed
-from xpnet.data.column_types import MISSING, CellFault, CellRules, KindFinder, column
+from xpnet.data.column import CellFault, Column, listed, shortened
+from xpnet.data.column_types import KindFinder, ReadOptions, column
 from xpnet.data.table_sources import Source, open_source
-from xpnet.data.text_format import ReadOptions
 
 __all__ = ["ReadOptions", "TableReader", "open_table"]
 
@@ -31,7 +30,6 @@ def open_table(
     kinds: Mapping[str, str] | None = None,
     known: Collection[str] = (),
     target: str | int | None = None,
-    chosen: Mapping[str, str] | None = None,
 ) -> TableReader:
     """Open a table.
 
@@ -41,14 +39,12 @@ def open_table(
         A path (".csv" and other text, also packed; Parquet files and folders, Feather, JSON lines,
         ".npy", ".npz"), "-" or a pipe, a data frame, or arrays (X, y).
     kinds : mapping of str to str, optional
-        The columns to read and their kinds, as a model holds them (``TableReader.kinds``); None:
-        all columns, whose kinds are found in one pass.
+        The columns to read and their kinds, as a model holds them (``TableReader.kinds``); those
+        that are "unused" need not be there. None: all columns, whose kinds are found in one pass.
     known : collection of str
         Further names of columns, by which a header is known.
     target : str or int, optional
         The column of the answers, by name or index. With ``kinds`` it is one of them.
-    chosen : mapping of str to str, optional
-        Kinds that the user gives: "number", "bool", "date", "text", or "ignore".
 
     Raises
     ------
@@ -58,16 +54,14 @@ def open_table(
         A file cannot be read.
     """
     asked = {*(kinds or ()), *known, *([] if target is None else [str(target)])}
-    missing = MISSING if options.missing is None else ("", *options.missing)
-    rules = CellRules(options.decimal, missing)
-    reader = TableReader(open_source(source, options, asked, rules), rules)
+    reader = TableReader(open_source(source, options, asked), options)
     if kinds is not None:
         reader._want(kinds, None if target is None else str(target))
-    elif not reader._find_kinds(target, chosen or {}):
+    elif not reader._find_kinds(target):
         found = reader._source
         assert found.with_header is not None
-        reader = TableReader(replace(found.with_header(), held=found.held), rules)
-        reader._find_kinds(target, chosen or {})
+        reader = TableReader(replace(found.with_header(), held=found.held), options)
+        reader._find_kinds(target)
     return reader
 
 
@@ -90,8 +84,8 @@ class TableReader:
         Rows; None before they were counted.
     """
 
-    def __init__(self, source: Source, rules: CellRules) -> None:
-        self._source, self._rules = source, rules
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        self._source, self._options = source, options
         self.name, self.n, self.described = source.name, source.n, source.described
         self._indices = _unique(source.names)
         self.names, self.target = list(self._indices), source.target
@@ -126,7 +120,7 @@ class TableReader:
             batch = {}
             for name, cells in zip(columns, arrays):
                 try:
-                    batch[name] = column(cells, self.kinds[name], self._rules)
+                    batch[name] = column(cells, self.kinds[name], self._options)
                 except CellFault as fault:
                     at, what = fault.args
                     raise ValueError(f"{self.where(row + at, name)}: {what}") from None
@@ -140,11 +134,12 @@ class TableReader:
     def _rows(self, columns: Collection[int]) -> int:
         return max(1, _CELLS // max(1, len(columns)))
 
-    def answers(self, option: str) -> str:
-        """Return the column of the answers; a ValueError says that ``option`` names it."""
+    def answers(self) -> str:
+        """Return the column of the answers; a ValueError if none was named."""
         if self.target is None:
-            raise ValueError(f"{self.name}: which column is the target? Name it ({option}); the "
-                             f"columns are {listed(self.names, 20)}")  # fmt: skip
+            raise ValueError(f"{self.name}: which column is the target? Name it "
+                             f"({self._options.named('target')}); the columns are "
+                             f"{listed(self.names, 20)}")  # fmt: skip
         return self.target
 
     def where(self, row: int, column: str | None = None) -> str:
@@ -155,34 +150,42 @@ class TableReader:
         return said if column is None else f"{said}, column {column!r}"
 
     # -- all columns, whose kinds are found ----------------------------------------------
-    def _find_kinds(self, target: str | int | None, chosen: Mapping[str, str]) -> bool:
+    def _find_kinds(self, target: str | int | None) -> bool:
         """Find the kinds in one pass; return False if the first line must be a header after all."""
-        source = self._source
+        source, chosen = self._source, self._options.chosen
         for name in set(chosen) - set(self.names):
             raise ValueError(f"{self.name}: no column {name!r}; it has {listed(self.names, 20)}")
         self._keep({n: i for n, i in self._indices.items() if chosen.get(n) != "ignore"})
         self.kinds = {n: source.kinds[i] for n, i in self._indices.items()}
-        finders = {n: KindFinder(self._rules) for n, kind in self.kinds.items() if kind == "?"}
-        if finders:
-            self.n, text = 0, [self._indices[name] for name in finders]
-            for count, arrays in source.batches(text, self._rows(text), {}):
-                for finder, cells in zip(finders.values(), arrays):
-                    finder.add(cells, self.n)
-                self.n += count
-            if source.with_header and any(f.only_first_is_odd for f in finders.values()):
-                return False
+        finders = {
+            name: KindFinder(self._options, kind == "text")
+            for name, kind in self.kinds.items()
+            if kind == "?" or (kind == "text" and name not in chosen)
+        }
+        text, row = [self._indices[name] for name in finders], 0
+        for count, arrays in source.batches(text, self._rows(text), {}) if finders else ():
+            for finder, cells in zip(finders.values(), arrays):
+                finder.add(cells, row)
+            row += count
+            if all(finder.typed and not finder.possible for finder in finders.values()):
+                break
+        self.n = row if source.n is None else source.n
+        if source.with_header and any(f.only_first_is_odd for f in finders.values()):
+            return False
         if not self.n:
             raise ValueError(f"{self.name}: no rows of data")
         if len(source.names) == 1 and source.one_column:
             raise ValueError(f"{self.name}: one column only; {source.one_column}")
         for name, kind in self.kinds.items():
-            own = finders[name].kind if name in finders else kind
+            own: Any = finders[name].kind if name in finders else kind
             given = chosen.get(name, own)
+            given = "text" if given == "category" else given
             fits = own and (own.startswith(given) or (given, own) == ("number", "whole"))
             self.kinds[name] = own if fits else given
             if own is None:
+                cure = self._options.named("ignore", name)
                 raise ValueError(f"{self.name}: column {name!r} holds neither numbers nor text nor "
-                                 f"dates; leave it out (--ignore {name})")  # fmt: skip
+                                 f"dates; leave it out ({cure})")  # fmt: skip
         self._name_the_nameless(finders)
         for name, finder in finders.items():
             if name not in chosen and finder.mostly_numbers:
@@ -197,16 +200,16 @@ class TableReader:
 
     def _name_the_nameless(self, finders: dict[str, KindFinder]) -> None:
         """Find row numbers in a first column without a name, and drop an empty last one."""
-        last = self.names[-1]
+        first, last = self.names[0], self.names[-1]
         if last in finders and self._source.names[-1] == "" and not finders[last].filled:
             del self._indices[last], self.kinds[last]
             self._keep(self._indices)
-        if self.names[0] != "":
+        if first not in ("", "Unnamed: 0") or first in self._options.chosen:
             return
-        if self.kinds[""] == "whole":
-            found = Column.join([batch[""] for batch in self.batches([""])])
+        if self.kinds[first] == "whole":
+            found = Column.join([batch[first] for batch in self.batches([first])])
             if not found.missing.any() and len(np.unique(found.values)) == len(found):
-                self.row_numbers = [""]
+                self.row_numbers = [first]
                 return
         self.kinds = {name or "0": kind for name, kind in self.kinds.items()}
         if "" in finders:
@@ -223,15 +226,19 @@ class TableReader:
                     break
             else:
                 return
-        cells = ", ".join(f"{c[:40]!r} in {self._source.line(row)}" for row, c in finder.odd)
-        comma = self._rules.decimal == "." and all(
-            cell.lstrip("+-").replace(",", "", 1).isdecimal() for _, cell in finder.odd
+        named, odd = self._options.named, [cell for _, cell in finder.odd]
+        cells = [f"{shortened(c)!r} in {self._source.line(row)}" for row, c in finder.odd]
+        comma = self._options.decimal == "." and all(
+            cell.lstrip("+-").replace(",", "", 1).isdecimal() for cell in odd
         )
         raise ValueError(
-            f"{self.name}, column {name!r}: most cells are numbers, but not {cells}; write them as "
-            f"plain numbers or say what they are: --missing {finder.odd[0][1][:40]!r} for missing, "
-            + ("--decimal , for decimal commas, " if comma else "")
-            + f"--column {name}=category for text, --ignore {name} to leave it out"
+            f"{self.name}, column {name!r}: most cells are numbers, but not {', '.join(cells)}; "
+            "write them as plain numbers or say what they are: "
+            f"{named('missing', odd[0][:40])} for missing, "
+            + f"{named('decimal', ',')} for decimal commas, "
+            * comma
+            + f"{named('column', name, 'category')} for text, {named('ignore', name)} to leave it "
+            "out"
         )
 
     def _target(self, target: str) -> str:
@@ -266,17 +273,19 @@ class TableReader:
                 there = dict(zip(wanted, there.values()))
         if y is not None and target is not None:
             there[target] = y
-        missing = [name for name in kinds if name not in there]
+        missing = [name for name in kinds if name not in there and kinds[name] != "unused"]
         if missing:
             names = listed(list(self._indices))
             has = f"it has {names}" if self._source.named else f"{len(there)} columns without names"
             more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
             takes = f"; the model takes {listed(features)}"
             if missing == [target]:
-                more, takes = " with the true answers: name their column with --target", ""
+                cure = self._options.named("target")
+                more, takes = f" with the true answers: name their column with {cure}", ""
             raise ValueError(f"{self.name}: no column {missing[0]!r}{more}{takes}; {has}")
-        self._keep({name: there[name] for name in kinds})
-        self.kinds, self.target, self.row_numbers = dict(kinds), target, []
+        self.kinds = {name: kind for name, kind in kinds.items() if kind != "unused"}
+        self._keep({name: there[name] for name in self.kinds})
+        self.target, self.row_numbers = target, []
 
 
 def _unique(names: Sequence[str]) -> dict[str, int]:

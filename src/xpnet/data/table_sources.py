@@ -21,9 +21,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from xpnet.data.column_types import CellRules, kind_of
+from xpnet.data.column_types import ReadOptions, kind_of
 from xpnet.data.file_array import open_npy, open_npz
-from xpnet.data.text_format import ReadOptions, TextFile, find, unpacked
+from xpnet.data.text_format import TextFile, find, unpacked
 
 _BROKEN = (EOFError, OSError, UnicodeError, RuntimeError, lzma.LZMAError, BadZipFile, zlib.error)
 _Batches = Iterator[tuple[int, list[Any]]]  # how many rows, and the arrays of some columns
@@ -48,7 +48,7 @@ class Source:
     held: list[Any] = field(default_factory=list)
 
 
-def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
+def _text(file: TextFile, path: Path, again: Any) -> Source:
     """Return a file of text; numbers are left to pyarrow where it is likely to manage."""
     pa, state = import_module("pyarrow"), path.stat()
     plain = {"whole": pa.int64(), "number": pa.float64()}
@@ -61,7 +61,7 @@ def _text(file: TextFile, rules: CellRules, path: Path, again: Any) -> Source:
         for attempt in (types, dict.fromkeys(columns, pa.string())):
             row = 0
             try:
-                for batch in file.batches(attempt, rules.missing, rules.decimal):
+                for batch in file.batches(attempt):
                     row += len(batch)
                     if row > done:  # a block that the first attempt did not reach
                         done = row
@@ -161,9 +161,7 @@ def _plain(cells: Any) -> Any:
     return _pyarrow("text in arrays").array(texts, "string")
 
 
-def open_source(
-    source: Any, options: ReadOptions, known: Collection[str], rules: CellRules
-) -> Source:
+def open_source(source: Any, options: ReadOptions, known: Collection[str]) -> Source:
     """Open a source by what it is; a pipe is copied to a temporary file first."""
     if hasattr(source, "__arrow_c_stream__"):
         pa = _pyarrow("the data frame")
@@ -191,7 +189,7 @@ def open_source(
         held[0].flush()
         name, path = "standard input" if name == "-" else name, Path(held[0].name)
     try:
-        opened = _of_file(path, name, options, known, rules)
+        opened = _of_file(path, name, options, known)
     except (*_BROKEN, ValueError) as error:
         raise _broken(name, error) from None
     return replace(opened, held=[*opened.held, *held])
@@ -210,9 +208,7 @@ def _pyarrow(name: str) -> Any:
     return import_module("pyarrow")
 
 
-def _of_file(
-    path: Path, name: str, options: ReadOptions, known: Collection[str], rules: CellRules
-) -> Source:
+def _of_file(path: Path, name: str, options: ReadOptions, known: Collection[str]) -> Source:
     """Open a file or folder; its first bytes say what it is, its ending does not."""
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise ValueError(f"{name}: a folder without .parquet files; name a file")
@@ -241,9 +237,9 @@ def _of_file(
         raise ValueError(f"{name}: JSON is read as lines, each {{...}} a row; save it so")
 
     def text(options: ReadOptions) -> Source:
-        file = find(name, open_bytes, options, known, rules.missing)
+        file = find(name, open_bytes, options, known)
         again = (lambda: text(replace(options, header=True))) if file.undecided else None
-        return _text(file, rules, path, again)
+        return _text(file, path, again)
 
     return text(options)
 

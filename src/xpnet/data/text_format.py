@@ -80,18 +80,6 @@ def _encoding(start: bytes, name: str) -> str:
     raise ValueError(f"{name}: binary data, not a table of text")
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a table of text is read; what is None is found out."""
-
-    sep: str | None = None  # between cells
-    decimal: str = "."  # or ","
-    encoding: str | None = None
-    header: bool | None = None  # whether the first line names the columns
-    comment: str | None = None  # lines that begin with it are skipped
-    missing: Collection[str] | None = None  # besides the empty cell; None: NA, ?, null and so on
-
-
 @dataclass
 class TextFile:
     """A file of text and how it is written, as ``find`` finds it."""
@@ -99,7 +87,7 @@ class TextFile:
     name: str
     open: Callable[[], IO[bytes]]  # unpacked
     encoding: str
-    comment: str | None
+    options: Any
     sep: str = ","
     names: list[str] = field(default_factory=list)
     header: bool = False
@@ -123,11 +111,15 @@ class TextFile:
     def one_column(self) -> str:
         """Say how cells were looked for, for the message that there is but one column."""
         tried = ", ".join(list(SEPARATORS.values())[:-1])
-        return f"tried {tried} and spaces between cells (or give --sep); line 1 is {self.line!r}"
+        sep = self.options.named("sep")
+        return f"tried {tried} and spaces between cells (or give {sep}); line 1 is {self.line!r}"
 
-    def batches(
-        self, types: Mapping[int, Any], missing: Collection[str], decimal: str
-    ) -> Iterator[Any]:
+    @property
+    def wrong_encoding(self) -> str:
+        """Say that a line has bytes which the encoding does not have."""
+        return f"not {self.encoding}; {self.options.named('encoding', 'latin-1')} may read it"
+
+    def batches(self, types: Mapping[int, Any]) -> Iterator[Any]:
         """Yield record batches of some columns, by index, as the ``types`` given."""
         pa, reader = import_module("pyarrow"), import_module("pyarrow.csv")
         size = min(max(_PIECE, 64 * self.longest), _LONGEST)
@@ -137,8 +129,8 @@ class TextFile:
             reader.ParseOptions(delimiter=self.sep, newlines_in_values=True),
             reader.ConvertOptions(
                 column_types={str(i): kind for i, kind in types.items()},
-                include_columns=list(map(str, types)), null_values=list(missing),
-                strings_can_be_null=True, decimal_point=decimal,
+                include_columns=list(map(str, types)), null_values=list(self.options.empty),
+                strings_can_be_null=True, decimal_point=self.options.decimal,
             ),
         )  # fmt: skip
         # pyarrow's own stream would read ahead in a thread, which may outlive an error
@@ -154,7 +146,7 @@ class TextFile:
         """Yield the line that each row begins in, its cells, and its lines."""
         with _decoded(self) as text:
             rows = islice(text, self.before, None)
-            yield from _records(rows, self.sep, self.comment, self.before)
+            yield from _records(rows, self.sep, self.options.comment, self.before)
 
     def fault(self) -> str | None:
         """Return what is wrong with a line and where; None if nothing is."""
@@ -162,7 +154,7 @@ class TextFile:
         for line, cells, lines in self.records():
             where = f"{self.name}, line {line}"
             if not _is_text("".join(lines)):
-                return f"{where}: not {self.encoding}; --encoding latin-1 may read it"
+                return f"{where}: {self.wrong_encoding}"
             if cells[-1].endswith(_END):
                 return f"{where}: a quotation mark opens here and is never closed"
             if len(lines) > 1 and (len(cells) != width or not _closed(lines, self.sep)):
@@ -177,8 +169,8 @@ class TextFile:
     def _cleaned(self, size: int) -> Iterator[bytes]:
         """Yield whole rows, about so many bytes of them, without comments and empty lines."""
         blank = rb"[ \t" + re.escape(self.sep.encode()) + rb"]*"
-        if self.comment:
-            blank = rb"(?:" + blank + rb"|" + re.escape(self.comment.encode()) + rb"[^\n]*)"
+        if self.options.comment:
+            blank = rb"(?:" + blank + rb"|" + re.escape(self.options.comment.encode()) + rb"[^\n]*)"
         pattern = re.compile(rb"\n(?:" + blank + rb"\r?\n)+")
         quotes = at = 0
         piece, rest = b"", b"\n"
@@ -255,8 +247,9 @@ def _records(
 
 
 # -- what the first lines tell -----------------------------------------------------------
-def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Collection[str],
-         missing: Collection[str]) -> TextFile:  # fmt: skip
+def find(
+    name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Collection[str]
+) -> TextFile:
     """Find out how a file is written from its first lines; ``known`` are names of columns."""
     try:
         encoding = codecs.lookup(options.encoding or "utf-8").name
@@ -265,7 +258,7 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
     if encoding == "utf-8":
         with open_bytes() as raw:
             encoding = _encoding(raw.read(512), name)
-    form = TextFile(name, open_bytes, encoding, options.comment)
+    form = TextFile(name, open_bytes, encoding, options)
     lines: list[str] = []
     with _decoded(form) as text:
         size = 0
@@ -273,17 +266,20 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
             size += len(line)
             lines.append(line)
             if not _is_text(line):
-                where = f"{name}, line {len(lines)}"
-                raise ValueError(f"{where}: not {encoding}; --encoding latin-1 may read it")
+                raise ValueError(f"{name}, line {len(lines)}: {form.wrong_encoding}")
     said = re.match(r"(?i)\"?sep=(.)\"?\r?\n", lines[0] if lines else "")
     lines_of = [*(["\n"] if said else []), *lines[bool(said) :]]
-    form.sep = options.sep or (said[1] if said else _separator(lines_of[:200], name, form.comment))
-    rows = _table(lines_of, form.sep, form.comment)
+    form.sep = options.sep or (
+        said[1] if said else _separator(lines_of[:200], name, options.comment)
+    )
+    rows = _table(lines_of, form.sep, options.comment)
     if not rows:
         raise ValueError(f"{name}: the file is empty")
     form.line = lines[0].strip()[:80]
     first, rest = [cell.strip() for cell in rows[0][1]], [row[1] for row in rows[1:51]]
-    found = is_header(first, rest, known, missing) if options.header is None else options.header
+    found = (
+        is_header(first, rest, known, options.empty) if options.header is None else options.header
+    )
     form.header, form.undecided = bool(found), found is None
     form.names = first if form.header else [str(i) for i in range(len(first))]
     form.before = rows[0][0] - 1
@@ -296,7 +292,7 @@ def find(name: str, open_bytes: Callable[[], IO[bytes]], options: Any, known: Co
     form.skip, form.longest = len("".join(lines[: form.before]).encode()), max(map(len, lines))
     for i, cells in enumerate(zip(*rest)):
         full = [cell.strip().replace(options.decimal, ".") for cell in cells
-                if cell.strip() not in missing]  # fmt: skip
+                if cell.strip() not in options.empty]  # fmt: skip
         if any("." in cell for cell in full) and all(map(NUMBER.fullmatch, full)):
             form.fractions.add(i)
     return form

@@ -6,15 +6,16 @@ all take them from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.data.checks import check_numeric, host_array
+from xpnet.data.column import listed
 from xpnet.data.preprocessing import Batch, Preprocessor
-from xpnet.data.readers import open_table
+from xpnet.data.readers import ReadOptions, TableReader, open_table
 from xpnet.data.standardizer import Standardizer
 
 
@@ -90,6 +91,17 @@ class TableModel:
         """The name of what the net predicts."""
         return str(self.net.data.get("target", "prediction"))
 
+    def open(
+        self, source: Any, options: ReadOptions | None = None, target: str | None = None
+    ) -> TableReader:
+        """Open a table with the model's columns, and that of the answers if it is named."""
+        kinds, answers = dict(self.sources), "number" if self.classes is None else "text"
+        if target is not None:
+            kinds[target] = answers
+        small = self.net.backend.dtype_name == "float32"
+        options = replace(options or ReadOptions(), dtype="float32" if small else "float64")
+        return open_table(source, options, kinds=kinds, known=[self.target], target=target)
+
     def columns(self, rows: np.ndarray | Batch) -> np.ndarray:
         """Rows (m, n) of numbers or a batch of columns, as the net takes them: (n_x, m)."""
         if self.inputs is None and not isinstance(rows, np.ndarray):
@@ -123,12 +135,12 @@ class TableModel:
 
     def takes_rows(self, X: Any) -> bool:
         """Whether X is (n_x, m), a row for each of the net's inputs, to be checked as such."""
-        return self.preprocessor.plain and not _is_table(self.net, X)
+        return self.preprocessor.plain and not _is_table(self, X)
 
     def predict_raw(self, X: Any) -> np.ndarray:
         """What ``predict`` says of X (n, m), or of a frame with m rows: (m,) or (n_y, m)."""
-        if _is_table(self.net, X):
-            with open_table(X, kinds=self.sources) as frame:
+        if _is_table(self, X):
+            with self.open(X) as frame:
                 answers = [self.predict(batch) for batch in frame.batches()]
             if not answers:
                 raise ValueError("the data frame has no rows")
@@ -174,14 +186,32 @@ class TableModel:
         return twin
 
 
-def _is_table(net: Any, X: Any) -> bool:
-    """Whether X is a frame with named columns, not one of pandas' whose index has the features."""
+def _is_table(model: TableModel, X: Any) -> bool:
+    """Whether X is a frame with named columns, not one of pandas' whose index has the features.
+
+    Raises
+    ------
+    TypeError
+        X is neither a frame nor an array, or its columns have names that are no text.
+    """
+    framed, takes = hasattr(X, "__arrow_c_stream__"), "a data frame with an example in each row"
+    arrays = hasattr(X, "shape") or hasattr(X, "__array__") or isinstance(X, list | tuple)
+    if not (framed or arrays):
+        lazy = hasattr(X, "collect")
+        what = "X.collect(), for nothing of it is read yet" if lazy else f"{takes}, or an array"
+        raise TypeError(f"X is of type {type(X).__name__}: pass {what}")
     names = getattr(X, "column_names", getattr(X, "columns", ()))
-    if not hasattr(X, "__arrow_c_stream__") or len(names) == 0:
+    if not framed or len(names) == 0:
         return False
-    features, index = net.data.get("features", ()), getattr(X, "index", ())
+    features, index = model.net.data.get("features", ()), getattr(X, "index", ())
     named, turned = (all(isinstance(name, str) for name in list(a)) for a in (names, index))
-    return named and (len(index) == 0 or not turned or set(features) <= set(names))
+    turned = turned and len(index) > 0
+    if not named and not turned and len(X) != len(model.sources):  # or it may be (n, m)
+        raise TypeError(
+            f"the columns of X are named {listed(list(map(str, names)))}, which is no text; the "
+            f"model takes {takes} and the columns {listed(list(model.sources))}"
+        )
+    return named and (not turned or set(features) <= set(names))
 
 
 def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
