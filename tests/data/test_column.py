@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xpnet.data.column import Column
+from xpnet.data.column import Column, counted, listed
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,15 @@ def test_texts_of_pieces_with_other_codes_are_joined():
     assert (whole.kind, whole.texts) == ("text", ("b", "a", "c"))
     assert [whole.texts[i] for i in whole.values[~whole.missing]] == ["b", "a", "a", "c"]
     assert whole.missing.tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a", "b\nc"], r"a, b\nc"), (["\x1b[1m", "ü"], r"\x1b[1m, ü"), ("abc", "a, b and 1 more")],
+)
+def test_names_are_listed_in_one_line(names, said):
+    assert listed(names, 2) == said
+
+
+def test_one_row_is_no_rows():
+    assert [counted(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]

@@ -200,8 +200,12 @@ def test_a_constant_number_keeps_its_place():
     columns = {"x": numbers([1.0, 2.0]), "c": numbers([7.0, 7.0])}
     made = fit(**columns)
     assert (made.names, made.standardizer.scale.tolist()) == (("x", "c"), [0.5, 0])
-    assert made.described == ("numbers: x", "left out: c (constant)")
+    assert made.described == ("numbers: x", "left out: c (constant, 7 as float64)")
     np.testing.assert_array_equal(made.standardize(made.encode(columns)), [[-1, 0], [1, 0]])
+    assert made.sources == {"x": "number", "c": "unused"}
+    np.testing.assert_array_equal(
+        made.standardize(made.encode({"x": columns["x"]})), [[-1, 0], [1, 0]]
+    )
     with pytest.raises(ValueError, match="no column is left"):
         fit(c=columns["c"])
 
@@ -233,7 +237,15 @@ def test_what_is_constant_but_where_it_is_missing():
     ):
         made = fit(c=column)
         assert made.names == ("c missing",)
+        missing = column.absent.sum()
+        assert made.described == (f"one value, or missing: c ({missing} missing)",)
         assert made.encode({"c": column})[:2].tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize("values", [[2**53 + 1, 2**53], [1e300, 1e300]])
+def test_what_float64_cannot_tell_apart_is_said_to_be_constant_there(values):
+    made = fit(x=numbers([1.0, 2.0]), c=numbers(np.array(values)))
+    assert made.described[1] == f"left out: c (constant, {float(values[1]):.17g} as float64)"
 
 
 def test_the_user_decides():

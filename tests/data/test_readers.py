@@ -182,6 +182,7 @@ READ = {
         {},
         {"a": [1, 2], "d": [DAY, dt.datetime(2020, 2, 1)]},
     ),
+    "1e300 for float64": ("a,y\n1.5,u\n1e300,v\n", {}, {"a": [1.5, 1e300], "y": ["u", "v"]}),
     "1e38": ("a,y\n1e38,u\n-1E-300,v\n", {}, {"a": [1e38, -1e-300], "y": ["u", "v"]}),
     "unicode minus": ("a,y\n−5,u\n3.5,v\n", {}, {"a": [-5, 3.5], "y": ["u", "v"]}),
     "spaces around cells": ("a, y\n 1.5, u \n 2 ,v\n", {}, {"a": [1.5, 2], "y": ["u", "v"]}),
@@ -193,6 +194,8 @@ READ = {
     "decimal commas": ("a;y\n1,5;u\n-2;v\n", {"decimal": ","}, {"a": [1.5, -2], "y": ["u", "v"]}),
     # -- names
     "row numbers": (",a,y\n0,1,u\n1,3,v\n", {}, PLAIN),
+    "row numbers that pandas wrote twice": ("Unnamed: 0,a,y\n0,1,u\n1,3,v\n", {}, PLAIN),
+    "no row numbers": ("Unnamed: 0,a\n5,1\n5,3\n", {}, {"Unnamed: 0": [5, 5], "a": [1, 3]}),
     "row numbers, shuffled": (",a,y\n7,1,u\n2,3,v\n", {}, PLAIN),
     "row names of R": ('"a" "y"\n"1" 1 "u"\n"2" 3 "v"\n', {}, PLAIN),
     "an unnamed first column of text": (",a\nx,1\ny,3\n", {}, {"0": ["x", "y"], "a": [1, 3]}),
@@ -344,6 +347,24 @@ REFUSED = {
         "line 3, column 'a': 1e.300 is beyond what float32",
     ),
     "1e999": ("a,y\n1.5,u\n-1e999,v\n", {}, "line 3, column 'a': -inf is not finite"),
+    **{
+        f"a cell of 17 MB: {where}": (
+            text.replace("x", "x" * 17 * 2**20),
+            {},
+            f"{where}: a cell that",
+        )
+        for where, text in {
+            "line 1": "a,x\n1,u\n",
+            "line 3": "a,y\n1,u\n3,x\n5,u\n",
+            "line 2": 'a,y\n3,"x"\n5,u\n',
+            "line 99998": "a,y\n" + "1,u\n" * 99_996 + "3,x\n5,u\n",
+        }.items()
+    },
+    "a long cell and an open mark": (
+        f'a,y\n1,"{"x" * 2**18}"\n3,"v\n4,w\n',
+        {},
+        "line 3: a quotation mark opens here and is never",
+    ),
     "latin-1": (b"a,y\n1,u\n2,\xfc\n", {}, "t.csv, line 3: not utf-8; encoding='latin-1'"),
     "latin-1, far": (
         b"a,y\n" + b"1,u\n" * 200_000 + b"2,\xfc\n",
@@ -689,6 +710,81 @@ def test_what_is_said_of_a_file(here):
     ]:
         with open_table(write(here, text), ReadOptions(**options)) as table:
             assert re.search("t.csv: " + said, table.described)
+
+
+@pytest.mark.parametrize("command", [False, True])
+@pytest.mark.parametrize(
+    ("text", "options", "argument", "option"),
+    [
+        ("a,y\n1.5,u\n1e99,v\n", {"dtype": "float32"}, "dtype='float64'", "--dtype float64"),
+        ("a,y\ninf,u\n3,v\n", {}, "missing=['inf']", "--missing inf"),
+        ("a b,y\n$1,u\n3,v\n", {}, "column={'a b': 'category'}", "--column 'a b=category'"),
+        ("a b,y\n$1,u\n3,v\n", {}, "ignore=['a b']", "--ignore 'a b'"),
+        ("a;y\n3,1;u\n3;v\n", {"sep": ";"}, "decimal=','", "--decimal ,"),
+        (b"a,y\n1,\xfc\n", {}, "encoding='latin-1'", "--encoding latin-1"),
+        ("a\n1\n", {}, "sep=", "--sep"),
+        ("a,y\n1,2\n", {}, "target=", "--target"),
+        (
+            "a,y\n1,2\n",
+            {"column": [("a", "bool"), ("a", "date")]},
+            "column={'a': 'date'} and column={'a': 'bool'} contradict",
+            "--column a=date and --column a=bool contradict",
+        ),
+        (
+            "a,y\n1,2\n",
+            {"column": {"a": "bool"}, "ignore": ["a"]},
+            "column={'a': 'bool'} and ignore=['a'] contradict",
+            "--column a=bool and --ignore a contradict",
+        ),
+        ("a,y\n1,2\n", {"column": {"a": "what"}}, "'what' is none of number", "is none of number"),
+    ],
+)
+def test_a_cure_is_an_argument_or_an_option(here, text, options, argument, option, command):
+    path, options = write(here, text), options | {"command": command}
+    with pytest.raises(ValueError, match=re.escape(option if command else argument)):
+        read(path, options) and open_table(path, ReadOptions(**options)).answers()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "pyarrow", "polars", "dictionary"])
+def test_dates_that_are_text_are_dates_in_typed_tables_too(here, kind):
+    table = pa.table(
+        {
+            "d": ["2020-01-31", "NA", None, "2020-01-31T00:00"],
+            "e": ["31.01.2020", "31.01.2020", "", None],
+            "t": ["31.01.2020", "2020-01-31", "x", None],
+            "n": ["1", "2", "3", "4"],  # the type says that it is text
+        }
+    )
+    source = {"polars": polars.from_arrow(table), "parquet": "t.parquet"}.get(kind, table)
+    if kind == "parquet":
+        parquet.write_table(table, "t.parquet")
+    elif kind == "dictionary":
+        source = pa.table(
+            {x: table[x].combine_chunks().dictionary_encode() for x in table.column_names}
+        )
+    assert read(source) == {
+        "d": [DAY, None, None, DAY],
+        "e": [DAY, DAY, None, None],
+        "t": ["31.01.2020", "2020-01-31", "x", None],
+        "n": ["1", "2", "3", "4"],
+    }
+    with open_table(source, ReadOptions(column={"d": "category"})) as opened:
+        assert [*opened.kinds.values()] == ["text", "date %d.%m.%Y", "text", "text"]
+
+
+@pytest.mark.parametrize("cell", ["2", "x", "0.5"])
+def test_what_cannot_be_true_or_false_is_named_by_its_line(here, cell):
+    write(here, f"a,y\n1,u\n0,v\n{cell},u\n")
+    with pytest.raises(ValueError, match=f"line 4, column 'a': .*{cell}.* is not true or false"):
+        read("t.csv", {"column": {"a": "bool"}})
+
+
+def test_a_column_that_is_not_used_may_be_gone(here):
+    kinds = {"a": "whole", "b": "unused", "c": "whole"}
+    for text in ("a,c\n1,2\n", "c,b,a\n2,x,1\n", "1,9,2\n"):
+        assert read(write(here, text), kinds=kinds) == {"a": [1], "c": [2]}
+    with pytest.raises(ValueError, match=r"no column 'a' .and 1 more"):
+        read(write(here, "1,2\n3,4\n"), {"header": False}, kinds=kinds)
 
 
 def test_kinds_that_are_chosen(here):

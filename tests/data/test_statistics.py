@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from stream_helpers import MEMORY, NUMBERS, RNG, ROWS, write_csv
 
+from xpnet.data import statistics
 from xpnet.data.open_stream import stream
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.task import Labels
@@ -70,3 +71,12 @@ def test_prepared_rows():
         list(source.prepared(classes=np.arange(900) * 2.0).blocks())
     with pytest.raises(ValueError, match="targets or classes"):
         source.prepared(targets=found.targets, classes=found.classes)
+
+
+@pytest.mark.parametrize(("parts", "most"), [(1, 6), (3, 6), (3, 5)])
+def test_labels_are_counted_over_all_parts(monkeypatch, parts, most):
+    monkeypatch.setattr(statistics, "MOST_LABELS", most)
+    seen = statistics.RunningLabels()
+    for part in np.array_split(np.array([5, 4, 3, 3, 2, 1, 5, 0, 1]), parts):
+        seen.add(part)
+    assert seen.distinct is None if most == 5 else seen.distinct.tolist() == [0, 1, 2, 3, 4, 5]

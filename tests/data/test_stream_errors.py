@@ -208,7 +208,7 @@ def test_numbers_that_cannot_be_trained_on(args, said):
 @pytest.mark.parametrize(
     ("args", "settings", "said"),
     [
-        ((ROWS, NUMBERS[:4]), {}, r"X has 1003 rows but y has shape \(4,\)"),
+        ((ROWS, NUMBERS[:4]), {}, r"X has 1,003 rows but y has shape \(4,\)"),
         ((NUMBERS,), {}, r"X has shape \(1003,\)"),
         ((ROWS[:0],), {}, "X is empty"),
         ((TEXTS[:, None], NUMBERS), {}, "X holds <U8, not numbers"),

@@ -98,7 +98,7 @@ def test_an_iterator_lasts_one_epoch():
         ([5], "batch 0 .* is of type int"),
         ([(ROWS,)], "batch 0 .* is of type tuple"),
         ([(ROWS[0], NUMBERS)], r"batch 0 .*X has shape \(5,\)"),
-        ([(ROWS, NUMBERS[:4])], r"X has 1003 rows but Y has shape \(4,\)"),
+        ([(ROWS, NUMBERS[:4])], r"X has 1,003 rows but Y has shape \(4,\)"),
         ([(ROWS, NUMBERS), (ROWS[:, :4], NUMBERS)], "batch 1 .* has 4 features.* had 5"),
         ([(ROWS, NUMBERS), (ROWS, NUMBERS, NUMBERS)], "batch 1 .* has some sample weights.*none"),
         ([(ROWS, NUMBERS, NUMBERS), (ROWS, NUMBERS)], "batch 1 .* has no sample weights.*some"),

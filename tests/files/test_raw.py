@@ -301,6 +301,32 @@ def test_a_frame_of_all_kinds(frame, output):
     assert len(made.names) == net.sizes[0]
 
 
+@pytest.mark.parametrize("kind", ["number", "all"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.lazy(), r"type LazyFrame: pass X.collect\(\)"),
+        (lambda f: "t.csv", "type str: pass a data frame .*or an array"),
+        (lambda f: f.to_dict(), "type dict: pass a data frame"),
+        (lambda f: None, "type NoneType: pass"),
+        (
+            lambda f: f.to_pandas().set_axis(range(5), axis=1),
+            "columns of X are named 0, 1, 2, 3, 4, which is no text; the model takes .* columns ",
+        ),
+        (
+            lambda f: __import__("pandas").concat({"x": f.to_pandas()}, axis=1),
+            r"columns of X are named \('x', 'more'\), .* the model takes ",
+        ),
+    ],
+)
+def test_predict_raw_says_what_it_takes(change, said, kind):
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pandas")
+    net = table_net(TABLE, "softmax")[0] if kind == "all" else make_net(3, "softmax")[0]
+    with pytest.raises(TypeError, match=said):
+        net.predict_raw(change(polars.DataFrame(CELLS | {"more": [1.0] * 6})))
+
+
 def test_a_frame_of_numbers(frame):
     net, _ = make_net(3, "softmax")
     net.data = {"features": ["b", "a", "c"]}

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.cli.options import require
 from xpnet.cli.scores import Tally
-from xpnet.data.column import Column
+from xpnet.data.column import Column, counted
 from xpnet.data.preprocessing import Preprocessor
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.stream import Stream
@@ -186,7 +186,10 @@ class Problem:
 
 def unlabelled(count: int, target: str) -> str:
     """Say that rows are left out because they have no label; "" if there are none."""
-    return f"{count:,} rows are left out, whose {target!r} is missing" if count else ""
+    if not count:
+        return ""
+    are = "is" if count == 1 else "are"
+    return f"{counted(count, 'row')} {are} left out, whose {target!r} is missing"
 
 
 def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray | None:

@@ -21,8 +21,8 @@ from xpnet.data.column import Column, listed
 from xpnet.data.held_out import HeldOut
 from xpnet.data.preprocessing import Preprocessor, PreprocessorSettings
 from xpnet.data.readers import TableReader, open_table
-from xpnet.data.standardizer import Standardizer
-from xpnet.data.statistics import RunningStatistics
+from xpnet.data.standardizer import RunningMoments, Standardizer
+from xpnet.data.statistics import RunningLabels
 from xpnet.data.table import load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers, labelled, labels_of
 
@@ -115,22 +115,20 @@ class Loading:
         """The same of a table that is read twice: to measure it, and to encode it."""
         n = reader.n or 0
         split = HeldOut.of(n, self.share, self.settings.seed) if self.share else None
-        measured = RunningStatistics(), RunningStatistics()
+        seen, targets = RunningLabels(), RunningMoments()
 
         def training() -> Iterator[Batch]:
             for table, label, held in self.batches(reader, split):
-                y = labels_of(label, self.target)
-                for part, rows in zip(measured, (~held, held), strict=True):
-                    part.add(np.empty((rows.sum(), 0), np.float32), y[rows])
+                seen.add(y := labels_of(label, self.target))
+                if y.dtype.kind != "U":
+                    targets.add(y[~held, None])
                 yield {name: column[~held] for name, column in table.items()}
 
         columns = self.fit(training())
-        parts = [found for part in measured if (found := part.result()).n]
-        seen = [part.classes for part in parts if part.classes is not None]
-        many = len(seen) < len(parts)
-        distinct = None if many else as_integers(np.unique(np.concatenate(seen)))
+        distinct = None if seen.distinct is None else as_integers(seen.distinct)
         labels = Labels(distinct, n - self.unlabelled)
-        problem = self.problem(labels, self.classes(labels), columns, parts[0].targets)
+        scaled = targets.result() if targets.n else None
+        problem = self.problem(labels, self.classes(labels), columns, scaled)
         try:
             self.write(reader, split, problem, encoded)
         except BaseException:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from xpnet.data.column import counted
+
 _MASK = 2**64 - 1
 
 
@@ -43,7 +45,7 @@ class HeldOut:
             raise ValueError(f"the fraction to hold out must lie between 0 and 1; got {fraction}")
         held = max(1, round(fraction * n))
         if held >= n:
-            raise ValueError(f"{n} rows are too few to hold out {fraction:g} of them")
+            raise ValueError(f"{counted(n, 'row')}: too few to hold out {fraction:g} of")
         # Long enough that each has a row of the smaller part, short enough for a random choice.
         least = -(-n // min(held, n - held))
         return cls(n, held, max(least, min(n // 1000, 1024)), seed)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.checks import host_array
+from xpnet.data.column import listed
 from xpnet.data.file_array import FileArray, open_npy, open_npz, temporary
-from xpnet.data.readers import open_table
+from xpnet.data.readers import ReadOptions, open_table
 from xpnet.data.row_source import Decoded, SlicedRows, are_large, check_kind, float_type
 from xpnet.data.selection import Selection
 from xpnet.data.statistics import check_number_of_texts
@@ -27,6 +28,7 @@ def stream(
     target: str | int | None = None,
     memory: float = 256e6,
     folder: str | os.PathLike[str] | None = None,
+    **reading: Any,
 ) -> Stream:
     """Open a stream of examples that do not fit in memory, in rows.
 
@@ -52,6 +54,10 @@ def stream(
     folder : path, optional
         Where temporary files go, with the numbers of a table or of a compressed ``.npz``; the
         system's folder for them if left out.
+    **reading
+        How a table is read, as the options of ``xpnet train`` say: ``sep``, ``decimal``,
+        ``encoding``, ``header``, ``comment``, ``missing`` (a list), ``column`` (kinds by name:
+        "number", "bool", "category", "date") and ``ignore`` (a list of columns).
 
     Returns
     -------
@@ -81,9 +87,11 @@ def stream(
     """
     if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
         raise ValueError(f"memory={memory!r}: expected a number of bytes")
-    place = None if folder is None else Path(folder)
-    if isinstance(source, str | os.PathLike):
-        rows = _file(Path(source), y, target, memory, place)
+    place, is_file = None if folder is None else Path(folder), isinstance(source, str | os.PathLike)
+    if reading and not (is_file and Path(source).suffix.lower() not in (".npy", ".npz")):
+        raise TypeError(f"{listed(list(reading))}: for tables, such as .csv files")
+    if is_file:
+        rows = _file(Path(source), y, target, memory, place, ReadOptions(**reading))
     elif hasattr(source, "shape") and hasattr(source, "__getitem__"):
         rows = SlicedRows(source, _beside(y, "y"), target=_index(target))
     elif callable(source) or isinstance(source, Iterable):
@@ -104,7 +112,12 @@ def stream(
 
 
 def _file(
-    path: Path, y: Any, target: str | int | None, memory: float, folder: Path | None
+    path: Path,
+    y: Any,
+    target: str | int | None,
+    memory: float,
+    folder: Path | None,
+    options: ReadOptions,
 ) -> SlicedRows:
     kind = path.suffix.lower()
     if kind == ".npy":
@@ -113,7 +126,7 @@ def _file(
     if y is not None:
         raise TypeError(f"{path}: has its own labels: y is for .npy files and arrays")
     if kind != ".npz":
-        return _unpacked(path, target, memory, folder)
+        return _unpacked(path, target, memory, folder, options)
     if target is not None:
         raise ValueError(f"{path}: a .npz file holds its labels in y; leave target= out")
     arrays = open_npz(path, folder)
@@ -121,12 +134,12 @@ def _file(
 
 
 def _unpacked(
-    path: Path, asked: str | int | None, memory: float, folder: Path | None
+    path: Path, asked: str | int | None, memory: float, folder: Path | None, options: ReadOptions
 ) -> SlicedRows:
     """Write the numbers of a table, and its labels, to temporary files; text becomes codes."""
     codes: dict[str, int] = {}
     with (
-        open_table(path, target=asked) as reader,
+        open_table(path, options, target=asked) as reader,
         temporary(path, folder) as X_file,
         temporary(path, folder) as y_file,
     ):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.column import Column, listed
+from xpnet.data.column import Column, counted, listed
 from xpnet.data.encoding import PARTS, Encoding, converted, numbers_of
 from xpnet.data.standardizer import RunningMoments, Standardizer
 
@@ -25,7 +25,8 @@ _MOST_TEXTS, _MOST_CATEGORIES = 100_000, 256
 _OTHERS = 20  # rows that have the categories "other", at least
 _DISTINCT = 0.75  # texts that are more of the rows than this are an identifier or free text
 _ID = re.compile("(^|[^A-Za-z])[Ii][Dd]$|[a-z]I[Dd]$")
-_TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates"}
+_TITLES = {"number": "numbers", "bool": "true/false", "category": "categories", "date": "dates",
+           "flag": "one value, or missing"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,8 @@ class _Fitting:
             own = range(self.width)[self.places[name]]
             varies = [i for i in own if half[i] > 0]
             if kind == "number" and not (varies or self.missing[name]):
-                self.dropped[name] = "constant"  # its place stays, and its scale is 0
+                value = f"{found.mean[own[0]]:.17g}"
+                self.dropped[name] = f"constant, {value} as float64"  # its place and scale 0 stay
                 varies = [*own]
             encoding = self._encoding(name, varies)
             if isinstance(encoding, str):
@@ -325,7 +327,8 @@ class _Fitting:
         if kind == "category":
             counts = self.counts[name]
             if name not in self.settings.kinds and len(counts) > max(1, _DISTINCT * present):
-                return f"identifier or free text, {len(counts):,} different in {present:,} rows"
+                rows = counted(present, "row")
+                return f"identifier or free text, {len(counts):,} different in {rows}"
             # A category of few rows teaches little of its own, and "other" of few rows little of
             # what training never saw.
             least = min(10, max(2, present // 1000))
@@ -346,8 +349,9 @@ class _Fitting:
             if c.kind == "date":
                 said = [*dict.fromkeys(part.split()[0] for part in c.parts)]
             said += [f"{self.missing[c.name]:,} missing"] * c.flag
+            title = _TITLES[c.kind if c.kind != "category" or c.parts or c.other else "flag"]
             if c.name not in self.dropped:
-                groups[_TITLES[c.kind]].append(f"{c.name} ({', '.join(said)})" if said else c.name)
+                groups[title].append(f"{c.name} ({', '.join(said)})" if said else c.name)
         named = {name or "the unnamed column": why for name, why in self.dropped.items()}
         groups["left out"] = [f"{name} ({why})" for name, why in named.items()]
         return tuple(f"{title}: {listed(names, 20)}" for title, names in groups.items() if names)

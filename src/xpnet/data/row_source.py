@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.checks import host_array
+from xpnet.data.column import counted
 from xpnet.data.epoch_order import RowRange
 from xpnet.data.file_array import FileArray
 
@@ -44,7 +45,7 @@ class Chunk:
             if i < stop - start:
                 return start + i
             i -= stop - start
-        raise IndexError(f"this chunk has {len(self.X)} rows")
+        raise IndexError(f"this chunk has {counted(len(self.X), 'row')}")
 
 
 class SlicedRows:
@@ -103,7 +104,9 @@ class SlicedRows:
         self.target = target_name or ("y" if self._column is None else str(self._column))
         self.n_features = width - (target is not None)
         if y is not None and (len(y.shape) not in (1, 2) or y.shape[0] != self.n):
-            raise ValueError(f"{name}: X has {self.n} rows but y has shape {tuple(y.shape)}")
+            raise ValueError(
+                f"{name}: X has {counted(self.n, 'row')} but y has shape {tuple(y.shape)}"
+            )
         self._maps = [m for m in (_mapping(X), _mapping(y)) if m is not None]
         X1, Y1 = self.read(0, 1)
         check_kind(name, "X", X1, "fiub", "numbers")

@@ -59,31 +59,44 @@ class Statistics:
         return Labels(distinct, self.n).task
 
 
+class RunningLabels:
+    """The distinct labels (k,), sorted, of all that were added; None if these are too many."""
+
+    distinct: np.ndarray | None = None
+    _many = False
+
+    def add(self, y: np.ndarray) -> None:
+        """Add labels (k,); those with two dimensions are too many."""
+        self._many = self._many or y.ndim > 1
+        if not self._many:
+            found = np.unique(y)
+            self.distinct = found if self.distinct is None else np.union1d(self.distinct, found)
+            if y.dtype.kind == "U":
+                check_number_of_texts(len(self.distinct))
+            self._many = y.dtype.kind != "U" and len(self.distinct) > MOST_LABELS
+        if self._many:
+            self.distinct = None
+
+
 class RunningStatistics:
     """Statistics of the blocks that were added."""
 
     def __init__(self) -> None:
-        self._inputs, self._targets = RunningMoments(), RunningMoments()
-        self._labels: np.ndarray | None = None
-        self._countable = True
+        self._inputs, self._targets, self._labels = (
+            RunningMoments(),
+            RunningMoments(),
+            RunningLabels(),
+        )
 
     def add(self, X: np.ndarray, Y: np.ndarray | None) -> None:
         """Add rows X (k, n_x) and their labels or targets Y (k,) or (k, n_y), all finite."""
         step = max(1, _CACHED // max(1, X.shape[1]))
         for i in range(0, len(X), step):
             self._inputs.add(X[i : i + step])
-        if Y is None:
-            return
-        if Y.dtype.kind in "fiub":
-            self._targets.add(Y[:, None] if Y.ndim == 1 else Y)
-        self._countable = self._countable and Y.ndim == 1
-        if self._countable:
-            found = np.unique(Y)
-            self._labels = found if self._labels is None else np.union1d(self._labels, found)
-            if Y.dtype.kind == "U":
-                check_number_of_texts(len(self._labels))
-            elif len(self._labels) > MOST_LABELS:
-                self._countable, self._labels = False, None
+        if Y is not None:
+            self._labels.add(Y)
+            if Y.dtype.kind in "fiub":
+                self._targets.add(Y[:, None] if Y.ndim == 1 else Y)
 
     def result(self) -> Statistics:
         inputs = self._inputs.result()
@@ -92,7 +105,7 @@ class RunningStatistics:
             self._inputs.n,
             inputs.mean,
             inputs.scale,
-            self._labels,
+            self._labels.distinct,
             None if targets is None else targets.mean,
             None if targets is None else targets.scale,
             self._inputs.rounded,

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet.backends.place import select
 from xpnet.data.checks import mean_weight
+from xpnet.data.column import counted
 from xpnet.data.epoch_order import EpochOrder, RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.readahead import ReadAhead
@@ -85,7 +86,7 @@ class Stream:
         self._preparation = preparation or Preparation(self.names, self.target)
 
     def __repr__(self) -> str:
-        n = "batches" if self.n_examples is None else f"{self.n_examples:,} rows"
+        n = "batches" if self.n_examples is None else counted(self.n_examples, "row")
         name = f" of {self._source.rows.name}" if isinstance(self._source, Selection) else ""
         return f"<Stream: {n}{name}, {self.n_features:,} features>"
 

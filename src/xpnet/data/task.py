@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xpnet.data.column import Column, text_of
+from xpnet.data.column import Column, counted, text_of
 
 # Whole numbers are a regression target if they have more distinct values than MOST_CLASSES, or
 # fewer examples of each, on average, than EXAMPLES_PER_CLASS.
@@ -63,8 +63,10 @@ class Labels:
         if self.distinct is None:
             return "too many distinct numbers to be classes"
         words = {"U": "text", "b": "true and false", "f": "numbers with fractions"}
-        counted = f"{len(self.distinct):,} distinct whole numbers in {self.m:,} rows"
-        return words.get(self.kind, counted)
+        numbers = "whole number" if len(self.distinct) == 1 else "whole numbers"
+        rows = counted(self.m, "row")
+        whole = f"{len(self.distinct):,} distinct {numbers} in {rows}"
+        return words.get(self.kind, whole)
 
     @property
     def either(self) -> bool:

@@ -40,6 +40,7 @@ _NO_TABLE = {
     b"\x80": "a pickle, which is not read, for it can run code; save CSV or Parquet",
 }
 _END = "\x02\x03"  # stands after the last line, where an open quotation mark swallows it
+_TOO_LONG = f"a cell that goes on for over {_LONGEST // 2**20} MB, which is no table's"
 
 
 def unpacked(path: Path, name: str) -> Callable[[], IO[bytes]]:
@@ -155,6 +156,8 @@ class TextFile:
             where = f"{self.name}, line {line}"
             if not _is_text("".join(lines)):
                 return f"{where}: {self.wrong_encoding}"
+            if len(lines[0]) > _LONGEST:
+                return f"{where}: {_TOO_LONG}"
             if cells[-1].endswith(_END):
                 return f"{where}: a quotation mark opens here and is never closed"
             if len(lines) > 1 and (len(cells) != width or not _closed(lines, self.sep)):
@@ -233,13 +236,14 @@ def _records(
                 taken.append(line)
                 yield line.replace("\t", " ").strip() if sep == " " else line
 
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))  # it is one for the process
     reader = csv.reader(fed(), delimiter=sep, skipinitialspace=sep == " ")
     while True:
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:  # a cell of over 128 KB
+        except csv.Error:  # a cell of over 16 MB
             cells = ["", _END]
         if taken != [_END] and (any(map(str.strip, cells)) or '"' in taken[0]):
             yield begun, cells, taken.copy()
@@ -265,6 +269,8 @@ def find(
         while (size < _SAMPLE or len(lines) < 8) and (line := text.readline(_LONGEST)):
             size += len(line)
             lines.append(line)
+            if len(line) == _LONGEST:
+                raise ValueError(f"{name}, line {len(lines)}: {_TOO_LONG}")
             if not _is_text(line):
                 raise ValueError(f"{name}, line {len(lines)}: {form.wrong_encoding}")
     said = re.match(r"(?i)\"?sep=(.)\"?\r?\n", lines[0] if lines else "")

@@ -11,6 +11,7 @@ from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import place_of, select
 from xpnet.data.checks import host_array
+from xpnet.data.column import counted
 from xpnet.data.row_source import Chunk, check_kind, float_type
 
 _AGAIN = "pass a function epoch -> iterator, which makes the batches of every epoch anew"
@@ -113,11 +114,11 @@ def _arrays(number: int, batch: Any) -> Chunk:
     check_kind(name, "X", X, "fiub", "numbers")
     check_kind(name, "Y", Y, "fiubU", "numbers or text")
     if Y.ndim not in (1, 2) or len(Y) != len(X):
-        raise ValueError(f"{name}: X has {len(X)} rows but Y has shape {Y.shape}")
+        raise ValueError(f"{name}: X has {counted(len(X), 'row')} but Y has shape {Y.shape}")
     if w is not None:
         check_kind(name, "w", w, "fiub", "numbers")
         if w.shape != (len(X),):
-            raise ValueError(f"{name}: X has {len(X)} rows but w has shape {w.shape}")
+            raise ValueError(f"{name}: X has {counted(len(X), 'row')} but w has shape {w.shape}")
     return Chunk(X, Y, w)
 
 
