@@ -76,6 +76,7 @@ sphinx_gallery_conf = {
 }
 
 autosummary_generate = True
+autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say them in words
 numpydoc_show_class_members = False
 

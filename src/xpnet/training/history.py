@@ -126,8 +126,9 @@ class History:
 class Callback(Protocol):
     """An object with any of these methods; a method that is None counts as missing.
 
-    A true return from one of the first three ends the fit. A callback with ``last = True``
-    is called after the others; its ``on_fit_end``, in reverse order, comes first.
+    A true return from ``on_fit_begin``, ``on_steps_end`` or ``on_epoch_end`` ends the fit. A
+    callback with ``last = True`` is called after the others; its ``on_fit_end``, in reverse order,
+    comes first.
 
     A callback that raises ends the fit with its error: the callbacks after it do not get that
     event, and the net keeps the updates made up to then.
