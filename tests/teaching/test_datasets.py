@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -39,6 +44,11 @@ def test_the_houses(tmp_path):
     assert missing.max() < 0.15
     assert houses["heating"].nunique() == 4
     assert houses["price_thousands"].min() > 0
+    (tmp_path / "houses.csv").write_text(houses.to_csv(index=False), "utf-8")
+    command = [sys.executable, "-m", "xpnet", "train", "houses.csv", "--target", "price_thousands"]
+    if all(map(find_spec, ("typer", "pyarrow"))):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert float(re.search(r"validation R² +│ +(\S+)", done.stdout)[1]) > 0.85
     linear = houses.select_dtypes("number").corr()["price_thousands"]
     assert linear["area_m2"] > 0.4
 
@@ -50,6 +60,6 @@ def test_bad_sizes(load):
 
 
 def test_without_pandas(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="load_houses needs pandas: python -m pip install pandas"):
         xpnet.load_houses()

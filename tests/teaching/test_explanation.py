@@ -85,7 +85,8 @@ def test_every_optimiser_tells_its_rule_and_state(name):
     told = xpnet.explain(xpnet.DeepNet([2, 1]), np.eye(2), np.array([[0, 1]]), optimizer)
     moments = [step for step in told.steps if step.symbol.startswith("moment ")]
     assert len(moments) == optimizer.n_moments
-    assert "theta" in told.steps[-1].formula
+    assert told.steps[-2].formula.startswith("of theta, moments = ")
+    assert "theta" in told.steps[-2].formula.partition(" = ")[2]
 
 
 def test_own_functions_need_no_source():

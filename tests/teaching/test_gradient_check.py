@@ -94,7 +94,7 @@ def test_a_cost_of_ones_own(factor):
     net.objective = replace(net.objective, loss=cost)
     report = xpnet.check_gradients(net, X, np.abs(Y))
     assert report.ok is (factor == 1.0)
-    assert ("look at the output's derivative" in str(report)) is (factor != 1.0)
+    assert ("look at the derivative of the output" in str(report)) is (factor != 1.0)
     assert squared.value is not value
 
 
@@ -111,7 +111,7 @@ def test_a_kink_is_told_apart(factor):
     report = xpnet.check_gradients(net, X, Y)
     assert [c.kinks for c in report.parameters[:2]] == [2, 1]
     assert report.ok is (factor == 1.0)
-    assert "3 entries lie at a kink" in str(report)
+    assert "as ReLU at 0: 3" in str(report)
 
 
 def test_vanishing_gradients_are_checked_too():
@@ -147,6 +147,19 @@ def test_jax_without_float64_is_checked_on_numpy(monkeypatch):
         jax.config.update("jax_enable_x64", enabled)
     assert report.ok
     assert "on NumPy, as JAX" in str(report)
+
+
+@pytest.mark.parametrize("tool", [xpnet.check_gradients, xpnet.explain, xpnet.compare])
+def test_an_estimator_is_pointed_to_its_net(tool):
+    pytest.importorskip("sklearn")
+    with pytest.raises(TypeError, match=r"MLPClassifier is no DeepNet; .* DeepNet.from_sklearn"):
+        tool(xpnet.MLPClassifier(), np.eye(2), np.zeros((1, 2)))
+
+
+def test_what_is_not_finite_is_wrong():
+    net, X, Y = problem(hidden=own(lambda a, *, xp: a, lambda z, *, xp: z * np.nan))
+    report = xpnet.check_gradients(net, X, Y)
+    assert (report.ok, report.error) == (False, np.inf)
 
 
 @pytest.mark.parametrize("bad", [{"entries": 0}, {"tolerance": 0.0}, {"l2": -1.0}])

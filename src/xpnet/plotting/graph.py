@@ -124,7 +124,7 @@ class GraphDisplay:
         Parameters
         ----------
         net : DeepNet
-            It need not be trained.
+            It need not be trained. An estimator has no X and Y here.
         X : array (n_x, m), optional
             Examples in columns.
         Y : array (1, m), (n_y, m), or labels (m,), optional
@@ -157,8 +157,8 @@ class GraphDisplay:
         >>> len(xpnet.plotting.GraphDisplay.from_net(net, max_layers=2).nodes)
         8
         """
-        net = net_of(net)
         step = None if X is None and Y is None else explain(net, X, Y)
+        net = net_of(net)
         if step is not None and not 0 <= example < step["A[0]"].shape[1]:
             raise ValueError(f"example={example}: X has {step['A[0]'].shape[1]} examples, from 0")
         n = len(net.sizes) - 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,16 +13,15 @@ from xpnet.backends.place import select, to_numpy
 from xpnet.core.optimizers import GradientDescent, Optimizer
 from xpnet.core.settings import check_count
 from xpnet.exceptions import BackendUnavailable
-from xpnet.teaching.explanation import Step, told_steps
-from xpnet.teaching.report import Report
+from xpnet.teaching.explanation import Step, told_steps, twin_of
+from xpnet.teaching.report import Report, Row
 
 
-@dataclass(frozen=True)
-class Parting:
+class Parting(NamedTuple):
     """Where a library differs from the first one: in which step, from 1, and quantity, by how much.
 
-    ``ulp`` is the largest distance of two entries in units in the last place, how many floating
-    numbers lie between them; it is at ``entry``, whose values are ``one`` and ``other``.
+    ``ulp`` is the largest distance of two entries in units in the last place: how many floating
+    numbers it is from ``one`` to ``other``, the values at ``entry``.
     """
 
     step: int
@@ -36,16 +34,10 @@ class Parting:
 
 @dataclass(eq=False, repr=False)
 class Comparison(Report):
-    """The outcome of ``compare``.
+    """The outcome of ``compare``, by library.
 
-    Attributes
-    ----------
-    first : dict of str to Parting or None
-        By library, where it parts from the first one; None where it does not.
-    differences : dict of str to list of Parting
-        By library, every quantity that differs, in the order of the steps.
-    missing : dict of str to str
-        Libraries that could not be used, and why.
+    ``first`` is the first difference from the first library, or None; ``differences`` are all, in
+    the order of the steps; ``missing`` says why a library could not be used.
     """
 
     first: dict[str, Parting | None]
@@ -54,29 +46,29 @@ class Comparison(Report):
 
 
 def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many floating numbers lie from ``a`` to ``b``, entry by entry; 0 from NaN to NaN."""
-    double = a.dtype == np.float64
-    kind, unsigned = (np.int64, np.uint64) if double else (np.int32, np.uint32)
-    least = np.iinfo(kind).min
+    """How many floating numbers it is from ``a`` to ``b``, entry by entry; 0 from NaN to NaN."""
 
-    def counted(x: np.ndarray) -> np.ndarray:  # in the order of the floats; -0.0 is 0.0
-        bits: Any = np.ascontiguousarray(x).view(kind)
-        return np.where(bits < 0, least - bits, bits).astype(unsigned) ^ unsigned(-least)
+    def place(x: np.ndarray) -> np.ndarray:  # among all floats in order; that of -0.0 and 0.0 is 0
+        bits: Any = np.atleast_1d(x).view(f"i{x.itemsize}")
+        return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits).astype(object)
 
-    one, other = counted(a), counted(b)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return np.where(same, unsigned(0), np.maximum(one, other) - np.minimum(one, other))
+    return np.where(same, 0, abs(place(a) - place(b)))
 
 
 def _partings(one: list[list[Step]], other: list[list[Step]]) -> Iterator[Parting]:
     for k, pairs in enumerate(zip(one, other, strict=True), 1):
         for a, b in zip(*pairs, strict=True):
-            apart = ulps(np.atleast_1d(a.value), np.atleast_1d(b.value))
-            if np.any(apart):
+            if not np.array_equal(a.value, b.value, equal_nan=True):
+                apart = ulps(a.value, b.value)
                 i = int(np.argmax(apart))
-                entry = tuple(map(int, np.unravel_index(i, a.value.shape)))
-                values = float(a.value.flat[i]), float(b.value.flat[i])
-                yield Parting(k, a.symbol, int(apart.flat[i]), entry, *values)
+                entry, values = (
+                    np.unravel_index(i, a.value.shape),
+                    (a.value.flat[i], b.value.flat[i]),
+                )
+                yield Parting(
+                    k, a.symbol, apart.flat[i], tuple(map(int, entry)), *map(float, values)
+                )
 
 
 def compare(
@@ -87,9 +79,6 @@ def compare(
     *,
     optimizer: Optimizer | None = None,
     steps: int = 3,
-    sample_weight: Any = None,
-    l2: float = 0.0,
-    l1: float = 0.0,
 ) -> Comparison:
     """Make the first training steps on several libraries, and tell where they part.
 
@@ -111,9 +100,6 @@ def compare(
         ``GradientDescent()`` if left out.
     steps : int
         How many updates are made.
-    sample_weight : array (m,) or (1, m), optional
-    l2, l1 : float
-        As ``net.cost`` takes them.
 
     Returns
     -------
@@ -138,41 +124,38 @@ def compare(
     steps = check_count(steps, "steps", 1)
     if backends is None:
         backends = [name for name, info in installed().items() if info.usable]
-    twin = copy.copy(net)
+    backends = [backends] if isinstance(backends, str) else backends
+    twin = twin_of(net)
     with twin._settling() as inputs:
         inputs.settle(inputs.in_order(X), "X", Y)
     dtype = twin.backend.dtype_name
-    data = [None if x is None else to_numpy(x) for x in (X, Y, sample_weight)]
+    data = [None if x is None else to_numpy(x) for x in (X, Y, None)]
     runs: dict[str, list[list[Step]]] = {}
     missing: dict[str, str] = {}
     for backend in backends:
-        name = backend if isinstance(backend, str) else str(backend)
+        name = backend if isinstance(backend, str) else str(select(backend))
         try:
-            place = select(backend, dtype=dtype)
+            there = twin_of(net).to(select(backend, dtype=dtype))
         except (BackendUnavailable, ValueError) as error:
             missing[name] = str(error)
-            continue
-        name = name if name not in runs else f"{name} ({len(runs) + 1})"
-        runs[name] = list(told_steps(copy.copy(net).to(place), data, optimizer, steps, l2, l1))
+        else:
+            name = f"{name} ({len(runs) + 1})" if name in runs else name
+            runs[name] = list(told_steps(there, data, optimizer, steps))
+    notes = [f"{name} is left out: {why}" for name, why in missing.items()]
     if len(runs) < 2:
-        why = "; ".join(missing.values())
-        raise ValueError(f"two libraries are needed to compare, of {list(backends)!r}. {why}")
+        raise ValueError("; ".join(["two libraries are needed to compare", *notes]))
     (base, one), *others = runs.items()
     differences = {name: list(_partings(one, other)) for name, other in others}
     first = {name: found[0] if found else None for name, found in differences.items()}
-    rows: list[tuple[str, ...]] = []
-    notes = [f"{name} is left out: {why}" for name, why in missing.items()]
+    rows: list[Row] = []
     for name, found in differences.items():
-        if not found:
-            notes.append(f"{name} and {base} agree to the last bit")
-            continue
-        told = [("parts from " + base, found[0])]
-        for k in sorted({parting.step for parting in found}):
-            told.append(("most", max((p for p in found if p.step == k), key=lambda p: p.ulp)))
+        told = [("first difference", p) for p in found[:1]]
+        for k in sorted({p.step for p in found}):
+            told.append(("largest", max((p for p in found if p.step == k), key=lambda p: p.ulp)))
         for what, p in told:
             numbers = f"{p.ulp:,}", str(p.entry or ""), repr(p.one), repr(p.other)
             rows.append((name, what, str(p.step), p.symbol, *numbers))
-    others_are, s = ", ".join(differences), "s" * (steps > 1)
-    title = f"{base} beside {others_are}: {steps} step{s} of {optimizer}, {dtype}"
+        notes += [] if found else [f"{name} and {base} agree to the last bit"]
+    title = f"{base} beside {', '.join(differences)}, {dtype}; steps of {optimizer}: {steps}"
     head = ("library", "", "step", "quantity", "ulp", "entry", base, "other")
     return Comparison(title, head, rows, notes, first, differences, missing)

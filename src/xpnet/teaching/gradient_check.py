@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +13,11 @@ from xpnet.core.leaves import Batch, Data, Leaves
 from xpnet.core.network import forward, value
 from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.net.evaluation import cost_of
-from xpnet.teaching.explanation import Recorder
-from xpnet.teaching.report import Report
+from xpnet.teaching.explanation import Recorder, twin_of
+from xpnet.teaching.report import Report, Row
 
-STEP = float(np.finfo(np.float64).eps) ** (1 / 3)  # least error of a central difference
-LEAST = 1e-8  # a derivative below this is compared with this
+EPS = float(np.finfo(np.float64).eps)
+LEAST = 1e-8  # errors of smaller derivatives are relative to this
 
 
 class Continued:
@@ -27,24 +26,15 @@ class Continued:
     Those that compare go by the real part (Martins, Sturdza & Alonso 2003, section 3).
     """
 
-    def __init__(self) -> None:
-        self.xp = select("numpy").xp
+    abs = staticmethod(lambda z: np.where(np.real(z) < 0, -z, z))
+    maximum = staticmethod(lambda a, b: np.where(np.real(a) >= np.real(b), a, b))
+    minimum = staticmethod(lambda a, b: np.where(np.real(a) <= np.real(b), a, b))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.xp, name)
-
-    def abs(self, z: Any) -> Any:
-        return np.where(np.real(z) < 0, -z, z)
-
-    def maximum(self, a: Any, b: Any) -> Any:
-        return np.where(np.real(a) >= np.real(b), a, b)
-
-    def minimum(self, a: Any, b: Any) -> Any:
-        return np.where(np.real(a) <= np.real(b), a, b)
+        return getattr(select("numpy").xp, name)
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """What was found for ``W`` or ``b`` of one layer, counted from 1.
 
     ``error`` is the largest relative error, at ``entry``, where the net says ``gradient`` and the
@@ -61,20 +51,17 @@ class Checked:
     size: int
     kinks: int
 
+    def cells(self) -> Row:
+        numbers = f"{self.gradient:.9g}", f"{self.reference:.9g}", f"{self.checked} of {self.size}"
+        name = f"{self.parameter}[{self.layer}]"
+        return name, f"{self.error:.1e}", str(self.entry), *numbers, str(self.kinks)
+
 
 @dataclass(eq=False, repr=False)
 class GradientReport(Report):
-    """The outcome of ``check_gradients``.
+    """The outcome of ``check_gradients``: ``ok`` if no relative ``error`` is above the tolerance.
 
-    Attributes
-    ----------
-    ok : bool
-        Whether no relative error is above the tolerance.
-    error : float
-        The largest relative error.
-    method : str
-        "complex step" or "central differences".
-    parameters : list of Checked
+    ``method`` is "complex step" or "central differences".
     """
 
     ok: bool
@@ -83,98 +70,55 @@ class GradientReport(Report):
     parameters: list[Checked]
 
 
-class _Check:
-    """Evaluates the cost around the parameters of one net in float64."""
+class _Cost:
+    """The cost of a net in float64 around its parameters, and its gradient there."""
 
     def __init__(self, net: Any, given: list[Any], l2: float, l1: float) -> None:
-        self.place, self.l1, self.notes = net.backend, l1, [f"computed on {net.backend}, float64"]
+        self.place, self.l1 = net.backend, l1
         with net._settling() as inputs:
             self.engine, self.given = cost_of(inputs, given, l2, l1, prefetch=False)
+        self.host = Data(*(None if x is None else to_numpy(x) for x in self.given[0]))
         self.theta = np.array(to_numpy(net.theta))
+        self.steps = EPS ** (1 / 3) * np.maximum(1.0, abs(self.theta))
         with self.place.context():
             found = self.engine.value_and_gradient(self.place.asarray(self.theta), *self.given)
         self.cost, self.gradient = float(found[0]), np.array(to_numpy(found[1]))
-        self.host = Data(*(None if x is None else to_numpy(x) for x in self.given[0]))
 
     def moved(self, j: int, by: complex) -> np.ndarray:
         theta = self.theta.astype(type(by))
         theta[j] += by
         return theta
 
-    def step(self, j: int) -> float:
-        return STEP * max(1.0, abs(float(self.theta[j])))
-
     def sides(self, j: int) -> np.ndarray:
-        """The slopes of the cost just below and just above entry ``j``."""
-        h = self.step(j)
-        with self.place.context():
-            low, high = (
-                float(self.engine.value(self.place.asarray(self.moved(j, by)), *self.given))
-                for by in (-h, h)
-            )
-        return np.array([self.cost - low, high - self.cost]) / h
+        """The slopes of the cost just below and just above parameter ``j``."""
+        h, costs = float(self.steps[j]), []
+        for by in (-h, h):
+            with self.place.context():
+                theta = self.place.asarray(self.moved(j, by))
+                costs.append(float(self.engine.value(theta, *self.given)))
+        return np.array([self.cost - costs[0], costs[1] - self.cost]) / h
 
     def complex_step(self, j: int) -> float:
-        objective, h = self.engine.objective, 1e-30
-        ops = Leaves(Continued(), objective.layout)
-        found = value(
-            ops, objective, self.moved(j, h * 1j), Batch(self.host, None), *self.given[1:]
-        )
-        return float(np.imag(found)) / h
+        ops, h = Leaves(Continued(), self.engine.ops.layout), 1e-30
+        batch, theta = Batch(self.host, None), self.moved(j, h * 1j)
+        return float(np.imag(value(ops, self.engine.objective, theta, batch, *self.given[1:]))) / h
 
     def crosses(self, j: int) -> bool:
-        """Whether a unit changes its sign within the step, or with l1 the parameter."""
-        h, objective = self.step(j), self.engine.objective
-        if self.l1 and abs(self.theta[j]) <= h:
-            return True
-        signs = []
+        """Whether a hidden unit changes its sign within the step, or, with l1, the parameter."""
+        h, signs = float(self.steps[j]), []
         for by in (-h, h):
             with self.place.context():
                 X, theta = map(self.place.asarray, (self.host.X, self.moved(j, by)))
-                ops: Any = Recorder(Leaves(self.place.xp, objective.layout), objective)
-                forward(ops, objective, ops.layers(theta), X.T)
-            signs.append([np.sign(s.value) for s in ops.steps if s.symbol.startswith("Z")][:-1])
-        return any(np.any(a != b) for a, b in zip(*signs, strict=True))
-
-    def run(
-        self, chosen: list[np.ndarray], tolerance: float
-    ) -> tuple[str, dict[int, float], set[int], float]:
-        """The method, the reference of each entry, which are at a kink, and the least size."""
-        entries = np.concatenate(chosen).tolist()
-        sides = {j: self.sides(j) for j in entries}
-        central = {j: float(np.mean(sides[j])) for j in entries}
-        noise = 8 * np.finfo(np.float64).eps * abs(self.cost) / STEP
-        floor = max(LEAST, noise / tolerance)
-
-        def bent(j: int, other: float) -> bool:
-            return abs(central[j] - other) <= abs(np.ptp(sides[j])) and self.crosses(j)
-
-        method, reference, least = "central differences", central, floor
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("error")
-                steps = {j: self.complex_step(j) for j in entries}
-        except Exception as error:  # a function of the user's that takes no complex numbers
-            self.notes.append(f"no complex step: {type(error).__name__}: {error}")
-        else:
-            apart = [
-                j for j in entries if not _error(steps[j], central[j], floor) <= 10 * tolerance
-            ]
-            if all(bent(j, steps[j]) for j in apart):
-                method, reference, least = "complex step", steps, LEAST
-            else:
-                self.notes.append("no complex step: a function is not analytic")
-        wrong = {
-            j: g
-            for j in entries
-            if not _error(g := self.gradient[j], reference[j], least) <= tolerance
-        }
-        return method, reference, {j for j, g in wrong.items() if bent(j, g)}, least
+                ops: Any = Recorder(self.engine.ops, self.engine.objective)
+                forward(ops, self.engine.objective, ops.layers(theta), X.T)
+            Z = [step.value.ravel() for step in ops.steps if step.symbol.startswith("Z")]
+            signs.append(np.sign(np.concatenate([np.zeros(1), *Z[:-1]])))
+        return bool(np.any(signs[0] != signs[1])) or (self.l1 > 0 and abs(self.theta[j]) <= h)
 
 
-def _error(a: float, b: float, least: float) -> float:
-    error = abs(a - b) / max(abs(a), abs(b), least)
-    return error if np.isfinite(error) else np.inf
+def _errors(a: np.ndarray, b: np.ndarray, least: float) -> np.ndarray:
+    errors = abs(a - b) / np.maximum(np.maximum(abs(a), abs(b)), least)
+    return np.where(np.isfinite(errors), errors, np.inf)
 
 
 def check_gradients(
@@ -256,63 +200,73 @@ def check_gradients(
     """
     tolerance = check_number(tolerance, "tolerance", POSITIVE)
     entries = check_count(entries, "entries", 1)
-    twin, given, said = copy.copy(net), [X, Y, sample_weight], []
-    with twin._settling() as inputs:
+    net, given, notes = twin_of(net), [X, Y, sample_weight], []
+    with net._settling() as inputs:
         inputs.examples(*given)
-    if twin.backend.dtype_name != "float64":
-        said.append("the net is in float32: a copy in float64 was checked")
+    if net.backend.dtype_name != "float64":
+        notes.append("the net is in float32: a copy in float64 was checked")
         try:
-            twin.with_dtype("float64")
-        except ValueError as error:
-            said.append(f"on NumPy, as {twin.backend} has no float64: {error}")
-            twin.to("numpy", dtype="float64")
+            net.with_dtype("float64")
+        except ValueError as why:
+            notes.append(f"on NumPy, as {net.backend} has no float64: {why}")
+            net.to("numpy", dtype="float64")
             given = [None if x is None else to_numpy(x) for x in given]
-    check = _Check(twin, given, check_number(l2, "l2"), check_number(l1, "l1"))
-    rng, slices = np.random.default_rng(seed), []
-    for l, (shape, w, b) in enumerate(net.objective.layout.slices(), 1):
-        slices += [(l, "W", shape, w), (l, "b", (shape[0], 1), b)]
-    chosen = []
-    for *_, where in slices:
-        own = np.arange(where.start, where.stop)
-        chosen.append(own if own.size <= entries else np.sort(rng.choice(own, entries, False)))
-    method, reference, kinks, least = check.run(chosen, tolerance)
+    cost = _Cost(net, given, l2, l1)
+    rng, parameters = np.random.default_rng(seed), []
+    for l, (shape, *where) in enumerate(net.objective.layout.slices(), 1):
+        for name, own, form in zip("Wb", where, (shape, (shape[0], 1)), strict=True):
+            at = np.arange(own.start, own.stop)
+            at = at if at.size <= entries else np.sort(rng.choice(at, entries, replace=False))
+            parameters.append((l, name, form, own, at))
+    at = np.concatenate([p[-1] for p in parameters])
+    method, reference, least, kinks = _reference(cost, at, tolerance, notes)
+    errors = np.where(kinks, 0.0, _errors(cost.gradient[at], reference, least))
     found = []
-    for (l, name, shape, where), own in zip(slices, chosen, strict=True):
-        smooth = [j for j in own.tolist() if j not in kinks]
-        errors = [_error(check.gradient[j], reference[j], least) for j in smooth]
-        at = smooth[int(np.argmax(errors))] if smooth else where.start
-        entry = tuple(map(int, np.unravel_index(at - where.start, shape)))
-        numbers = float(check.gradient[at]), float(reference[at])
-        counts = len(smooth), where.stop - where.start, own.size - len(smooth)
-        found.append(Checked(l, name, max(errors, default=0.0), entry, *numbers, *counts))
-    return _report(net, found, method, tolerance, said + check.notes)
-
-
-def _report(
-    net: Any, found: list[Checked], method: str, tolerance: float, notes: list[str]
-) -> GradientReport:
-    error = max(c.error for c in found)
-    wrong, hidden = [c for c in found if not c.error <= tolerance], net.hidden
-    rows: list[tuple[str, ...]] = []
-    for c in found:
-        numbers = f"{c.gradient:.9g}", f"{c.reference:.9g}", f"{c.checked} of {c.size}"
-        mark = "<- wrong" if c in wrong else ""
-        name = f"{c.parameter}[{c.layer}]"
-        rows.append((name, f"{c.error:.1e}", str(c.entry), *numbers, str(c.kinks), mark))
+    for l, name, form, own, chosen in parameters:
+        among = np.flatnonzero(np.isin(at, chosen))
+        i = among[np.argmax(errors[among])]
+        entry = tuple(map(int, np.unravel_index(at[i] - own.start, form)))
+        numbers = float(errors[i]), entry, float(cost.gradient[at[i]]), float(reference[i])
+        bent = int(np.sum(kinks[among]))
+        found.append(Checked(l, name, *numbers, among.size - bent, own.stop - own.start, bent))
+    wrong = [c for c in found if not c.error <= tolerance]
     if wrong:
         l = max(c.layer for c in wrong)
-        who = (
-            f"the slope of {hidden[l - 1].name!r}"
-            if l <= len(hidden)
-            else "the output's derivative"
-        )
-        notes = [*notes, f"wrong from layer {l} down: look at {who}, layer {l}"]
-    if kinks := sum(c.kinks for c in found):
-        notes = [
-            *notes,
-            f"{kinks} entries lie at a kink, where a unit changes its sign, as ReLU at 0",
-        ]
-    verdict = "gradients are wrong" if wrong else "gradients are right"
-    title = f"{verdict}: largest relative error {error:.1e} (tolerance {tolerance:g}), by {method}"
+        slopes = [*(f"the slope of {g.name!r}" for g in net.hidden), "the derivative of the output"]
+        notes.append(f"wrong from layer {l} down: look at {slopes[l - 1]}, layer {l}")
+    if np.any(kinks):
+        notes.append(f"entries at a kink, where a unit changes sign, as ReLU at 0: {kinks.sum()}")
+    notes.append(f"computed in float64, the differences on {net.backend}")
+    error, verdict = float(np.max(errors)), "wrong" if wrong else "right"
+    title = f"gradients are {verdict}: largest relative error {error:.1e}, by {method}"
     head = ("", "error", "entry", "gradient", method, "checked", "kinks", "")
+    rows = [(*c.cells(), "<- wrong" if c in wrong else "") for c in found]
     return GradientReport(title, head, rows, notes, not wrong, error, method, found)
+
+
+def _reference(
+    cost: _Cost, at: np.ndarray, tolerance: float, notes: list[str]
+) -> tuple[str, np.ndarray, float, np.ndarray]:
+    """The method, its derivatives by the parameters ``at``, ``least``, and which are at a kink."""
+    sides = np.array([cost.sides(j) for j in at])  # (n, 2)
+    central, jumps = sides.mean(axis=1), abs(sides[:, 1] - sides[:, 0])
+    # rounding errors of the cost, which the differences divide by the step
+    least = max(LEAST, 8 * EPS ** (2 / 3) * abs(cost.cost) / tolerance)
+
+    def split(a: np.ndarray, b: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+        apart = ~(_errors(a, b, least) <= tolerance)
+        bent = apart & (abs(central - a) <= jumps)
+        kinks = np.array([b and cost.crosses(j) for b, j in zip(bent, at, strict=True)])
+        return apart & ~kinks, kinks
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error")
+            steps = np.array([cost.complex_step(j) for j in at])
+    except Exception as error:  # a function of the user's that takes no complex numbers
+        notes.append(f"no complex step: {type(error).__name__}: {error}")
+    else:
+        if not np.any(split(steps, central, 10 * least)[0]):
+            return "complex step", steps, LEAST, split(cost.gradient[at], steps, LEAST)[1]
+        notes.append("no complex step: a function is not analytic")
+    return "central differences", central, least, split(cost.gradient[at], central, least)[1]
