@@ -20,8 +20,8 @@ from xpnet.teaching.report import Report, Row
 class Parting(NamedTuple):
     """Where a library differs from the first one: in which step, from 1, and quantity, by how much.
 
-    ``ulp`` is the largest distance of two entries in units in the last place: how many floating
-    numbers it is from ``one`` to ``other``, the values at ``entry``.
+    ``ulp`` is how many floating numbers it is from ``one`` to ``other``, the values at ``entry``,
+    where it is most.
     """
 
     step: int
@@ -122,8 +122,7 @@ def compare(
     """
     optimizer = GradientDescent() if optimizer is None else optimizer
     steps = check_count(steps, "steps", 1)
-    if backends is None:
-        backends = [name for name, info in installed().items() if info.usable]
+    backends = backends or [name for name, info in installed().items() if info.usable]
     backends = [backends] if isinstance(backends, str) else backends
     twin = twin_of(net)
     with twin._settling() as inputs:

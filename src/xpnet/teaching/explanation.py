@@ -71,7 +71,7 @@ class Step:
     source: tuple[str, ...]
 
     def cells(self) -> tuple[str, ...]:
-        few = [f"{x:.4g}" for x in self.value.flat[:4]] + ["..."] * (self.value.size > 4)
+        few = [f"{x:.5g}" for x in self.value.flat[:4]] + ["..."] * (self.value.size > 4)
         shape = f"({', '.join(map(str, self.value.shape))})" if self.value.ndim else ""
         return self.symbol, shape, self.formula, " ".join(few), ", ".join(filter(None, self.source))
 
@@ -97,11 +97,8 @@ class Recorder:
         return told if name in TOLD else operation
 
     def _keep(self, name: str, args: tuple[Any, ...], result: Any, line: str) -> None:
-        ops = self.ops
+        ops, functions = self.ops, [getattr(args[0], f) for f in FUNCTIONS.get(name, [])]
         self.l += {"affine": 1, "slope": -1}.get(name, 0)
-        functions = [getattr(args[0], f) for f in FUNCTIONS.get(name, [])] + [
-            getattr(type(ops), name)
-        ]
         if name == "output":
             result = (ops.predict(args[0], args[1]), *result)
         if name == "update":
@@ -109,41 +106,38 @@ class Recorder:
             result, moments = result
             for i, moment in enumerate(moments, 1):
                 self._tell(f"moment {i}", "of all weights, then all biases", moment, (line,))
-            functions = [type(self.optimizer).update]
+            functions = 2 * [type(self.optimizer).update]
         layers = ops.layout.layers(result, xp=ops.xp) if name in IN_LAYERS else result
         results = enumerate(layers, 1) if name in ("layers", *IN_LAYERS) else [(self.l, result)]
-        where = [source_of(function) for function in functions]
+        where = [source_of(function) for function in [*functions, getattr(type(ops), name)]]
         for l, values in results:
             g, values = self.names[l - 1], values if isinstance(values, tuple) else (values,)
             words = {"l": l, "k": l - 1, "g": g, "rule": where[0][1], "cost": COSTS.get(g, "cost")}
-            for i, ((symbol, formula), value) in enumerate(zip(TOLD[name], values, strict=False)):
-                source = line, where[min(i, len(where) - 1)][0]
-                self._tell(symbol.format(**words), formula.format(**words), value, source)
+            told = zip(TOLD[name], values, (*where, *2 * where[-1:]), strict=False)
+            for (symbol, formula), value, (place, _) in told:
+                self._tell(symbol.format(**words), formula.format(**words), value, (line, place))
 
     def _tell(self, symbol: str, formula: str, value: Any, source: tuple[str, ...]) -> None:
         self.steps.append(Step(symbol, formula, np.array(to_numpy(value)), source))
 
 
 def source_of(function: Any) -> tuple[str, str]:
-    """Where the last ``return`` of a function stands, or a lambda, and what it returns.
-
-    Both are empty where there is no source.
-    """
+    """Where a function returns, or starts if it does in several places; what it returns; or ""."""
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
         return "", ""
     path = Path(inspect.getsourcefile(function) or "")
     name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
-    found = [i for i, line in enumerate(lines) if line.lstrip().startswith("return ")] or [0]
-    return f"{name}:{first + found[-1]}", lines[found[-1]].strip().removeprefix("return ")
+    found = {i: line.strip()[7:] for i, line in enumerate(lines) if line.strip()[:7] == "return "}
+    return f"{name}:{first + (min(found) if len(found) == 1 else 0)}", ", or ".join(found.values())
 
 
 def twin_of(net: Any) -> DeepNet:
     """A copy of a net, which data may settle."""
     if not isinstance(net, DeepNet):
-        kind = type(net).__name__
-        raise TypeError(f"{kind} is no DeepNet; of an estimator take DeepNet.from_sklearn")
+        name = type(net).__name__
+        raise TypeError(f"{name} is no DeepNet; of an estimator take DeepNet.from_sklearn")
     return copy.copy(net)
 
 
