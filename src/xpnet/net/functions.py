@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import cleandoc
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
@@ -81,85 +82,88 @@ _TOLD = {
         *("[0.31, 0.69, 2.13]", "[0.27, 0.5 , 0.88]"),
     ),
 }
-_VALUE = """Compute ``{of_Z}``, elementwise.
-
-Parameters
-----------
-Z : array
-    Of any shape and array library.
-
-Returns
--------
-array
-    Like Z.
-
-Raises
-------
-TypeError
-    Z is no array.
-{references}
-Examples
---------
->>> import numpy as np
->>> import xpnet
->>> xpnet.{name}(np.array([-1.0, 0.0, 2.0])).round(2)
-array({value})
-"""
-_SLOPE = """Compute the derivative of ``{name}`` where its *output* is A: ``{of_A}``.
-
-Parameters
-----------
-A : array
-    Outputs ``{name}(Z)``, of any shape and array library.
-
-Returns
--------
-array
-    Like A.
-
-Raises
-------
-TypeError
-    A is no array.
-{references}
-Examples
---------
->>> import numpy as np
->>> import xpnet
->>> A = xpnet.{name}(np.array([-1.0, 0.0, 2.0]))
->>> xpnet.{name}_slope(A).round(2)
-array({slope})
-"""
 
 
 def _value(activation: Activation) -> Callable[[Array], Array]:
     def function(Z: Array) -> Array:
+        """Compute ``{of_Z}``, elementwise.
+
+        Parameters
+        ----------
+        Z : array
+            Of any shape and array library.
+
+        Returns
+        -------
+        array
+            Like Z.
+
+        Raises
+        ------
+        TypeError
+            Z is no array.
+        {references}
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> xpnet.{name}(np.array([-1.0, 0.0, 2.0])).round(2)
+        array({value})
+        """
         with computing_with(Z=Z) as (xp, Z):
             return activation.value(Z, xp=xp)
 
-    return _as_public(function, activation.name, _told(_VALUE, activation.name))
+    return _as_public(function, activation.name, activation.name)
 
 
 def _slope(activation: Activation) -> Callable[[Array], Array]:
     def function(A: Array) -> Array:
+        """Compute the derivative of ``{name}`` where its *output* is A: ``{of_A}``.
+
+        Parameters
+        ----------
+        A : array
+            Outputs ``{name}(Z)``, of any shape and array library.
+
+        Returns
+        -------
+        array
+            Like A.
+
+        Raises
+        ------
+        TypeError
+            A is no array.
+        {references}
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnet
+        >>> A = xpnet.{name}(np.array([-1.0, 0.0, 2.0]))
+        >>> xpnet.{name}_slope(A).round(2)
+        array({slope})
+        """
         with computing_with(A=A) as (xp, A):
             return activation.slope(A, xp=xp)
 
-    return _as_public(function, f"{activation.name}_slope", _told(_SLOPE, activation.name))
+    return _as_public(function, f"{activation.name}_slope", activation.name)
 
 
-def _told(template: str, name: str) -> str:
+def _as_public(
+    function: Callable[[Array], Array], public: str, name: str
+) -> Callable[[Array], Array]:
+    """The function under its ``public`` name, where pickle finds it; ``name`` is the activation's.
+
+    Its docstring is filled in from ``_TOLD``.
+    """
     of_Z, of_A, source, value, slope = _TOLD[name]
     references = f"\nReferences\n----------\n{source}\n" if source else ""
-    return template.format(
+    text = cleandoc(function.__doc__ or "") + "\n"
+    function.__doc__ = text.format(
         name=name, of_Z=of_Z, of_A=of_A, references=references, value=value, slope=slope
     )
-
-
-def _as_public(function: Callable[[Array], Array], name: str, doc: str) -> Callable[[Array], Array]:
-    """The function under the name that ``xpnet`` gives it, where pickle finds it."""
-    function.__name__ = function.__qualname__ = name
-    function.__module__, function.__doc__ = "xpnet", doc
+    function.__name__ = function.__qualname__ = public
+    function.__module__ = "xpnet"
     return function
 
 
