@@ -62,6 +62,8 @@ nb_execution_in_temp = True
 nb_execution_show_tb = True  # a failed block is a warning, and warnings are errors
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_code_prompt_show = "Code"
+nb_code_prompt_hide = "Code"
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -82,7 +84,7 @@ numpydoc_show_class_members = False
 
 FRONT_MATTER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\n---\n"
 BLOCK = re.compile(r"(?:^% ([a-z-]+)\n\n?)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NESTED = re.compile(r"^(:{3,})(?!.*:::$)[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTALL)
+NESTED = re.compile(r"^(:{3,})\{[^\n]*\n.*?^\1$", re.MULTILINE | re.DOTALL)
 PROMPTS = ":mystnb: {code_prompt_show: Answer, code_prompt_hide: Answer}\n"
 OPTIONS = {
     "raises": ":tags: [raises-exception]\n",
