@@ -103,9 +103,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 @timed
 def typecheck(session: nox.Session) -> None:
-    """Mypy over src."""
+    """Mypy over src, and over the gallery as a user's code."""
     session.install(*GROUPS("typecheck"), ".[cli]")
     session.run("mypy")
+    session.run("mypy", "--strict", "docs/gallery")
 
 
 @nox.session

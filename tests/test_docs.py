@@ -5,6 +5,7 @@ Those of training.md, data.md and cli.md are run beside the tests of what they a
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -147,6 +148,18 @@ def test_every_public_name_has_a_page(module):
     named = re.findall(rf"^   {re.escape(module)}(\w+)$", text, re.MULTILINE)
     public = import_module(f"xpnet.{module}".rstrip(".")).__all__
     assert sorted(named) == sorted(set(public) - {"callbacks", "plotting", "schedules"})
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs/gallery").glob("plot_*.py")))
+def test_a_script_of_the_gallery_says_what_it_needs(script):
+    tree = ast.parse(script.read_text("utf-8"))
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+             for alias in node.names]  # fmt: skip
+    names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    needed = {name.partition(".")[0] for name in names} - {"numpy", "xpnet"}
+    for name in needed - sys.stdlib_module_names:
+        assert {"sklearn": "scikit-learn"}.get(name, name) in ast.get_docstring(tree)
+    assert "Where to go next" in script.read_text("utf-8")
 
 
 def test_links_lead_somewhere():

@@ -99,8 +99,10 @@ def test_estimators_are_drawn_as_their_nets():
         for name, value in vars(drawn).items():
             if not name.endswith("_"):
                 np.testing.assert_equal(value, vars(other)[name])
-    drawn, other = (GraphDisplay.from_net(each, ax=new_ax()) for each in (model, net))
-    assert drawn.nodes == other.nodes
+    drawn = GraphDisplay.from_net(model, X=POINTS.T, Y=y, ax=new_ax())
+    codes = np.searchsorted(["ash", "elm", "oak"], y)
+    other = GraphDisplay.from_net(net, X=POINTS, Y=codes, ax=new_ax())
+    assert (drawn.nodes, drawn.edges) == (other.nodes, other.edges)
 
 
 # -- learning curves ---------------------------------------------------------------------

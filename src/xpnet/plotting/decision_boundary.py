@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backends.place import dtype_name, place_of, to_numpy
-from xpnet.plotting.shared import BLUE, ORANGE, add_legend, axes_for, colour, net_of, points_of
+from xpnet.plotting.shared import BLUE, ORANGE, add_colorbar, add_legend, as_net, axes_for, colour
 
 MARKERS = "osD^vP*"  # seven to ten colours: the same pair comes again after seventy classes
 PALE = 0.55  # opacity of the colours of classes: points in them stand out
@@ -126,12 +126,9 @@ class DecisionBoundaryDisplay:
         >>> display.response.shape
         (3, 200, 200)
         """
-        model, net = net, net_of(net)
+        model, (net, X, y) = net, as_net(net, X, y)
         if model is not net:
-            X = X.T if is_array_api_obj(X) else np.asarray(X).T
             class_names = net.data.get("classes") if class_names is None else class_names
-            if y is not None and hasattr(model, "classes_"):
-                y = np.searchsorted(to_numpy(model.classes_), to_numpy(y))
             if "features" in net.data:
                 options.setdefault("feature_names", net.data["features"])
         if net.sizes[0] != 2:
@@ -239,10 +236,7 @@ class DecisionBoundaryDisplay:
         look |= {"extent": extent, "origin": "lower", "aspect": "auto"}
         self.image_ = self.ax_.imshow(values, **look)
         if label:
-            where = {"ax": self.ax_}
-            if points_of(self.ax_)[0] > 120:  # as high as the axes, whatever their aspect
-                where = {"cax": self.ax_.inset_axes((1.04, 0.0, 0.05, 1.0))}
-            self.figure_.colorbar(self.image_, label=label, **where)
+            add_colorbar(self.ax_, self.image_, label)
 
     def _draw_boundary(self, values: np.ndarray, level: float) -> None:
         """The line where ``values`` (k, k) are at ``level``, if there is one."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet.backends.place import to_numpy
 from xpnet.core.settings import check_count
-from xpnet.plotting.shared import axes_for, net_of
+from xpnet.plotting.shared import add_colorbar, as_net, axes_for
 
 
 @dataclass(eq=False)
@@ -92,7 +92,7 @@ class FirstLayerDisplay:
         >>> xpnet.plotting.FirstLayerDisplay.from_net(net, (8, 8), units=[3, 5]).units
         array([3, 5])
         """
-        W = to_numpy(net_of(net).parameters[0].W)  # (n_out, n_x)
+        W = to_numpy(as_net(net)[0].parameters[0].W)  # (n_out, n_x)
         n_out, n_x = W.shape
         height, width = shape
         if height * width != n_x:
@@ -161,7 +161,7 @@ class FirstLayerDisplay:
             vmax=largest,
             interpolation="nearest",
         )
-        self.colorbar_ = self.figure_.colorbar(self.image_, ax=ax, label="weight")
+        self.colorbar_ = add_colorbar(ax, self.image_, "weight")
         ax.set_axis_off()
         ax.set_title(f"{n} of {self.n_units} units" if n < self.n_units else f"{n} units")
         return self

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xpnet.core.activations import identity
-from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, axes_for, net_of, points_of
+from xpnet.plotting.shared import BLUE, ORANGE, PURPLE, as_net, axes_for, points_of
 from xpnet.teaching.explanation import Explanation, explain
 
 Shape: TypeAlias = tuple[int | str, ...]
@@ -124,9 +124,9 @@ class GraphDisplay:
         Parameters
         ----------
         net : DeepNet
-            It need not be trained. An estimator has no X and Y here.
+            It need not be trained; or a fitted estimator.
         X : array (n_x, m), optional
-            Examples in columns.
+            Examples in columns; of an estimator in rows.
         Y : array (1, m), (n_y, m), or labels (m,), optional
             Their targets.
         example : int
@@ -157,8 +157,8 @@ class GraphDisplay:
         >>> len(xpnet.plotting.GraphDisplay.from_net(net, max_layers=2).nodes)
         8
         """
+        net, X, Y = as_net(net, X, Y)
         step = None if X is None and Y is None else explain(net, X, Y)
-        net = net_of(net)
         if step is not None and not 0 <= example < step["A[0]"].shape[1]:
             raise ValueError(f"example={example}: X has {step['A[0]'].shape[1]} examples, from 0")
         n = len(net.sizes) - 1

@@ -191,8 +191,10 @@ class LearningCurveDisplay:
             self.best_ += self.ax_.plot(*at, color=its_colour or ORANGE, **look)
             if not name:
                 side = "right" if 2 * at[0] > len(curve.cost) else "left"  # away from the edge
-                place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side}
-                self.ax_.annotate(f"best: epoch {at[0]}", at, color=ORANGE, **place)
+                place = {"xytext": (0, 12), "textcoords": "offset points", "ha": side}
+                under = {"facecolor": self.ax_.get_facecolor(), "edgecolor": "none", "pad": 1}
+                text = f"best: epoch {at[0]}"
+                self.ax_.annotate(text, at, color=ORANGE, bbox=under | {"alpha": 0.85}, **place)
 
     def _add_legend(self) -> None:
         from matplotlib.lines import Line2D

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from xpnet.backends.place import to_numpy
 from xpnet.net.deepnet import DeepNet
 
 # Ten colours that people with any kind of colour vision can tell apart (Petroff 2021,
@@ -21,9 +25,17 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
-def net_of(model: Any) -> DeepNet:
-    """``model``, or the net of a fitted estimator."""
-    return model if isinstance(model, DeepNet) else DeepNet.from_sklearn(model)
+def as_net(model: Any, X: Any = None, y: Any = None) -> tuple[DeepNet, Any, Any]:
+    """``model``, X and y, or the net of a fitted estimator, with X in columns and class numbers."""
+    if isinstance(model, DeepNet):
+        return model, X, y
+    if X is not None:
+        X = (X if is_array_api_obj(X) else np.asarray(X)).T
+    if y is not None:
+        y = to_numpy(y).T
+        if hasattr(model, "classes_") and y.ndim == 1:
+            y = np.searchsorted(to_numpy(model.classes_), y)
+    return DeepNet.from_sklearn(model), X, y
 
 
 def axes_for(ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> tuple[Any, Any]:
@@ -49,6 +61,13 @@ def points_of(ax: Any) -> tuple[float, float]:
     box = ax.get_window_extent()
     scale = 72.0 / ax.figure.dpi
     return box.width * scale, box.height * scale
+
+
+def add_colorbar(ax: Any, image: Any, label: str) -> Any:
+    """Add a colour bar of ``image`` as high as ``ax``, whatever its aspect; return it."""
+    if points_of(ax)[0] < 120:  # too narrow for one beside it
+        return ax.figure.colorbar(image, ax=ax, label=label)
+    return ax.figure.colorbar(image, cax=ax.inset_axes((1.04, 0.0, 0.05, 1.0)), label=label)
 
 
 def add_legend(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.place import to_numpy
-from xpnet.plotting.shared import BLUE, axes_for, net_of, points_of
+from xpnet.plotting.shared import BLUE, as_net, axes_for, points_of
 
 
 @dataclass(eq=False)
@@ -82,7 +82,7 @@ class WeightsDisplay:
         >>> [int(counts.sum()) for counts in display.counts]
         [1024, 160]
         """
-        weights = [to_numpy(W) for W, _ in net_of(net).parameters]
+        weights = [to_numpy(W) for W, _ in as_net(net)[0].parameters]
         span = max(float(np.ptp(W)) for W in weights)
         counts, edges = [], []
         for W in weights:
