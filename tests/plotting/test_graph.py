@@ -10,6 +10,7 @@ from plotting_helpers import new_ax, texts
 
 import xpnet
 from xpnet.plotting import GraphDisplay
+from xpnet.plotting.graph import SIDES
 
 
 def test_graph_of_a_net():
@@ -154,11 +155,16 @@ def test_there_is_no_such_example(k, size):
         )
 
 
-@pytest.mark.parametrize("size", [(6.4, 4.8), (3.0, 8.0), (12.0, 3.0)])
-def test_values_stay_on_the_axes(size):
+@pytest.mark.parametrize("size", [(6.4, 4.8), (5.0, 8.0), (12.0, 3.0)])
+def test_values_stay_on_their_side(size):
     net = xpnet.DeepNet([9, 20, 20, 3], "leaky_relu", "softmax")
     X, Y = -1e-5 * np.random.default_rng(0).random((9, 4)), np.array([0, 1, 2, 0])
     display = GraphDisplay.from_net(net, X=X, Y=Y, ax=new_ax(*size))
     display.figure_.canvas.draw()
-    right = display.ax_.get_window_extent().x1
-    assert all(text.get_window_extent().x1 <= right + 1 for text in display.ax_.texts)
+    box, largest = display.ax_.get_window_extent(), display.text_["X"][0].get_fontsize()
+    numbers = [text for text in display.ax_.texts if "…)" in text.get_text()]
+    assert len(numbers) == 5
+    for text in numbers:
+        side = SIDES[text.get_position()[0] > 0.5][1]
+        assert text.get_window_extent().x1 <= box.x0 + side * box.width + 1
+        assert text.get_fontsize() <= largest

@@ -98,20 +98,43 @@ def test_a_cost_of_ones_own(factor):
     assert squared.value is not value
 
 
+@pytest.mark.parametrize("off", [0.0, 1e-6])
+@pytest.mark.parametrize("kink", [0.0, 1.0])
 @pytest.mark.parametrize("factor", [1.0, 1.01])
-def test_a_kink_is_told_apart(factor):
+def test_a_kink_is_told_apart(factor, kink, off):
     def value(z, *, xp):
-        return xp.maximum(z, 0.0 * z)
+        return xp.maximum(z, kink + 0.0 * z)
 
-    relu = own(lambda a, *, xp: factor * xp.astype(a > 0, a.dtype), value)
+    relu = own(lambda a, *, xp: factor * xp.astype(a > kink, a.dtype), value)
     net, X, Y = problem((2, 3, 1), relu, "identity")
     (W, b), last = net.parameters
-    b[0] = -(W[0] @ X[:, 0])  # the first unit is exactly at its kink for the first example
+    b[0] = kink + off - (W[0] @ X[:, 0])  # the first unit is at its kink for the first example
     net.parameters = [(W, b), last]
     report = xpnet.check_gradients(net, X, Y)
-    assert [c.kinks for c in report.parameters[:2]] == [2, 1]
     assert report.ok is (factor == 1.0)
-    assert "as ReLU at 0: 3" in str(report)
+    if off == 0.0:
+        assert [c.kinks for c in report.parameters[:2]] == [2, 1]
+        assert "as that of ReLU at 0, not compared: 3" in str(report)
+
+
+def test_the_kink_of_a_penalty_is_told_apart():
+    net, X, Y = problem((2, 3, 1))
+    (W, b), last = net.parameters
+    W[1, 0] = 0.0
+    net.parameters = [(W, b), last]
+    report = xpnet.check_gradients(net, X, Y, l1=0.1)
+    assert (report.ok, report.method) == (True, "complex step")
+    assert [c.kinks for c in report.parameters] == [1, 0, 0, 0]
+
+
+def test_a_curve_is_no_kink():
+    """Near its optimum a net has small slopes and large curvatures."""
+    net, X, Y = problem((1, 1, 1), own(lambda a, *, xp: 1.01 * (1 - a * a)), "identity", m=5)
+    net.fit(X, Y, xpnet.Momentum(0.1), epochs=20_000, batch_size=None)
+    report = xpnet.check_gradients(net, X, Y)
+    assert abs(report.parameters[0].gradient) < 1e-4
+    assert [c.kinks for c in report.parameters] == [0] * 4
+    assert not report.ok
 
 
 def test_vanishing_gradients_are_checked_too():

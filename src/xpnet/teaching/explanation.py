@@ -79,7 +79,7 @@ class Step:
 class Recorder:
     """Passes each call on to the leaves ``ops`` and keeps in ``steps`` what they gave."""
 
-    def __init__(self, ops: Leaves, objective: Objective, optimizer: Any = None) -> None:
+    def __init__(self, ops: Leaves, objective: Objective, optimizer: Any) -> None:
         self.ops, self.optimizer = ops, optimizer
         self.names = [*(g.name for g in objective.hidden), objective.loss.output]
         self.steps: list[Step] = []
