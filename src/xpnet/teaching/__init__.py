@@ -1,8 +1,4 @@
-"""Tools that show what a net computes: a gradient check, one step told in order, a comparison.
-
-They are public as ``xpnet.check_gradients``, ``xpnet.explain`` and ``xpnet.compare``, and the
-invented data as ``xpnet.load_planar`` and ``xpnet.load_houses``.
-"""
+"""Tools that show what a net computes, and invented data; public in ``xpnet`` itself."""
 
 from xpnet.teaching.comparison import compare
 from xpnet.teaching.datasets import load_houses, load_planar

@@ -18,10 +18,9 @@ from xpnet.teaching.report import Report, Row
 
 
 class Parting(NamedTuple):
-    """Where a library differs from the first one: in which step, from 1, and quantity, by how much.
+    """In which step, from 1, and quantity a library differs from the first one, and by how much.
 
-    ``ulp`` is how many floating numbers it is from ``one`` to ``other``, the values at ``entry``,
-    where it is most.
+    From ``one`` to ``other``, the values at ``entry``, it is ``ulp`` floating numbers: the most.
     """
 
     step: int
@@ -34,11 +33,7 @@ class Parting(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Comparison(Report):
-    """The outcome of ``compare``, by library.
-
-    ``first`` is the first difference from the first library, or None; ``differences`` are all, in
-    the order of the steps; ``missing`` says why a library could not be used.
-    """
+    """By library: its ``first`` difference or None, all ``differences``, why it is ``missing``."""
 
     first: dict[str, Parting | None]
     differences: dict[str, list[Parting]]

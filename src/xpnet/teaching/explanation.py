@@ -33,11 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 # Of every leaf, its results in their order: symbol and formula. {l} is the layer, {k} the one
 # below, {g} the name of the activation; what is a vector of all parameters is told layer by layer.
 TOLD = {
-    "gather": [
-        ("A[0]", "X, the examples in columns"),
-        ("Y", "the targets"),
-        ("s", "share of an example in J: 1/m, or its weight over their sum"),
-    ],
+    "gather": [("A[0]", "X"), ("Y", "the targets"), ("s", "1/m, or each weight over their sum")],
     "layers": [("W[{l}]", "weights before the step"), ("b[{l}]", "biases before the step")],
     "affine": [("Z[{l}]", "W[{l}] A[{k}] + b[{l}]")],
     "activate": [("A[{l}]", "{g}(Z[{l}])")],

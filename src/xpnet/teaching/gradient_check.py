@@ -21,10 +21,7 @@ LEAST = 1e-8  # errors of smaller derivatives are relative to this
 
 
 class Continued:
-    """NumPy's functions, continued from real to complex numbers for a complex step.
-
-    Those that compare go by the real part (Martins, Sturdza & Alonso 2003, section 3).
-    """
+    """NumPy's functions, continued to complex numbers (Martins, Sturdza & Alonso 2003)."""
 
     abs = staticmethod(lambda z: np.where(np.real(z) < 0, -z, z))
     maximum = staticmethod(lambda a, b: np.where(np.real(a) >= np.real(b), a, b))
@@ -35,10 +32,9 @@ class Continued:
 
 
 class Checked(NamedTuple):
-    """What was found for ``W`` or ``b`` of one layer, counted from 1.
+    """The largest relative error in W or b of a layer, from 1, and what was compared there.
 
-    ``error`` is the largest relative error, at ``entry``, where the net says ``gradient`` and the
-    check says ``reference``. ``checked`` of ``size`` entries were compared; ``kinks`` were not.
+    ``reference`` is what the check says. Of ``size`` entries, ``kinks`` were left out.
     """
 
     layer: int
