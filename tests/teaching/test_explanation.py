@@ -87,7 +87,7 @@ def test_every_optimiser_tells_its_rule_and_state(name):
     told = xpnet.explain(xpnet.DeepNet([2, 1]), np.eye(2), np.array([[0, 1]]), optimizer)
     moments = [step for step in told.steps if step.symbol.startswith("moment ")]
     assert len(moments) == optimizer.n_moments
-    rules = told.steps[-2].formula.removeprefix("of theta, moments = ").split(", or ")
+    rules = told.steps[-2].formula.removeprefix("theta, moments := ").split(", or ")
     source = inspect.getsource(type(optimizer).update)
     assert [f"return {rule}" in source for rule in rules] == [True] * source.count("return ")
 

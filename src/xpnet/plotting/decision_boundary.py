@@ -235,6 +235,7 @@ class DecisionBoundaryDisplay:
         extent = [end for a, b, c in sides for end in ((3 * a - b) / 2, c + (b - a) / 2)]
         look |= {"extent": extent, "origin": "lower", "aspect": "auto"}
         self.image_ = self.ax_.imshow(values, **look)
+        self.ax_.grid(False)  # pale colours would let it through
         if label:
             add_colorbar(self.ax_, self.image_, label)
 

@@ -46,7 +46,7 @@ TOLD = {
     "penalize_gradient": [("dW[{l}]", "dW[{l}] + l2 W[{l}]")],
     "sparsify_cost": [("J", "J + l1 * sum of |W|")],
     "sparsify_gradient": [("dW[{l}]", "dW[{l}] + l1 sign(W[{l}])")],
-    "update": [("W[{l}]", "of theta, moments = {rule}"), ("b[{l}]", "of the same theta")],
+    "update": [("W[{l}]", "theta, moments := {rule}"), ("b[{l}]", "of the same theta")],
 }
 IN_LAYERS = ("penalize_gradient", "sparsify_gradient", "update")
 FUNCTIONS = {"activate": ["value"], "slope": ["slope"], "output": ["predict", "value"]}

@@ -28,9 +28,12 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        def cell(tag: str, text: str) -> str:
+            row = ' style="white-space:nowrap"' if text[:1] in "-(0123456789" else ""  # of numbers
+            return f'<{tag} class="text"{row}>{escape(text)}</{tag}>'
+
         def line(tag: str, cells: Row) -> str:
-            cells = tuple(f'<{tag} class="text">{escape(cell)}</{tag}>' for cell in cells)
-            return f"<tr>{''.join(cells)}</tr>"
+            return f"<tr>{''.join(cell(tag, text) for text in cells)}</tr>"
 
         body, notes = (line("td", row) for row in self.rows), map(escape, self.notes)
         return (
