@@ -57,7 +57,8 @@ plt.show()
 # ------------------
 # The weights of the first 32 hidden units, as images: a pixel in red
 # speaks for the unit, one in blue against it.
-FirstLayerDisplay.from_net(net, shape=(8, 8), units=32)
+figure, ax = plt.subplots(figsize=(8, 3.7), layout="constrained")
+FirstLayerDisplay.from_net(net, shape=(8, 8), units=32, ax=ax)
 plt.show()
 
 # %%

@@ -29,9 +29,8 @@ path = Path(temporary.name) / "digits.onnx"
 X, y = xpnet.load_digits()
 X = (X / 16).astype("float32")  # (1797, 64): examples in rows
 net = xpnet.DeepNet([64, 64, 10], hidden="relu", output="softmax")
-net.fit(
-    X[:1500].T, y[:1500], xpnet.Adam(2e-3), epochs=30
-)  # in columns here, as in the notes
+columns = X[:1500].T  # which a net takes, as in the notes
+net.fit(columns, y[:1500], xpnet.Adam(2e-3), epochs=30)
 net.to_onnx(path)
 print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
