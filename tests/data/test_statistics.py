@@ -21,13 +21,13 @@ def test_statistics_are_those_of_all_rows_at_once(memory):
     labels = RNG.integers(3, 9, len(COLUMNS))
     found = stream(COLUMNS, labels, memory=memory).statistics()
     expected, y = Standardizer.fit(COLUMNS), Standardizer.fit(labels[:, None])
-    np.testing.assert_allclose(found.mean / expected.mean, 1.0, rtol=1e-9)
-    np.testing.assert_allclose(found.scale[:4], expected.scale[:4], rtol=1e-9)
-    assert (found.scale[4], found.mean[4]) == (0.0, 0.1)
-    np.testing.assert_allclose(found.scale[5:], expected.scale[5:], rtol=1e-9)
-    assert abs(found.mean[6] - expected.mean[6]) <= np.spacing(1e8)
-    np.testing.assert_allclose(found.scale[6], (COLUMNS[:, 6] - 1e8).std(), rtol=1e-12)
-    np.testing.assert_allclose([found.target_mean, found.target_scale], [y.mean, y.scale])
+    np.testing.assert_allclose(found.inputs.mean / expected.mean, 1.0, rtol=1e-9)
+    np.testing.assert_allclose(found.inputs.scale[:4], expected.scale[:4], rtol=1e-9)
+    assert (found.inputs.scale[4], found.inputs.mean[4]) == (0.0, 0.1)
+    np.testing.assert_allclose(found.inputs.scale[5:], expected.scale[5:], rtol=1e-9)
+    assert abs(found.inputs.mean[6] - expected.mean[6]) <= np.spacing(1e8)
+    np.testing.assert_allclose(found.inputs.scale[6], (COLUMNS[:, 6] - 1e8).std(), rtol=1e-12)
+    np.testing.assert_allclose([found.targets.mean, found.targets.scale], [y.mean, y.scale])
     assert (found.n, found.classes.tolist()) == (4000, [3, 4, 5, 6, 7, 8])
     assert found.task == Labels.of(labels).task == "classification"
     as_floats = stream(COLUMNS, labels.astype(float), memory=memory).statistics()
@@ -37,8 +37,8 @@ def test_statistics_are_those_of_all_rows_at_once(memory):
 def test_statistics_of_huge_values_do_not_overflow():
     X = np.repeat([[1e308], [-1e308], [0.0]], 50, axis=0)
     found = stream(X, np.ones(150), memory=4000).statistics()
-    assert np.isfinite(found.mean).all()
-    np.testing.assert_allclose(found.scale, 1e308 * np.sqrt(2 / 3))
+    assert np.isfinite(found.inputs.mean).all()
+    np.testing.assert_allclose(found.inputs.scale, 1e308 * np.sqrt(2 / 3))
 
 
 def test_statistics_of_a_part(tmp_path):
@@ -46,8 +46,8 @@ def test_statistics_of_a_part(tmp_path):
         found, train = rows.statistics(), rows.split(0.2)[0]
         assert train.statistics().n == train.n_examples
         expected = Standardizer.fit(ROWS)
-        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
-        np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-9)
+        np.testing.assert_allclose(found.inputs.mean, expected.mean, rtol=1e-9)
+        np.testing.assert_allclose(found.inputs.scale, expected.scale, rtol=1e-9)
 
 
 def test_too_many_labels_are_no_classes():

@@ -80,7 +80,7 @@ def test_text_labels(kind, tmp_path):
     with stream(path, target=None if kind == "npz" else "y", memory=MEMORY) as rows:
         found = rows.statistics()
         assert found.classes.tolist() == sorted(set(TEXTS.tolist()))
-        assert (found.task, found.target_mean) == ("classification", None)
+        assert (found.task, found.targets) == ("classification", None)
         encoded = rows.prepared(classes=found.classes)
         with encoded.chunks(0, 10, seed=1) as chunks:
             for chunk in chunks:

@@ -30,7 +30,6 @@ from xpnet.data.task import Labels, as_integers, labelled, labels_of
 _ASKED = ("target", "column", "ignore", "robust", "validation", "seed", "dtype")
 _NOT_OF_DIGITS = {"target": "have their labels", "stream": "are in memory",
                   "column": "are numbers", "ignore": "are numbers"}  # fmt: skip
-_CELLS = 2**21  # in a batch: 16 MB of float64
 Batch = dict[str, Column]
 
 
@@ -219,7 +218,7 @@ class Loading:
     ) -> Iterator[tuple[Batch, Column, np.ndarray]]:
         """Read all rows with labels: features, labels, and which are held out."""
         self.unlabelled, start = 0, 0
-        for read in reader.batches(rows=max(1, _CELLS // len(reader.names))):
+        for read in reader.batches():
             table, label, there = self.labelled(read, hashed)
             held = np.zeros(len(there), bool)
             if split is not None:
@@ -236,7 +235,7 @@ class Loading:
         kinds = problem.columns.sources | {target: "number" if classes is None else "text"}
         row, labelled = 0, False
         with open_table(path, self.settings.reading, kinds=kinds, target=target) as reader:
-            for read in reader.batches(rows=max(1, _CELLS // len(reader.names))):
+            for read in reader.batches():
                 table, label, there = self.labelled(read)
                 y = problem.numbered(label) if len(label) else np.empty(0)
                 if classes is not None and (y < 0).any():

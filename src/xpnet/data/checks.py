@@ -7,7 +7,7 @@ row gather, and its transpose is a view that a matrix product takes as it is. A 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import add
 from typing import Any
@@ -130,17 +130,12 @@ def check_numeric(x: Array, what: str) -> None:
     )
 
 
-def feature_rows(X: Array, n_x: int, backend: Backend, what: str = "X") -> Array:
-    """Check ``X`` (n_x, m) and return its examples as rows (m, n_x), in the backend's dtype."""
-    check_columns(X, what, n_x)
-    rows = to_rows(X, what, backend)
+def finite_rows(x: Array, n: int, backend: Backend, what: str = "X") -> Array:
+    """Check ``x`` (n, m) and return contiguous rows (m, n), in the backend's dtype."""
+    check_columns(x, what, n)
+    rows = backend.contiguous(cast(x, what, backend).T)
     refuse_nan(rows, what, backend)
     return rows
-
-
-def to_rows(x: Array, what: str, backend: Backend) -> Array:
-    """Return ``x`` (n, m) as contiguous rows (m, n), in the backend's dtype; see ``cast``."""
-    return backend.contiguous(cast(x, what, backend).T)
 
 
 def cast(x: Array, what: str, backend: Backend) -> Array:
@@ -230,10 +225,8 @@ def target_rows(Y: Array, loss: Loss, n_y: int, m: int, backend: Backend, what: 
             f'{loss.output}: class numbers 0 ... {n_y - 1} are for output="softmax"'
         )
     Y = Y[None, :] if Y.ndim == 1 else Y
-    check_columns(Y, what, n_y)
-    _check_m(Y.shape[1], m, what)
-    rows = to_rows(Y, what, backend)
-    refuse_nan(rows, what, backend)
+    rows = finite_rows(Y, n_y, backend, what)
+    _check_m(rows.shape[0], m, what)
     xp = backend.xp
     with backend.context():
         if loss.output == "sigmoid":
@@ -280,12 +273,18 @@ def weight_vector(
     if tuple(sample_weight.shape) not in ((m,), (1, m)):
         raise ValueError(f"{what} has shape {tuple(sample_weight.shape)}; expected ({m},)")
     w = to_numpy(sample_weight).reshape(-1).astype(np.float64)  # before a cast could lose them
+    check_weights(w, lambda i: f"{what} of example {i}")
+    with backend.context():
+        return backend.asarray((w / mean_weight([w], what)).astype(dtype_name(backend.dtype)))
+
+
+def check_weights(w: np.ndarray, where: Callable[[int], str]) -> np.ndarray:
+    """Return weights (k,); a ValueError names one that is negative or not finite."""
     bad = ~(np.isfinite(w) & (w >= 0))
     if bad.any():
         i = int(bad.argmax())
-        raise ValueError(f"{what} of example {i} is {w[i]}; it must be finite, at least 0")
-    with backend.context():
-        return backend.asarray((w / mean_weight([w], what)).astype(dtype_name(backend.dtype)))
+        raise ValueError(f"{where(i)} is {w[i]}; it must be finite, at least 0")
+    return w
 
 
 def mean_weight(pieces: Iterable[np.ndarray], what: str) -> float:

@@ -212,7 +212,9 @@ def column(cells: Any, kind: str, options: ReadOptions) -> Column:
     own, wanted = kind_of(cells.type if pa else cells.dtype), storage(kind)
     if own == "text" or (own and wanted == "text"):
         return _of_texts(cells if pa else import_module("pyarrow").array(cells), kind, options)
-    missing = cells.is_null().to_numpy(zero_copy_only=False) if pa else np.zeros(len(cells), bool)
+    missing = np.zeros(len(cells), bool)
+    if pa and cells.null_count:
+        missing = cells.is_null().to_numpy(zero_copy_only=False)
     if own is None:
         if not missing.all():
             held = "the column holds neither numbers nor text nor dates"

@@ -55,7 +55,3 @@ class EpochOrder:
             starts[0] = stops[0] - (ends[first] - begin)
             stops[-1] -= ends[last] - end
             yield list(zip(starts.tolist(), stops.tolist(), strict=True))
-
-    def order(self, seed: int, epoch: int, chunk: int, rows: int) -> np.ndarray:
-        """Return the order of the ``rows`` rows of the chunk number ``chunk``."""
-        return np.random.default_rng((seed, epoch, chunk + 1)).permutation(rows)

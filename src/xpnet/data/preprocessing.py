@@ -131,8 +131,9 @@ class Preprocessor:
     @cached_property
     def sources(self) -> dict[str, str]:
         """The columns of the table, and what each holds there; "unused" where it is constant."""
-        unused = dict(zip(self.names, self.standardizer.scale == 0)) if self.plain else {}
-        return {c.name: "unused" if unused.get(c.name) else c.storage for c in self.columns}
+        still = {name for name, scale in zip(self.names, self.standardizer.scale) if scale == 0}
+        unused = {c.name for c in self.columns if c.kind == "number" and {*c.names} <= still}
+        return {c.name: "unused" if c.name in unused else c.storage for c in self.columns}
 
     def encode(self, batch: Batch) -> np.ndarray:
         """Encode k rows as E (k, n_x): float32 if all numbers are, else float64.
@@ -226,10 +227,8 @@ class _Fitting:
                 self.counts[name] = Counter()
                 whole = storage == "number" and column.values.dtype.kind == "i"
                 storage = "whole" if whole else storage  # all digits count
-            begin, self.width = (
-                self.width,
-                self.width + {"category": 0, "date": len(PARTS)}.get(kind, 1),
-            )
+            begin = self.width
+            self.width += {"category": 0, "date": len(PARTS)}.get(kind, 1)
             self.places[name] = slice(begin, self.width)
             self.kinds[name], self.storage[name] = kind, storage
 
@@ -247,8 +246,6 @@ class _Fitting:
                 self._count(name, column[~missing])
                 continue
             there = self.places[name]
-            if column.kind == "number" and (np.isinf(column.values) & ~missing).any():
-                raise ValueError(f"column {name!r} holds an infinite number")
             X[:, there] = numbers_of(column)
             if missing.any():
                 empty[missing, there] = True

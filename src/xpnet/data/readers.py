@@ -19,7 +19,7 @@ from xpnet.data.table_sources import Source, open_source
 
 __all__ = ["ReadOptions", "TableReader", "open_table"]
 
-_CELLS = 2**20  # in a batch of arrays
+_CELLS = 2**21  # in a batch: 16 MB of float64
 _FEW = 20  # distinct cells in a column that is text though most of them are numbers
 
 
@@ -72,8 +72,6 @@ class TableReader:
     ----------
     name, described : str
         The second says in one line how the source is read.
-    names : list of str
-        Of the columns, each different: ``a, a`` are "a" and "a.1", one without a name is its index.
     row_numbers : list of str
         Those of ``names`` that number the rows.
     target : str or None
@@ -88,7 +86,7 @@ class TableReader:
         self._source, self._options = source, options
         self.name, self.n, self.described = source.name, source.n, source.described
         self._indices = _unique(source.names)
-        self.names, self.target = list(self._indices), source.target
+        self.target = source.target
         self.row_numbers = [name for name in source.index if name in self._indices]
         self.kinds: dict[str, str] = {}
 
@@ -97,6 +95,11 @@ class TableReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns, each different: ``a, a`` are "a" and "a.1", one without its index."""
+        return list(self._indices)
 
     def close(self) -> None:
         """Close what is open; the copy of a pipe goes."""
@@ -116,7 +119,8 @@ class TableReader:
         if columns is None:
             columns = [name for name in self.names if name not in self.row_numbers]
         row, known = 0, {self._indices[name]: self.kinds[name] for name in columns}
-        for count, arrays in self._source.batches(list(known), rows or self._rows(known), known):
+        rows = rows or self._rows(known)
+        for count, arrays in self._source.batches(list(known), rows, known):
             batch = {}
             for name, cells in zip(columns, arrays):
                 try:
@@ -124,7 +128,7 @@ class TableReader:
                 except CellFault as fault:
                     at, what = fault.args
                     raise ValueError(f"{self.where(row + at, name)}: {what}") from None
-            step = min(rows or count, count)
+            step = min(rows, count)
             for start in range(0, count, step):
                 part = slice(start, start + step)
                 yield batch if step == count else {k: c[part] for k, c in batch.items()}
@@ -153,9 +157,11 @@ class TableReader:
     def _find_kinds(self, target: str | int | None) -> bool:
         """Find the kinds in one pass; return False if the first line must be a header after all."""
         source, chosen = self._source, self._options.chosen
-        for name in set(chosen) - set(self.names):
+        for name in [name for name in chosen if name not in self._indices]:
             raise ValueError(f"{self.name}: no column {name!r}; it has {listed(self.names, 20)}")
-        self._keep({n: i for n, i in self._indices.items() if chosen.get(n) != "ignore"})
+        self._indices = {n: i for n, i in self._indices.items() if chosen.get(n) != "ignore"}
+        if not self._indices:
+            raise ValueError(f"{self.name}: no column is left")
         self.kinds = {n: source.kinds[i] for n, i in self._indices.items()}
         finders = {
             name: KindFinder(self._options, kind == "text")
@@ -195,15 +201,11 @@ class TableReader:
         self.row_numbers = [name for name in self.row_numbers if name != self.target]
         return True
 
-    def _keep(self, indices: dict[str, int]) -> None:
-        self._indices, self.names = indices, list(indices)
-
     def _name_the_nameless(self, finders: dict[str, KindFinder]) -> None:
         """Find row numbers in a first column without a name, and drop an empty last one."""
         first, last = self.names[0], self.names[-1]
         if last in finders and self._source.names[-1] == "" and not finders[last].filled:
             del self._indices[last], self.kinds[last]
-            self._keep(self._indices)
         if first not in ("", "Unnamed: 0") or first in self._options.chosen:
             return
         if self.kinds[first] == "whole":
@@ -214,7 +216,7 @@ class TableReader:
         self.kinds = {name or "0": kind for name, kind in self.kinds.items()}
         if "" in finders:
             finders["0"] = finders.pop("")
-        self._keep({name or "0": i for name, i in self._indices.items()})
+        self._indices = {name or "0": i for name, i in self._indices.items()}
 
     def _refuse_unless_few(self, name: str, finder: KindFinder) -> None:
         """Refuse a column of text that is numbers but for a few cells, unless they are names."""
@@ -284,7 +286,7 @@ class TableReader:
                 more, takes = f" with the true answers: name their column with {cure}", ""
             raise ValueError(f"{self.name}: no column {missing[0]!r}{more}{takes}; {has}")
         self.kinds = {name: kind for name, kind in kinds.items() if kind != "unused"}
-        self._keep({name: there[name] for name in self.kinds})
+        self._indices = {name: there[name] for name in self.kinds}
         self.target, self.row_numbers = target, []
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.checks import host_array
+from xpnet.data.checks import check_weights, host_array
 from xpnet.data.epoch_order import RowRange
 from xpnet.data.held_out import HeldOut
 from xpnet.data.row_source import Chunk, SlicedRows
@@ -59,11 +59,12 @@ class Selection:
         X, Y = (joined(arrays) for arrays in zip(*pieces))
         return Chunk(X, Y, joined(w), rows=tuple(ranges))
 
-    def weights(self) -> Iterator[tuple[np.ndarray, Callable[[int], str]]]:
-        """Yield the weights in pieces, and for each the place of its row ``i`` in words."""
+    def weights(self) -> Iterator[np.ndarray]:
+        """Yield the weights in pieces; a ValueError names the row of a bad one."""
         for start in range(0, self.n, _PIECE):
             for a, b in self.ranges(start, min(start + _PIECE, self.n)):
-                yield host_array(self.w[a:b], "w"), partial(_row, self.rows.name, a)
+                where = partial(_weight, self.rows.name, a)
+                yield check_weights(host_array(self.w[a:b], "w"), where)
 
     def bounds(self, block: int) -> np.ndarray:
         """Bounds of blocks of about ``block`` rows, each well read in one go."""
@@ -73,8 +74,8 @@ class Selection:
         return np.unique(bounds)
 
 
-def _row(name: str, start: int, i: int) -> str:
-    return f"{name}, row {start + i:,} (from 0)"
+def _weight(name: str, start: int, i: int) -> str:
+    return f"{name}, row {start + i:,} (from 0): sample_weight"
 
 
 def _groups(ranges: list[RowRange], grain: int) -> list[list[RowRange]]:

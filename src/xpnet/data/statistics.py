@@ -22,35 +22,23 @@ class Statistics:
     ----------
     n : int
         Rows.
-    mean, scale : float64 ndarray (n_x,)
+    inputs : Standardizer
         Mean and standard deviation (divisor n) of each column; a scale of 0 marks a constant one.
     classes : ndarray (k,) or None
         The distinct labels, sorted. None if there are more than 10,000 distinct numbers, if
         targets are 2-D, or if there are none.
-    target_mean, target_scale : float64 ndarray (n_y,) or None
-        Of targets that are numbers.
+    targets : Standardizer or None
+        The same as ``inputs`` of targets that are numbers.
     rounded, target_rounded : float64 ndarray (n_x,) and (n_y,), or None
         The largest number that float32 would round, by size, of each column of whole numbers.
     """
 
     n: int
-    mean: np.ndarray
-    scale: np.ndarray
+    inputs: Standardizer
     classes: np.ndarray | None = None
-    target_mean: np.ndarray | None = None
-    target_scale: np.ndarray | None = None
+    targets: Standardizer | None = None
     rounded: np.ndarray | None = None
     target_rounded: np.ndarray | None = None
-
-    @property
-    def inputs(self) -> Standardizer:
-        return Standardizer(self.mean, self.scale)
-
-    @property
-    def targets(self) -> Standardizer | None:
-        if self.target_mean is None or self.target_scale is None:
-            return None
-        return Standardizer(self.target_mean, self.target_scale)
 
     @property
     def task(self) -> str:
@@ -99,18 +87,10 @@ class RunningStatistics:
                 self._targets.add(Y[:, None] if Y.ndim == 1 else Y)
 
     def result(self) -> Statistics:
-        inputs = self._inputs.result()
-        targets = self._targets.result() if self._targets.n else None
-        return Statistics(
-            self._inputs.n,
-            inputs.mean,
-            inputs.scale,
-            self._labels.distinct,
-            None if targets is None else targets.mean,
-            None if targets is None else targets.scale,
-            self._inputs.rounded,
-            None if targets is None else self._targets.rounded,
-        )
+        inputs, of = self._inputs, self._targets
+        targets, rounded = (of.result(), of.rounded) if of.n else (None, None)
+        labels = self._labels.distinct
+        return Statistics(inputs.n, inputs.result(), labels, targets, inputs.rounded, rounded)
 
 
 def check_number_of_texts(k: int) -> None:

@@ -266,8 +266,7 @@ class Stream:
         if not self.weighted:
             return 1.0
         if isinstance(source, Selection):
-            checked = (self._preparation.weights(*found) for found in source.weights())
-            return mean_weight(checked, what)
+            return mean_weight(source.weights(), what)
         if source.mean_weight is None:
             source.refuse_iterator("the mean sample weight is needed before the first step")
             weights = (chunk.w for chunk in self.blocks() if chunk.w is not None)
@@ -416,7 +415,7 @@ class Stream:
             chunk = self._chunk(source, sorted(ranges), dtype)
             rows = np.arange(len(chunk.X))
             if shuffle:
-                rows = order.order(seed, epoch, number, len(rows))
+                rows = np.random.default_rng((seed, epoch, number + 1)).permutation(rows)
             yield replace(chunk, order=rows[skipped:])
             del chunk  # or it would stay in memory while the next one is read
             number, skipped = number + 1, 0

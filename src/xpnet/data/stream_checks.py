@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xpnet.backends.place import beyond_float32
-from xpnet.data.checks import all_finite
+from xpnet.data.checks import all_finite, check_weights
 from xpnet.data.row_source import Chunk
 from xpnet.data.standardizer import Standardizer
 
@@ -38,12 +38,13 @@ class Preparation:
     classes: np.ndarray | None = None
 
     def rows(self, read: Chunk, dtype: np.dtype, where: Where) -> Chunk:
-        """Return rows as ``features``, ``labels`` and ``weights`` make them."""
+        """Return rows as ``features`` and ``labels`` make them, their weights checked."""
+        weight = "sample_weight"
         return replace(
             read,
             X=self.features(read.X, dtype, where),
             Y=None if read.Y is None else self.labels(read.Y, where),
-            w=None if read.w is None else self.weights(read.w, where),
+            w=None if read.w is None else check_weights(read.w, lambda i: f"{where(i)}: {weight}"),
         )
 
     def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:
@@ -88,14 +89,6 @@ class Preparation:
             rows = Y[:, None] if Y.ndim == 1 else Y
             return self.targets.apply(rows, np.dtype(np.float64)).reshape(Y.shape)
         return Y
-
-    def weights(self, w: np.ndarray, where: Where) -> np.ndarray:
-        """Return w (k,); a ValueError names the row of a weight that is negative or not finite."""
-        bad = ~(np.isfinite(w) & (w >= 0))
-        if bad.any():
-            i = int(bad.argmax())
-            raise ValueError(f"{where(i)}: sample_weight is {w[i]}; it must be finite, at least 0")
-        return w
 
     def _codes(self, Y: np.ndarray, where: Where) -> np.ndarray:
         assert self.classes is not None

@@ -68,7 +68,6 @@ def _stratified(y: np.ndarray, n_test: int) -> np.ndarray:
     take = np.minimum(take, counts - 1)
     # The rank of every example among those of its class, in the order of y.
     by_class = np.argsort(codes, kind="stable")
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
     rank = np.empty(y.size, dtype=np.int64)
-    rank[by_class] = np.arange(y.size) - np.repeat(starts, counts)
+    rank[by_class] = np.arange(y.size) - np.repeat(np.cumsum(counts) - counts, counts)
     return rank >= (counts - take)[codes]

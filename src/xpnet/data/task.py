@@ -106,7 +106,7 @@ def labels_of(column: Column, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        The column holds dates, infinite numbers, or nothing.
+        The column holds dates, or nothing.
     """
     there = column[~column.absent]
     if len(there) == 0:
@@ -115,8 +115,6 @@ def labels_of(column: Column, name: str) -> np.ndarray:
         raise ValueError(f"the target {name!r} holds dates, which are neither numbers nor classes")
     if there.texts is not None:
         return np.array(there.texts)[there.values]
-    if there.kind == "number" and not np.isfinite(there.values).all():
-        raise ValueError(f"the target {name!r} holds an infinite number")
     return there.values
 
 

@@ -66,7 +66,7 @@ class Inputs:
         X = self.in_order(X, X_name)
         self.settle(X, X_name, Y)
         self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
-        rows = self._rows(X, X_name, lambda x, at: checks.feature_rows(x, n_x, at, X_name))
+        rows = self._rows(X, X_name, lambda x, at: checks.finite_rows(x, n_x, at, X_name))
         m = rows.shape[0]
         targets = self._rows(
             Y, Y_name, lambda y, at: checks.target_rows(y, loss, n_y, m, at, Y_name)
