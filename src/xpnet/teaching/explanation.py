@@ -67,7 +67,7 @@ class Step:
     source: tuple[str, ...]
 
     def cells(self) -> tuple[str, ...]:
-        few = [f"{x:.5g}" for x in self.value.flat[:4]] + ["..."] * (self.value.size > 4)
+        few = [f"{x:.4g}" for x in self.value.flat[:4]] + ["..."] * (self.value.size > 4)
         shape = f"({', '.join(map(str, self.value.shape))})" if self.value.ndim else ""
         return self.symbol, shape, self.formula, " ".join(few), ", ".join(filter(None, self.source))
 
@@ -98,7 +98,7 @@ class Recorder:
         if name == "output":
             result = (ops.predict(args[0], args[1]), *result)
         if name == "update":
-            self._tell("scalars", f"the numbers of {self.optimizer}", args[-1], (line,))
+            self._tell("scalars", "the optimiser's numbers of this step", args[-1], (line,))
             result, moments = result
             for i, moment in enumerate(moments, 1):
                 self._tell(f"moment {i}", "of all weights, then all biases", moment, (line,))
