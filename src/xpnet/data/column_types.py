@@ -244,12 +244,11 @@ def _numbers(values: np.ndarray, missing: np.ndarray, options: ReadOptions) -> C
     far = np.abs(values) > np.finfo(options.dtype).max
     if far.any():
         row = int(far.argmax())
-        what = "not finite"
-        if not np.isinf(values[row]):
-            cure = options.named("dtype", "float64")
-            what = f"beyond what float32 holds (3.4e38), a net of {cure} takes it"
-        shown = options.named("missing", str(values[row]))
-        raise CellFault(row, f"{values[row]} is {what}; {shown} says that it is no value")
+        what, cure = "not finite", f"{options.named('missing')} may name it"
+        if np.isfinite(values[row]):
+            what = "beyond what float32 holds (3.4e38)"
+            cure = f"a net of {options.named('dtype', 'float64')} takes it, {cure}"
+        raise CellFault(row, f"{values[row]} is {what}; {cure}")
     return Column(values, missing | np.isnan(values))
 
 
