@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "xpnet"
 
 # Read it from the top: a package, or a module of the root, imports only what stands before it.
 LAYERS = {
+    "_command": "what Ctrl-C does while the command xpnet is being imported",
     "exceptions": "the errors that xpnet raises besides ValueError and TypeError",
     "_typing": "the type names Array and Namespace",
     "core": "the mathematics: activations, losses, optimisers, and the chain rule, once",

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import xpnet._command  # noqa: F401 - first of all: the others take a while
 from xpnet import callbacks, schedules
 from xpnet.backends.place import Backend, BackendInfo, backends, free_memory, select, to_numpy
 from xpnet.core.activations import Activation

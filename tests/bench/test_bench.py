@@ -97,6 +97,28 @@ def test_from_how_many_units_on_a_device_pays(steps, verdict):
     assert made_up({label: times for label, times in steps.items() if times}).verdict() == verdict
 
 
+@pytest.mark.parametrize(
+    ("steps", "floors", "load", "said"),
+    [
+        ((10, 20, 30), (5, 10, 15), 0.1, []),
+        ((14, 10, 30), (5, 5, 15), 0.1, []),  # little
+        ((10, 20, 30), (5, 10, 15), 1.5, ["Other programs were running (load 1.5)."]),
+        ((10, 20, 30), (5, 21, 15), 0.1, ["numpy on cpu: at 64 hidden units a step is faster"]),
+        ((40, 20, 10), (5, 5, 5), 0.1, ["numpy on cpu: at 16, 64 hidden units a step is"]),
+    ],
+)
+def test_a_busy_machine_is_told(steps, floors, load, said):
+    results = made_up({"numpy on cpu": steps})
+    results.machine |= {"usable_cores": 2, "load": (load, 0, 0)}
+    cells = results.series[0].cells
+    for i, floor in enumerate(floors):
+        cells[i] = replace(cells[i], floor={"rows": [floor * 1e-6]})
+    found = results.disturbances()
+    assert [line[: len(start)] for line, start in zip(found, said)] == said
+    assert len(found) == len(said) + bool(said)
+    assert not said or "OMP_NUM_THREADS=1 xpnet bench" in found[-1]
+
+
 def test_rates_and_shares():
     """By hand: 2 * 128 * 16 * (2 * 784 + 3 * 10) operations at 16 units."""
     results = made_up({"numpy on cpu": (100, 400, None)})

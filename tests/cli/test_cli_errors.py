@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from cli_helpers import error, write_csv
+from cli_helpers import error, program, write_csv
 
 import xpnet
 
@@ -93,6 +93,25 @@ def test_usage_errors(run, here, options, said):
     assert os.listdir(here) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("xpnet ev", {"evaluate"}),
+        ("xpnet train --model l", {"linear", "logistic"}),
+        ("xpnet train --resume --run-dir r --class", {"--class-weight"}),
+        ("xpnet predict --dec", {"--decimal"}),
+    ],
+)
+def test_a_shell_completes(here, words, offered):
+    count = str(len(words.split()) - 1)
+    asked = {"COMP_WORDS": words, "COMP_CWORD": count, "_XPNET_COMPLETE": "complete_bash"}
+    assert set(program(env=asked).stdout.split()) == offered
+
+
+def test_completion_can_be_installed(ok):
+    assert "--install-completion" in ok("--help")
+
+
 def test_unknown_command(run):
     assert "No such command 'fly'" in error(run("fly"), 2)
 
@@ -147,7 +166,7 @@ def test_missing_library(run, monkeypatch):
     def select(*args, **kwargs):
         raise xpnet.BackendUnavailable('CuPy is missing; pip install "xpnet[cuda12]"')
 
-    monkeypatch.setattr("xpnet.cli.train.DeepNet", select)
+    monkeypatch.setattr("xpnet.cli.problem.DeepNet", select)
     assert 'pip install "xpnet[cuda12]"' in error(run("train --backend cupy"), 1)
 
 

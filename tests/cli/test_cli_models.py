@@ -109,6 +109,17 @@ def test_parquet(ok, here, sides):
     assert ok("predict sides.model x.parquet") == ok("predict sides.model blobs.csv")
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("cell", ["1,5", "-0,25"])
+def test_decimal_commas_are_told(ok, run, here, blobs, command, cell):
+    ok("train blobs.csv --target side --epochs 1 --hidden 2 --out m")
+    (here / "de.csv").write_text(f"a;b;c;side\n1;2;7;left\n{cell};2;7;left\n")
+    said = error(run(f"{command} m de.csv"), 1)
+    where = "de.csv, line 3, column 'a'"
+    assert said == f"{where}: '{cell}' is not a number; --decimal , for decimal commas"
+    ok(f"{command} m de.csv --decimal ,")
+
+
 def test_files_of_answers(ok, here, sides):
     assert ok("predict sides.model blobs.csv --out a.csv") == ""
     assert (here / "a.csv").read_text() == ok("predict sides.model blobs.csv")
@@ -439,7 +450,7 @@ def test_a_closed_pipe_loses_nothing(here, numbers, words, first):
 def test_a_full_disk_behind_stdout_loses_nothing(here, numbers, words):
     with open("/dev/full", "w") as full:
         done = program(*words.split(), stdout=full)
-    assert (done.returncode, done.stderr) == (1, "xpnet: error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "xpnet: error: stdout: No space left on device\n")
     assert xpnet.load("numbers.model").sizes[1] == (8 if words == TRAIN else 16)
 
 

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM, SIGKILL, closed pipes, full disks: nothing is lost."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -195,6 +196,31 @@ def test_ctrl_c_under_a_bar(run, here, monkeypatch, signals, columns):
     assert load_model(here / "model.safetensors").parameters
 
 
+IMPORTING = (  # the signal comes where numpy or typer is to be imported
+    "import os, signal, sys\n"
+    "class Finder:\n"
+    "    def find_spec(self, name, *_):\n"
+    "        if name in ('numpy', 'typer'): os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.meta_path.insert(0, Finder())\n"
+    "sys.argv = ['xpnet', 'info']\n"
+    "sys.orig_argv = [sys.executable, *sys.argv]\n"
+)
+
+
+@pytest.mark.skipif(WINDOWS, reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("before", ["", "import numpy\n", "import numpy, typer\n"])
+def test_ctrl_c_while_the_command_is_being_imported(here, before):
+    code = "import sys\nfrom xpnet.cli import main\nsys.exit(main())"
+    imports = f"{before}{IMPORTING}{code}"
+    done = program(start=("-c", imports))
+    if "typer" in before:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert (done.returncode, done.stderr) == (130, "xpnet: error: interrupted\n")
+    library = imports.replace("['xpnet', 'info']", "['script.py']")  # its Ctrl-C stays Python's
+    assert "typer" in before or "KeyboardInterrupt" in program(start=("-c", library)).stderr
+
+
 # -- as a program ------------------------------------------------------------------------
 def test_output_that_is_no_utf8(here):
     words = command("train", "--epochs", "2", "--hidden", "8", "--model", "deep")
@@ -292,6 +318,33 @@ def test_a_disk_that_fills(ok, here):
     ok("train --epochs 2 --hidden 64 --checkpoint-dir ck --resume --out a")
     ok("train --epochs 2 --hidden 64 --out whole")
     assert same_model("whole", "a")
+
+
+@pytest.mark.skipif(WINDOWS, reason="no resource limits there")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("predict m blobs.csv --out a.csv", "a.csv: File too large"),
+        ("predict m -", "File too large, keeping standard input in "),
+    ],
+)
+def test_a_disk_that_is_full_is_named(ok, here, blobs, words, said):
+    ok("train blobs.csv --target side --epochs 1 --hidden 2 --out m")
+    with open("blobs.csv", "rb") as table:
+        done = program("50", *words.split(), start=("-c", LIMITED), stdin=table)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(f"xpnet: error: {said}")
+    assert ("TMPDIR" in line) == ("-" in words.split())
+
+
+def test_a_full_folder_is_named(run, here, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    said = error(run("train --epochs 1 --hidden 2"), 1)
+    assert said == f"model.safetensors: No space left on device in the folder {here}"
 
 
 @pytest.mark.skipif(WINDOWS, reason="no resource limits there")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sys
 import tomllib
 from collections import namedtuple
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import assert_close, error, peak_memory, rows, same_model, write_big, write_csv
+from cli_helpers import (
+    assert_close,
+    error,
+    peak_memory,
+    program,
+    rows,
+    same_model,
+    write_big,
+    write_csv,
+)
 
 import xpnet
 from xpnet.cli import memory
@@ -84,15 +94,14 @@ def test_a_table_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
 def test_a_table_fits_where_nobody_knows(monkeypatch):
     room = memory.available()
     assert room == float("inf") or 2**20 < room < 2**50
-    for probe in ("_left_on_machine", "_left_in_container"):
-        monkeypatch.setattr(memory, probe, lambda: int("unknown"))
+    monkeypatch.setattr(os, "sysconf", lambda name: int("unknown"), raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda path: "unknown")
     assert memory.fits(10**15)
 
 
 @pytest.mark.parametrize(("most", "left"), [("5000", 1000), ("3000", 0), ("max", None)])
 def test_what_a_container_leaves(monkeypatch, most, left):
-    said = {"memory.max": most, "memory.current": "4000"}
-    monkeypatch.setattr(memory, "_left_on_machine", lambda: 2**30)
+    said = {"memory.max": most, "memory.current": "4000", "meminfo": "MemAvailable: 1048576 kB"}
     monkeypatch.setattr(Path, "read_text", lambda path: said[path.name] + "\n")
     assert memory.available() == (2**30 if left is None else left)
 
@@ -248,6 +257,46 @@ def test_encoded_rows_are_found_again(run, ok, here, tables, stop_after, monkeyp
     os.utime("t.csv", (1, 1))  # it may hold other rows: they are encoded again
     assert "the rows are those in" not in ok("train --run-dir other --resume")
     assert same_model("whole/model.safetensors", "other/model.safetensors")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_before_training_leaves_no_rows(run, here, tables, monkeypatch, number):
+    number = getattr(signal, number)
+
+    def finish(*args):
+        assert (here / "m.encoded/training.npy").exists()
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("xpnet.cli.encoded.Encoded.finish", finish)
+    assert run(f"train t.csv --target y --stream {FIT} --out m").exit_code == 128 + number
+    assert not (here / "m.encoded").exists()
+    assert not (here / "m").exists()
+
+
+def test_encoded_rows_that_can_be_gone_on_with_stay(run, ok, here, tables, stop_after, monkeypatch):
+    """Also where a resumed run is refused; a validation file is the same by any path."""
+    (here / "v.csv").write_bytes((here / "t.csv").read_bytes())
+    words = f"train t.csv --target y --stream {FIT} --validation v.csv --run-dir r"
+    stop_after(41)
+    assert run(words).exit_code == 130
+    stop_after(None)
+    assert "made with --l1" in error(run("train --run-dir r --resume --l1 0.1"), 1)
+    monkeypatch.setattr("xpnet.cli.training_data.open_table", None)  # nothing is read again
+    assert "the rows are those in r" in ok("train --run-dir r --resume")
+    assert not (here / "r/encoded").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="/dev/stdin is a matter of Unix")
+@pytest.mark.parametrize("data", ["-", "/dev/stdin"])
+def test_a_table_that_is_piped_in_cannot_be_read_again(here, tables, data):
+    table = (here / "t.csv").read_text()
+    words = f"train {data} --target y --epochs 1 --hidden 2"
+    done = program(*words.split(), "--run-dir", "r", input=table)
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    assert "DATA is piped in: config.toml cannot repeat this run" in done.stderr
+    assert tomllib.loads(Path("r/config.toml").read_text())["data"] == data
+    assert program(*words.split(), input=table).stderr == ""
 
 
 # -- bad input ---------------------------------------------------------------------------

@@ -17,6 +17,16 @@ from xpnet.files.model import load_model
 
 
 # -- the main job ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [("--hidden 5", "shallow"), ("--hidden 5,4", "deep"), ("", "deep"),
+     ("--model shallow", "shallow"), ("--model logistic", "logistic")],
+)  # fmt: skip
+def test_a_net_is_called_by_its_layers(ok, options, name):
+    assert f"\n{name}: 64-" in ok(f"train --epochs 1 {options} --out m")
+    assert json.loads(ok("show m --json"))["data"]["model"] == name
+
+
 def test_digits_by_default(ok, here):
     table = rows(ok("train"))
     assert float(table["validation accuracy"]) >= 0.96

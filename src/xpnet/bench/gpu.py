@@ -53,8 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if options.json:
             # NaN and infinities as text: JSON has no word for them
             found = json.loads(json.dumps(report.to_json()), parse_constant=str)
-            text = json.dumps(found, indent=2)
-            write_atomically(options.json, f"{text}\n".encode())
+            write_atomically(options.json, json.dumps(found, indent=2).encode(), b"\n")
     report.show()
     return report.status
 
@@ -62,8 +61,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def run(report: Report) -> None:
     """Fills a report."""
     driver, about = gpu_pieces.find_driver(), gpu_pieces.about()
-    report.about = machine.about() | about
-    report.about["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    report.about = machine.about() | about | {"time": now}
     report.has_device = bool(driver.devices or about["devices"])
     # CuPy runs on the CPU in this project's own tests.
     report.stand_in = any(device["name"].startswith("CuPy on CPU") for device in about["devices"])

@@ -66,8 +66,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
 
     def add(self, found: Check | Figure) -> None:
-        kept: list[Any] = self.checks if isinstance(found, Check) else self.figures
-        kept.append(found)
+        (self.checks if isinstance(found, Check) else self.figures).append(found)  # type: ignore
 
     @property
     def complete(self) -> bool:
@@ -104,11 +103,8 @@ class Report:
             header = list(dict.fromkeys(name for row in rows for name in row))
             lines = [header, *([_shown(row.get(name)) for name in header] for row in rows)]
             widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-            sys.stdout.write(f"{title}{note}\n")
-            for line in lines:
-                cells = (cell.ljust(w) for cell, w in zip(line, widths, strict=True))
-                sys.stdout.write(f"  {'  '.join(cells).rstrip()}\n")
-            sys.stdout.write("\n")
+            texts = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+            sys.stdout.write("\n  ".join([f"{title}{note}", *texts]) + "\n\n")
         for remedy in dict.fromkeys(piece.remedy for piece in self.pieces if piece.remedy):
             names = ", ".join(piece.name for piece in self.pieces if piece.remedy == remedy)
             sys.stdout.write(f"To get {names}:\n    {remedy}\n")  # a line that can be copied

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
+from math import inf
 from statistics import median
 from typing import Any
 
 from xpnet.bench.products import step_flops
 
+_BUSY = 0.4  # load of a core from which other programs disturb the clock
+_JUMP = 1.5  # times as long as a wider net's: no library's own doing
 HIDDEN = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -189,6 +192,24 @@ class Results:
             return f"{series.label} does not pay up to {last} hidden units"
         times = f"{self.speedup(series, last):.2g} times as fast as NumPy at {last}"
         return f"from {first} hidden units on, {series.label} pays: {times}"
+
+    def disturbances(self) -> list[str]:
+        """Sentences: which figures other programs seem to have disturbed."""
+        said = []
+        if (load := self.machine.get("load", (0.0,))[0]) > _BUSY * self.machine["usable_cores"]:
+            said.append(f"Other programs were running (load {load:.1f}).")
+        for series in self.usable:
+            odd, least = list[int](), inf
+            for hidden in sorted(series.measured, reverse=True):
+                cell = series.measured[hidden]
+                least = min(least, cell.step_seconds)
+                if cell.step_seconds > _JUMP * least or cell.step_seconds < cell.floor_seconds:
+                    odd.insert(0, hidden)
+            if odd:
+                said.append(f"{series.label}: at {', '.join(map(str, odd))} hidden units a step is "
+                            "faster than its floor, or slower than a wider net's.")  # fmt: skip
+        more = "Take no figure as exact: the machine is busy, and threads wait for each other. "
+        return [*said, f"{more}OMP_NUM_THREADS=1 xpnet bench disturbs less."] if said else []
 
     def to_json(self) -> dict[str, Any]:
         """Every single time, and what follows from them."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,26 +18,15 @@ from xpnet.backends.libraries import LIBRARIES
 from xpnet.bench.products import BY_DEFAULT
 from xpnet.bench.results import HIDDEN, Results, Series, Settings
 from xpnet.bench.runner import run
-from xpnet.cli import output
+from xpnet.cli import options, output
 from xpnet.cli.interrupt import INTERRUPTED
-from xpnet.cli.options import (
-    INSTALL_PLOT,
-    Dtype,
-    Force,
-    Json,
-    check_output,
-    check_output_folder,
-    option,
-    require,
-    widths_of,
-)
-from xpnet.cli.output import Console
+from xpnet.cli.options import check_output, option, require
 from xpnet.files.atomic import write_atomically
 from xpnet.files.outputs import Kind
 
+_HIDDEN = ",".join(map(str, HIDDEN))
 _WIDE = 72  # columns from which there is room for all figures
 _MARKERS = "osD^vP*X"
-_BUSY = 0.4  # load of a core from which other programs disturb the clock
 
 EXAMPLES = """Examples:
 
@@ -75,36 +64,35 @@ def bench(
     backends: Annotated[
         str | None, option("NAMES", "For example numpy,torch; all that work if left out.")
     ] = None,
-    hidden: Annotated[str, option("WIDTHS", "Hidden units to measure.")] = ",".join(
-        map(str, HIDDEN)
-    ),
+    hidden: Annotated[str, option("WIDTHS", "Hidden units to measure.")] = _HIDDEN,
     batch_size: Annotated[int, option("M", "Examples per step.", min=1)] = 128,
     inputs: Annotated[int, option("N", "Features.", min=1)] = 784,
     outputs: Annotated[int, option("N", "Classes.", min=1)] = 10,
-    dtype: Dtype = "float32",
+    dtype: options.Dtype = "float32",
     seconds: Annotated[float, option("S", "Time for each net on each device, about.")] = 5.0,
     out: Annotated[Path, option("DIR", "Where the files go.")] = Path("xpnet-bench"),
-    force: Force = False,
-    as_json: Json = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> None:
     """Measure this machine: from how many hidden units on does a GPU pay?
 
     Times a training step on every array library here, from 16 to 4096 hidden units: a table and
     two pictures. It takes about a minute for each library.
     """
-    listed = None if backends is None else map(str.strip, backends.split(","))
-    names = list(dict.fromkeys(BY_DEFAULT if listed is None else listed))
+    listed = BY_DEFAULT if backends is None else map(str.strip, backends.split(","))
+    names = list(dict.fromkeys(listed))
     for name in names:
         known = f"{name!r} is not one of {', '.join(LIBRARIES)}"
         require(name in LIBRARIES, "--backends", known)
     require(0 < seconds < float("inf"), "--seconds", f"{seconds} is not a number above 0")
-    widths = tuple(sorted(set(widths_of(hidden))))
-    check_output_folder("--out", out)
+    widths = tuple(sorted(set(options.widths_of(hidden))))
+    options.check_output_folder("--out", out)
     for name in FILES | PICTURES if out.exists() else ():
         check_output("--out", out / name, KIND, {}, force)
     settings = Settings(widths, inputs, outputs, batch_size, dtype, seconds)
-    results = run(settings, names, required=backends is not None, watch=_watch)
-    console = Console(on_stderr=as_json)
+    watch = output.Console(on_stderr=True).print_line
+    results = run(settings, names, backends is not None, lambda label: watch(f"measuring {label}"))
+    console = output.Console(on_stderr=as_json)
     if not as_json:
         _show(console, results)
     _save(console, results, out)
@@ -112,19 +100,15 @@ def bench(
         output.put(json_text(results))
     console.check()
     for failure in results.failures:
-        print(f"xpnet: error: {failure}", file=sys.stderr)
+        output.tell(f"error: {failure}")
     if results.interrupted:
-        print("xpnet: stopped by Ctrl-C; the rest was not measured", file=sys.stderr)
+        output.tell("stopped by Ctrl-C; the rest was not measured")
         raise typer.Exit(INTERRUPTED)
     if results.failures or not results.usable:
         raise typer.Exit(1)
 
 
-def _watch(label: str) -> None:
-    print(f"measuring {label}", file=sys.stderr, flush=True)
-
-
-def _save(console: Console, results: Results, out: Path) -> None:
+def _save(console: output.Console, results: Results, out: Path) -> None:
     """Write each file in one step, and tell which of them it replaced."""
     if not results.usable:
         return  # and what an earlier run found stays
@@ -134,62 +118,52 @@ def _save(console: Console, results: Results, out: Path) -> None:
         try:
             content = content_of(results)
         except ImportError as error:
-            print(f"xpnet: no pictures: {error}", file=sys.stderr)
-            return
+            return output.tell(f"no pictures: {error}")
         replaced = " (replaced)" if path.exists() else ""
         write_atomically(path, content.encode())
         console.print_line(f"{path}{replaced}")
 
 
 # -- the tables --------------------------------------------------------------------------
-def _show(console: Console, results: Results) -> None:
+def _show(console: output.Console, results: Results) -> None:
     machine = results.machine
     console.print_line(f"{results.settings}")
     console.print_line(
         f"{machine['processor']}, {machine['usable_cores']} cores; NumPy with {machine['blas']}"
     )
-    load = machine.get("load", (0.0,))[0]
-    if load > _BUSY * machine["usable_cores"]:
-        console.print_line(
-            f"Other programs were running (load {load:.1f}): take no figure as exact."
-        )
     for series in results.series:
-        console.print()
-        _show_series(console, results, series)
+        hardware = f", {series.hardware}" if series.accelerator else ""
+        console.print_line(f"\n{series.label} ({series.version}{hardware})", style="cyan")
+        if series.measured:
+            console.print(_table(results, series, console))
+        for reason in dict.fromkeys(cell.left_out for cell in series.cells if cell.left_out):
+            left = ", ".join(str(cell.hidden) for cell in series.cells if cell.left_out == reason)
+            console.print_line(f"left out: {left} hidden units ({reason})", style="yellow")
     console.print()
     for name, why in results.absent.items():
         console.print_line(f"not measured: {name} ({why})", style="yellow")
+    for sentence in results.disturbances():
+        console.print_line(sentence, style="yellow")
     for sentence in results.verdict():
         console.print_line(sentence, style="bold")
 
 
-def _show_series(console: Console, results: Results, series: Series) -> None:
-    hardware = f", {series.hardware}" if series.accelerator else ""
-    console.print_line(f"{series.label} ({series.version}{hardware})", style="cyan")
-    if series.measured:
-        console.print(_table(results, series, console))
-    for reason in dict.fromkeys(cell.left_out for cell in series.cells if cell.left_out):
-        listed = ", ".join(str(cell.hidden) for cell in series.cells if cell.left_out == reason)
-        console.print_line(f"left out: {listed} hidden units ({reason})", style="yellow")
-
-
-def _table(results: Results, series: Series, console: Console) -> Table:
+def _table(results: Results, series: Series, console: output.Console) -> Table:
     wide = console.width >= _WIDE
     compared = wide and series is not results.reference and results.reference is not None
     style = box.SIMPLE_HEAD if console.is_terminal and wide else None
+    shown = {"hidden": True, "step": True, "floor": wide, "/floor": True, "peak": True,
+             "predict/s": wide, "vs NumPy": compared}  # fmt: skip
     table = Table(box=style, pad_edge=False, header_style="bold")
+    for name in filter(shown.get, shown):
+        table.add_column(name, justify="right", no_wrap=True)
     for hidden, cell in series.measured.items():
         row = results.figures(series, cell)
-        ratio = row["times_as_fast_as_numpy"]
-        texts = {"hidden": str(hidden), "step": time_text(row["step_seconds"])}
-        texts |= {"floor": time_text(row["floor_seconds"])} if wide else {}
-        texts["/floor"] = f"{row['step_over_floor']:.2f}"
-        texts["peak"] = f"{row['share_of_peak']:.0%}".replace("%", " %")
-        texts |= {"predict/s": f"{row['predict_examples_per_second']:.3g}"} if wide else {}
-        texts |= {"vs NumPy": "" if ratio is None else f"{ratio:.2f} x"} if compared else {}
-        for name in () if table.columns else texts:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_row(*texts.values())
+        ratio, share = row["times_as_fast_as_numpy"], f"{row['share_of_peak']:.0%}"
+        texts = [str(hidden), time_text(row["step_seconds"]), time_text(row["floor_seconds"])]
+        texts += [f"{row['step_over_floor']:.2f}", share.replace("%", " %")]
+        texts += [f"{row['predict_examples_per_second']:.3g}", f"{ratio:.2f} x" if ratio else ""]
+        table.add_row(*compress(texts, shown.values()))
     return table
 
 
@@ -225,7 +199,7 @@ def picture(results: Results, share: bool) -> str:
         from matplotlib.figure import Figure
         from matplotlib.ticker import EngFormatter, PercentFormatter
     except ImportError as error:
-        raise ImportError(f"drawing needs matplotlib: {INSTALL_PLOT}") from error
+        raise ImportError(f"drawing needs matplotlib: {options.INSTALL_PLOT}") from error
     figure = Figure(figsize=(8.8, 5.0), layout="constrained")
     ax, widths = figure.subplots(), results.settings.hidden
     for number, series in enumerate(results.usable):
@@ -246,10 +220,10 @@ def picture(results: Results, share: bool) -> str:
     else:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(EngFormatter("s"))
-    processor, day = results.machine.get("processor", ""), results.date[:10]
-    title = "share of the peak of matrix products" if share else "time of a training step"
-    ax.set(xlabel="hidden units", ylabel=title)
-    ax.set_title(f"{results.settings}; {processor}, {day}", fontsize="medium")
+    what = "share of the peak of matrix products" if share else "time of a training step"
+    ax.set(xlabel="hidden units", ylabel=what)
+    place = f"{results.machine.get('processor', '')}, {results.date[:10]}"
+    ax.set_title(f"{results.settings}; {place}", fontsize="medium")
     ax.grid(color="0.9")
     figure.legend(loc="outside right upper", frameon=False)
     text = io.StringIO()

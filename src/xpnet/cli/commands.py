@@ -12,8 +12,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import xpnet
+from xpnet import _command
 from xpnet.cli import bench, config, evaluate, export, info, predict, show
 from xpnet.cli.interrupt import INTERRUPTED
+from xpnet.cli.model import Applied
 from xpnet.cli.output import tell
 from xpnet.cli.settings import EXAMPLES, Settings
 from xpnet.cli.train import train
@@ -48,15 +50,18 @@ class Commands(TyperGroup):
         except MemoryError as error:
             fail(f"out of memory. {error}", 1)
         except OSError as error:
-            where = "" if error.filename is None else f"{error.filename}: "
-            fail(where + (error.strerror or str(error)), 1)
+            named = "" if error.filename is None else f"{error.filename}: "
+            fail(named + (error.strerror or str(error)), 1)
         except (ValueError, TypeError, ArithmeticError, RuntimeError, ImportError) as error:
             fail(str(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            _command.begun()
+            asked = super().invoke(ctx)
+            if isinstance(asked, Applied):
+                asked.run()
         except UsageError as error:
             if error.ctx is not None:  # it knows its command
                 raise
@@ -68,11 +73,9 @@ class Commands(TyperGroup):
 def _origin(error: Any) -> str:
     """The configuration file that a wrong value comes from, if any, in words."""
     context, param = getattr(error, "ctx", None), getattr(error, "param", None)
-    if context is None or param is None or not isinstance(context.obj, dict):
-        return ""
-    source = context.get_parameter_source(param.name)
+    source = context.get_parameter_source(param.name) if context and param else None
     in_file = source is not None and source.name == "DEFAULT_MAP"
-    return f", in {context.obj['config']}" if in_file and "config" in context.obj else ""
+    return f", in {error.ctx.obj['config']}" if in_file else ""
 
 
 class TrainCommand(TyperCommand):
@@ -83,7 +86,7 @@ class TrainCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # The file must be known before any option gets its value, so the words are read twice.
-        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args(list(args))[0]
         path = given.get("config")
         if path is None and given.get("resume") and given.get("run_dir"):
             recorded = Path(given["run_dir"]) / config.NAME
@@ -99,13 +102,12 @@ class TrainCommand(TyperCommand):
 
 app = typer.Typer(
     cls=Commands,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train", cls=TrainCommand, help=train.__doc__, epilog=EXAMPLES)(Settings)
-app.command(epilog=predict.EXAMPLES)(predict.predict)
-app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("predict", epilog=predict.EXAMPLES)(predict.Prediction)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.Evaluation)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=show.EXAMPLES)(show.show)
 app.command(epilog=info.EXAMPLES)(info.info)

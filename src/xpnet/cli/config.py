@@ -74,10 +74,10 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
 
 def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> Settings:
     """Fill in what was left to defaults, to the data and to the machine."""
-    held_out, fit = recipe.held_out, recipe.fit
+    held_out, fit, data = recipe.held_out, recipe.fit, settings.data
     return replace(
         settings,
-        data=None if settings.data is None else settings.data.resolve(),
+        data=data if data is None or settings.piped else data.resolve(),
         task=problem.task,  # type: ignore[arg-type]
         hidden=",".join(map(str, recipe.widths)) or None,
         backend=net.backend.name,
@@ -88,19 +88,16 @@ def resolved(settings: Settings, recipe: Recipe, problem: Problem, net: Any) -> 
         lr=None if recipe.solved else fit["optimizer"].learning_rate,
         l2=fit["l2"],
         validation=str(held_out.resolve() if isinstance(held_out, Path) else held_out),
-        stream=None if settings.data is None else problem.streamed,
+        stream=None if data is None else problem.streamed,
     )
 
 
 def as_toml(settings: Settings, comments: list[str]) -> str:
     """The text of a file that holds ``settings``, all but where the results go."""
-    comments = [
-        FIRST_LINE,
-        f"  xpnet train --config {NAME} --run-dir ANOTHER",
-        f"xpnet {xpnet.__version__}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, {platform.system()} {platform.machine()}",
-        *comments,
-    ]
+    versions = f"xpnet {xpnet.__version__}, Python {platform.python_version()}, NumPy "
+    versions += f"{np.__version__}, {platform.system()} {platform.machine()}"
+    again = f"  xpnet train --config {NAME} --run-dir ANOTHER"
+    comments = [FIRST_LINE, again, versions, *comments]
     values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
     lines = [f"{long_name(name)} = {_toml(value)}" for name, value in values.items()
              if name not in ABOUT_THE_OUTPUT and value is not None]  # fmt: skip

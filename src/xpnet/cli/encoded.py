@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,19 +22,18 @@ _TABLE = "table.json"  # is there when all else is
 
 
 class Encoded:
-    """The files in ``folder``, removed at the end of a ``with`` statement unless ``keep``."""
+    """The files in ``folder``: a context at whose end they go, unless ``keep``."""
 
-    folder = Path("encoded")
-
-    def __init__(self, keep: bool = False) -> None:
-        self.keep = keep
+    def __init__(self, folder: Path, keep: bool = False) -> None:
+        self.folder, self.keep = folder, keep
+        self._used = False
         self._variance: dict[str, float] = {}
 
-    def __enter__(self) -> Encoded:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._variance and not self.keep:
+        if self._used and not self.keep:
             self.remove()
 
     def check_room(self, needed: float) -> None:
@@ -53,6 +52,7 @@ class Encoded:
     def writing(self, part: str, width: int, dtype: np.dtype, labels: np.dtype) -> Iterator[Any]:
         """Give a function that adds rows (k, width) and labels (k,) to a part."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._used = True
         spread = RunningMoments()
         X_path, y_path = self._paths(part)
         with npy_writer(X_path, dtype, (width,)) as add_X, npy_writer(y_path, labels, ()) as add_y:
@@ -72,11 +72,8 @@ class Encoded:
 
     def open(self, problem: Problem) -> None:
         """Give a problem its parts, as streams."""
-        found = [
-            Part(stream(*map(str, self._paths(part))), self._variance[part])
-            for part in _PARTS
-            if part in self._variance
-        ]
+        variance = [(part, self._variance[part]) for part in _PARTS if part in self._variance]
+        found = [Part(stream(*map(str, self._paths(part))), v) for part, v in variance]
         problem.train, problem.validation = found[0], found[1] if len(found) > 1 else None
 
     def finish(self, fingerprint: str, table: dict[str, Any]) -> None:
@@ -85,10 +82,11 @@ class Encoded:
         (self.folder / _TABLE).write_text(json.dumps(kept), "utf-8")
 
     def find(self, fingerprint: str) -> dict[str, Any] | None:
-        """What was recorded of rows with this fingerprint, if they are there."""
+        """What was recorded of rows with this fingerprint, if they are there; they are kept."""
         with suppress(OSError, ValueError, LookupError, TypeError):
             kept = json.loads((self.folder / _TABLE).read_text("utf-8"))
             if kept["fingerprint"] == fingerprint:
+                self._used = self.keep = True
                 self._variance = kept["variance"]
                 return dict(kept["table"])
         return None

@@ -51,11 +51,10 @@ def export(
     else:
         with open_atomically(out) as file:
             save_torch(trained.net if standardized else trained.without_statistics(), file)
-    console = output.Console()
-    raw = not standardized or "input_mean" not in trained.net.tensors
     takes = f"{len(trained.features):,} standardised features"
-    if raw:
+    if not standardized or "input_mean" not in trained.net.tensors:
         what = "features" if trained.preprocessor.plain else "columns"
         takes = f"{len(trained.sources):,} {what} as they are"
+    console = output.Console()
     console.print_line(f"{out} takes {takes}")
     console.check()

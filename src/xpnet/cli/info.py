@@ -32,23 +32,18 @@ def info(as_json: Json = False) -> None:
         output.put_json(versions | {"backends": {n: asdict(b) for n, b in found.items()}})
         return
     console = output.Console()
-    console.print_line(f"xpnet {xpnet.__version__}, Python {platform.python_version()}")
+    console.print_line(f"xpnet {xpnet.__version__}, Python {platform.python_version()}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("backend", no_wrap=True)
-    table.add_column("version", no_wrap=True)
-    table.add_column("devices", overflow="fold")
-    for backend in found.values():
-        if backend.usable:
-            table.add_row(
-                Text(backend.name, style="green"), backend.version, " ".join(backend.devices)
-            )
-    console.print()
+    for name in ("backend", "version", "devices"):
+        table.add_column(name, no_wrap=name != "devices", overflow="fold")
+    for b in found.values():
+        if b.usable:
+            table.add_row(Text(b.name, style="green"), b.version, " ".join(b.devices))
     console.print(table)
-    for backend in found.values():
-        if not backend.usable:
-            there = backend.installed
-            state = "installed, but not usable" if there else "not installed"
-            console.print_line(f"\n{backend.name}: {state}", style="yellow")
+    for b in found.values():
+        if not b.usable:
+            state = "installed, but not usable" if b.installed else "not installed"
+            console.print_line(f"\n{b.name}: {state}", style="yellow")
             # What installs it is never wrapped, so that it can be copied.
-            console.print_line(f"  {backend.reason if there else backend.install}", wrap=there)
+            console.print_line(f"  {b.reason if b.installed else b.install}", wrap=b.installed)
     console.check()

@@ -17,22 +17,23 @@ if hasattr(signal, "SIGHUP"):  # the terminal has gone; not on Windows
 
 
 class Interrupt:
-    """A callback for ``fit``: the first signal ends the run after the step, the second at once.
+    """A context around a run, and a callback for its ``fit``.
 
-    Once the fit has ended a second one changes nothing: the model is being written.
+    While ``fitting`` is true the first signal ends the fit after the step, the second at once; once
+    the fit has ended a second one changes nothing: the model is being written. Before and after
+    that a signal ends the run at once, with an exception, so that what it holds is let go.
 
-    Use it as a context around ``fit``. Outside the main thread signals are left alone, because
-    Python allows no handler there.
+    Outside the main thread signals are left alone, because Python allows no handler there.
 
     Attributes
     ----------
     signal : int or None
-        The first one that came.
+        The first one that came while ``fitting``.
     """
 
     def __init__(self, on_first: Callable[[str], None]) -> None:
         self.signal: int | None = None
-        self._ended = False
+        self.fitting = self._ended = False
         self._on_first = on_first
         self._before: dict[int, Any] = {}
 
@@ -58,11 +59,12 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is None:
+        if self.fitting and self.signal is None:
             self.signal = number
             self._on_first(self.name)
-        elif not self._ended:
-            raise KeyboardInterrupt
+        elif not (self.fitting and self._ended):
+            ends = self.fitting or number == signal.SIGINT
+            raise KeyboardInterrupt if ends else SystemExit(128 + number)
 
     def on_steps_end(self, net: Any, progress: Progress) -> bool:
         return self.signal is not None

@@ -20,21 +20,12 @@ def fits(cells: int) -> bool:
 def available() -> float:
     """Bytes that this process may still take; infinite where nobody says."""
     room = inf
-    for left in (_left_on_machine, _left_in_container):
-        with suppress(AttributeError, OSError, StopIteration, ValueError):
-            room = min(room, left())
+    with suppress(AttributeError, OSError, ValueError):
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # half of all there is
+    with suppress(OSError, ValueError):  # of Linux, such as "MemAvailable:  123456 kB"
+        said = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        room = 1024 * int(said.partition("kB")[0])
+    with suppress(OSError, ValueError):  # of cgroup v2, where "max" is no limit
+        most, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+        room = min(room, int(most.read_text()) - int(used.read_text()))
     return max(0, room)
-
-
-def _left_on_machine() -> int:
-    if Path("/proc/meminfo").exists():  # lines such as "MemAvailable:  123456 kB"
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(s.split()[1]) for s in lines if s.startswith("MemAvailable:"))
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # half of all there is
-
-
-def _left_in_container() -> int:
-    """What the limit of cgroup v2 leaves; a ValueError for "max", no limit."""
-    folder = Path("/sys/fs/cgroup")
-    most, used = (folder / f"memory.{name}" for name in ("max", "current"))
-    return int(most.read_text()) - int(used.read_text())

@@ -1,19 +1,49 @@
-"""Reading a model file for the commands that apply it to rows of a table."""
+"""Reading a model file, and the table that ``xpnet predict`` and ``evaluate`` apply it to."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import xpnet
-from xpnet.cli.options import check_backend
+from xpnet.cli.options import Backend, Device, ModelFile, Reading, check_backend
+from xpnet.data.column import Column
 from xpnet.files.raw import TableModel
 
 CELLS = 2**18  # in a batch of rows: 2 MB of float64, enough to make calls cheap
 
 
-def rows_of(model: TableModel) -> int:
-    """How many rows of a table to read at a time."""
-    return max(64, CELLS // len(model.sources))  # a batch of many columns takes time by itself
+def rows_at_a_time(columns: int) -> int:
+    """The number of rows of a table to read at a time."""
+    return max(64, CELLS // columns)  # a batch of many columns takes time by itself
+
+
+@dataclass(frozen=True)
+class Applied(Reading):
+    """The arguments and options of a command that applies a model to a table."""
+
+    model: ModelFile
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The examples.")]
+    _: KW_ONLY
+    backend: Backend = "auto"
+    device: Device = None
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def load(self) -> TableModel:
+        """Read the model; the options are checked first."""
+        assert self.reading
+        return load_table_model(self.model, self.backend, self.device)
+
+    def batches(
+        self, trained: TableModel, target: str | None = None
+    ) -> Iterator[dict[str, Column]]:
+        """Read the model's columns of the table, and that of the answers if it is named."""
+        with trained.open(self.data, self.reading, target) as reader:
+            yield from reader.batches(rows=rows_at_a_time(len(trained.sources)))
 
 
 def load_table_model(path: Path, backend: str = "numpy", device: str | None = None) -> TableModel:

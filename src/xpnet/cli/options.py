@@ -1,10 +1,9 @@
 """Arguments and options that several commands share, and the checks of their values."""
 
-from __future__ import annotations
-
 import codecs
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,30 +22,13 @@ def option(metavar: str, help: str, **more: Any) -> Any:
 
 
 ModelFile = Annotated[
-    Path,
-    typer.Argument(metavar="MODEL", help="A file that xpnet train wrote, or a checkpoint."),
+    Path, typer.Argument(metavar="MODEL", help="A file that xpnet train wrote, or a checkpoint.")
 ]
-DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="The examples.")]
 Backend = Annotated[str, option("NAME", "auto (NumPy), best (a GPU if any), or as xpnet info.")]
 Device = Annotated[str | None, option("NAME", "For example cpu or cuda:1.")]
 Dtype = Annotated[Literal["float32", "float64"], option("TYPE", "float32 or float64.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files of other kinds too.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Sep = Annotated[
-    str | None, option("CHAR", "Between cells of text: , ; | tab or space; found if left out.")
-]
-Decimal = Annotated[str, option("CHAR", "In numbers: . or a comma.")]
-Encoding = Annotated[
-    str | None, option("NAME", "Of text.  [default: by its first bytes, or UTF-8]")
-]
-Header = Annotated[
-    bool | None,
-    typer.Option("--header/--no-header", help="Whether line 1 holds names; found if left out."),
-]
-Comment = Annotated[str | None, option("CHAR", "What lines to leave out begin with.")]
-Missing = Annotated[
-    list[str] | None, option("TEXT", "A cell that holds no value; may be given several times.")
-]
 
 
 class UsageProblem(typer.BadParameter):
@@ -62,27 +44,42 @@ def require(condition: bool, option: str, message: str) -> None:
         raise UsageProblem(option, message)
 
 
-def reading(
-    sep: str | None,
-    decimal: str,
-    encoding: str | None,
-    header: bool | None,
-    comment: str | None,
-    missing: list[str] | None,
-) -> ReadOptions:
-    """What these options say of a file of text; a UsageProblem if they make no sense."""
-    sep = {"tab": "\t", "\\t": "\t", "space": " "}.get(sep or "", sep)
-    for name, value in (("--sep", sep), ("--decimal", decimal)):
-        require(value is None or len(value) == 1, name, f"{value!r} is not one character")
-    require(decimal in ".,", "--decimal", f"{decimal!r} is neither . nor a comma")
-    if encoding is not None:
-        try:
-            codecs.lookup(encoding)
-        except LookupError:
-            raise UsageProblem("--encoding", f"{encoding!r} is no encoding") from None
-    return ReadOptions(
-        sep, decimal, encoding, header, comment, missing and tuple(missing), command=True
-    )
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The options that say how a table in text is written, of every command that reads one."""
+
+    sep: Annotated[
+        str | None, option("CHAR", "Between cells of text: , ; | tab or space; found if left out.")
+    ] = None
+    decimal: Annotated[str, option("CHAR", "In numbers: . or a comma.")] = "."
+    encoding: Annotated[
+        str | None, option("NAME", "Of text.  [default: by its first bytes, or UTF-8]")
+    ] = None
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether line 1 holds names; found if left out."),
+    ] = None
+    comment: Annotated[str | None, option("CHAR", "What lines to leave out begin with.")] = None
+    missing: Annotated[
+        list[str] | None,
+        option("TEXT", "A cell that holds no value; may be given several times."),
+    ] = None
+
+    @property
+    def reading(self) -> ReadOptions:
+        """These options, checked; a UsageProblem if they make no sense."""
+        sep = {"tab": "\t", "\\t": "\t", "space": " "}.get(self.sep or "", self.sep)
+        for name, value in (("--sep", sep), ("--decimal", self.decimal)):
+            require(value is None or len(value) == 1, name, f"{value!r} is not one character")
+        require(self.decimal in ".,", "--decimal", f"{self.decimal!r} is neither . nor a comma")
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise UsageProblem("--encoding", f"{self.encoding!r} is no encoding") from None
+        missing = None if self.missing is None else tuple(self.missing)
+        return ReadOptions(sep, self.decimal, self.encoding, self.header, self.comment, missing,
+                           command=True)  # fmt: skip
 
 
 def is_count(text: str) -> bool:
@@ -105,11 +102,7 @@ def check_backend(name: str) -> None:
 
 
 def check_output(
-    option: str,
-    path: Path,
-    kind: Kind,
-    others: Mapping[str, Path | None],
-    force: bool,
+    option: str, path: Path, kind: Kind, others: Mapping[str, Path | None], force: bool
 ) -> None:
     """Raise a UsageProblem if ``files.outputs.refusal`` has a reason."""
     if (why := refusal(path, kind, others, force)) is not None:

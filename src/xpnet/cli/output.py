@@ -37,6 +37,15 @@ class Console(rich.console.Console):
         """Print one line; on a terminal ``wrap`` breaks it between words."""
         self.print(Text(text, style=style), soft_wrap=not (wrap and self.is_terminal))
 
+    def print_rows(self, rows: Mapping[str, str], justify: Any = "right") -> None:
+        """Print a table of names and values, a pair a row."""
+        table = Table(box=box.ROUNDED, show_header=False)
+        table.add_column(style="cyan")
+        table.add_column(justify=justify, overflow="fold")
+        for row in rows.items():
+            table.add_row(*row)
+        self.print(table)
+
     def check(self) -> None:
         """Raise the OSError that was met while writing, if any; a closed pipe is none."""
         error = getattr(self.file, "error", None)
@@ -57,7 +66,8 @@ class _Lossy:
             self._file.flush()
         except OSError as error:
             _discard(self._file)
-            self.error = error
+            name = str(getattr(self._file, "name", "output")).strip("<>")
+            self.error = OSError(error.errno, error.strerror, name)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -109,13 +119,3 @@ def tell(text: str) -> None:
         print(f"xpnet: {line}", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
-
-
-def results_table(rows: Mapping[str, str]) -> Table:
-    """A table of names and values, a pair a row."""
-    table = Table(box=box.ROUNDED, show_header=False)
-    table.add_column(style="cyan")
-    table.add_column(justify="right", overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table

@@ -1,10 +1,9 @@
 """``xpnet predict``: the answers of a model for new examples."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,24 +11,8 @@ import numpy as np
 import typer
 
 from xpnet.cli import output
-from xpnet.cli.model import load_table_model, rows_of
-from xpnet.cli.options import (
-    Backend,
-    Comment,
-    DataFile,
-    Decimal,
-    Device,
-    Encoding,
-    Force,
-    Header,
-    Missing,
-    ModelFile,
-    Sep,
-    UsageProblem,
-    check_output,
-    option,
-    reading,
-)
+from xpnet.cli.model import Applied
+from xpnet.cli.options import Force, UsageProblem, check_output, option
 from xpnet.files.atomic import open_atomically
 from xpnet.files.outputs import Kind
 
@@ -53,48 +36,39 @@ Exit codes: 0 done; 1 the model, the data or the backend failed; 2 wrong options
 Ctrl-C. Nothing half-written stays behind."""
 
 
-def predict(
-    *,
-    model: ModelFile,
-    data: DataFile,
-    out: Annotated[Path | None, option("FILE", "A .csv file; stdout if left out.")] = None,
+@dataclass(frozen=True)
+class Prediction(Applied):
+    """Apply a model to a file of examples."""
+
+    out: Annotated[Path | None, option("FILE", "A .csv file; stdout if left out.")] = None
     probabilities: Annotated[
         bool,
         typer.Option(
             "--probabilities", "--proba", help="A probability for each class in place of the class."
         ),
-    ] = False,
-    sep: Sep = None,
-    decimal: Decimal = ".",
-    encoding: Encoding = None,
-    header: Header = None,
-    comment: Comment = None,
-    missing: Missing = None,
-    backend: Backend = "auto",
-    device: Device = None,
-    force: Force = False,
-) -> None:
-    """Apply a model to a file of examples."""
-    options = reading(sep, decimal, encoding, header, comment, missing)
-    trained = load_table_model(model, backend, device)
-    if probabilities and trained.classes is None:
-        raise UsageProblem("--probabilities", f"{model} predicts numbers, not classes")
-    columns, answer = [trained.target], trained.predict
-    classes = [] if trained.classes is None else list(map(str, trained.classes))
-    if out is not None:
-        headers = tuple("".join(_csv(names, ())).encode() for names in (columns, classes) if names)
-        kind = Kind.beginning("file of this model's answers", {".csv": headers})
-        check_output("--out", out, kind, {"MODEL": model, "DATA": data}, force)
-    if probabilities:
-        columns, answer = classes, trained.probabilities
-    with trained.open(data, options) as reader:
-        lines = _csv(columns, (answer(batch) for batch in reader.batches(rows=rows_of(trained))))
-        if out is None:
+    ] = False
+    force: Force = False
+
+    def run(self) -> None:
+        trained = self.load()
+        if self.probabilities and trained.classes is None:
+            raise UsageProblem("--probabilities", f"{self.model} predicts numbers, not classes")
+        columns, answer = [trained.target], trained.predict
+        classes = [] if trained.classes is None else list(map(str, trained.classes))
+        if self.out is not None:
+            begins = tuple("".join(_csv(x, ())).encode() for x in (columns, classes) if x)
+            kind = Kind.beginning("file of this model's answers", {".csv": begins})
+            others = {"MODEL": self.model, "DATA": self.data}
+            check_output("--out", self.out, kind, others, self.force)
+        if self.probabilities:
+            columns, answer = classes, trained.probabilities
+        lines = _csv(columns, map(answer, self.batches(trained)))
+        if self.out is None:
             for text in lines:
                 output.put(text)
-            return
-        with open_atomically(out) as file:
-            file.writelines(text.encode() for text in lines)
+        else:
+            with open_atomically(self.out) as file:
+                file.writelines(text.encode() for text in lines)
 
 
 def _csv(columns: Sequence[str], blocks: Iterable[np.ndarray]) -> Iterator[str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from xpnet.cli.options import require
+from xpnet import DeepNet
+from xpnet.cli.options import UsageProblem, require
 from xpnet.cli.scores import Tally
 from xpnet.data.column import Column, counted
 from xpnet.data.preprocessing import Preprocessor
 from xpnet.data.standardizer import Standardizer
 from xpnet.data.stream import Stream
 from xpnet.data.task import Labels, class_numbers, labels_of
-
-_MANY = 100  # refused: more classes than this that are more than half of the examples
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,8 @@ class Problem:
 
     Attributes
     ----------
-    name : str
-        What the data is called.
-    target : str
-    labels : Labels
+    name, target : str
+        What the data and its target are called.
     classes : array (k,) or None
         The labels behind the class numbers 0, 1, ...; None for a regression.
     columns : Preprocessor
@@ -70,7 +67,7 @@ class Problem:
         ``validation`` is None if nothing was set aside.
     checksum : str
         Of the data.
-    notes : tuple of str
+    notes : sequence of str
         What to tell of it before training.
     """
 
@@ -82,7 +79,7 @@ class Problem:
     targets: Standardizer | None
     dtype: str
     checksum: str = ""
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     train: Part = field(init=False)
     validation: Part | None = None
 
@@ -124,35 +121,31 @@ class Problem:
     def task(self) -> str:
         return "regression" if self.classes is None else "classification"
 
-    @property
-    def output(self) -> str:
-        """The output of the net."""
-        if self.classes is None:
-            return "identity"
-        return "sigmoid" if len(self.classes) == 2 else "softmax"
-
-    @property
-    def n_outputs(self) -> int:
-        return len(self.classes) if self.classes is not None and len(self.classes) > 2 else 1
+    def net(self, widths: Sequence[int], **options: Any) -> DeepNet:
+        """A net with hidden layers of these widths that fits the data."""
+        k = 0 if self.classes is None else len(self.classes)
+        output = "identity" if k == 0 else "sigmoid" if k == 2 else "softmax"
+        sizes = [len(self.names), *widths, k if k > 2 else 1]
+        net = DeepNet(sizes, output=output, dtype=self.dtype, **options)
+        if widths and k == 0:  # the first answers are the mean
+            *first, (W, b) = net.parameters
+            net.parameters = [*first, (0 * W, b)]
+        return net
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """Which data this is."""
-        return {
-            "name": self.name,
-            "rows": self.labels.m,
-            "features": len(self.names),
-            "checksum": self.checksum,
-        }
+        figures = {"rows": self.labels.m, "features": len(self.names), "checksum": self.checksum}
+        return {"name": self.name, **figures}
 
     def weights(self) -> np.ndarray:
         """Weights (m,) of the training part: those of each of the k classes add up to m / k."""
-        k = 0 if self.classes is None else len(self.classes)
-        require(k > 0, "--class-weight", f"{self.target!r} holds no classes")
-        require(not self.streamed, "--class-weight", f"{self.name} is streamed, without weights")
-        assert not isinstance(self.train.for_fit, Stream)
-        Y = self.train.for_fit[1].astype(np.int64)
-        return len(Y) / (k * np.bincount(Y)[Y])
+        require(self.classes is not None, "--class-weight", f"{self.target!r} holds no classes")
+        rows, streamed = self.train.for_fit, f"{self.name} is streamed, without weights"
+        if isinstance(rows, Stream) or self.classes is None:
+            raise UsageProblem("--class-weight", streamed)
+        Y = rows[1].astype(np.int64)
+        return len(Y) / (len(self.classes) * np.bincount(Y)[Y])
 
     def scores(self, net: Any, part: Part) -> dict[str, float]:
         """Accuracy, or R^2 and the root mean squared error in units of y, on one part."""
@@ -171,13 +164,9 @@ class Problem:
         tensors["input_fill"] = columns.fill
         if self.targets is not None:
             tensors |= {"target_mean": self.targets.mean, "target_scale": self.targets.scale}
-        data = {
-            "task": self.task,
-            "model": model,
-            "features": list(self.names),
-            "target": self.target,
-            "classes": None if self.classes is None else self.classes.tolist(),
-        }
+        data: dict[str, Any] = {"task": self.task, "model": model, "target": self.target}
+        data["features"] = list(self.names)
+        data["classes"] = None if self.classes is None else self.classes.tolist()
         numbers = columns.plain and all(c.storage == "number" for c in columns.columns)
         if columns.robust or not numbers:
             data["columns"] = columns.to_json()
@@ -186,45 +175,5 @@ class Problem:
 
 def unlabelled(count: int, target: str) -> str:
     """Say that rows are left out because they have no label; "" if there are none."""
-    if not count:
-        return ""
     are = "is" if count == 1 else "are"
-    return f"{counted(count, 'row')} {are} left out, whose {target!r} is missing"
-
-
-def classes_of(labels: Labels, target: str, task: str, model: str) -> np.ndarray | None:
-    """The classes (k,), or None where the task is a regression.
-
-    With ``task="auto"`` the model decides where it can: linear means regression, logistic means
-    classification. Otherwise the labels do.
-
-    Raises
-    ------
-    UsageProblem
-        Task and model contradict each other.
-    ValueError
-        The labels do not fit the task.
-    """
-    holds = f"the target {target!r} holds"
-    wanted = {"linear": "regression", "logistic": "classification"}.get(model)
-    task = wanted or labels.task if task == "auto" else task
-    require(wanted in (None, task), "--model", f"{model} is for {wanted}, not for {task}")
-    if task == "regression":
-        if labels.kind in "Ub":
-            instead = "; for classes use --model logistic" if wanted else ""
-            raise ValueError(f"{holds} {labels.described}, not numbers{instead}")
-        return None
-    classes = labels.distinct
-    if classes is not None and len(classes) == 1:
-        raise ValueError(f"{holds} one class only, {classes[0]!s}")
-    if classes is not None and labels.kind == "f" and np.abs(classes).max() > 2.0**53:
-        raise ValueError(f"{holds} numbers beyond 2**53, not exact: write classes as text")
-    if classes is None or len(classes) > max(_MANY, labels.m // 2):
-        k = "very many" if classes is None else f"{len(classes):,}"
-        text = labels.kind == "U"
-        instead = "" if text else ", for numbers use --task regression"
-        raise ValueError(
-            f"{holds} {'text' if text else 'numbers'} with {k} distinct values in {labels.m:,} "
-            f"rows: too many to be classes{instead}"
-        )
-    return classes
+    return f"{counted(count, 'row')} {are} left out, whose {target!r} is missing" * bool(count)

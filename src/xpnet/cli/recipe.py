@@ -38,6 +38,8 @@ class Recipe:
 
     Attributes
     ----------
+    model : str
+        What the net is: linear, logistic, shallow or, from two hidden layers on, deep.
     widths : tuple of int
         Of the hidden layers.
     held_out : float or Path
@@ -50,6 +52,7 @@ class Recipe:
         What ``DeepNet.fit`` takes: optimizer, batch_size, schedule, l2, l1, dropout, clip_norm.
     """
 
+    model: str
     widths: tuple[int, ...]
     held_out: float | Path
     optimizer: str
@@ -79,9 +82,8 @@ class Recipe:
         for option, value in (("--l2", l2), ("--l1", settings.l1)):
             require(0 <= value < inf, option, f"{value} is not a number of at least 0")
         held_out = _held_out(settings.validation)
-        watchable = settings.early_stopping is None or held_out != 0
-        none = "there is no validation part to watch; see --validation"
-        require(watchable, "--early-stopping", none)
+        require(settings.early_stopping is None or held_out != 0, "--early-stopping",
+                "there is no validation part to watch; see --validation")  # fmt: skip
         check_backend(settings.backend)
         batch = settings.batch_size or "32"
         wrong = f"{batch!r} is neither a whole number above 0 nor full"
@@ -96,7 +98,8 @@ class Recipe:
             "clip_norm": settings.clip_norm,
         }
         epochs = 5000 if optimizer == SOLVER else settings.epochs or 50
-        return cls(widths, held_out, optimizer, epochs, fit)
+        model = ("shallow" if len(widths) == 1 else "deep") if widths else settings.model
+        return cls(model, widths, held_out, optimizer, epochs, fit)
 
 
 def _optimizer(settings: Settings, streamed: bool) -> str:

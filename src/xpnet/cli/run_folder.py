@@ -15,13 +15,7 @@ from typing import Any
 import xpnet
 from xpnet.callbacks import CSVLog
 from xpnet.cli import config, output
-from xpnet.cli.options import (
-    INSTALL_PLOT,
-    UsageProblem,
-    check_output,
-    check_output_folder,
-    require,
-)
+from xpnet.cli.options import INSTALL_PLOT, check_output, check_output_folder, require
 from xpnet.cli.problem import Problem
 from xpnet.cli.recipe import Recipe, schedule_text
 from xpnet.cli.settings import Settings
@@ -75,18 +69,34 @@ class RunFiles:
             checkpoints=inside(settings.checkpoint_dir, "checkpoints"),
             folder=folder,
         )
-        files._check_folders(settings.resume)
-        files._check_files(settings, recipe)
-        if settings.resume:
-            files._check_there_is_a_run(settings)
+        files._check(settings, recipe.held_out)
         return files
 
-    def _check_files(self, settings: Settings, recipe: Recipe) -> None:
-        held_out, folder = recipe.held_out, self.folder
+    def _check(self, settings: Settings, held_out: float | Path) -> None:
+        folder, checkpoints = self.folder, self.checkpoints
+        check_output_folder("--run-dir", folder)
+        check_output_folder("--checkpoint-dir", checkpoints)
+        found = [] if checkpoints is None else find_checkpoints(checkpoints)
+        if settings.resume:
+            # A folder misspelt must not begin a run on the digits, which need no DATA.
+            require(checkpoints is not None, "--resume",
+                    "goes on in a --run-dir or a --checkpoint-dir; name one")  # fmt: skip
+            recorded = folder is not None and (folder / config.NAME).is_file()
+            begins = settings.data is not None or settings.config is not None
+            require(recorded or begins or bool(found), "--resume",
+                    f"there is no run in {folder or checkpoints} to go on with: name its folder, "
+                    "or give DATA (or --config) to begin one here; leave --resume out to begin one "
+                    "on the digits")  # fmt: skip
+        else:
+            empty = folder is None or not folder.is_dir() or not any(folder.iterdir())
+            other = "with --resume, or choose another folder"
+            require(empty, "--run-dir", f"{folder} is not empty; go on there {other}")
+            latest = found[0].path.name if found else ""
+            require(not found, "--checkpoint-dir", f"{checkpoints} holds checkpoints, the latest "
+                    f"{latest}; go on from there {other}")  # fmt: skip
         others = {"DATA": settings.data, "--config": settings.config,
-                  "--validation": held_out if isinstance(held_out, Path) else None}  # fmt: skip
-        for found in [] if self.checkpoints is None else find_checkpoints(self.checkpoints):
-            others[f"the checkpoint {found.path.name}"] = found.path
+                  "--validation": held_out if isinstance(held_out, Path) else None,
+                  **{f"the checkpoint {c.path.name}": c.path for c in found}}  # fmt: skip
         for option, chosen, path, kind in (
             ("--out", settings.out, self.model, MODEL),
             ("--log", settings.log, self.log, LOG),
@@ -98,35 +108,6 @@ class RunFiles:
                 others[option] = path
         if folder is not None and (folder / config.NAME).exists():
             check_output("--run-dir", folder / config.NAME, RECORD, {}, settings.force)
-
-    def _check_folders(self, resume: bool) -> None:
-        check_output_folder("--run-dir", self.folder)
-        check_output_folder("--checkpoint-dir", self.checkpoints)
-        if resume:
-            return
-        empty = self.folder is None or not self.folder.is_dir() or not any(self.folder.iterdir())
-        full = f"{self.folder} is not empty; go on there with --resume, or choose another folder"
-        require(empty, "--run-dir", full)
-        if self.checkpoints is not None and (found := find_checkpoints(self.checkpoints)):
-            raise UsageProblem(
-                "--checkpoint-dir",
-                f"{self.checkpoints} holds checkpoints, the latest {found[0].path.name}; go on "
-                "from there with --resume, or choose another folder",
-            )
-
-    def _check_there_is_a_run(self, settings: Settings) -> None:
-        """A folder misspelt must not begin a run on the digits, which need no DATA."""
-        if self.checkpoints is None:
-            raise UsageProblem("--resume", "goes on in a --run-dir or a --checkpoint-dir; name one")
-        begins = settings.data is not None or settings.config is not None
-        recorded = self.folder is not None and (self.folder / config.NAME).is_file()
-        require(
-            begins or recorded or bool(find_checkpoints(self.checkpoints)),
-            "--resume",
-            f"there is no run in {self.folder or self.checkpoints} to go on with: name its folder, "
-            "or give DATA (or --config) to begin one here; leave --resume out to begin one on the "
-            "digits",
-        )
 
     def record(self, settings: Settings, comments: list[str]) -> None:
         """Make the run folder, if any, and write ``settings`` there; raises OSError."""
@@ -186,21 +167,25 @@ def begin(
     then = net.data.pop(PROVENANCE, None)
     if not isinstance(then, dict) or net.training_state is None:
         raise xpnet.ModelFileError(f"{path} is no checkpoint of xpnet train")
-    _check_data(path, then.get("data"), now["data"])
+    data, same = then.get("data"), {k: v for k, v in now["data"].items() if k != "name"}
+    if not isinstance(data, dict) or not same.items() <= data.items():
+        raise xpnet.ModelFileError(
+            f"{path} is a checkpoint of other data: {described(data)}, but this run has "
+            f"{described(now['data'])}"
+        )
     check_architecture(path, net, fresh)
-    _check_options(path, then.get("options") or {}, now["options"])
+    options = then.get("options") or {}
+    for name, value in now["options"].items():
+        if options.get(name) != value:
+            raise xpnet.ModelFileError(
+                f"{path} was made with --{name} {_as_given(options.get(name))}, but this run has "
+                f"--{name} {_as_given(value)}: go on with the former, or start afresh in another "
+                "folder"
+            )
     done = net.training_state.epoch
     require(done <= epochs, "--epochs",
             f"{path} has {done} epochs behind it; --epochs counts them too")  # fmt: skip
     return net, f"going on from {path}"
-
-
-def _check_data(path: Path, then: Any, now: dict[str, Any]) -> None:
-    if not isinstance(then, dict) or any(then.get(k) != now[k] for k in now if k != "name"):
-        raise xpnet.ModelFileError(
-            f"{path} is a checkpoint of other data: {described(then)}, but this run has "
-            f"{described(now)}"
-        )
 
 
 def described(fingerprint: Any) -> str:
@@ -210,16 +195,6 @@ def described(fingerprint: Any) -> str:
     keys = ("rows", "features", "checksum")
     rest = ", ".join(f"{key} {fingerprint[key]}" for key in keys if key in fingerprint)
     return f"{fingerprint.get('name')} ({rest})"
-
-
-def _check_options(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    for name, value in now.items():
-        if then.get(name) != value:
-            raise xpnet.ModelFileError(
-                f"{path} was made with --{name} {_as_given(then.get(name))}, but this run has "
-                f"--{name} {_as_given(value)}: go on with the former, or start afresh in another "
-                "folder"
-            )
 
 
 def _as_given(value: Any) -> str:

@@ -14,18 +14,12 @@ import typer
 
 from xpnet.cli.options import (
     Backend,
-    Comment,
-    Decimal,
     Device,
     Dtype,
-    Encoding,
     Force,
-    Header,
-    Missing,
-    Sep,
+    Reading,
     UsageProblem,
     option,
-    reading,
     require,
 )
 from xpnet.core.optimizers import OPTIMIZERS
@@ -99,7 +93,7 @@ step saved. A second Ctrl-C stops at once."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Reading):
     """One value for every option and argument of ``xpnet train``."""
 
     data: Annotated[
@@ -123,12 +117,6 @@ class Settings:
     robust: Annotated[
         bool, typer.Option("--robust", help="Scale numbers by quartiles, and squash outliers.")
     ] = False
-    sep: Sep = None
-    decimal: Decimal = "."
-    encoding: Encoding = None
-    header: Header = None
-    comment: Comment = None
-    missing: Missing = None
     task: Annotated[
         Literal["auto", "classification", "regression"],
         option("TASK", "auto, classification or regression; see below."),
@@ -198,13 +186,18 @@ class Settings:
     ] = False
 
     @property
+    def piped(self) -> bool:
+        """Whether DATA is standard input or a pipe, which can be read once only."""
+        data = self.data
+        there = data is not None and (data.is_fifo() or data.is_char_device())
+        return there or str(data) == "-"
+
+    @property
     def reading(self) -> ReadOptions:
-        """How a file of text is read."""
-        found = reading(
-            self.sep, self.decimal, self.encoding, self.header, self.comment, self.missing
-        )
-        pairs = tuple((name, kind) for name, _, kind in map(_parted, self.column or ()))
-        found = replace(found, column=pairs, ignore=tuple(self.ignore or ()), dtype=self.dtype)
+        """How the table is read, and what its columns are."""
+        pairs = tuple(map(_parted, self.column or ()))
+        found = replace(super().reading, column=pairs, ignore=tuple(self.ignore or ()),
+                        dtype=self.dtype)  # fmt: skip
         try:
             found.chosen  # noqa: B018 - a mistake in them is one in the options
         except ValueError as error:
@@ -217,8 +210,8 @@ class Settings:
         return {name: kind for name, kind in self.reading.chosen.items() if kind != "ignore"}
 
 
-def _parted(text: str) -> tuple[str, str, str]:
+def _parted(text: str) -> tuple[str, str]:
     name, equals, kind = text.rpartition("=")
     known = f"{text!r} is no NAME=KIND, with a kind of {', '.join(KINDS)}"
     require(bool(equals) and kind in KINDS, "--column", known)
-    return name, equals, kind
+    return name, kind

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,28 @@ from xpnet.training.listeners import Listeners
 from xpnet.training.state import TrainingState
 
 
+@dataclass
+class Iterations:
+    """What ``Progress`` tells of: an iteration counts as an epoch of one step."""
+
+    epochs: int
+    state: TrainingState
+    seconds: float = 0.0
+    position = epochs_before = 0
+    steps_per_epoch, learning_rate = 1, None
+
+    @property
+    def epoch(self) -> int:
+        return self.state.epoch
+
+    step = epoch
+
+    def fetch(self) -> History:
+        return self.state.history
+
+
 def solve(net: Any, X: np.ndarray, Y: np.ndarray, **asked: Any) -> None:
-    """Give ``net`` the parameters of the least cost. An iteration counts as an epoch of one step.
+    """Give ``net`` the parameters of the least cost.
 
     The arguments are those of ``DeepNet.fit``; those of minibatches mean nothing here.
     """
@@ -33,17 +53,13 @@ def solve(net: Any, X: np.ndarray, Y: np.ndarray, **asked: Any) -> None:
     zeros, strengths = (place.asarray(part * weights, place.dtype) for part in (0.0, l1))
     history = History(penalized=l1 + asked["l2"] > 0)
     state = TrainingState(GradientDescent(1.0), (), history=history)
-    progress = Progress(run := SimpleNamespace(
-        epoch=0, step=0, position=0, seconds=0.0, learning_rate=None, fetch=lambda: history,
-        plan=SimpleNamespace(epochs=epochs), source=SimpleNamespace(steps_per_epoch=1),
-        start=TrainingState(GradientDescent(1.0), ()),
-    ))  # fmt: skip
+    progress = Progress(run := Iterations(epochs, state))
 
     def show(theta: Any) -> None:
         net.parameters, net.training_state = layout.layers(theta, xp=place.xp), state
 
     def follow(found: LbfgsResult) -> bool:
-        run.epoch = run.step = state.epoch = state.step = found.iterations
+        state.epoch = state.step = found.iterations
         run.seconds = history.seconds = perf_counter() - began
         history.cost.append(found.value)
         cost, accuracy = (None, None) if evaluate is None else evaluate(found.x)
@@ -52,13 +68,14 @@ def solve(net: Any, X: np.ndarray, Y: np.ndarray, **asked: Any) -> None:
         show(found.x)
         return listeners.tell("on_epoch_end", progress)
 
+    def cost(theta: Any) -> Any:
+        return engine.value_and_gradient(theta, *given)
+
     try:
         listeners.tell("on_fit_begin", progress)
         with place.context():
-            found = lbfgs(
-                lambda theta: engine.value_and_gradient(theta, *given), zeros, max_iter=epochs,
-                tol=1e-6, ftol=0.0, l1=strengths if l1 else 0.0, callback=follow,
-            )  # fmt: skip
+            found = lbfgs(cost, zeros, max_iter=epochs, tol=1e-6, ftol=0.0,
+                          l1=strengths if l1 else 0.0, callback=follow)  # fmt: skip
             show(found.x)
         listeners.tell("on_fit_end", progress)
     finally:

@@ -10,13 +10,13 @@ from typing import Any
 
 import typer
 
-from xpnet import DeepNet, DivergedError, Stream
+from xpnet import DivergedError, Stream
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
 from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.encoded import Encoded
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
 from xpnet.cli.recipe import Recipe
-from xpnet.cli.run_folder import LOG, RunFiles
+from xpnet.cli.run_folder import LOG, RunFiles, described
 from xpnet.cli.settings import Settings
 from xpnet.cli.solve import solve
 from xpnet.cli.training_data import load
@@ -30,8 +30,9 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     Without DATA it learns 1,797 handwritten digits (8 x 8 pixels; UCI Machine Learning
     Repository, CC BY 4.0).
     """
-    with Encoded(settings.keep_encoded) as encoded:
-        run = Run(settings, words, encoded)
+    run = Run(settings, words)
+    with run.interrupt, run.encoded:
+        run.prepare()
         run.train()
         try:
             run.finish()
@@ -44,49 +45,49 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
 class Run:
     """The training of one net, what is saved of it, and what is told.
 
-    ``words`` is the command line after "xpnet"; ``encoded`` takes rows that are streamed.
+    ``words`` is the command line after "xpnet".
     """
 
-    def __init__(self, settings: Settings, words: Sequence[str], encoded: Encoded) -> None:
+    def __init__(self, settings: Settings, words: Sequence[str]) -> None:
         self.settings, self.words = settings, words
-        self.recipe = recipe = Recipe.of(settings)
-        self.files = files = RunFiles.of(settings, recipe)
+        self.recipe = Recipe.of(settings)
+        self.files = RunFiles.of(settings, self.recipe)
+        self.console = output.Console(on_stderr=settings.as_json)
+        self.interrupt = Interrupt(self._stopping)
+        self.encoded = Encoded(self.files.encoded, settings.keep_encoded)
+
+    def prepare(self) -> None:
+        """Read the data, and make the net or read it from a checkpoint."""
+        settings, files = self.settings, self.files
         if settings.dtype == "float64":
             # JAX reads this when it is first imported, and without it has no float64.
             os.environ.setdefault("JAX_ENABLE_X64", "1")
-        self.console = output.Console(on_stderr=settings.as_json)
-        self.encoded, encoded.folder = encoded, files.encoded
-        self.problem = problem = load(settings, recipe, encoded)
-        if recipe.solved:  # or not, if it is streamed
-            self.recipe = recipe = Recipe.of(settings, problem.streamed, len(problem.train))
-        self.weights = problem.weights() if settings.class_weight else None
-        net = DeepNet(
-            [len(problem.names), *recipe.widths, problem.n_outputs],
-            output=problem.output,
-            backend=settings.backend,
-            device=settings.device,
-            dtype=settings.dtype,
-            seed=settings.seed,
-        )
-        if recipe.widths and problem.classes is None:  # the first answers are the mean
-            *first, (W, b) = net.parameters
-            net.parameters = [*first, (0 * W, b)]
-        provenance = run_folder.provenance(settings, recipe, problem)
-        begins = None
+        if settings.piped and files.folder is not None:
+            output.tell(
+                f"warning: DATA is piped in: {config.NAME} cannot repeat this run, nor --resume go "
+                "on with it, unless the same is piped in again"
+            )
+        self.problem = problem = load(settings, self.recipe, self.encoded)
+        if self.recipe.solved:  # or not, if it is streamed
+            self.recipe = Recipe.of(settings, problem.streamed, len(problem.train))
+        self.weights, recipe = problem.weights() if settings.class_weight else None, self.recipe
+        net: Any = problem.net(recipe.widths, backend=settings.backend, device=settings.device,
+                               seed=settings.seed)  # fmt: skip
+        provenance, begins = run_folder.provenance(settings, recipe, problem), None
         if settings.resume and files.checkpoints is not None:
             net, begins = run_folder.begin(
                 files.checkpoints, net, provenance, settings, recipe.epochs
             )
-        self.net: Any = net
+        self.net, state = net, net.training_state
+        self.begun = 0 if state is None else state.step
         train_report.announce(self.console, settings, recipe, problem, net)
         if begins is not None:
             self.console.print_line(begins)
-        place = f"{net.backend}, {net.backend.dtype_name}"
-        comments = [run_folder.described(problem.fingerprint), place]
+        comments = [described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]
         files.record(config.resolved(settings, recipe, problem, net), comments)
-        self.data, self.tensors = problem.saved(settings.model)
+        self.data, self.tensors = problem.saved(recipe.model)
         # A run that goes on replaces what it wrote itself.
-        self.replaces = files.model.exists() and net.training_state is None
+        self.replaces = files.model.exists() and state is None
         self.callbacks = self._make_callbacks(self.data | {run_folder.PROVENANCE: provenance})
 
     def _make_callbacks(self, data: dict[str, Any]) -> list[Any]:
@@ -97,7 +98,6 @@ class Run:
             lambda done: train_report.figures(self.problem, done, self.cost_name, watched),
             console=self.console,
         )
-        self.interrupt = Interrupt(self._stopping)
         self.stopper = None if patience is None else EarlyStopping(patience)
         self.checkpoints = log = None
         if files.log is not None:
@@ -105,10 +105,8 @@ class Run:
                 write_atomically(files.log)
             log = (JSONLinesLog if files.log.suffix.lower() == ".jsonl" else CSVLog)(files.log)
         if files.checkpoints is not None and not self.recipe.solved:
-            every = self.settings.checkpoint_every
-            self.checkpoints = Checkpoints(
-                files.checkpoints, every, data=data, tensors=self.tensors
-            )
+            every, tensors = self.settings.checkpoint_every, self.tensors
+            self.checkpoints = Checkpoints(files.checkpoints, every, data=data, tensors=tensors)
         made = (self.view, self.interrupt, self.stopper, log, self.checkpoints)
         return [callback for callback in made if callback is not None]
 
@@ -120,24 +118,25 @@ class Run:
 
     def train(self) -> None:
         """Train, and save the model, whatever ends the training."""
-        state = self.net.training_state
-        self.begun = 0 if state is None else state.step
-        epochs = self.recipe.epochs - (0 if state is None else state.epoch)
-        train, held = self.problem.train.for_fit, self.problem.validation
+        state, held = self.net.training_state, self.problem.validation
+        train = self.problem.train.for_fit
         fit = partial(solve, self.net) if self.recipe.solved else self.net.fit
+        self.interrupt.fitting = True
         try:
-            with self.interrupt:
-                fit(
-                    *((train,) if isinstance(train, Stream) else train),
-                    sample_weight=self.weights,
-                    epochs=epochs,
-                    validation=None if held is None else held.for_fit,
-                    callbacks=self.callbacks,
-                    resume=state is not None,
-                    **self.recipe.fit,
-                )
-                self.net.save(self.files.model, self.data, self.tensors)
+            fit(
+                *((train,) if isinstance(train, Stream) else train),
+                sample_weight=self.weights,
+                epochs=self.recipe.epochs - (0 if state is None else state.epoch),
+                validation=None if held is None else held.for_fit,
+                callbacks=self.callbacks,
+                resume=state is not None,
+                **self.recipe.fit,
+            )
+            self.net.save(self.files.model, self.data, self.tensors)
+            stopped = self.interrupt.signal is not None
+            self._keep_rows(stopped and self.net.training_state.epoch < self.recipe.epochs)
         except KeyboardInterrupt:
+            self._keep_rows(True)
             output.tell(f"stopped at once; no model was written{self._last_checkpoint()}")
             self._tell_how_to_go_on()
             raise typer.Exit(self.interrupt.exit_code) from None
@@ -146,12 +145,15 @@ class Run:
                 f"{error}. No model was written{self._last_checkpoint()}"
             ) from None
         except OSError as error:
+            self._keep_rows(True)
             where = error.filename or (self.files.log and str(self.files.log))
             rest = f"{error.strerror or error}{self._save_net_so_far()}"
             raise OSError(error.errno, rest, where) from None
         except ValueError as error:
+            self._keep_rows(False)  # they may be what is wrong
             raise ValueError(f"{error}{self._save_net_so_far()}") from None
         finally:
+            self.interrupt.fitting = False
             self.view.close()
 
     # -- what is saved -------------------------------------------------------------------
@@ -170,6 +172,11 @@ class Run:
             return self._last_checkpoint()
         return f"; the net so far is in {model}"
 
+    def _keep_rows(self, unfinished: bool) -> None:
+        """Keep the encoded rows of a run that can go on."""
+        can_go_on = unfinished and self.checkpoints is not None
+        self.encoded.keep = self.settings.keep_encoded or can_go_on
+
     def _last_checkpoint(self) -> str:
         path = self.checkpoints and self.checkpoints.path
         return f"; the last checkpoint is {path}" if path else ""
@@ -178,11 +185,9 @@ class Run:
     def finish(self) -> None:
         """Tell the results, draw the curve, and tell how to go on if a signal came."""
         found = train_report.results(self.net, self.problem, self.files.model)
-        stopper = self.stopper
-        stopped = self.interrupt.signal is not None
+        stopper, stopped = self.stopper, self.interrupt.signal is not None
         written = f"model written to {self.files.model}"
-        if self.replaces:
-            written += ", in place of the one that was there"
+        written += ", in place of the one that was there" * self.replaces
         if self.settings.as_json:
             if self.replaces:
                 output.tell(written)
@@ -201,7 +206,7 @@ class Run:
                     why = f"early stopping had ended it after epoch {state.epoch} of {epochs}; for "
                     why += "more, train in another folder with a greater --early-stopping"
                 self.console.print_line(f"nothing was left to train: {why}")
-            self.console.print(output.results_table(train_report.as_rows(found, self.cost_name)))
+            self.console.print_rows(train_report.as_rows(found, self.cost_name))
             if stopper is not None and stopper.best is not None:
                 self.console.print_line(
                     f"best validation cost {stopper.best:.4g} after epoch {stopper.best_epoch}; "
@@ -225,16 +230,14 @@ class Run:
                 f"stopped by {self.interrupt.name} after epoch {state.epoch} of {epochs}{middle}"
             )
             if state.epoch < epochs:
-                self._tell_how_to_go_on()
-                return
-        told = "the training is complete"
+                return self._tell_how_to_go_on()
+        more = ""
         if self.checkpoints is not None:
-            told += f"; its results, or more epochs with --epochs N: {self._words_to_go_on()}"
-        output.tell(told)
+            more = f"; its results, or more epochs with --epochs N: {self._words_to_go_on()}"
+        output.tell(f"the training is complete{more}")
 
     def _tell_how_to_go_on(self) -> None:
         if self.checkpoints is not None:
-            self.encoded.keep = True
             output.tell(f"to go on: {self._words_to_go_on()}")
         elif not self.recipe.solved:
             output.tell(

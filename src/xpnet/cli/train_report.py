@@ -21,7 +21,7 @@ _PENALTIES = ("l2", "l1")  # arguments of fit
 def announce(
     console: output.Console, settings: Settings, recipe: Recipe, problem: Problem, net: Any
 ) -> None:
-    """Tell what is about to be trained, on what; a warning of the data goes to stderr."""
+    """Tell what is about to be trained, on what; a warning of a wide table goes to stderr."""
     for note in problem.notes:
         console.print_line(note)
     kind = "regression" if problem.classes is None else f"{len(problem.classes)} classes"
@@ -36,24 +36,19 @@ def announce(
         instead = f" (or --task {other})" if problem.labels.either else ""
         why = f"{problem.target!r} holds {problem.labels.described}"
         console.print_line(f"task: {problem.task}, as {why}{instead}")
-    _warn_of_shape(problem, settings.data)
-    penalties = [f", {n} {recipe.fit[n]:g}" for n in _PENALTIES if recipe.fit[n]]
-    rate = f", learning rate {recipe.fit['optimizer'].learning_rate:g}"
-    console.print_line(
-        f"{settings.model}: {'-'.join(map(str, net.sizes))}, {recipe.optimizer}"
-        f"{'' if recipe.solved else rate}{''.join(penalties)}"
-    )
-
-
-def _warn_of_shape(problem: Problem, path: Path | None) -> None:
-    """Of a table so wide that its examples may be its columns."""
-    m, n = problem.labels.m, len(problem.columns.sources)
+    m, n, path = problem.labels.m, len(problem.columns.sources), settings.data
     if path is not None and n >= _WIDE * m:
         width = n + (path.suffix.lower() != ".npz")  # its labels are an array of their own
         output.tell(
             f"warning: {path}: shape ({m}, {width}) is {m:,} examples of {n:,} features, for "
             "examples are rows; if they are columns here, save the transpose (in NumPy: array.T)"
         )
+    penalties = [f", {n} {recipe.fit[n]:g}" for n in _PENALTIES if recipe.fit[n]]
+    rate = f", learning rate {recipe.fit['optimizer'].learning_rate:g}"
+    console.print_line(
+        f"{recipe.model}: {'-'.join(map(str, net.sizes))}, {recipe.optimizer}"
+        f"{'' if recipe.solved else rate}{''.join(penalties)}"
+    )
 
 
 def cost_name(recipe: Recipe) -> str:
@@ -75,20 +70,12 @@ def figures(problem: Problem, progress: Progress, name: str, watched: bool) -> d
 
 def results(net: Any, problem: Problem, model: Path) -> dict[str, Any]:
     """What was trained, where and how long, and its scores on each part."""
-    history = net.history
-    found: dict[str, Any] = {
-        "model": str(model),
-        "data": problem.fingerprint,
-        "task": problem.task,
-        "sizes": list(net.sizes),
-        "backend": net.backend.name,
-        "device": net.backend.device_name,
-        "dtype": net.backend.dtype_name,
-        "parameters": net.n_parameters,
-        "epochs": len(history.cost),
-        "seconds": history.seconds,
-        "cost": history.cost[-1] if history.cost else None,
-    }
+    history, place = net.history, net.backend
+    found: dict[str, Any] = {"model": str(model), "data": problem.fingerprint}
+    found |= {"task": problem.task, "sizes": list(net.sizes), "backend": place.name}
+    found |= {"device": place.device_name, "dtype": place.dtype_name}
+    found |= {"parameters": net.n_parameters, "epochs": len(history.cost)}
+    found |= {"seconds": history.seconds, "cost": history.cost[-1] if history.cost else None}
     for name, part in (("training", problem.train), ("validation", problem.validation)):
         found[name] = None if part is None else problem.scores(net, part)
     return found | {"history": {name: getattr(history, name) for name in CURVES}}
@@ -97,11 +84,8 @@ def results(net: Any, problem: Problem, model: Path) -> dict[str, Any]:
 def as_rows(found: dict[str, Any], cost_name: str) -> dict[str, str]:
     """The results as names and text."""
     rows = {name: str(found[name]) for name in ("backend", "device", "dtype")}
-    rows |= {
-        "parameters": f"{found['parameters']:,}",
-        "epochs": str(found["epochs"]),
-        "seconds": f"{found['seconds']:.2f}",
-    }
+    rows |= {"parameters": f"{found['parameters']:,}", "epochs": str(found["epochs"])}
+    rows |= {"seconds": f"{found['seconds']:.2f}"}
     if found["cost"] is not None:
         rows[cost_name] = f"{found['cost']:.4g}"
     for name in ("training", "validation"):

@@ -13,8 +13,9 @@ import numpy as np
 
 from xpnet.cli import memory
 from xpnet.cli.encoded import Encoded
+from xpnet.cli.model import rows_at_a_time
 from xpnet.cli.options import require
-from xpnet.cli.problem import Problem, classes_of, unlabelled
+from xpnet.cli.problem import Problem, unlabelled
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.settings import Settings
 from xpnet.data.column import Column, listed
@@ -26,10 +27,11 @@ from xpnet.data.statistics import RunningLabels
 from xpnet.data.table import load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers, labelled, labels_of
 
-# What encoded rows depend on besides the file and how it is read.
-_ASKED = ("target", "column", "ignore", "robust", "validation", "seed", "dtype")
+# What encoded rows depend on besides the files and how they are read.
+_ASKED = ("target", "column", "ignore", "robust", "seed", "dtype")
 _NOT_OF_DIGITS = {"target": "have their labels", "stream": "are in memory",
                   "column": "are numbers", "ignore": "are numbers"}  # fmt: skip
+_MANY = 100  # refused: more classes than this that are more than half of the examples
 Batch = dict[str, Column]
 
 
@@ -50,17 +52,18 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
         named = {f"pixel{i}": x for i, x in enumerate(X.T)} | {"digit": y}
         table = {name: Column(x, np.zeros(len(x), bool)) for name, x in named.items()}
         return Loading(settings, recipe, "handwritten digits", "digit").in_memory(table)
-    fingerprint = _fingerprint(settings)
+    fingerprint = _fingerprint(settings, recipe.held_out)
     if settings.resume and settings.stream is not False and (kept := encoded.find(fingerprint)):
         found = _found(kept, encoded, settings, recipe)
         if (found.classes is None) == (kept["targets"] is not None):
             return found
-    encoded.remove()
     with open_table(path, settings.reading, target=settings.target) as reader:
+        encoded.remove()
         target = reader.answers()
         if {*reader.names} <= {target, *reader.row_numbers}:
             raise ValueError(f"{path}: no column is left to learn from")
-        loading = Loading(settings, recipe, path.name, target, reader)
+        name = reader.name if settings.piped else path.name
+        loading = Loading(settings, recipe, name, target, reader)
         fits = memory.fits((reader.n or 0) * len(reader.names))
         if settings.stream is False or (settings.stream is None and fits):
             batches = list(reader.batches())
@@ -68,7 +71,9 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
             return loading.in_memory({n: Column.join([b.pop(n) for b in batches]) for n in names})
         full = recipe.fit["batch_size"] is None
         require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
-        return loading.on_disk(reader, encoded, fingerprint)
+        problem = loading.on_disk(reader, encoded)
+        encoded.finish(fingerprint, _kept(problem))
+        return problem
 
 
 class Loading:
@@ -110,7 +115,7 @@ class Loading:
             problem.validation = problem.in_memory(E, y[held])
         return self.told(problem)
 
-    def on_disk(self, reader: TableReader, encoded: Encoded, fingerprint: str) -> Problem:
+    def on_disk(self, reader: TableReader, encoded: Encoded) -> Problem:
         """The same of a table that is read twice: to measure it, and to encode it."""
         n = reader.n or 0
         split = HeldOut.of(n, self.share, self.settings.seed) if self.share else None
@@ -128,39 +133,53 @@ class Loading:
         labels = Labels(distinct, n - self.unlabelled)
         scaled = targets.result() if targets.n else None
         problem = self.problem(labels, self.classes(labels), columns, scaled)
-        try:
-            self.write(reader, split, problem, encoded)
-        except BaseException:
-            encoded.remove()
-            raise
-        encoded.open(problem)
-        encoded.finish(fingerprint, _kept(self.told(problem)))
-        return problem
-
-    def write(
-        self, reader: TableReader, split: HeldOut | None, problem: Problem, encoded: Encoded
-    ) -> None:
-        """Write the encoded rows of both parts, and open them."""
-        columns, dtype = problem.columns, np.dtype(problem.dtype)
-        width = len(columns.names)
-        label = np.dtype(np.int64) if problem.classes is not None else dtype
-        encoded.check_room((reader.n or 0) * (width * dtype.itemsize + label.itemsize))
+        dtype, width = np.dtype(problem.dtype), len(columns.names)
+        label_dtype = np.dtype(np.int64) if problem.classes is not None else dtype
+        encoded.check_room(n * (width * dtype.itemsize + label_dtype.itemsize))
         with (
-            encoded.writing("training", width, dtype, label) as add,
-            encoded.writing("validation", width, dtype, label) as add_held,
+            encoded.writing("training", width, dtype, label_dtype) as add,
+            encoded.writing("validation", width, dtype, label_dtype) as add_held,
         ):
-            for table, labels, held in self.batches(reader, split, hashed=False):
+            for table, label, held in self.batches(reader, split, hashed=False):
                 Z = columns.standardize(columns.encode(table), dtype)
-                y = problem.answers(problem.numbered(labels))
+                y = problem.answers(problem.numbered(label))
                 add(Z[~held], y[~held])
                 add_held(Z[held], y[held])
             if isinstance(self.held_out, Path):
                 for E, y in self.other(self.held_out, problem):
                     add_held(columns.standardize(E, dtype), problem.answers(y))
+        encoded.open(problem)
+        return self.told(problem)
 
     def classes(self, labels: Labels) -> np.ndarray | None:
-        """The classes (k,); None for a regression."""
-        return classes_of(labels, self.target, self.settings.task, self.settings.model)
+        """The classes (k,), or None where the task is a regression.
+
+        With ``--task auto`` the model decides where it can: linear means regression, logistic means
+        classification. Otherwise the labels do. What cannot be meant is a UsageProblem, labels that
+        do not fit the task are a ValueError.
+        """
+        model, asked, holds = self.settings.model, self.settings.task, f"the target {self.target!r}"
+        wanted = {"linear": "regression", "logistic": "classification"}.get(model)
+        task = wanted or labels.task if asked == "auto" else asked
+        require(wanted in (None, task), "--model", f"{model} is for {wanted}, not for {task}")
+        if task == "regression":
+            if labels.kind in "Ub":
+                instead = "; for classes use --model logistic" if wanted else ""
+                raise ValueError(f"{holds} holds {labels.described}, not numbers{instead}")
+            return None
+        classes = labels.distinct
+        if classes is None or len(classes) > max(_MANY, labels.m // 2):
+            k = "very many" if classes is None else f"{len(classes):,}"
+            what = "text" if labels.kind == "U" else "numbers"
+            said = f"{what} with {k} distinct values in {labels.m:,} rows: too many to be classes"
+            said += ", for numbers use --task regression" * (what == "numbers")
+        elif len(classes) == 1:
+            said = f"one class only, {classes[0]!s}"
+        elif labels.kind == "f" and np.abs(classes).max() > 2.0**53:
+            said = "numbers beyond 2**53, not exact: write classes as text"
+        else:
+            return classes
+        raise ValueError(f"{holds} holds {said}")
 
     def problem(
         self,
@@ -170,35 +189,30 @@ class Loading:
         targets: Standardizer | None,
     ) -> Problem:
         """The problem without its parts."""
-        return Problem(
-            name=self.name,
-            target=self.target,
-            labels=labels,
-            classes=classes,
-            columns=columns,
-            targets=targets if classes is None else None,
-            dtype=self.settings.dtype,
-        )
+        targets, dtype = targets if classes is None else None, self.settings.dtype
+        return Problem(name=self.name, target=self.target, labels=labels, classes=classes,
+                       columns=columns, targets=targets, dtype=dtype)  # fmt: skip
 
     def told(self, problem: Problem) -> Problem:
         """The problem with its checksum, and what to tell of it."""
         problem.checksum = self.digest.hexdigest()[:16]
         if self.reader is not None:
             lost = unlabelled(self.unlabelled, self.target)
-            said = self.reader.described, *problem.columns.described, lost
-            problem.notes = tuple(filter(None, said))
+            problem.notes = [
+                self.reader.described,
+                *problem.columns.described,
+                *filter(None, [lost]),
+            ]
         return problem
 
     def fit(self, batches: Iterable[Batch]) -> Preprocessor:
         """Fit the columns on the training part; the model keeps how dates are written."""
-        reader, settings = self.reader, self.settings
+        reader, robust, seed = self.reader, self.settings.robust, self.settings.seed
         if reader is None:
-            return Preprocessor.fit(batches, PreprocessorSettings(robust=settings.robust))
-        kinds = {name: kind for name, kind in settings.kinds.items() if name != self.target}
+            return Preprocessor.fit(batches, PreprocessorSettings(robust=robust))
+        kinds = {name: kind for name, kind in self.settings.kinds.items() if name != self.target}
         rows = tuple(reader.row_numbers)
-        found = Preprocessor.fit(
-            batches, PreprocessorSettings(kinds, settings.robust, rows, settings.seed)
-        )
+        found = Preprocessor.fit(batches, PreprocessorSettings(kinds, robust, rows, seed))
         dates = {name: kind for name, kind in reader.kinds.items() if kind.startswith("date ")}
         written = (replace(c, storage=dates.get(c.name, c.storage)) for c in found.columns)
         return replace(found, columns=tuple(written))
@@ -218,7 +232,7 @@ class Loading:
     ) -> Iterator[tuple[Batch, Column, np.ndarray]]:
         """Read all rows with labels: features, labels, and which are held out."""
         self.unlabelled, start = 0, 0
-        for read in reader.batches():
+        for read in reader.batches(rows=rows_at_a_time(len(reader.names))):
             table, label, there = self.labelled(read, hashed)
             held = np.zeros(len(there), bool)
             if split is not None:
@@ -235,7 +249,7 @@ class Loading:
         kinds = problem.columns.sources | {target: "number" if classes is None else "text"}
         row, labelled = 0, False
         with open_table(path, self.settings.reading, kinds=kinds, target=target) as reader:
-            for read in reader.batches():
+            for read in reader.batches(rows=rows_at_a_time(len(reader.names))):
                 table, label, there = self.labelled(read)
                 y = problem.numbered(label) if len(label) else np.empty(0)
                 if classes is not None and (y < 0).any():
@@ -253,15 +267,14 @@ class Loading:
 
 
 # -- rows on disk ------------------------------------------------------------------------
-def _fingerprint(settings: Settings) -> str:
+def _fingerprint(settings: Settings, held_out: float | Path) -> str:
     """What the encoded rows depend on, before they are read; a pipe's never come again."""
-    path, held_out = settings.data, Path(settings.validation)
-    assert path is not None
-    files = [path, *([held_out] if held_out.is_file() else [])]
-    found = [(str(p.resolve()), p.stat()) for p in files if p.is_file()]
+    given = [path for path in (settings.data, held_out) if isinstance(path, Path)]
+    found = [(str(p.resolve()), p.stat()) for p in given if p.is_file()]
     seen = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
     asked = [getattr(settings, name) for name in _ASKED]
-    return repr((seen or time_ns(), asked, settings.reading))
+    share = None if isinstance(held_out, Path) else held_out
+    return repr((seen or time_ns(), share, asked, settings.reading))
 
 
 def _kept(problem: Problem) -> dict[str, Any]:
@@ -290,6 +303,6 @@ def _found(kept: dict[str, Any], encoded: Encoded, settings: Settings, recipe: R
     labels = Labels(distinct, kept["m"])
     problem = loading.problem(labels, loading.classes(labels), columns, targets)
     problem.checksum = kept["checksum"]
-    problem.notes = (*kept["notes"], f"the rows are those in {encoded.folder}")
+    problem.notes = [*kept["notes"], f"the rows are those in {encoded.folder}"]
     encoded.open(problem)
     return problem

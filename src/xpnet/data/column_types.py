@@ -6,7 +6,7 @@ A kind is "whole" (int64), "number", "bool", "date" or "date FORMAT", or "text".
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -89,6 +89,11 @@ class ReadOptions:
             return float(word) if kind == "number" else None
         exact = (digits[0] != "0" or digits == "0") and int(digits) < 2**63
         return int(word) if exact or kind == "digits" else None
+
+    def by_comma(self, cells: Iterable[str]) -> bool:
+        """Whether all cells are numbers, if their comma is a decimal one."""
+        plain = (cell.lstrip("+-").replace(",", "", 1) for cell in cells)
+        return self.decimal == "." and all(map(str.isdecimal, plain))
 
     def floats(self, cells: Any) -> tuple[Any, Any]:
         """Return cells of text, perhaps stripped, and as float64; None if one is no number."""
@@ -280,6 +285,8 @@ def _of_texts(cells: Any, kind: str, options: ReadOptions) -> Column:
             break
     else:
         code = parsed.index(None)
-        raise CellFault(int((codes == code).argmax()), unfit(words[code], wanted))
+        hint = f"; {options.named('decimal', ',')} for decimal commas"
+        hint *= wanted == "number" and options.by_comma([words[code]])
+        raise CellFault(int((codes == code).argmax()), unfit(words[code], wanted) + hint)
     values = np.array(parsed, "M8[us]" if wanted == "date" else None)[codes]
     return _numbers(values, missing, options) if wanted == "number" else Column(values, missing)

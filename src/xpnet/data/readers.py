@@ -230,9 +230,7 @@ class TableReader:
                 return
         named, odd = self._options.named, [cell for _, cell in finder.odd]
         cells = [f"{shortened(c)!r} in {self._source.line(row)}" for row, c in finder.odd]
-        comma = self._options.decimal == "." and all(
-            cell.lstrip("+-").replace(",", "", 1).isdecimal() for cell in odd
-        )
+        comma = self._options.by_comma(odd)
         raise ValueError(
             f"{self.name}, column {name!r}: most cells are numbers, but not {', '.join(cells)}; "
             "write them as plain numbers or say what they are: "

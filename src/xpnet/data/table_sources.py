@@ -10,12 +10,13 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -185,9 +186,16 @@ def open_source(source: Any, options: ReadOptions, known: Collection[str]) -> So
     if name == "-" or path.is_fifo() or path.is_char_device():
         held = [NamedTemporaryFile(prefix="xpnet-")]  # noqa: SIM115 - kept until close
         with sys.stdin.buffer if name == "-" else path.open("rb") as pipe:
-            shutil.copyfileobj(pipe, held[0], 2**16)
-        held[0].flush()
-        name, path = "standard input" if name == "-" else name, Path(held[0].name)
+            name = "standard input" if name == "-" else name
+            try:
+                shutil.copyfileobj(pipe, held[0], 2**16)
+                held[0].flush()
+            except OSError as error:
+                with suppress(OSError):  # what is buffered has no room either
+                    held[0].close()
+                what = f"{error.strerror}, keeping {name} in {gettempdir()}: TMPDIR may name a "
+                raise OSError(error.errno, f"{what}folder with room") from None
+        path = Path(held[0].name)
     try:
         opened = _of_file(path, name, options, known)
     except (*_BROKEN, ValueError) as error:

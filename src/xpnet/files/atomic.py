@@ -7,6 +7,7 @@ hands its mode on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 File: TypeAlias = str | os.PathLike[str] | BinaryIO  # its path, or a file that is open
 
 
@@ -44,8 +46,9 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            # The message names the file that the caller asked for.
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            # The message names the file that the caller asked for, and the folder that is full.
+            full = f" in the folder {final.parent}" if error.errno in _FULL else ""
+            raise OSError(error.errno, f"{error.strerror}{full}", os.fspath(path)) from error
         raise
     _flush_folder(final.parent)
 

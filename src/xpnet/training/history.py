@@ -208,12 +208,12 @@ class Progress:
     @property
     def epochs(self) -> int:
         """Epochs this fit was asked for."""
-        return self._run.plan.epochs
+        return self._run.epochs
 
     @property
     def total_epoch(self) -> int:
         """Epochs finished in this fit and those it goes on from."""
-        return self._run.start.epoch + self._run.epoch
+        return self._run.epochs_before + self._run.epoch
 
     @property
     def step(self) -> int:
@@ -223,7 +223,7 @@ class Progress:
     @property
     def steps_per_epoch(self) -> int | None:
         """Steps in an epoch; None for a stream that has not been read to its end."""
-        return self._run.source.steps_per_epoch
+        return self._run.steps_per_epoch
 
     @property
     def position(self) -> int:

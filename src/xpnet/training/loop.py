@@ -114,7 +114,7 @@ class Run:
         # the program has the moments: no second copy of a large net stays in memory
         self.start = replace(start or TrainingState(plan.optimizer, ()), moments=())
         self.history = History(penalized=plan.penalized)
-        self.epoch = 0
+        self.epoch, self.epochs, self.epochs_before = 0, plan.epochs, self.start.epoch
         self.step, self.position = self.start.step, self.start.position
         before, now = self.start.steps_per_epoch, source.steps_per_epoch
         if self.position and None not in (before, now) and before != now:
@@ -154,6 +154,10 @@ class Run:
         """Replaces the parameters by ``theta`` (n_parameters,); the moments stay."""
         self.program.restore((theta, self.program.moments))
         self._keep()
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        return self.source.steps_per_epoch
 
     @property
     def seconds(self) -> float:
