@@ -23,7 +23,7 @@ from cli_helpers import (
 )
 
 import xpnet
-from xpnet.cli import memory
+from xpnet.cli import training_data
 from xpnet.cli.interrupt import Interrupt
 from xpnet.files.model import load_model
 
@@ -83,27 +83,27 @@ def test_npy_in_memory(ok, run, here, tables):
 
 def test_a_table_that_does_not_fit_is_streamed(ok, here, tables, monkeypatch):
     copies = 8 * 5 * M  # bytes
-    monkeypatch.setattr(memory, "available", lambda: 9 * copies)
+    monkeypatch.setattr(training_data, "available", lambda: 9 * copies)
     assert ", streamed" in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" not in ok(f"train t.csv --target y --no-stream {FIT}")
-    monkeypatch.setattr(memory, "available", lambda: 11 * copies)
+    monkeypatch.setattr(training_data, "available", lambda: 11 * copies)
     assert ", streamed" not in ok(f"train t.csv --target y {FIT}")
     assert ", streamed" in ok(f"train t.csv --target y --stream {FIT}")
 
 
 def test_a_table_fits_where_nobody_knows(monkeypatch):
-    room = memory.available()
+    room = training_data.available()
     assert room == float("inf") or 2**20 < room < 2**50
     monkeypatch.setattr(os, "sysconf", lambda name: int("unknown"), raising=False)
     monkeypatch.setattr(Path, "read_text", lambda path: "unknown")
-    assert memory.fits(10**15)
+    assert training_data.fits(10**15)
 
 
 @pytest.mark.parametrize(("most", "left"), [("5000", 1000), ("3000", 0), ("max", None)])
 def test_what_a_container_leaves(monkeypatch, most, left):
     said = {"memory.max": most, "memory.current": "4000", "meminfo": "MemAvailable: 1048576 kB"}
     monkeypatch.setattr(Path, "read_text", lambda path: said[path.name] + "\n")
-    assert memory.available() == (2**30 if left is None else left)
+    assert training_data.available() == (2**30 if left is None else left)
 
 
 def test_a_validation_file(ok, run, here, tables):

@@ -101,9 +101,7 @@ class TrainCommand(TyperCommand):
 
 
 app = typer.Typer(
-    cls=Commands,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=Commands, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
 )
 app.command("train", cls=TrainCommand, help=train.__doc__, epilog=EXAMPLES)(Settings)
 app.command("predict", epilog=predict.EXAMPLES)(predict.Prediction)

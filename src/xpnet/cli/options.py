@@ -61,8 +61,7 @@ class Reading:
     ] = None
     comment: Annotated[str | None, option("CHAR", "What lines to leave out begin with.")] = None
     missing: Annotated[
-        list[str] | None,
-        option("TEXT", "A cell that holds no value; may be given several times."),
+        list[str] | None, option("TEXT", "A cell that holds no value; may be given several times.")
     ] = None
 
     @property

@@ -12,16 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from xpnet.cli.options import (
-    Backend,
-    Device,
-    Dtype,
-    Force,
-    Reading,
-    UsageProblem,
-    option,
-    require,
-)
+from xpnet.cli.options import Backend, Device, Dtype, Force, Reading, UsageProblem, option, require
 from xpnet.core.optimizers import OPTIMIZERS
 from xpnet.data.column import KINDS
 from xpnet.data.readers import ReadOptions

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import astuple, replace
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
 import numpy as np
 
-from xpnet.cli import memory
 from xpnet.cli.encoded import Encoded
 from xpnet.cli.model import rows_at_a_time
 from xpnet.cli.options import require
@@ -31,6 +33,9 @@ from xpnet.data.task import Labels, as_integers, labelled, labels_of
 _ASKED = ("target", "column", "ignore", "robust", "seed", "dtype")
 _NOT_OF_DIGITS = {"target": "have their labels", "stream": "are in memory",
                   "column": "are numbers", "ignore": "are numbers"}  # fmt: skip
+# Columns and their batches, the training part cut out of them, float64 copies while they are
+# encoded and standardised, and what the net is given.
+_COPIES = 10
 _MANY = 100  # refused: more classes than this that are more than half of the examples
 Batch = dict[str, Column]
 
@@ -64,8 +69,8 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
             raise ValueError(f"{path}: no column is left to learn from")
         name = reader.name if settings.piped else path.name
         loading = Loading(settings, recipe, name, target, reader)
-        fits = memory.fits((reader.n or 0) * len(reader.names))
-        if settings.stream is False or (settings.stream is None and fits):
+        in_memory = settings.stream is None and fits((reader.n or 0) * len(reader.names))
+        if settings.stream is False or in_memory:
             batches = list(reader.batches())
             names = list(batches[0])
             return loading.in_memory({n: Column.join([b.pop(n) for b in batches]) for n in names})
@@ -264,6 +269,26 @@ class Loading:
                     yield problem.columns.encode(table), y
         if not labelled:
             raise ValueError(f"{path}: no rows with a {target!r}")
+
+
+# -- memory ------------------------------------------------------------------------------
+def fits(cells: int) -> bool:
+    """Whether training on so many cells at once leaves the machine room; true if unknown."""
+    return _COPIES * 8 * cells <= available()
+
+
+def available() -> float:
+    """Bytes that this process may still take; infinite where nobody says."""
+    room = inf
+    with suppress(AttributeError, OSError, ValueError):
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # half of all there is
+    with suppress(OSError, ValueError):  # of Linux, such as "MemAvailable:  123456 kB"
+        said = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        room = 1024 * int(said.partition("kB")[0])
+    with suppress(OSError, ValueError):  # of cgroup v2, where "max" is no limit
+        most, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+        room = min(room, int(most.read_text()) - int(used.read_text()))
+    return max(0, room)
 
 
 # -- rows on disk ------------------------------------------------------------------------
