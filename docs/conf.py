@@ -62,6 +62,7 @@ nb_execution_in_temp = True
 nb_execution_show_tb = True  # a failed block is a warning, and warnings are errors
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables and links in what a block gives back
 nb_code_prompt_show = "Code"
 nb_code_prompt_hide = "Code"
 

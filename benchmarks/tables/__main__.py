@@ -225,8 +225,9 @@ def main() -> None:
                 continue
             runs = measured(table, frame, 1 if arguments.quick else arguments.splits, folder)
             found = summary(runs)
-            entry = {"source": table.source, "licence": table.licence, "summary": found}
-            report["tables"][table.name] = entry | {"runs": runs}
+            entry = {"source": table.source, "licence": table.licence}
+            entry |= {"rows": len(frame), "columns": frame.shape[1] - 1, "task": table.task}
+            report["tables"][table.name] = entry | {"summary": found, "runs": runs}
             print(line(table, frame.shape, found), flush=True)
     entries = report["tables"].items()
     for kind in KINDS:

@@ -231,7 +231,7 @@ def test_a_state_may_use_its_memory_again(lib):
 def test_the_examples_of_the_guide_run(tmp_path, monkeypatch, capsys):
     guide = Path(__file__).parents[2] / "docs" / "training.md"
     examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
-    assert len(examples) == 7
+    assert len(examples) == 11
     monkeypatch.chdir(tmp_path)
     names = {}
     for example in examples:
