@@ -150,9 +150,10 @@ class ProductDisplay:
         self.ax_.set_axis_off()
         self.ax_.set(xlim=(-0.1, width), ylim=(n * step - 0.4, -0.2), aspect="equal")
         numbers = np.concatenate([x.ravel() for x in (W, A, *self.products.values())])
-        room = max(6, *(len(f"{number:.3g}") for number in numbers))  # letters in a cell
+        room = max(4, *(len(f"{number:.3g}") for number in numbers))  # letters in a cell
         box = points_of(self.ax_)
         self._size = min(box[0] / width, box[1] / (n * step)) / (0.62 * room)
+        small = min(self._size, box[0] / 34)  # sentences of 48 letters
         self.text_: list[Any] = []
         # which colour a cell has, where i is its row and j its column; -1 is none
         plain, by_row, by_column = (lambda i, j: -1), (lambda i, j: i), (lambda i, j: j)
@@ -167,7 +168,7 @@ class ProductDisplay:
         }
         for k, reading in enumerate(names):
             y = k * step
-            self._write(0.0, y + 0.3, READINGS[reading], ha="left", weight="bold")
+            self._write(0.0, y + 0.3, READINGS[reading], ha="left", weight="bold", fontsize=small)
             y += 0.8
             x = self._draw(W, 0.0, y, looks.get(reading, (by_column,))[0])
             if reading in looks:
