@@ -29,8 +29,9 @@ class Report:
 
     def _repr_html_(self) -> str:
         def cell(tag: str, text: str) -> str:
-            row = ' style="white-space:nowrap"' if text[:1] in "-(0123456789" else ""  # of numbers
-            return f'<{tag} class="text"{row}>{escape(text)}</{tag}>'
+            numbers = set(text) <= set("0123456789-+.,e() ")
+            look = ' style="white-space:nowrap"' if numbers else ""
+            return f'<{tag} class="text"{look}>{escape(text)}</{tag}>'
 
         def line(tag: str, cells: Row) -> str:
             return f"<tr>{''.join(cell(tag, text) for text in cells)}</tr>"
