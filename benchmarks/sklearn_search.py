@@ -32,6 +32,7 @@ ROUNDS = 5
 def searches() -> dict[str, Any]:
     """For each name: the classes of both libraries, their settings, the grid, the data."""
     X, y = xpnet.load_digits()
+    X = X.astype("float64")
     rng = np.random.default_rng(0)
     A = rng.standard_normal((4000, 30))
     target = A[:, 0] * A[:, 1] + np.sin(2 * A[:, 2]) + 0.1 * rng.standard_normal(4000)
