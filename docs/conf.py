@@ -35,6 +35,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery", "auto_gallery/*.ipynb"]
 templates_path = ["_templates"]
+nitpicky = True  # a link to nothing is a warning
 
 # MathJax is served from the site itself: this package carries its files.
 (MATHJAX,) = find_spec("sphinx-mathjax-offline").submodule_search_locations

@@ -115,6 +115,8 @@ def main() -> None:
     pages = [path.relative_to(options.site).as_posix() for path in options.site.glob(options.only)]
     left_out = ("_static", "_modules", "search", "genindex", "py-modindex", "reports")
     pages = sorted(page for page in pages if not page.startswith(left_out))
+    if not pages:
+        parser.error(f"there are no such pages in {options.site}: `nox -s docs` builds the site")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     server = ThreadingHTTPServer(("localhost", 0), partial(Quiet, directory=options.site))
