@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -225,17 +223,3 @@ def test_a_state_may_use_its_memory_again(lib):
     counts.memory += 1000.0
     ((_, state),) = net.training_state.callbacks
     assert state["epochs"] <= net.training_state.epoch == 301
-
-
-# -- the guide ---------------------------------------------------------------------------
-def test_the_examples_of_the_guide_run(tmp_path, monkeypatch, capsys):
-    guide = Path(__file__).parents[2] / "docs" / "training.md"
-    examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
-    assert len(examples) == 11
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for example in examples:
-        exec(compile(example, guide.name, "exec"), names)
-    assert names["done"] == 30
-    assert min(names["history"].validation_cost) < 0.3
-    assert "epoch   1/200" in capsys.readouterr().out

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from helpers import Reused
@@ -306,17 +303,3 @@ def test_short_runs_are_read_together_up_to_a_limit():
     spans = _groups([(i, i + 2) for i in range(0, 100, 10)], 10)
     assert max(span[-1][1] - span[0][0] for span in spans) <= 40
     assert _groups([(0, 1), (2, 3)], 0) == [[(0, 1)], [(2, 3)]]
-
-
-# -- the guide ---------------------------------------------------------------------------
-def test_the_examples_of_the_guide_run(tmp_path, monkeypatch):
-    pytest.importorskip("sklearn")
-    guide = Path(__file__).parents[2] / "docs" / "data.md"
-    examples = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
-    assert len(examples) == 5
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for example in examples:
-        exec(compile(example, guide.name, "exec"), names)
-    assert names["history"].validation_accuracy[-1] > 0.8
-    assert len(names["predicted"]) == names["held_out"].n_examples == 4000
