@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import tomllib
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,6 +68,8 @@ nb_render_markdown_format = "myst"  # tables and links in what a block gives bac
 nb_code_prompt_show = "Code"
 nb_code_prompt_hide = "Code"
 
+# A process of the gallery that has imported PyTorch is replaced, as it has grown: joblib warns.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
