@@ -67,7 +67,7 @@ class Step:
     source: tuple[str, ...]
 
     def cells(self) -> tuple[str, ...]:
-        few = [f"{x:.4g}" for x in self.value.flat[:4]] + ["..."] * (self.value.size > 4)
+        few = [f"{x:.4g}" for x in self.value.flat[:3]] + ["..."] * (self.value.size > 3)
         shape = f"({', '.join(map(str, self.value.shape))})" if self.value.ndim else ""
         return self.symbol, shape, self.formula, " ".join(few), ", ".join(filter(None, self.source))
 
