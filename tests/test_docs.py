@@ -153,6 +153,17 @@ def test_a_script_of_the_gallery_says_what_it_needs(script):
     assert "Where to go next" in script.read_text("utf-8")
 
 
+LISTS = {"index.md", "guides.md", "project.md", "changelog.md"}  # nothing but links, or the history
+PAGES = [path for path in (ROOT / "docs").glob("[!_]*/*.md") if path.parent.name != "generated"]
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), *PAGES], ids=lambda p: p.stem)
+def test_a_page_ends_with_where_to_go_next(page):
+    if page.parent.name != "docs" or page.name not in LISTS:
+        *_, last = re.findall(r"^## (.*)", page.read_text("utf-8"), re.MULTILINE)
+        assert last == "Where to go next"
+
+
 def test_links_lead_somewhere():
     for path in GUIDES.values():
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
