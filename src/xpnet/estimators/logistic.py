@@ -175,7 +175,7 @@ class LogisticRegression(
             warn(
                 f"Callbacks are only supported in {type(self).__name__} for solver='lbfgs'. This "
                 f"estimator has solver={self.solver!r}, callbacks will be ignored during the "
-                "solving of the regression.",
+                "solving of the regression."
             )
         return CallbackSupportMixin.set_callbacks(self, *callbacks)
 
@@ -497,14 +497,13 @@ def resolve(estimator: Any) -> tuple[float, float]:
     _check_solver(estimator.solver, penalty, estimator.dual)
     if penalty != "elasticnet" and l1_ratio is not None and 0 < l1_ratio < 1:
         warn(
-            "l1_ratio parameter is only used when penalty is 'elasticnet'. Got "
-            f"(penalty={penalty})",
+            f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={penalty})"
         )
     required = {"l2": 0, "l1": 1}.get(estimator.penalty, l1_ratio)
     if l1_ratio != required:
         warn(
             f"Inconsistent values: penalty={estimator.penalty} with l1_ratio={l1_ratio}. "
-            "penalty is deprecated. Please use l1_ratio only.",
+            "penalty is deprecated. Please use l1_ratio only."
         )
     if penalty == "elasticnet" and l1_ratio is None:
         raise ValueError("l1_ratio must be specified when penalty is elasticnet.")

@@ -51,13 +51,7 @@ class LearningCurveDisplay:
     curves: dict[str, History]
 
     @classmethod
-    def from_history(
-        cls,
-        history: Any,
-        *,
-        ax: Any = None,
-        **options: Any,
-    ) -> LearningCurveDisplay:
+    def from_history(cls, history: Any, *, ax: Any = None, **options: Any) -> LearningCurveDisplay:
         """Draw what ``fit`` returned, ``net.history``, or the loss curve of an MLP estimator.
 
         Parameters

@@ -145,11 +145,7 @@ class Streamed(Source):
     streams = True
 
     def __init__(
-        self,
-        stream: Any,
-        batch_size: int | None,
-        prepared: Callable[[Any], Data],
-        **settings: Any,
+        self, stream: Any, batch_size: int | None, prepared: Callable[[Any], Data], **settings: Any
     ) -> None:
         self.stream, self.batch_size = stream, batch_size
         self._chunks = {"batch_size": batch_size, **settings}
