@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.teaching import comparison
 from xpnet.teaching.comparison import ulps
 
 
@@ -27,6 +28,24 @@ def test_ulps(dtype):
     assert ulps(a, b).tolist()[:-1] == [0, 1, 1, 1, 0, 2, 0, 0]
     assert ulps(a, b)[-1] > 1e6
     assert ulps(-np.array([inf], dtype), np.array([inf], dtype))[0] > 1e9
+
+
+def test_frames_and_masked_arrays_are_read_as_by_fit(monkeypatch):
+    frames = pytest.importorskip("pandas")
+    net, X, Y = problem()
+    with pytest.raises(ValueError, match="X holds NaN"):
+        xpnet.compare(net, np.ma.array(X, mask=X > 1), Y, ["numpy", "numpy"])
+    net.data["features"] = list("abc")
+    turned, taken = frames.DataFrame(X, list("abc")).loc[list("cba")], []
+    told_steps = comparison.told_steps
+
+    def spy(there, data, *rest):
+        taken.append(data[0])
+        return told_steps(there, data, *rest)
+
+    monkeypatch.setattr(comparison, "told_steps", spy)
+    xpnet.compare(net, turned, Y, ["numpy", "numpy"], steps=1)
+    assert all(np.array_equal(x, X) for x in taken)
 
 
 def test_a_library_agrees_with_itself(lib):

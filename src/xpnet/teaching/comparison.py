@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backends.place import backends as installed
-from xpnet.backends.place import select, to_numpy
+from xpnet.backends.place import select
 from xpnet.core.optimizers import GradientDescent, Optimizer
 from xpnet.core.settings import check_count
+from xpnet.data.checks import host_array
 from xpnet.exceptions import BackendUnavailable
 from xpnet.teaching.explanation import Step, told_steps, twin_of
 from xpnet.teaching.report import Report, Row
@@ -57,13 +58,9 @@ def _partings(one: list[list[Step]], other: list[list[Step]]) -> Iterator[Partin
             if not np.array_equal(a.value, b.value, equal_nan=True):
                 apart = ulps(a.value, b.value)
                 i = int(np.argmax(apart))
-                entry, values = (
-                    np.unravel_index(i, a.value.shape),
-                    (a.value.flat[i], b.value.flat[i]),
-                )
-                yield Parting(
-                    k, a.symbol, apart.flat[i], tuple(map(int, entry)), *map(float, values)
-                )
+                entry = tuple(map(int, np.unravel_index(i, a.value.shape)))
+                values = float(a.value.flat[i]), float(b.value.flat[i])
+                yield Parting(k, a.symbol, apart.flat[i], entry, *values)
 
 
 def compare(
@@ -121,9 +118,10 @@ def compare(
     backends = [backends] if isinstance(backends, str) else backends
     twin = twin_of(net)
     with twin._settling() as inputs:
-        inputs.settle(inputs.in_order(X), "X", Y)
+        X = inputs.in_order(X)
+        inputs.settle(X, "X", Y)
     dtype = twin.backend.dtype_name
-    data = [None if x is None else to_numpy(x) for x in (X, Y, None)]
+    data = host_array(X, "X"), None if Y is None else host_array(Y, "Y"), None
     runs: dict[str, list[list[Step]]] = {}
     missing: dict[str, str] = {}
     for backend in backends:
