@@ -115,8 +115,8 @@ def _torch_context(device: Any) -> AbstractContextManager[Any]:
     if off is None:
         return no_grad
     both = ExitStack()
-    for context in (off, no_grad):
-        both.enter_context(context)
+    both.enter_context(off)
+    both.enter_context(no_grad)
     return both
 
 
@@ -255,10 +255,6 @@ def _strict_device(device: Any) -> Any:
     raise ValueError(f"device={device!r}: array-api-strict has {[d._device for d in devices]}")
 
 
-def _strict_to_numpy(x: Array) -> np.ndarray:
-    return np.asarray(x.to_device(_strict_device(None)))
-
-
 LIBRARIES = {
     "numpy": Library(
         title="NumPy",
@@ -344,7 +340,7 @@ LIBRARIES = {
         namespace="array_api_strict",
         install="python -m pip install array-api-strict",
         device=_strict_device,
-        to_numpy=_strict_to_numpy,
+        to_numpy=lambda x: np.asarray(x.to_device(_strict_device(None))),
         device_name=lambda device: device._device,
         context=_quiet,
         plain=_without_underflow,

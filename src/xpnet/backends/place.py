@@ -299,17 +299,15 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
     >>> xpnet.select(np.zeros(3)) == xpnet.select("numpy")
     True
     """
-    if isinstance(backend, Backend):
-        place = backend if device is None else _on(backend.name, backend.xp, device)
-        dtype = backend.dtype if dtype is None else dtype
-    elif isinstance(backend, str) and backend == "best":
+    if isinstance(backend, str) and backend == "best":
         if device is not None:
             raise ValueError(f"backend='best' chooses the device itself; name one for {device!r}")
         place = _best()
     elif isinstance(backend, str):
         place = _on(backend, _load(backend), device)
-    elif is_array_api_obj(backend):
-        place = place_of(backend)
+    elif isinstance(backend, Backend) or is_array_api_obj(backend):
+        place = backend if isinstance(backend, Backend) else place_of(backend)
+        dtype = place.dtype if dtype is None else dtype
         place = place if device is None else _on(place.name, place.xp, device)
     elif isinstance(backend, ModuleType) or hasattr(backend, "__array_api_version__"):
         name = _library_name(backend)
@@ -477,7 +475,7 @@ def _best() -> Backend:
             return _on(name, _load(name), device)
         except BackendUnavailable:
             continue
-    return _on("numpy", _load("numpy"), None)
+    return _numpy()
 
 
 # -- installed libraries ------------------------------------------------------------------------

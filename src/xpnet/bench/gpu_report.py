@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from xpnet.training.notebook import aligned
+
 PASSED, FAILED, NOT_AVAILABLE = "passed", "failed", "not available"
 STAND_IN = "stand-in: timings mean nothing"
 
@@ -102,9 +104,7 @@ class Report:
         for title, rows in self.tables():
             header = list(dict.fromkeys(name for row in rows for name in row))
             lines = [header, *([_shown(row.get(name)) for name in header] for row in rows)]
-            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-            texts = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-            sys.stdout.write("\n  ".join([f"{title}{note}", *texts]) + "\n\n")
+            sys.stdout.write("\n  ".join([f"{title}{note}", *aligned(lines)]) + "\n\n")
         for remedy in dict.fromkeys(piece.remedy for piece in self.pieces if piece.remedy):
             names = ", ".join(piece.name for piece in self.pieces if piece.remedy == remedy)
             sys.stdout.write(f"To get {names}:\n    {remedy}\n")  # a line that can be copied

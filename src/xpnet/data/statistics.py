@@ -70,11 +70,8 @@ class RunningStatistics:
     """Statistics of the blocks that were added."""
 
     def __init__(self) -> None:
-        self._inputs, self._targets, self._labels = (
-            RunningMoments(),
-            RunningMoments(),
-            RunningLabels(),
-        )
+        self._inputs, self._targets = RunningMoments(), RunningMoments()
+        self._labels = RunningLabels()
 
     def add(self, X: np.ndarray, Y: np.ndarray | None) -> None:
         """Add rows X (k, n_x) and their labels or targets Y (k,) or (k, n_y), all finite."""

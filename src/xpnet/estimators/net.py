@@ -153,10 +153,7 @@ class Net:
         penalized = replace(self.objective, penalized=l2 > 0, sparse=l1 > 0)
         engine = engine_for(self.place, penalized)
         with self.place.context():
-            parts = (
-                share * float(engine.value(theta, data, l2, l1)) for share, data in rows.parts()
-            )
-            return sum(parts)
+            return sum(q * float(engine.value(theta, data, l2, l1)) for q, data in rows.parts())
 
     def cost(self, rows: Rows, l2: float) -> Callable[[Array], tuple[Array, ...]]:
         """The cost with the l2 penalty, 0-d, and its gradient, as a function of ``theta``."""

@@ -173,8 +173,7 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         else:
             rows, validation = self._held_out(net, rows, examples, validation_data, incremental)
             if not incremental or not hasattr(self, "_optimizer"):
-                zeros = examples.place.xp.zeros_like
-                self._optimizer = StochasticSolver.of(self, lambda: zeros(theta))
+                self._optimizer = StochasticSolver.of(self, theta, examples.place)
             best = theta if fresh else None
             theta = descend(self, net, theta, rows, validation, best, tasks)
         self.__dict__ |= net.shown(theta)

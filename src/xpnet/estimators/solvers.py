@@ -5,14 +5,16 @@ The update rules are the core's; the drop-ins hand other numbers to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
+from xpnet._typing import Array
+from xpnet.backends.place import Backend
 from xpnet.core.optimizers import Adam, GradientDescent, Moments, Momentum, Optimizer
+from xpnet.training.state import starting_state
 
 
 class SklearnMomentum(Momentum):
@@ -64,8 +66,8 @@ class StochasticSolver:
     steps: int = 0
 
     @classmethod
-    def of(cls, estimator: Any, zeros: Callable[[], Any]) -> StochasticSolver:
-        """A solver with the parameters of an estimator; ``zeros()`` makes a moment."""
+    def of(cls, estimator: Any, theta: Array, place: Backend) -> StochasticSolver:
+        """A solver with the parameters of an estimator, for a net that begins at ``theta``."""
         rate, policy = float(estimator.learning_rate_init), estimator.learning_rate
         rule: Optimizer
         if estimator.optimizer is not None:
@@ -78,7 +80,7 @@ class StochasticSolver:
             rule = SklearnMomentum(rate, momentum, nesterov)
         else:
             rule = GradientDescent(rate)
-        moments = tuple(zeros() for _ in range(rule.n_moments))
+        moments = starting_state(None, rule, theta, place).moments
         return cls(rule, policy, estimator.power_t, moments, rule.learning_rate)
 
     @property

@@ -23,9 +23,8 @@ class Validation:
         self.scorer, self.estimator = None, estimator
         if estimator.scoring is not None:
             self.scorer = check_scoring(estimator, estimator.scoring)
-            takes = getattr(
-                self.scorer, "_accept_sample_weight", None
-            )  # scikit-learn's own have it
+            # scikit-learn's own scorers have it
+            takes = getattr(self.scorer, "_accept_sample_weight", None)
             weighted = takes() if takes else "sample_weight" in signature(self.scorer).parameters
             self.weights = {"sample_weight": rows.w} if weighted and rows.w is not None else {}
             # The scorer is given host arrays, which an estimator with a named backend moves itself.

@@ -55,26 +55,19 @@ class TableModel:
         n_x, *_, n_y = net.sizes
         one_label = net.output == "softmax" or (net.output == "sigmoid" and n_y == 1)
         inputs, fill = _standardizer(net, "input", n_x), net.tensors.get("input_fill")
+        fill = None if fill is None else to_numpy(fill)
         names = tuple(map(str, _names(net, "features", n_x).tolist()))
         if "columns" not in net.data:
-            columns = Preprocessor.identity(
-                names,
-                inputs or Standardizer.identity(n_x),
-                None if fill is None else to_numpy(fill),
-            )
+            columns = Preprocessor.identity(names, inputs or Standardizer.identity(n_x), fill)
         elif inputs is None or fill is None:
             raise ValueError(f"columns without statistics: net.tensors has {sorted(net.tensors)}")
         else:
-            columns = Preprocessor.from_json(net.data["columns"], inputs, to_numpy(fill))
-        return cls(
-            net,
-            inputs,
-            columns,
-            (_standardizer(net, "target", n_y) or Standardizer.identity(n_y))
-            if net.output == "identity"
-            else None,
-            _names(net, "classes", max(n_y, 2)) if one_label else None,
-        )
+            columns = Preprocessor.from_json(net.data["columns"], inputs, fill)
+        targets = None
+        if net.output == "identity":
+            targets = _standardizer(net, "target", n_y) or Standardizer.identity(n_y)
+        classes = _names(net, "classes", max(n_y, 2)) if one_label else None
+        return cls(net, inputs, columns, targets, classes)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -108,14 +101,12 @@ class TableModel:
             found = [rows[name] for name in self.sources]
             if not any(column.absent.any() for column in found):  # whole numbers stay so
                 rows = np.stack([column.values for column in found], axis=1)
-        encode = self.preprocessor.encode
-        E = self.preprocessor.encode_rows(rows) if isinstance(rows, np.ndarray) else encode(rows)
+        made = self.preprocessor
+        E = made.encode_rows(rows) if isinstance(rows, np.ndarray) else made.encode(rows)
         E = np.ascontiguousarray(E)  # another layout would change the last digits
         if self.inputs is None:
             return E.T
-        return self.preprocessor.standardize(
-            E, np.dtype(self.net.backend.following(E).dtype_name)
-        ).T
+        return made.standardize(E, np.dtype(self.net.backend.following(E).dtype_name)).T
 
     def expected(self, y: np.ndarray) -> np.ndarray:
         """Class numbers (m,) as they are; targets (m,) standardised, (1, m)."""

@@ -252,8 +252,7 @@ class DecisionBoundaryDisplay:
         handles = []
         for k, name in enumerate(self.class_names):
             marker = "s" if self.y is None else MARKERS[k % len(MARKERS)]
-            own: dict[str, Any] = {"color": colours[k], "marker": marker}
-            own["label"] = name
+            own: dict[str, Any] = {"color": colours[k], "marker": marker, "label": name}
             edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5}
             handles.append(Line2D([], [], linestyle="none", markersize=6, **edge, **own))
             if self.y is not None and np.any(self.y == k):

@@ -197,11 +197,10 @@ class LearningCurveDisplay:
         if len(self.curves) > 1:  # colours stand for histories, dashes for what is shown
             grey = self.ax_.xaxis.label.get_color()
             styles = {x.get_label().rpartition(": ")[2]: x.get_linestyle() for x in self.lines_}
-            looks: list[dict[str, Any]] = [
-                {"color": colour(i), "label": name} for i, name in enumerate(self.curves)
+            handles = [Line2D([], [], color=colour(i), label=n) for i, n in enumerate(self.curves)]
+            handles += [
+                Line2D([], [], color=grey, ls=ls, label=what) for what, ls in styles.items()
             ]
-            looks += [{"color": grey, "ls": style, "label": what} for what, style in styles.items()]
-            handles = [Line2D([], [], **look) for look in looks]
         add_legend(self.ax_, handles)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,34 +155,35 @@ class ProductDisplay:
         self._size = min(box[0] / width, box[1] / (n * step)) / (0.62 * room)
         small = min(self._size, box[0] / 34)  # sentences of 48 letters
         self.text_: list[Any] = []
-        # which colour a cell has, where i is its row and j its column; -1 is none
-        plain, by_row, by_column = (lambda i, j: -1), (lambda i, j: i), (lambda i, j: j)
-        looks = {
+        # numbers of colours, of W, A and their product; -1 is none
+        rows, columns = np.arange(n_out)[:, None], np.arange(m)
+        looks: dict[str, tuple[Any, Any, Any]] = {
             "rows times column": (
-                lambda i, j: 0 if i == row else -1,
-                lambda i, j: 1 if j == column else -1,
-                lambda i, j: 2 if (i, j) == (row, column) else -1,
+                np.where(rows == row, 0, -1),
+                np.where(columns == column, 1, -1),
+                np.where((rows == row) & (columns == column), 2, -1),
             ),
-            "by columns": (plain, by_column, by_column),
-            "by rows": (by_row, plain, by_row),
+            "by columns": (-1, columns, columns),
+            "by rows": (rows, -1, rows),
         }
         for k, reading in enumerate(names):
             y = k * step
             self._write(0.0, y + 0.3, READINGS[reading], ha="left", weight="bold", fontsize=small)
             y += 0.8
-            x = self._draw(W, 0.0, y, looks.get(reading, (by_column,))[0])
             if reading in looks:
-                x = self._draw(A, x + 0.4, y, looks[reading][1])
+                of_W, of_A, of_product = looks[reading]
+                x = self._draw(A, self._draw(W, 0.0, y, of_W) + 0.4, y, of_A)
                 x = self._write(x + 0.5, y + n_out / 2, "=") + 0.5
-                self._draw(self.products[reading], x, y, looks[reading][2])
+                self._draw(self.products[reading], x, y, of_product)
                 continue
             a, total = A[:, [column]], self.products[reading][:, [column]]
-            x = self._draw(a, x + 0.4, y, by_row)
+            x = self._draw(W, 0.0, y, np.arange(n_in))
+            x = self._draw(a, x + 0.4, y, np.arange(n_in)[:, None])
             for i in range(n_in):
                 x = self._write(x + 0.4, y + n_out / 2, "+" if i else "=") + 0.4
-                x = self._draw(a[[i]], x, y + n_out / 2 - 0.5, lambda _, __, i=i: i) + 0.1
-                x = self._draw(W[:, [i]], x, y, lambda _, __, i=i: i)
-            self._draw(total, self._write(x + 0.5, y + n_out / 2, "=") + 0.5, y, plain)
+                x = self._draw(a[[i]], x, y + n_out / 2 - 0.5, i) + 0.1
+                x = self._draw(W[:, [i]], x, y, i)
+            self._draw(total, self._write(x + 0.5, y + n_out / 2, "=") + 0.5, y, -1)
         return self
 
     def _write(self, x: float, y: float, text: str, **look: Any) -> float:
@@ -190,14 +191,14 @@ class ProductDisplay:
         self.text_.append(self.ax_.text(x, y, text, **look))
         return x
 
-    def _draw(self, M: np.ndarray, x: float, y: float, of: Callable[..., int]) -> float:
+    def _draw(self, M: np.ndarray, x: float, y: float, colours: Any) -> float:
         """Draws a matrix with its upper left corner at x and y; returns the x of its right side."""
         from matplotlib.patches import Rectangle
 
+        colours = np.broadcast_to(colours, M.shape)
         for (i, j), number in np.ndenumerate(M):
-            look: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.6", "linewidth": 0.7}
-            if (k := of(i, j)) >= 0:
-                look["facecolor"] = (colour(k), PALE)
+            filled: Any = "none" if colours[i, j] < 0 else (colour(colours[i, j]), PALE)
+            look: dict[str, Any] = {"facecolor": filled, "edgecolor": "0.6", "linewidth": 0.7}
             self.ax_.add_patch(Rectangle((x + j, y + i), 1, 1, **look))
             self._write(x + j + 0.5, y + i + 0.5, f"{number:.3g}")
         return x + M.shape[1]

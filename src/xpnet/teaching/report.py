@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from xpnet.training.notebook import STYLE
+from xpnet.training.notebook import STYLE, aligned, row_html
 
 Row = tuple[str, ...]
 
@@ -20,25 +20,16 @@ class Report:
     notes: list[str]
 
     def __str__(self) -> str:
-        lines = [self.head, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return "\n".join([self.title, *table, *self.notes])
+        return "\n".join([self.title, *aligned([self.head, *self.rows]), *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def cell(tag: str, text: str) -> str:
-            numbers = set(text) <= set("0123456789-+.,e() ")
-            look = ' style="white-space:nowrap"' if numbers else ""
-            return f'<{tag} class="text"{look}>{escape(text)}</{tag}>'
-
-        def line(tag: str, cells: Row) -> str:
-            return f"<tr>{''.join(cell(tag, text) for text in cells)}</tr>"
-
-        body, notes = (line("td", row) for row in self.rows), map(escape, self.notes)
+        columns = range(len(self.head))
+        head, notes = row_html("th", self.head, columns), map(escape, self.notes)
+        body = "".join(row_html("td", row, columns) for row in self.rows)
         return (
             f'{STYLE}<div class="xpnet" style="overflow-x:auto"><b>{escape(self.title)}</b>'
-            f"<table><thead>{line('th', self.head)}</thead><tbody>{''.join(body)}</tbody></table>"
+            f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
             f"{''.join(f'<div>{note}</div>' for note in notes)}</div>"
         )

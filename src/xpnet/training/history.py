@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any, Protocol
 
-from xpnet.training.notebook import history_html, history_line, history_text
+from xpnet.training.notebook import aligned, epochs_of, history_html, history_line
 
 CURVES = ("cost", "validation_cost", "validation_accuracy")  # of a History
 
@@ -94,7 +94,7 @@ class History:
             1     2              2.5
             2     1             1.25
         """
-        return history_text(self)
+        return "\n".join(aligned(epochs_of(self), str.rjust))
 
     def __repr__(self) -> str:
         return history_line(self)

@@ -1,4 +1,4 @@
-"""Tables of nets and histories in HTML, as notebooks show them, and histories as text.
+"""Tables in HTML, as notebooks show them, and as lines of text; nets and histories as such.
 
 The tables run no script and load nothing. Lines and letters take the colour of the text around
 them, so that they stand out on light and on dark pages. All text is escaped.
@@ -6,12 +6,14 @@ them, so that they stand out on light and on dark pages. All text is escaped.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterable, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
 
 MAX_LAYERS = 24  # rows of a table of layers; a deeper net is shown by its first and last layers
 LAST_EPOCHS = 5  # rows of a table of epochs
+NO_BREAK = ' style="white-space:nowrap"'
 
 # Notebooks have their own style for every table; inside .xpnet these rules win.
 STYLE = """<style>
@@ -33,13 +35,13 @@ def net_html(net: Any) -> str:
     for l, (name, (n_in, n_out)) in enumerate(zip(activations, pairwise(sizes), strict=True), 1):
         n = n_out * (n_in + 1)
         cells = f"{l}", f"({n_out}, {n_in})", f"({n_out}, 1)", name, f"{n:,}"
-        rows.append(_row("td", *cells, text=3))
+        rows.append(row_html("td", cells, [3]))
     if len(rows) > MAX_LAYERS:
         left_out = len(rows) - MAX_LAYERS
         note = f'<tr><td class="text" colspan="5">… {left_out:,} more layers …</td></tr>'
         rows[MAX_LAYERS // 2 : -MAX_LAYERS // 2] = [note]
-    head = _row("th", "layer", "W", "b", "activation", "parameters", text=3)
-    total = _row("td", "", "", "", "total", f"{net.n_parameters:,}", text=3)
+    head = row_html("th", ("layer", "W", "b", "activation", "parameters"), [3])
+    total = row_html("td", ("", "", "", "total", f"{net.n_parameters:,}"), [3])
     where = escape(str(net.placement))
     return (
         f'{STYLE}<div class="xpnet"><div><b>DeepNet</b>: {sizes[0]:,} inputs, {where}</div>'
@@ -61,27 +63,19 @@ def history_line(history: Any) -> str:
     return f"History: {', '.join(parts)}, {_seconds(history.seconds)}"
 
 
-def history_text(history: Any) -> str:
-    """All epochs of a ``History`` as lines of text."""
-    rows = _epochs(history)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (map(str.rjust, row, widths) for row in rows)
-    return "\n".join("  ".join(line) for line in lines)
-
-
 def history_html(history: Any) -> str:
     """A table of the last epochs of a ``History``."""
     title, _, figures = history_line(history).partition(":")
-    head, *rows = _epochs(history)
+    head, *rows = epochs_of(history)
     parts = [f'{STYLE}<div class="xpnet"><div><b>{title}</b>:{escape(figures)}</div>']
     if rows:
-        parts.append(f"<table><thead>{_row('th', *head)}</thead><tbody>")
-        parts += [_row("td", *row) for row in rows[-LAST_EPOCHS:]]
+        parts.append(f"<table><thead>{row_html('th', head)}</thead><tbody>")
+        parts += [row_html("td", row) for row in rows[-LAST_EPOCHS:]]
         parts.append("</tbody></table>")
     return "".join(parts) + "</div>"
 
 
-def _epochs(history: Any) -> list[list[str]]:
+def epochs_of(history: Any) -> list[list[str]]:
     """The rows of a table of a ``History``, the names of its columns first."""
     columns = {
         history.cost_name: history.cost,
@@ -102,12 +96,20 @@ def _seconds(seconds: float) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _row(tag: str, *cells: str, text: int = -1) -> str:
-    """A row of a table; the column ``text`` is aligned left, as words are."""
-    styled = (
-        f'<{tag} class="text">{escape(cell)}</{tag}>'
-        if i == text
-        else f"<{tag}>{escape(cell)}</{tag}>"
-        for i, cell in enumerate(cells)
-    )
-    return f"<tr>{''.join(styled)}</tr>"
+# -- any table ---------------------------------------------------------------------------
+def aligned(
+    rows: Sequence[Sequence[str]], pad: Callable[[str, int], str] = str.ljust
+) -> Iterable[str]:
+    """The rows of a table as lines of text, each cell padded to the width of its column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ("  ".join(map(pad, row, widths)).rstrip() for row in rows)
+
+
+def row_html(tag: str, cells: Iterable[str], text: Container[int] = ()) -> str:
+    """A row of a table; columns of ``text`` are aligned left, and words, not numbers, may break."""
+    styled = ""
+    for i, cell in enumerate(cells):
+        number = set(cell) <= set("0123456789-+.,e() ")
+        look = f' class="text"{NO_BREAK if number else ""}' if i in text else ""
+        styled += f"<{tag}{look}>{escape(cell)}</{tag}>"
+    return f"<tr>{styled}</tr>"
