@@ -61,8 +61,8 @@ def test_every_library_stays_within_rounding(lib, dtype):
     found = xpnet.compare(
         net, X, Y, ["numpy", lib.xp if lib.name == "torch" else lib.name], steps=2
     )
-    for parting in next(iter(found.differences.values())):
-        assert abs(parting.one - parting.other) < 1e3 * np.finfo(dtype).eps
+    for difference in next(iter(found.differences.values())):
+        assert abs(difference.one - difference.other) < 1e3 * np.finfo(dtype).eps
     assert dtype in found.title
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,10 @@ class Selection:
         """Yield the weights in pieces; a ValueError names the row of a bad one."""
         for start in range(0, self.n, _PIECE):
             for a, b in self.ranges(start, min(start + _PIECE, self.n)):
-                where = partial(_weight, self.rows.name, a)
+
+                def where(i: int, a: int = a) -> str:
+                    return f"{self.rows.name}, row {a + i:,} (from 0): sample_weight"
+
                 yield check_weights(host_array(self.w[a:b], "w"), where)
 
     def bounds(self, block: int) -> np.ndarray:
@@ -72,10 +74,6 @@ class Selection:
         for split, held in self.splits:
             bounds = np.array([split.before(int(row), held) for row in bounds], np.int64)
         return np.unique(bounds)
-
-
-def _weight(name: str, start: int, i: int) -> str:
-    return f"{name}, row {start + i:,} (from 0): sample_weight"
 
 
 def _groups(ranges: list[RowRange], grain: int) -> list[list[RowRange]]:

@@ -126,7 +126,5 @@ class RunningMoments:
         if fill is not None:
             self._join(self.n - self.counts, fill / 2 - self._centre / 2, 0.0)
         constant = self.low == self.high
-        mean = self._centre + 2 * self._mean
-        return Standardizer(
-            np.where(constant, self.low, mean), np.where(constant, 0.0, 2 * self._sd)
-        )
+        mean = np.where(constant, self.low, self._centre + 2 * self._mean)
+        return Standardizer(mean, np.where(constant, 0.0, 2 * self._sd))

@@ -39,13 +39,11 @@ class Preparation:
 
     def rows(self, read: Chunk, dtype: np.dtype, where: Where) -> Chunk:
         """Return rows as ``features`` and ``labels`` make them, their weights checked."""
-        weight = "sample_weight"
-        return replace(
-            read,
-            X=self.features(read.X, dtype, where),
-            Y=None if read.Y is None else self.labels(read.Y, where),
-            w=None if read.w is None else check_weights(read.w, lambda i: f"{where(i)}: {weight}"),
-        )
+        X = self.features(read.X, dtype, where)
+        Y = None if read.Y is None else self.labels(read.Y, where)
+        if read.w is not None:
+            check_weights(read.w, lambda i: f"{where(i)}: sample_weight")
+        return replace(read, X=X, Y=Y)
 
     def features(self, X: np.ndarray, dtype: np.dtype, where: Where) -> np.ndarray:
         """Return X (k, n_x), standardised, in ``dtype``.

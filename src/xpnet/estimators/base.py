@@ -53,9 +53,7 @@ class ArrayEstimator(BaseEstimator):
     """Base of the estimators; ``_home`` names the fitted attribute that shows where one lives."""
 
     _parameter_constraints: ClassVar[dict] = {
-        "backend": [object],
-        "device": [object],
-        "dtype": [object],
+        name: [object] for name in ("backend", "device", "dtype")
     }
     _home = "coef_"  # an array, or a list of arrays
     backend: Any

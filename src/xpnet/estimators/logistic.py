@@ -229,11 +229,8 @@ class LogisticRegression(
         # so strong that the coefficients round to 0, and still finite
         strongest = 1e-12 * float(examples.place.xp.finfo(design.place.dtype).max)
         strength = min(1.0 / (C * design.w_unit * design.total), strongest)
-        penalty = Penalty(
-            l2=strength * (1.0 - l1_ratio),
-            l1=strength * l1_ratio,
-            intercept=self.intercept_scaling if self.solver == "liblinear" else None,
-        )
+        intercept = self.intercept_scaling if self.solver == "liblinear" else None
+        penalty = Penalty(strength * (1.0 - l1_ratio), strength * l1_ratio, intercept)
         problem = Problem(design, penalty, fit_intercept=self.fit_intercept)
         solution = self._solve(problem, start, tasks)
         self.__dict__ |= self._fitted(problem, solution.u)

@@ -64,14 +64,9 @@ def from_sklearn(
         raise ValueError(f"its output is {out!r}; a DeepNet has {list(_OUTPUTS.values())}")
     sizes = [coefs[0].shape[0], *(coef.shape[1] for coef in coefs)]
     hidden = list(hidden) if isinstance(hidden, list | tuple) else [hidden] * (len(sizes) - 2)
-    net = kind(
-        sizes,
-        [_HIDDEN.get(a, a) if isinstance(a, str) else a for a in hidden],
-        _OUTPUTS[out],
-        backend,
-        device,
-        coefs[0].dtype.name if dtype is None else dtype,
-    )
+    hidden = [_HIDDEN.get(a, a) if isinstance(a, str) else a for a in hidden]
+    dtype = coefs[0].dtype.name if dtype is None else dtype
+    net = kind(sizes, hidden, _OUTPUTS[out], backend, device, dtype)
     net.parameters = [(c.T, i[:, None]) for c, i in zip(coefs, intercepts, strict=True)]
     if hasattr(estimator, "classes_") and (net.output == "softmax" or sizes[-1] == 1):
         net.data["classes"] = to_numpy(estimator.classes_).tolist()

@@ -498,13 +498,7 @@ def load(path: File, backend: Any = "auto", device: Any = None, dtype: Any = Non
     model = load_model(path)
     try:
         saved = model.config["net"]
-        net = DeepNet(
-            saved["sizes"],
-            hidden=saved["hidden"],
-            output=saved["output"],
-            dtype=saved["dtype"],
-            seed=saved["seed"],
-        )
+        net = DeepNet(**{key: saved[key] for key in ("sizes", "hidden", "output", "dtype", "seed")})
         net.parameters = model.parameters
         net.data, net.tensors = model.config.get("data", {}), model.tensors
     except _DAMAGED as error:

@@ -220,12 +220,8 @@ class Inputs:
             return self._in_chunks(rows, batch_size, shuffle, seed)
         data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)
         m = data.X.shape[0]
-        source = Resident(
-            m,
-            None if batch_size is None else min(batch_size, m),
-            orders(shuffle, seed, m),
-            repeatable=not callable(shuffle),
-        )
+        size = None if batch_size is None else min(batch_size, m)
+        source = Resident(m, size, orders(shuffle, seed, m), repeatable=not callable(shuffle))
         return data, source, "prefetched" if self.on_host else "device"
 
     def _in_chunks(
@@ -246,15 +242,9 @@ class Inputs:
         m, dtype = batch_size or 1, self.place.backend.dtype_name
         w = np.zeros(m, dtype) if source.weighted else None
         first = self.moved(Data(np.zeros((m, n_x), dtype), np.zeros((m, n_y), dtype), w))
-        streamed = Streamed(
-            source,
-            batch_size,
-            partial(self.rows_of_chunk, source.mean_weight()),
-            seed=seed,
-            shuffle=bool(shuffle),
-            dtype=np.dtype(dtype),
-        )
-        return first, streamed, "streamed"
+        rows = partial(self.rows_of_chunk, source.mean_weight())
+        settings = {"seed": seed, "shuffle": bool(shuffle), "dtype": np.dtype(dtype)}
+        return first, Streamed(source, batch_size, rows, **settings), "streamed"
 
     def settle_for_stream(self, source: Stream) -> None:
         """Lets a stream decide on the place, where something is left to it, as ``settle``."""

@@ -97,10 +97,8 @@ class FirstLayerDisplay:
         height, width = shape
         if height * width != n_x:
             raise ValueError(f"shape={height, width} has {height * width} pixels, X {n_x} features")
-        if isinstance(units, Iterable):
-            numbers = list(units)
-        else:
-            numbers = list(range(min(check_count(units, "units", 0), n_out)))
+        every = range(n_out)
+        numbers = units if isinstance(units, Iterable) else every[: check_count(units, "units", 0)]
         chosen = np.array([check_count(unit, "units", 0) for unit in numbers])
         if not len(chosen) or chosen.max() >= n_out:
             raise ValueError(f"units={units!r}: the first layer has units 0 to {n_out - 1}")
@@ -154,13 +152,9 @@ class FirstLayerDisplay:
         tiles[:n, 1:, 1:] = self.images
         tiles = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
         joined = tiles.reshape(rows * (height + 1), columns * (width + 1))
-        self.image_ = ax.imshow(
-            np.pad(joined, ((0, 1), (0, 1)), constant_values=np.nan),
-            cmap=colormaps["RdBu_r"].with_extremes(bad="0.8"),
-            vmin=-largest,
-            vmax=largest,
-            interpolation="nearest",
-        )
+        joined = np.pad(joined, ((0, 1), (0, 1)), constant_values=np.nan)
+        look = {"cmap": colormaps["RdBu_r"].with_extremes(bad="0.8"), "interpolation": "nearest"}
+        self.image_ = ax.imshow(joined, vmin=-largest, vmax=largest, **look)
         self.colorbar_ = add_colorbar(ax, self.image_, "weight")
         ax.set_axis_off()
         ax.set_title(f"{n} of {self.n_units} units" if n < self.n_units else f"{n} units")

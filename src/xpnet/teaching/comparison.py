@@ -18,10 +18,11 @@ from xpnet.teaching.explanation import Step, told_steps, twin_of
 from xpnet.teaching.report import Report, Row
 
 
-class Parting(NamedTuple):
-    """In which step, from 1, and quantity a library differs from the first one, and by how much.
+class Difference(NamedTuple):
+    """A quantity of one step, counted from 1, in which a library differs from the first one.
 
-    From ``one`` to ``other``, the values at ``entry``, it is ``ulp`` floating numbers: the most.
+    At ``entry``, where they differ most, the first library has the value ``one``, this library
+    ``other``, and ``ulp`` steps between neighbouring floating-point numbers lie between them.
     """
 
     step: int
@@ -36,13 +37,13 @@ class Parting(NamedTuple):
 class Comparison(Report):
     """By library: its ``first`` difference or None, all ``differences``, why it is ``missing``."""
 
-    first: dict[str, Parting | None]
-    differences: dict[str, list[Parting]]
+    first: dict[str, Difference | None]
+    differences: dict[str, list[Difference]]
     missing: dict[str, str]
 
 
 def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many floating numbers it is from ``a`` to ``b``, entry by entry; 0 from NaN to NaN."""
+    """Units in the last place between ``a`` and ``b``, entry by entry; 0 from NaN to NaN."""
 
     def place(x: np.ndarray) -> np.ndarray:  # among all floats in order; that of -0.0 and 0.0 is 0
         bits: Any = np.atleast_1d(x).view(f"i{x.itemsize}")
@@ -52,7 +53,7 @@ def ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(same, 0, abs(place(a) - place(b)))
 
 
-def _partings(one: list[list[Step]], other: list[list[Step]]) -> Iterator[Parting]:
+def _differences(one: list[list[Step]], other: list[list[Step]]) -> Iterator[Difference]:
     for k, pairs in enumerate(zip(one, other, strict=True), 1):
         for a, b in zip(*pairs, strict=True):
             if not np.array_equal(a.value, b.value, equal_nan=True):
@@ -60,7 +61,7 @@ def _partings(one: list[list[Step]], other: list[list[Step]]) -> Iterator[Partin
                 i = int(np.argmax(apart))
                 entry = tuple(map(int, np.unravel_index(i, a.value.shape)))
                 values = float(a.value.flat[i]), float(b.value.flat[i])
-                yield Parting(k, a.symbol, apart.flat[i], entry, *values)
+                yield Difference(k, a.symbol, apart.flat[i], entry, *values)
 
 
 def compare(
@@ -137,7 +138,7 @@ def compare(
     if len(runs) < 2:
         raise ValueError("; ".join(["two libraries are needed to compare", *notes]))
     (base, one), *others = runs.items()
-    differences = {name: list(_partings(one, other)) for name, other in others}
+    differences = {name: list(_differences(one, other)) for name, other in others}
     first = {name: found[0] if found else None for name, found in differences.items()}
     rows: list[Row] = []
     for name, found in differences.items():

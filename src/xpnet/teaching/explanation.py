@@ -118,7 +118,10 @@ class Recorder:
 
 
 def source_of(function: Any) -> tuple[str, str]:
-    """Where a function returns, or starts if it does in several places; what it returns; or ""."""
+    """The line of a function's only return, else of its start, and what it returns.
+
+    Two empty texts where its source cannot be read.
+    """
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
@@ -130,7 +133,7 @@ def source_of(function: Any) -> tuple[str, str]:
 
 
 def twin_of(net: Any) -> DeepNet:
-    """A copy of a net, which data may settle."""
+    """A copy of a net: the data of a call decide where the copy computes, and not the net."""
     if not isinstance(net, DeepNet):
         name = type(net).__name__
         raise TypeError(f"{name} is no DeepNet; of an estimator take DeepNet.from_sklearn")

@@ -34,7 +34,8 @@ class Continued:
 class Checked(NamedTuple):
     """The largest relative error in W or b of a layer, from 1, and what was compared there.
 
-    ``reference`` is what the check says. Of ``size`` entries, ``kinks`` were left out.
+    ``gradient`` is the net's derivative at ``entry``, ``reference`` that of the check. Of ``size``
+    entries ``checked`` were compared, and ``kinks`` had no derivative to compare with.
     """
 
     layer: int
@@ -231,7 +232,11 @@ def check_gradients(
 def _reference(
     cost: _Cost, at: np.ndarray, tolerance: float, notes: list[str]
 ) -> tuple[str, np.ndarray, float, np.ndarray]:
-    """The method, its derivatives by the parameters ``at``, ``least``, and which are at a kink."""
+    """The check's own derivatives by the parameters ``at``.
+
+    Returns the name of the method, the derivatives, the size below which a derivative's error is
+    relative to that size, and which parameters are at a kink.
+    """
     sides = np.array([cost.sides(j) for j in at])  # (n, 2)
     central, jumps = sides.mean(axis=1), abs(sides[:, 1] - sides[:, 0])
     # rounding errors of the cost, which the differences divide by the step

@@ -12,7 +12,7 @@ Row = tuple[str, ...]
 
 @dataclass(eq=False, repr=False)
 class Report:
-    """A table in words under a ``title``, with sentences, its ``notes``, below it."""
+    """A table of text with a ``title`` above it and sentences, the ``notes``, below it."""
 
     title: str
     head: Row

@@ -60,11 +60,8 @@ class Listeners:
 
     def states(self, leaf: Callable[[Any], Any]) -> list[tuple[str, Any]]:
         """Names and states of the callbacks that have a state; see ``copied``."""
-        return [
-            (type(c).__name__, copied(c.state(), leaf))
-            for c in self.callbacks
-            if hasattr(c, "state")
-        ]
+        kept = [c for c in self.callbacks if hasattr(c, "state")]
+        return [(type(c).__name__, copied(c.state(), leaf)) for c in kept]
 
     def states_here(self) -> list[tuple[str, Any]] | None:
         """Copies of their states now; arrays stay where they are.
