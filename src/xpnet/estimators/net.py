@@ -184,9 +184,8 @@ class SparseProgram(Program):
                 end = step + -(-len(index) // size)
                 data, length = self.rows.data(index), min(size, len(index))
                 # a program belongs to its data
-                program = self.engine.program(
-                    self.optimizer, data, length, self.theta, self.moments
-                )
+                state = self.theta, self.moments
+                program = self.engine.program(self.optimizer, data, length, *state)
                 costs.append(program.run(np.arange(len(index))[None, :], table[step:end]))
                 program.tidy()
                 self.theta, self.moments, step = program.theta, program.moments, end

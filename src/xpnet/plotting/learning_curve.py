@@ -170,14 +170,10 @@ class LearningCurveDisplay:
         )
         for what, values, ax, usual_colour, style in parts:
             if ax is not None and values:
-                self.lines_ += ax.plot(
-                    np.arange(1, len(values) + 1),
-                    values,
-                    color=its_colour or usual_colour,
-                    linestyle=style,
-                    marker="o" if len(values) == 1 else None,  # one point makes no line
-                    label=f"{name}: {what}" if name else what,
-                )
+                look: dict[str, Any] = {"color": its_colour or usual_colour, "linestyle": style}
+                look["marker"] = "o" if len(values) == 1 else None  # one point makes no line
+                label = f"{name}: {what}" if name else what
+                self.lines_ += ax.plot(np.arange(1, len(values) + 1), values, label=label, **look)
 
         if curve.best_epoch is not None:
             at = curve.best_epoch, curve.validation_cost[curve.best_epoch - 1]

@@ -73,8 +73,6 @@ def starting_state(
         return last
     with place.context():
         # zeros, not zeros_like: memory of NumPy's that nobody wrote to costs nothing
-        moments = tuple(
-            place.xp.zeros(theta.shape, dtype=theta.dtype, device=place.device)
-            for _ in range(optimizer.n_moments)
-        )
+        like: dict[str, Any] = {"dtype": theta.dtype, "device": place.device}
+        moments = tuple(place.xp.zeros(theta.shape, **like) for _ in range(optimizer.n_moments))
     return TrainingState(optimizer, moments)
