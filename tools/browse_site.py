@@ -25,13 +25,20 @@ from selenium.webdriver.support.ui import WebDriverWait
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
 FLAGS = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-# What is wider than the window, by the name of its tag and class: scrolled boxes may hold more.
+# What is wider than its page, by tag and class: boxes that scroll by themselves may hold more.
 TOO_WIDE = """
-const width = document.documentElement.clientWidth, found = [];
-if (document.documentElement.scrollWidth <= width) return found;
-for (const e of document.querySelectorAll("main *"))
-    if (e.getBoundingClientRect().right > width + 1) found.push(e.tagName + "." + e.className);
-return found.length ? found.slice(0, 3) : ["the page"];
+const article = document.querySelector(".bd-article-container"), found = [];
+const pages = [document.documentElement, article].filter(e => e && e.scrollWidth > e.clientWidth);
+const scrolls = e => e !== article && getComputedStyle(e).overflowX !== "visible";
+for (const page of pages)
+    for (const e of page.querySelectorAll("*")) {
+        const right = page.getBoundingClientRect().left + page.clientWidth + 1;
+        let box = e.parentElement;
+        while (box !== page && !scrolls(box)) box = box.parentElement;
+        if (box === page && e.getBoundingClientRect().right > right)
+            found.push(e.tagName + "." + e.className);
+    }
+return found.length ? found.slice(0, 3) : pages.map(page => page.tagName + " scrolls");
 """
 
 
