@@ -96,7 +96,7 @@ def test_a_missing_library_has_one_line():
     assert list(found.missing) == [names[0]]
     assert f"{names[0]} is left out: " in found.notes[0]
     assert "\n" not in found.notes[0]
-    for one in (["numpy", names[0]], "numpy"):
+    for one in (["numpy", names[0]], "numpy", [], np.array(["numpy"])):
         with pytest.raises(ValueError, match="two libraries are needed to compare"):
             xpnet.compare(net, X, Y, one)
 

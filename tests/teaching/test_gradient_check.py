@@ -117,6 +117,22 @@ def test_a_kink_is_told_apart(factor, kink, off):
         assert "as that of ReLU at 0, not compared: 3" in str(report)
 
 
+@pytest.mark.parametrize(("factor", "seed"), [(1.0, 0), (1.0, 1), (1.01, 0)])
+def test_kinks_on_both_sides_and_at_every_distance(factor, seed):
+    slope = own(lambda a, *, xp: factor * xp.astype(a > 0, a.dtype), lambda z, *, xp: z * (z > 0))
+    X, Y = np.random.default_rng(0).normal(size=(3, 10)), np.arange(10)[None] % 2
+    ours = "relu" if factor == 1.0 else slope
+    net = xpnet.DeepNet([3, *[10] * 30, 1], hidden=ours, dtype="float64", seed=seed)
+    assert xpnet.check_gradients(net, X, Y, entries=10).ok is (factor == 1.0)
+
+
+def test_where_nothing_can_be_compared_nothing_is_right():
+    rng = np.random.default_rng(0)
+    noisy = own(lambda a, *, xp: a, lambda z, *, xp: z + 1e-3 * rng.normal(size=z.shape))
+    report = xpnet.check_gradients(*problem(hidden=noisy))
+    assert not report.ok
+
+
 def test_the_kink_of_a_penalty_is_told_apart():
     net, X, Y = problem((2, 3, 1))
     (W, b), last = net.parameters
@@ -185,7 +201,7 @@ def test_what_is_not_finite_is_wrong():
     assert (report.ok, report.error) == (False, np.inf)
 
 
-@pytest.mark.parametrize("bad", [{"entries": 0}, {"tolerance": 0.0}, {"l2": -1.0}])
+@pytest.mark.parametrize("bad", [{"entries": 0}, {"tolerance": 0.0}, {"l2": -1.0}, {"seed": -1}])
 def test_bad_settings(bad):
     net, X, Y = problem()
     with pytest.raises(ValueError, match=f"{next(iter(bad))}="):

@@ -115,7 +115,8 @@ def compare(
     """
     optimizer = GradientDescent() if optimizer is None else optimizer
     steps = check_count(steps, "steps", 1)
-    backends = backends or [name for name, info in installed().items() if info.usable]
+    if backends is None:
+        backends = [name for name, info in installed().items() if info.usable]
     backends = [backends] if isinstance(backends, str) else backends
     twin = twin_of(net)
     with twin._settling() as inputs:
