@@ -99,8 +99,9 @@ OPTIONS = {
 
 
 def run_python(app: Sphinx, page: str, source: list[str]) -> None:
-    """Make a cell that is run of each Python block, and of each inside tabs and cards, unseen.
+    """Turn each Python block of a page into a cell that the build runs.
 
+    A block inside tabs or cards is shown as it stands, and run in a hidden cell behind them.
     ``% raises`` above a block: an error is its outcome; ``% hide-input``: its code is folded;
     ``% answer``: code and output are folded, as the answer to an exercise.
     """
@@ -122,8 +123,8 @@ def run_python(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = FRONT_MATTER + BLOCK.sub(cell, NESTED.sub(unseen, text))
 
 
-NOT_DOCUMENTED = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
-NOT_DOCUMENTED = re.compile("|".join(NOT_DOCUMENTED["tool"]["numpydoc_validation"]["exclude"]))
+TOOLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["tool"]
+NOT_DOCUMENTED = re.compile("|".join(TOOLS["numpydoc_validation"]["exclude"]))
 
 
 def skip_member(

@@ -207,19 +207,17 @@ def _is_table(model: TableModel, X: Any) -> bool:
 
 def _standardizer(net: Any, what: str, n: int) -> Standardizer | None:
     """Of the "input" or the "target", n columns, as ``xpnet train`` saves it."""
-    names = (f"{what}_mean", f"{what}_scale")
-    if not any(name in net.tensors for name in names):
-        return None
-    found = []
-    for name in names:
-        if name not in net.tensors:
-            raise ValueError(
-                f"{' and '.join(names)} belong together, but net.tensors has {sorted(net.tensors)}"
-            )
-        found.append(to_numpy(net.tensors[name]).astype(np.float64))
-        if found[-1].shape != (n,):
-            raise ValueError(f"net.tensors[{name!r}] has shape {found[-1].shape}; expected {(n,)}")
-    return Standardizer(*found)
+    names = [f"{what}_mean", f"{what}_scale"]
+    there = [name for name in names if name in net.tensors]
+    if len(there) == 1:
+        raise ValueError(
+            f"{' and '.join(names)} belong together, but net.tensors has {sorted(net.tensors)}"
+        )
+    found = [to_numpy(net.tensors[name]).astype(np.float64) for name in there]
+    for name, array in zip(there, found, strict=True):
+        if array.shape != (n,):
+            raise ValueError(f"net.tensors[{name!r}] has shape {array.shape}; expected {(n,)}")
+    return Standardizer(*found) if found else None
 
 
 def _names(net: Any, what: str, n: int) -> np.ndarray:
