@@ -115,6 +115,11 @@ def test_a_name_of_another_programs_model_is_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_file_is_refused():
+    with pytest.raises(TypeError, match="a path or an open file is needed, not None"):
+        xpnet.DeepNet([2, 1]).save(None)
+
+
 def test_open_files(tmp_path):
     net = xpnet.DeepNet([4, 3, 2], output="softmax", seed=5)
     X, y = np.random.default_rng(0).normal(size=(4, 20)), np.arange(20) % 2

@@ -58,6 +58,8 @@ def write_atomically(file: File, *content: bytes | memoryview) -> None:
     if isinstance(file, str | os.PathLike):
         with open_atomically(file) as temporary:
             return write_atomically(temporary, *content)
+    if not hasattr(file, "write"):
+        raise TypeError(f"a path or an open file is needed, not {file!r}")
     for part in content:
         file.write(part)
 

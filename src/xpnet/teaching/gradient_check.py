@@ -142,6 +142,7 @@ def check_gradients(
         The largest relative error that is right.
     entries : int
         How many entries of each ``W`` and ``b`` are checked; of more, so many drawn by ``seed``.
+        Each takes two costs or more: ask for few of a wide net.
     seed : int
         Draws them.
 
@@ -199,6 +200,8 @@ def check_gradients(
             net.to("numpy", dtype="float64")
             given = [None if x is None else to_numpy(x) for x in given]
     cost = _Cost(net, given, l2, l1)
+    if not np.isfinite(cost.cost):
+        notes.append(f"the cost is {cost.cost}: there is nothing to compare with")
     rng, parameters = np.random.default_rng(check_count(seed, "seed", 0)), []
     for l, (shape, *where) in enumerate(net.objective.layout.slices(), 1):
         for name, own, form in zip("Wb", where, (shape, (shape[0], 1)), strict=True):
