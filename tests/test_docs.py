@@ -104,7 +104,7 @@ def test_what_the_readme_says_of_wide_nets_is_measured():
     measured = json.loads((ROOT / "benchmarks/results/peers.json").read_text("utf-8"))["rows"]
     wide = ("784-1024-10", "784-1024-1024-10", "784-4096-10")
     times = [measured[net]["cells"]["xpnet/torch"]["wall"] for net in wide]
-    said = f"a step takes {min(times):.2f} to {max(times):.2f}\ntimes as long as PyTorch's"
+    said = f"a step takes {min(times):.2f} to {max(times):.2f} times as long as PyTorch's"
     assert said in GUIDES["README.md"].read_text("utf-8")
 
 

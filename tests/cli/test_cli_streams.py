@@ -171,6 +171,7 @@ def test_a_table_as_people_have_them(ok, run, here, people, option):
         "true/false: member",
         "categories: job (3, ",
         "dates: born (yearday, weekday)",
+        "born: dates are read as DD.MM.YYYY",
         "left out: the unnamed column (row numbers)",
         "12 rows are left out, whose 'pay' is missing",
     ):

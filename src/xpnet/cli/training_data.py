@@ -37,6 +37,8 @@ _NOT_OF_DIGITS = {"target": "have their labels", "stream": "are in memory",
 # encoded and standardised, and what the net is given.
 _COPIES = 10
 _MANY = 100  # refused: more classes than this that are more than half of the examples
+# How a format of dates is told: %d/%m/%Y is DD/MM/YYYY.
+_DATE = str.maketrans({"%": "", "d": "DD", "m": "MM", "Y": "YYYY"})
 Batch = dict[str, Column]
 
 
@@ -203,9 +205,14 @@ class Loading:
         problem.checksum = self.digest.hexdigest()[:16]
         if self.reader is not None:
             lost = unlabelled(self.unlabelled, self.target)
+            forms = {n: k[5:] for n, k in self.reader.kinds.items() if k.startswith("date %")}
             problem.notes = [
                 self.reader.described,
                 *problem.columns.described,
+                *(
+                    f"{listed([n])}: dates are read as {k.translate(_DATE)}"
+                    for n, k in forms.items()
+                ),
                 *filter(None, [lost]),
             ]
         return problem

@@ -186,7 +186,7 @@ def explain(
     l2: float = 0.0,
     l1: float = 0.0,
 ) -> Explanation:
-    """Tell the first step that ``net.fit`` would make on these examples, all in one batch.
+    """Tell one training step on these examples, all in one batch, as ``net.fit`` would make it.
 
     Parameters
     ----------
