@@ -11,6 +11,8 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from xpnet.data.column import counted
+
 MAX_LAYERS = 24  # rows of a table of layers; a deeper net is shown by its first and last layers
 LAST_EPOCHS = 5  # rows of a table of epochs
 NO_BREAK = ' style="white-space:nowrap"'
@@ -54,7 +56,7 @@ def net_html(net: Any) -> str:
 def history_line(history: Any) -> str:
     """The figures of a ``History`` in one line: the last cost, and the best of the validation."""
     n, best = len(history.cost), history.best_epoch
-    parts = ["1 epoch" if n == 1 else f"{n:,} epochs"]
+    parts = [counted(n, "epoch")]
     parts += [f"{history.cost_name} {history.cost[-1]:.4g}"] if n else []
     if best is not None:
         parts.append(f"best validation cost {history.validation_cost[best - 1]:.4g} (epoch {best})")
