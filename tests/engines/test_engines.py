@@ -240,6 +240,31 @@ def test_numba_can_be_left_out(monkeypatch):
         engine.best_recorder.cache_clear()
 
 
+def absent(*args, **settings):
+    raise AttributeError("_fused_adam_")
+
+
+def in_other_units(theta, *others, **settings):
+    theta[0].sub_(settings["lr"])
+
+
+@pytest.mark.parametrize("lib", ["torch"], indirect=True)
+@pytest.mark.parametrize("kernel", [None, absent, in_other_units])
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adam_with_and_without_the_kernel_of_pytorch(lib, kernel, name, monkeypatch):
+    """A private kernel: where it is not what it was, steps are made of public operations."""
+    engine = importlib.import_module("xpnet.engines.torch")
+    if kernel:
+        monkeypatch.setattr(engine.torch, "_fused_adam_", kernel)
+    engine.one_pass_is_as_known.cache_clear()
+    try:
+        assert engine.one_pass_is_as_known() is (kernel is None)
+        setting = ([3, 5, 4, 3], "tanh", "softmax", OPTIMIZERS[name][0], (8, 17), "l2+l1")
+        assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
+    finally:
+        engine.one_pass_is_as_known.cache_clear()
+
+
 @pytest.mark.parametrize("lib", ["numpy"], indirect=True)
 @pytest.mark.parametrize("m", [1, 1024, 2100])
 def test_narrow_products_are_computed_by_example(lib, m):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log
+from functools import cache
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,12 @@ from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 from xpnet.engines.torch_dropout import Masks
 
-BLOCK = 2**16  # parameters that the optimiser updates at a time on a CPU ...
+BLOCK = 2**16  # parameters that a rule of several passes updates at a time on a CPU ...
 MANY = 2**19  # ... in a net with at least so many; they stay in cache between its passes
 MASKS = 64  # layers and batch lengths; a stream may bring batches of many lengths
+
+# The number of a step at which beta^t is nothing, for beta <= 1/2.
+_LATE = torch.tensor(1024.0, dtype=torch.float32, device="cpu")
 
 _relu_slope = torch.ops.aten.threshold_backward.default
 _IN_PLACE = {relu: torch.relu_, tanh: torch.tanh_, sigmoid: torch.sigmoid_}
@@ -141,6 +145,9 @@ class TrainingLeaves(TorchLeaves):
             return theta, moments
         if type(optimizer).update is AdamW.update:
             theta[: self.layout.n_weights].mul_(scalars[2])
+        if move is _adam and theta.device.type == "cpu" and one_pass_is_as_known():
+            _adam_in_one_pass(optimizer, scalars, theta, gradient, *moments)
+            return theta, moments
         for block in self._blocks or self._in_blocks(theta, gradient, self.scratch, *moments):
             move(optimizer, scalars, *block)
         return theta, moments
@@ -176,6 +183,44 @@ def _adam(rule: Any, scalars: Moments, theta: Array, g: Array, t: Array, *moment
     torch.add(g, m, alpha=rule.beta1, out=m)
     v.mul_(rule.beta2).addcmul_(g, g)
     theta.addcdiv_(m, torch.sqrt(v, out=t).add_(scalars[1]), value=-scalars[0])
+
+
+def _adam_in_one_pass(rule: Any, scalars: Moments, theta: Array, g: Array, *moments: Array) -> None:
+    """``_adam`` by PyTorch's own kernel, whose running means have the factors ``1 - beta``.
+
+    Called with ``beta / (1 + beta)`` it makes of ``m`` and ``g`` the mean
+    ``(beta m + g) / (1 + beta)``: the moment of this step, but for a factor. That is taken out
+    after each step, in whatever part of an epoch a fit is broken off. A late step's number leaves
+    the correction of the bias to ``scalars``.
+    """
+    m, v = moments
+    up1, up2 = 1.0 + rule.beta1, 1.0 + rule.beta2
+    torch._fused_adam_(
+        *([theta], [g], [m], [v], [], [_LATE]),
+        lr=scalars[0] * up1 / sqrt(up2),
+        beta1=rule.beta1 / up1,
+        beta2=rule.beta2 / up2,
+        weight_decay=0.0,
+        eps=scalars[1] / sqrt(up2),
+        amsgrad=False,
+        maximize=False,
+    )
+    m.mul_(up1)
+    v.mul_(up2)
+
+
+@cache
+def one_pass_is_as_known() -> bool:
+    """Whether this PyTorch has the kernel, which is private to it, and it does what is expected."""
+    values = torch.linspace(0.1, 1.0, 19, dtype=torch.float64, device="cpu")  # vectors, and a rest
+    found, expected = ([k * values for k in range(1, 5)] for _ in range(2))
+    rule, scalars = Adam(), (0.1, 0.3)
+    _adam(rule, scalars, *expected[:2], torch.empty_like(values), *expected[2:])
+    try:
+        _adam_in_one_pass(rule, scalars, *found)
+    except (AttributeError, TypeError, RuntimeError):
+        return False
+    return all(map(torch.allclose, found, expected))
 
 
 _MOVES: dict[Any, Callable[..., None]] = {
