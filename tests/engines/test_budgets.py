@@ -178,3 +178,65 @@ def test_a_confident_softmax_makes_no_subnormal_number(gap):
     cost, dZ = ops.output(categorical, Z, Y, ops.scalar(0.25))
     assert float(cost) == pytest.approx(expected, rel=1e-6)
     assert not np.any((dZ != 0) & (np.abs(dZ) < np.finfo(np.float32).smallest_normal))
+
+
+def vectors_of_a_fit(sizes, monkeypatch, **settings):
+    """Bytes of all arrays a fit holds between two calls of the program, in vectors of parameters.
+
+    Batches of 2 and 1 examples: what else there is, activations and examples, is next to nothing.
+    """
+    arrays, held = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain), []
+    original = engine.Program.run
+
+    def run(self, orders, table):
+        costs = original(self, orders, table)
+        traces = tracemalloc.take_snapshot().filter_traces([arrays]).traces
+        held.append(sum(trace.size for trace in traces))
+        return costs
+
+    monkeypatch.setattr(engine.Program, "run", run)
+    net = xpnet.DeepNet(sizes, output="softmax")
+    X, y = np.ones((sizes[0], 5), np.float32), np.arange(5)
+    tracemalloc.start()
+    try:
+        net.fit(X, y, xpnet.Adam(1e-3), epochs=1, batch_size=2, **settings)
+    finally:
+        tracemalloc.stop()
+    return max(held) / (4 * Layout(tuple(sizes)).n_parameters)
+
+
+@pytest.mark.parametrize("recorder", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    ("settings", "most"), [({}, 6.6), ({"l2": 0.1}, 6.6), ({"clip_norm": 1.0}, 7.05)], ids=str
+)
+def test_vectors_of_parameters_that_a_wide_fit_holds(recorder, settings, most, monkeypatch):
+    module = pytest.importorskip(f"xpnet.engines.{recorder}")
+    monkeypatch.setattr(engine, "best_recorder", lambda: module.Recorder)
+    assert vectors_of_a_fit([784, 1024, 1024, 10], monkeypatch, **settings) <= most
+
+
+RULES = [
+    xpnet.GradientDescent(0.1),
+    xpnet.Momentum(0.1, nesterov=True),
+    xpnet.RMSProp(1e-3),
+    xpnet.Adam(1e-3),
+    xpnet.AdamW(1e-3, weight_decay=0.1),
+]
+
+
+@pytest.mark.parametrize("recorder", ["numpy", "numba"])
+@pytest.mark.parametrize("optimizer", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_gradient_of_one_layer_at_a_time_changes_no_bit(recorder, optimizer, monkeypatch):
+    module = pytest.importorskip(f"xpnet.engines.{recorder}")
+    monkeypatch.setattr(engine, "best_recorder", lambda: module.Recorder)
+    generator = np.random.default_rng(0)
+    X, y = generator.standard_normal((190, 7), dtype=np.float32), np.arange(7) % 5
+    found = []
+    for wide in (2**60, 0):
+        monkeypatch.setattr("xpnet.engines.numpy_recorder.WIDE", wide)
+        net = xpnet.DeepNet([190, 191, 187, 5], output="softmax", seed=0)
+        penalties = {"l2": 0.1, "l1": 0.01, "dropout": 0.2, "batch_size": 3, "epochs": 3}
+        history = net.fit(X, y, optimizer, **penalties)
+        found.append([history.cost, *(p for layer in net.parameters for p in layer)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -18,7 +18,7 @@ from xpnet.core.leaves import Batch, Data
 from xpnet.core.network import forward, step, value_and_gradient
 from xpnet.core.optimizers import Moments
 from xpnet.engines import generic
-from xpnet.engines.numpy_recorder import Recorder, aligned, product_into
+from xpnet.engines.numpy_recorder import ByLayer, Recorder, aligned, product_into
 from xpnet.engines.numpy_sparse import SparseRows
 
 CHUNK = 1024  # examples predicted at a time
@@ -50,6 +50,7 @@ class Program(generic.Program):
         self.dtype = self.theta.dtype
         self.recordings: dict[int, tuple[Array, list[Callable], Array]] = {}
         self.scalars = np.empty(0, self.dtype)
+        self.shared: Array | None = None  # memory of all recordings
         self.memory, self.owns_memory = self.data, False  # where recordings read minibatches
 
     def load(self, data: Data) -> None:
@@ -97,16 +98,23 @@ class Program(generic.Program):
         """Runs a step and keeps the list of its calls; the step's cost."""
         m = len(self.data.X) if index is None else len(index)
         buffer = None if index is None else index.copy()
-        objective = self.engine.objective
-        ops = best_recorder()(self.ops.xp, self.ops.layout, self.dtype, m, objective.dropout)
+        objective, layout = self.engine.objective, self.ops.layout
+        scalars = [self.scalars[i : i + 1].reshape(()) for i in range(self.scalars.size)]
+        kind, by_layer = best_recorder(), ByLayer.suits(objective, self.optimizer)
+        kind = type("ByLayer", (ByLayer, kind), {}) if by_layer else kind
+        ops = kind(self.ops.xp, layout, self.dtype, m, objective.dropout, self.shared)
+        self.shared = ops.memory
+        if isinstance(ops, ByLayer):
+            ops.objective, ops.optimizer, ops.scalars = objective, self.optimizer, scalars
+            ops.state = self.theta, self.moments
         *_, cost = step(
             ops,
-            self.engine.objective,
+            objective,
             self.optimizer,
             self.theta,
             self.moments,
             Batch(self.data if buffer is None else self.memory, buffer),
-            [self.scalars[i : i + 1].reshape(()) for i in range(self.scalars.size)],
+            scalars,
         )
         if len(self.recordings) == RECORDINGS:
             self.recordings.clear()

@@ -25,6 +25,7 @@ from xpnet.core.activations import Activation, identity, relu, sigmoid, tanh
 from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
 from xpnet.core.masks import scale, threshold
+from xpnet.core.network import PREFIX
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines.generic import overwrite
@@ -34,13 +35,23 @@ from xpnet.engines.numpy_sparse import SparseRows
 NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
 LINE = 64  # bytes
+WIDE = 2**19  # parameters from which the gradient may be of one layer at a time
+RULES = {
+    rule.update for rule in (GradientDescent, Momentum, RMSProp, Adam, AdamW)
+}  # entry by entry
 
 
 class Recorder(Leaves):
     """Leaf operations that compute into their own buffers and record their calls."""
 
     def __init__(
-        self, xp: Any, layout: Layout, dtype: Any, m: int, dropout: Sequence[float] = ()
+        self,
+        xp: Any,
+        layout: Layout,
+        dtype: Any,
+        m: int,
+        dropout: Sequence[float] = (),
+        memory: Array | None = None,  # of another recording
     ) -> None:
         super().__init__(xp, layout)
         self.dtype = dtype
@@ -49,11 +60,20 @@ class Recorder(Leaves):
         self.products: list[Array] = []  # the outputs of those in the forward pass
         self.dropping = {l: n for l, (n, p) in enumerate(zip(layout.sizes[1:], dropout)) if p > 0}
         self.fields: Fields | None = None
-        self.gradient = aligned((layout.n_parameters,), dtype)
-        self.gradients = layout.layers(self.gradient, xp=np)
+        work = -(-min(layout.n_parameters, BLOCK) // LINE) * LINE  # what follows begins a line
+        self.memory = aligned((work + self.room(),), dtype) if memory is None else memory
+        self.scratch = self.memory[:work]
+        self.gradient, self.gradients = self.place_gradient(self.memory[work:])
         self.ones = np.ones(m, dtype)
         self.shares = np.full(m, 1.0 / m, dtype)  # of each example in the cost
         self.half, self.one, self.zero = (self.scalar(v) for v in (0.5, 1.0, 0.0))
+
+    def room(self) -> int:
+        """Numbers that the gradient takes."""
+        return self.layout.n_parameters
+
+    def place_gradient(self, memory: Array) -> tuple[Array, list[Layer]]:
+        return memory, self.layout.layers(memory, xp=np)
 
     def do(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls, and records the call."""
@@ -356,14 +376,14 @@ class Recorder(Leaves):
 
     def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
         for w, g in self._blocks(theta[: self.layout.n_weights], gradient):
-            t = np.empty_like(w)
+            t = self.scratch[: len(w)]
             self.do(np.multiply, w, l2, t)
             self.do(np.add, g, t, g)
         return gradient
 
     def sparsify_cost(self, l1: Array, theta: Array, cost: Array) -> Array:
         total, ones = self.scalar(0.0), np.ones(min(self.layout.n_weights, BLOCK), self.dtype)
-        sizes = np.empty_like(ones)
+        sizes = self.scratch
         for (w,) in self._blocks(theta[: self.layout.n_weights]):
             self.do(np.absolute, w, sizes[: len(w)])
             self.do(sizes[: len(w)].dot, ones[: len(w)], total)
@@ -372,9 +392,8 @@ class Recorder(Leaves):
         return cost
 
     def sparsify_gradient(self, l1: Array, theta: Array, gradient: Array) -> Array:
-        signs = np.empty(min(self.layout.n_weights, BLOCK), self.dtype)
         for w, g in self._blocks(theta[: self.layout.n_weights], gradient):
-            t = signs[: len(w)]
+            t = self.scratch[: len(w)]
             self.do(np.sign, w, t)
             self.do(np.multiply, t, l1, t)
             self.do(np.add, g, t, g)
@@ -424,9 +443,8 @@ class Recorder(Leaves):
             return theta, moments
         if rule is AdamW.update:
             self.decay(theta, scalars[2])
-        scratch = aligned((min(len(theta), BLOCK),), self.dtype)
         for block in self._blocks(theta, gradient, *moments):
-            moves[rule](optimizer, scalars, scratch[: len(block[0])], *block)
+            moves[rule](optimizer, scalars, self.scratch[: len(block[0])], *block)
         return theta, moments
 
     def decay(self, theta: Array, kept: Array) -> None:
@@ -473,6 +491,105 @@ class Recorder(Leaves):
         self.do(np.add, v, t, v)
         self.do(np.sqrt, v, t)
         self.do(np.add, t, epsilon, t)
+
+
+class ByLayer(Recorder):
+    """Moves a layer's weights once nothing reads them: the gradient is of one layer at a time.
+
+    To be mixed into a recorder. What it saves is memory: the rules work entry by entry, so results
+    are the same to the last bit. Biases wait for ``update``.
+    """
+
+    objective: Any
+    optimizer: Any
+    state: tuple[Array, Moments]  # parameters and moments
+    scalars: Sequence[Array]  # a row of ``network.step_table``
+    waiting: int | None = None  # the layer whose gradient is in the buffer
+
+    @staticmethod
+    def suits(objective: Any, optimizer: Any) -> bool:
+        """Whether nothing needs the whole gradient, and the buffer is much smaller than it."""
+        layout: Layout = objective.layout
+        largest = most_weights(layout)
+        wide = layout.n_parameters >= WIDE and 4 * largest <= 3 * layout.n_parameters
+        return wide and not objective.clipped and type(optimizer).update in RULES
+
+    def room(self) -> int:
+        return most_weights(self.layout) + self.layout.n_parameters - self.layout.n_weights
+
+    def place_gradient(self, memory: Array) -> tuple[Array, list[Layer]]:
+        n = self.layout.n_weights
+        biases = memory[most_weights(self.layout) :]
+        return biases, [
+            Layer(
+                memory[: w.stop - w.start].reshape(shape),
+                biases[b.start - n : b.stop - n, None],
+            )
+            for shape, w, b in self.layout.slices()
+        ]
+
+    def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
+        cost, dZ = super().output(loss, Z, Y, s)
+        if self.objective.penalized:  # at the parameters before any of them moves
+            super().penalize_cost(self.scalars[0], self.state[0], cost)
+        if self.objective.sparse:
+            super().sparsify_cost(self.scalars[1], self.state[0], cost)
+        return cost, dZ
+
+    def penalize_cost(self, l2: Array, theta: Array, cost: Array) -> Array:
+        return cost  # `output` has added it
+
+    def sparsify_cost(self, l1: Array, theta: Array, cost: Array) -> Array:
+        return cost
+
+    def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
+        return gradient  # `_move` adds it
+
+    def sparsify_gradient(self, l1: Array, theta: Array, gradient: Array) -> Array:
+        return gradient
+
+    def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
+        self.waiting = layer
+        return super().weight_gradient(layer, dZ, A_prev)
+
+    def propagate(self, W: Array, dZ: Array) -> Array:
+        dA = super().propagate(W, dZ)
+        self._move()
+        return dA
+
+    def flatten(self, gradients: list[Layer]) -> Array:
+        self._move()
+        return self.gradient  # of the biases
+
+    def _move(self) -> None:
+        """Updates the weights of the layer that waits."""
+        assert self.waiting is not None
+        _, here, _ = list(self.layout.slices())[self.waiting]
+        gradient = self.gradients[self.waiting].W.reshape(-1)
+        theta, moments = self.state[0][here], tuple(x[here] for x in self.state[1])
+        if self.objective.penalized:
+            super().penalize_gradient(self.scalars[0], theta, gradient)
+        if self.objective.sparse:
+            super().sparsify_gradient(self.scalars[1], theta, gradient)
+        rates = tuple(self.scalars[PREFIX:-1])
+        super().update(self.optimizer, theta, moments, gradient, rates)
+        self.waiting = None
+
+    def update(
+        self, optimizer: Any, theta: Array, moments: Moments, gradient: Array, scalars: Moments
+    ) -> tuple[Array, Moments]:
+        n = self.layout.n_weights
+        super().update(optimizer, theta[n:], tuple(x[n:] for x in moments), gradient, scalars)
+        return theta, moments
+
+    def decay(self, theta: Array, kept: Array) -> None:
+        if self.waiting is not None:  # else these are biases
+            super().decay(theta, kept)
+
+
+def most_weights(layout: Layout) -> int:
+    """Weights of the layer that has most of them."""
+    return max(w.stop - w.start for _, w, _ in layout.slices())
 
 
 def aligned(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"] = "C") -> np.ndarray:
