@@ -11,11 +11,15 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import LIBRARIES
+
+import xpnet
 
 # Compiling takes JAX most of its time here, and no test asks how well it did.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -201,6 +205,14 @@ def lib(request: pytest.FixtureRequest) -> Lib:
             pytest.fail(f"--backends asks for {name}, but {name} {found}")
         pytest.skip(f"{name} {found}")
     return found
+
+
+@pytest.fixture
+def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fits on NumPy arrays are recorded, not compiled: the loop can then go back."""
+    on = request.getfixturevalue("lib").name if "lib" in request.fixturenames else "numpy"
+    with xpnet.engines.use("numpy") if on == "numpy" else nullcontext():
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -37,8 +37,8 @@ class BackendUnavailable(RuntimeError):
 class DivergedError(ArithmeticError):
     """The cost or a parameter became infinite or NaN during ``fit``.
 
-    The net keeps the parameters it had at the start of the epoch that broke, the last
-    finite ones.
+    The net keeps finite parameters: those it had at the start of the epoch that broke or, where the
+    fit was compiled (``history.engine`` is "compiled"), before the very step that broke.
 
     Parameters
     ----------
@@ -50,6 +50,9 @@ class DivergedError(ArithmeticError):
         The cost of that epoch (may be ``nan`` or ``inf``).
     last_cost : float or None
         The cost of the last finite epoch, None if the first one broke.
+    step : int or None
+        The step of the epoch that broke, counted from 1, where the fit was compiled; else None.
+        ``cost`` is then the cost of that step.
 
     Examples
     --------
@@ -63,11 +66,20 @@ class DivergedError(ArithmeticError):
     True
     """
 
-    def __init__(self, message: str, *, epoch: int, cost: float, last_cost: float | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        epoch: int,
+        cost: float,
+        last_cost: float | None,
+        step: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.epoch = epoch
         self.cost = cost
         self.last_cost = last_cost
+        self.step = step
 
 
 class ModelFileError(ValueError):

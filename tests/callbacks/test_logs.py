@@ -121,6 +121,7 @@ def test_every_line_is_there_when_its_epoch_ends(tmp_path, name):
     assert counts == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_cost_that_is_no_number_is_null(tmp_path):
     net = xpnet.DeepNet([3, 1], output="identity", dtype="float32")
     with np.errstate(all="ignore"), pytest.raises(xpnet.DivergedError):

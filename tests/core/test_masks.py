@@ -96,6 +96,7 @@ def test_fields_drawn_ahead_are_those_of_the_step(steps):
             np.testing.assert_array_equal(fields[layer], expected)
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_run_draws_many_steps_at_once(monkeypatch):
     """Draws are shared by many steps: a small net would spend most of its time on them."""
     drawn = []

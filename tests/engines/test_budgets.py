@@ -73,7 +73,9 @@ def warm_program(sizes, hidden, m, full, monkeypatch, **settings):
     Y = generator.integers(0, max(2, sizes[-1]), n)
     net = xpnet.DeepNet(sizes, hidden, "sigmoid" if sizes[-1] == 1 else "softmax", "numpy")
     optimizer = xpnet.GradientDescent(0.01) if full else xpnet.Adam(1e-3)
-    net.fit(X, Y, optimizer, epochs=4 if full else 1, batch_size=None if full else m, **settings)
+    batch_size = None if full else m
+    with xpnet.engines.use("numpy"):
+        net.fit(X, Y, optimizer, epochs=4 if full else 1, batch_size=batch_size, **settings)
     (program, orders, table), *_ = programs
     monkeypatch.undo()
     return program, orders, table
@@ -152,6 +154,7 @@ def test_memory_of_a_run_does_not_grow_with_its_steps(name, monkeypatch):
     assert peak(table) - peak(table[:2]) <= (len(table) - 2) * returned + 512
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
     ("sizes", "m", "looks"), [([30, 32, 1], 2048, 2), ([784, 256, 10], 4096, 16)], ids=str
 )

@@ -3,13 +3,14 @@
 In turn they have sample weights, L2, L1, dropout, clipping of the gradient, and all at once. The
 reference is the generic engine on the same arrays. An engine is free in how it computes; after
 50 steps in float64 its parameters are the reference's to 1e-10 of their norm, its costs likewise.
-NumPy (with Numba's fused loops and without) and PyTorch run the whole product; JAX compiles each
-configuration, and CuPy each kernel, so these run a subset in which every value of every axis meets
-every optimiser or every output.
+NumPy (plain, with Numba's fused loops, and compiled) and PyTorch run the whole product; JAX
+compiles each configuration, and CuPy each kernel, so these run a subset in which every value of
+every axis meets every optimiser or every output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -56,10 +57,12 @@ def covering():
 
 
 def cases():
-    for name in ("plain", "fused", "torch", "jax", "cupy"):
+    for name in ("plain", "fused", "compiled", "torch", "jax", "cupy"):
         chosen = covering() if name in ("jax", "cupy") else PRODUCT
-        lib, recorder = ("numpy", name) if name in ("plain", "fused") else (name, None)
+        lib, recorder = (name, None) if name in ("torch", "jax", "cupy") else ("numpy", name)
         for case, extra in with_extras(chosen):
+            if name == "compiled":  # which does not clip
+                extra = "+".join(e for e in extra.split("+") if e != "clip") or "plain"
             yield pytest.param(lib, recorder, *case, extra, id="-".join((lib, name, *case, extra)))
 
 
@@ -118,12 +121,17 @@ def assert_same_run(found, expected, tolerance=1e-10):
 
 @pytest.fixture
 def recorder(request, monkeypatch):
-    """What the NumPy engine runs on: "fused" loops of Numba, "plain" NumPy, None for its choice."""
-    if request.param:
+    """What nets on NumPy run on: "fused" loops of Numba, "plain" NumPy, or "compiled"."""
+    if request.param in ("fused", "plain"):
         name = {"fused": "xpnet.engines.numba", "plain": "xpnet.engines.numpy"}[request.param]
         chosen = pytest.importorskip(name).Recorder
         engine = importlib.import_module("xpnet.engines.numpy")
         monkeypatch.setattr(engine, "best_recorder", lambda: chosen)
+    elif request.param:
+        pytest.importorskip("numba")
+    engine = "numpy" if request.param in ("fused", "plain") else request.param
+    with xpnet.engines.use(engine) if engine else contextlib.nullcontext():
+        yield
 
 
 RECORDERS = pytest.mark.parametrize("recorder", ["plain", "fused"], indirect=True)
@@ -233,11 +241,12 @@ def test_nan_goes_through_relu(recorder):
 def test_numba_can_be_left_out(monkeypatch):
     engine = importlib.import_module("xpnet.engines.numpy")
     monkeypatch.setenv("XPNET_NUMBA", "0")
-    engine.best_recorder.cache_clear()
+    engine.with_numba.cache_clear()
     try:
         assert engine.best_recorder() is engine.Recorder
+        assert engine.with_numba("compiled.choice") is None
     finally:
-        engine.best_recorder.cache_clear()
+        engine.with_numba.cache_clear()
 
 
 def absent(*args, **settings):
@@ -353,7 +362,8 @@ def test_a_callback_changes_no_number(lib):
     assert_same_run(found, run(lib, "generic", *setting))
 
 
-@pytest.mark.parametrize("lib", xpnet.engines.ENGINES[1:], indirect=True)
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("lib", ["numpy", "cupy", "torch", "jax"], indirect=True)
 def test_the_library_runs_its_own_engine(lib, monkeypatch):
     """The comparisons above would hold even if every library ran the reference: none does."""
     program = importlib.import_module(f"xpnet.engines.{lib.name}").Program

@@ -302,6 +302,7 @@ def test_a_callback_sees_every_epoch_and_may_stop():
     np.testing.assert_array_equal(recorder.fitted.predict(X), net.predict(X))
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("batch_size", [None, 40], ids=["all examples", "minibatches"])
 def test_epochs_with_nothing_to_decide_run_together(batch_size, monkeypatch):
     """11 at a time: sooner 10 epochs without improvement cannot have come together."""

@@ -39,7 +39,7 @@ def test_a_diverging_run_stops_and_says_where(lib, batch_size):
 
 @pytest.mark.parametrize("sizes", [[3, 2], [3, 6, 6, 2]], ids=["ols", "deep"])
 @pytest.mark.parametrize("batch_size", [None, 5], ids=["full", "mini"])
-@pytest.mark.parametrize("engine", ["generic", "numpy"])
+@pytest.mark.parametrize("engine", ["generic", "numpy", "compiled"])
 def test_no_number_of_epochs_leaves_infinite_parameters(engine, batch_size, sizes):
     """Also when the last update is the one that overflows, and no cost is computed after it.
 
@@ -49,6 +49,8 @@ def test_no_number_of_epochs_leaves_infinite_parameters(engine, batch_size, size
     rate, diverged = xpnet.GradientDescent(1e6), 0
     for epochs in range(1, 40):
         net = xpnet.DeepNet(sizes, "relu", "identity", backend="numpy", dtype="float64", seed=1)
+        if engine == "compiled":
+            pytest.importorskip("numba")
         try:
             with xpnet.engines.use(engine):
                 net.fit(X, Y, optimizer=rate, epochs=epochs, batch_size=batch_size)
@@ -61,6 +63,7 @@ def test_no_number_of_epochs_leaves_infinite_parameters(engine, batch_size, size
     assert diverged
 
 
+@pytest.mark.usefixtures("recorded")
 def test_the_parameters_left_are_those_before_the_epoch_that_broke():
     X, Y = data("identity")
 
@@ -95,6 +98,7 @@ def test_large_finite_parameters_are_no_divergence():
     np.testing.assert_array_equal(net.parameters[0].W, np.full((1, 2), 3e38, np.float32))
 
 
+@pytest.mark.usefixtures("recorded")
 def test_divergence_in_the_middle_of_a_long_epoch_ends_it_there():
     """1600 updates an epoch: the check does not wait for the end, and the net is left finite."""
     x, ended = np.tile(RNG.normal(size=(3, 203)), (1, 40)), []
@@ -129,6 +133,7 @@ def test_moments_that_overflow_are_divergence(lib, optimizer, tmp_path):
     assert xpnet.load(latest_checkpoint(tmp_path)).training_state.step == 0
 
 
+@pytest.mark.usefixtures("recorded")
 def test_divergence_in_the_middle_of_a_later_epoch_that_runs_in_parts(monkeypatch):
     """The replay runs in parts too, and must not start another replay from there."""
     monkeypatch.setattr("xpnet.training.plan.Pace.took", lambda self, steps, seconds: None)

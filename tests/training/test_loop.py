@@ -239,6 +239,7 @@ def interrupted(monkeypatch, net, call, *data, **settings):
             net.fit(*data, **settings)
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("callback", [StopAfter(10**9), told(lambda *_: None)],
                          ids=["steps", "epochs"])  # fmt: skip
@@ -266,6 +267,7 @@ class Diary:
         self.epochs = state["epochs"]
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("call", [1, 4, 5, 7])
 def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_path, call):
     """Also through a file, and for another fit of the same callbacks that does not go on."""
@@ -290,6 +292,7 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
     assert vars(told[0]) | {"best_parameters": None, "_restored": None} == expected
 
 
+@pytest.mark.usefixtures("recorded")
 def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
     monkeypatch.setattr(xpnet.training.loop, "CHECK", (128, 128))
     net, diary = xpnet.DeepNet([3, 1], output="identity", dtype="float64"), Diary()
@@ -302,6 +305,7 @@ def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
     assert max(state["epochs"]) == net.training_state.epoch == 5 < max(diary.epochs)
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("restore_best", [True, False])
 def test_divergence_leaves_the_best_to_early_stopping(lib, restore_best):
     """It forgets nothing, and restores its best where it should; a fit goes on from there."""

@@ -19,20 +19,28 @@ from xpnet.engines.generic import Engine, Program
 
 __all__ = ["ENGINES", "Engine", "Program", "engine_for", "use"]
 
-ENGINES = ("generic", "numpy", "cupy", "torch", "jax")
+ENGINES = ("generic", "numpy", "compiled", "cupy", "torch", "jax")
 
 _forced: ContextVar[str | None] = ContextVar("xpnet_engine", default=None)
 
 
 def engine_for(backend: Backend, objective: Objective) -> Engine:
     """The engine that runs ``objective`` on ``backend``."""
-    name = _forced.get() or (backend.name if backend.name in ENGINES else "generic")
-    return importlib.import_module(f"xpnet.engines.{name}").Engine(backend, objective)
+    pinned = _forced.get()
+    name = pinned or (backend.name if backend.name in ENGINES else "generic")
+    file = "numpy" if name == "compiled" else name
+    engine = importlib.import_module(f"xpnet.engines.{file}").Engine(backend, objective)
+    engine.pinned = pinned
+    return engine
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run nets with this engine inside the ``with``: "generic" is the reference.
+    """Run nets with this engine inside the ``with``.
+
+    "generic" is the reference. Nets on NumPy arrays have two engines: "numpy" records each step's
+    calls, "compiled" runs whole epochs as one function and needs Numba. Which of the two a fit
+    takes by itself follows from the net, its options and its examples.
 
     Raises
     ------

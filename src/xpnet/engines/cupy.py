@@ -353,6 +353,8 @@ def _pointer(x: Array | None) -> Any:
 class Program(generic.Program):
     """One recording per batch length; state, gradient and schedule in arrays of its own."""
 
+    name = "cupy"
+
     def start(self) -> None:
         with self._explained(self.batch_size or len(self.data.X), with_net=True):
             self._allocate()

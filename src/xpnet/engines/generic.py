@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any
+from math import nan
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +32,13 @@ class Program:
     theta: Array
     moments: Moments
 
+    name: ClassVar[str] = "generic"  # what ``History.engine`` says
+    # Whether the loop keeps states to go back to where a step leaves infinity or NaN. A program
+    # without a way back refuses such a step before it writes anything, while ``guard`` is true.
+    way_back: ClassVar[bool] = True
+    guard = True
+    refused_cost = nan  # of the step that was refused last
+
     def __post_init__(self) -> None:
         self.ops = self.engine.ops
         self.start()
@@ -53,7 +61,7 @@ class Program:
         Returns
         -------
         costs : array (steps,)
-            The cost before each update, on the device.
+            The cost before each update, on the device; fewer, where the next step was refused.
         """
         costs = []
         for index, scalars in zip(self.minibatches(orders), table.tolist(), strict=False):
@@ -82,6 +90,10 @@ class Program:
             size = self.batch_size or len(order)
             for start in range(0, len(order), size):
                 yield order[start : start + size]
+
+    def made(self) -> Array:
+        """The costs of the steps that the last ``run`` made, also of one that was broken off."""
+        raise NotImplementedError  # only asked where there is no way back
 
     def load(self, data: Data) -> None:
         """Replaces the examples: later orders are orders of these.
@@ -128,6 +140,7 @@ class Engine:
 
     program_type: type[Program] = Program
     sparse_rows: Callable[[Any], Any] | None = None  # makes an X of a SciPy CSR matrix
+    pinned: str | None = None  # the engine that ``engines.use`` asks for
 
     def __init__(self, backend: Backend, objective: Objective) -> None:
         self.backend = backend

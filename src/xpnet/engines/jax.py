@@ -287,6 +287,8 @@ def _padded(x: Array, m: int, axis: int = 0) -> Array:
 class Program(generic.Program):
     """An epoch is a few calls of one compiled loop. The short last minibatch is padded."""
 
+    name = "jax"
+
     engine: Engine
     _room = 0  # rows of the data, padded
 

@@ -11,7 +11,7 @@ feature of all examples, otherwise all features of one example.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -25,8 +25,21 @@ from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentu
 from xpnet.engines import numpy_recorder
 from xpnet.engines.numpy_dropout import halves
 
+
+def kept_on_disk(*signature: Any, **options: Any) -> Callable[[Callable], Any]:
+    """``numba.njit`` that keeps what it compiled, where there is a folder it may write to."""
+
+    def decorate(function: Callable) -> Any:
+        try:
+            return numba.njit(*signature, cache=True, **options)(function)
+        except RuntimeError:  # no such folder: compiled anew in each process
+            return numba.njit(*signature, **options)(function)
+
+    return decorate
+
+
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+compiled = kept_on_disk(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @compiled

@@ -7,16 +7,18 @@ step: no chain rule, no allocation, no dispatch; about 1 us per entry.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array
 from xpnet.core.leaves import Batch, Data
 from xpnet.core.network import forward, step, value_and_gradient
-from xpnet.core.optimizers import Moments
+from xpnet.core.optimizers import Moments, Optimizer
 from xpnet.engines import generic
 from xpnet.engines.numpy_recorder import ByLayer, Recorder, aligned, product_into
 from xpnet.engines.numpy_sparse import SparseRows
@@ -25,21 +27,27 @@ CHUNK = 1024  # examples predicted at a time
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 
-@lru_cache(maxsize=1)
-def best_recorder() -> type[Recorder]:
-    """The recorder with fused loops where Numba is installed, unless XPNET_NUMBA=0."""
-    if os.environ.get("XPNET_NUMBA") != "0":
-        try:
-            from xpnet.engines.numba import Recorder as Fused
+@cache
+def with_numba(module: str) -> Any:
+    """A module that needs Numba; None where that is not installed, or XPNET_NUMBA=0."""
+    if os.environ.get("XPNET_NUMBA") == "0":
+        return None
+    try:
+        return importlib.import_module(f"xpnet.engines.{module}")
+    except ImportError:
+        return None
 
-            return Fused
-        except ImportError:
-            pass
-    return Recorder
+
+def best_recorder() -> type[Recorder]:
+    """The recorder with fused loops where Numba is installed."""
+    fused = with_numba("numba")
+    return Recorder if fused is None else fused.Recorder
 
 
 class Program(generic.Program):
     """One recording per batch length (a last batch may be short), replayed for every step."""
+
+    name = "numpy"
 
     def start(self) -> None:
         _warm_up()
@@ -143,6 +151,32 @@ class Engine(generic.Engine):
     program_type = Program
     sparse_rows = SparseRows
     _kept: tuple[Data, Array, Array, list[Callable], Array, Array] | None = None
+
+    def program(
+        self, optimizer: Optimizer, data: Data, batch_size: int | None, *state: Any
+    ) -> generic.Program:
+        """A compiled program where Numba is installed and the fit allows it, else a recorded one.
+
+        Raises
+        ------
+        ImportError, ValueError
+            ``engines.use`` asks for a compiled one, and Numba is missing, or the fit is not one.
+        """
+        pinned = self.pinned == "compiled"
+        choice = None if self.pinned == "numpy" else with_numba("compiled.choice")
+        if pinned and choice is None:
+            raise ImportError("the compiled engine needs Numba: pip install 'xpnet[numba]'")
+        settings = self.objective, optimizer, data, batch_size
+        if choice is not None:
+            obstacle = choice.obstacle(*settings)
+            if pinned and obstacle is not None:
+                raise ValueError(f"the compiled engine does not take {obstacle}")
+            if obstacle is None and (
+                pinned or choice.pays(self.objective.sizes, batch_size or len(data.X))
+            ):
+                kind = with_numba("compiled.program").Program
+                return kind(self, optimizer, data, batch_size, *state)
+        return super().program(optimizer, data, batch_size, *state)
 
     def of_part(self, theta: Array, data: Data, l2: float, l1: float) -> tuple[Array, Array]:
         """As in ``generic.Engine``; replayed where the data are those of the last call (L-BFGS)."""

@@ -235,6 +235,8 @@ _MOVES: dict[Any, Callable[..., None]] = {
 class Program(generic.Program):
     """A step is a call; the state is moved in place."""
 
+    name = "torch"
+
     def start(self) -> None:
         super().start()
         self.ops = TrainingLeaves(self.ops.xp, self.ops.layout, self.theta)

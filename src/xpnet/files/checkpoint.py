@@ -88,7 +88,9 @@ def pack(state: TrainingState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         [name, _without_arrays(value, f"callback{i}", tensors, f"state() of callback {name}")]
         for i, (name, value) in enumerate(state.callbacks, 1)
     ]
-    history = {key: getattr(state.history, key) for key in ("seconds", "data", "penalized")}
+    history = {
+        key: getattr(state.history, key) for key in ("seconds", "data", "penalized", "engine")
+    }
     config = {
         "version": VERSION,
         "optimizer": {"name": name} | asdict(optimizer),  # type: ignore[call-overload]
@@ -138,7 +140,8 @@ def unpack(
             **{curve: own[f"history.{curve}"].tolist() for curve in CURVES},
             seconds=float(history["seconds"]),
             data=str(history["data"]),
-            penalized=bool(history.get("penalized", False)),  # not in older files
+            penalized=bool(history.get("penalized", False)),  # these two are not in older files
+            engine=str(history.get("engine", "generic")),
         ),
         schedule=_with_arrays(config["schedule"], own),
         callbacks=[(str(name), _with_arrays(value, own)) for name, value in config["callbacks"]],

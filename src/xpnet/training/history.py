@@ -35,6 +35,9 @@ class History:
         in chunks while the net trained.
     penalized : bool
         Whether ``cost`` includes a penalty, ``l2`` or ``l1``.
+    engine : str
+        What ran the steps: the name of an array library, "compiled" where whole epochs of a net on
+        NumPy arrays were one function compiled by Numba, or "generic" for plain Array API calls.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class History:
     seconds: float = 0.0
     data: str = "device"
     penalized: bool = False
+    engine: str = "generic"
 
     @property
     def cost_name(self) -> str:
@@ -120,6 +124,7 @@ class History:
             self.seconds + later.seconds,
             later.data,
             self.penalized or later.penalized,
+            later.engine,
         )
 
 

@@ -64,7 +64,8 @@ class _Kept(NamedTuple):
     step: int
     position: int
     pieces: list[tuple[Any, np.ndarray]]
-    snapshot: tuple[Array, Moments] | None
+    snapshot: tuple[Array, Moments] | None = None
+    part: Part | None = None  # what comes next, where the program has no way back
 
 
 class Run:
@@ -110,10 +111,10 @@ class Run:
         self.source = source
         self.listeners = Listeners(net, callbacks)
         self.evaluate = evaluate
-        self.checked = checked
+        self.checked = program.guard = checked
         # the program has the moments: no second copy of a large net stays in memory
         self.start = replace(start or TrainingState(plan.optimizer, ()), moments=())
-        self.history = History(penalized=plan.penalized)
+        self.history = History(penalized=plan.penalized, engine=program.name)
         self.epoch, self.epochs, self.epochs_before = 0, plan.epochs, self.start.epoch
         self.step, self.position = self.start.step, self.start.position
         before, now = self.start.steps_per_epoch, source.steps_per_epoch
@@ -179,7 +180,7 @@ class Run:
         ------
         DivergedError
             A cost, parameter or moment became infinite or NaN. The program then holds the state at
-            the start of the epoch in which that happened.
+            the start of the epoch in which that happened; without a way back, that before the step.
         """
         try:
             self._keep()
@@ -193,9 +194,7 @@ class Run:
             raise
         except BaseException:
             if self._stepping and self._kept:  # the interrupted step may be half written
-                self._go_back(self._kept)
-                self.fetch()
-                self._forget_figures()
+                self._break_off(self._kept)
             raise
         finally:
             self.listeners.close()
@@ -272,8 +271,14 @@ class Run:
         """Runs the steps of a part; their costs (steps,)."""
         factor = self._factors(len(part.weights))
         table = self.plan.table(self.step, factor, part)
+        if not self.program.way_back:
+            self._kept = self._now(part)
         self._stepping = True  # until these steps are recorded, too
         costs = self.program.run(part.orders, table)
+        if costs.shape[0] < len(factor):
+            assert self._kept is not None
+            self._break_off(self._kept)
+            raise self._diverged(self.program.refused_cost, step=self.position + 1)
         self.step += len(factor)
         self._rate = self.plan.rate * float(factor[-1])
         return costs
@@ -299,7 +304,7 @@ class Run:
             # parameters by them should not fill the memory with what `_told` keeps of it.
             self._check()
             self._keep()
-        if event != "on_fit_end":
+        if event != "on_fit_end" and self.program.way_back:
             self._told[self.step] = self.listeners.states_here()
         return stop
 
@@ -366,16 +371,36 @@ class Run:
     def _keep(self) -> None:
         self.source.forget()
         self._told.clear()
-        if not self.checked:
+        if not (self.checked and self.program.way_back):
             return
         if self._kept is not None:  # its memory goes before new memory is taken
             self._kept = self._kept._replace(snapshot=None)
         self._kept = self._now()
 
-    def _now(self) -> _Kept:
-        return _Kept(
-            self.epoch, self.step, self.position, list(self._pieces), self.program.snapshot()
-        )
+    def _now(self, part: Part | None = None) -> _Kept:
+        snapshot = self.program.snapshot() if self.program.way_back else None
+        here = self.epoch, self.step, self.position, list(self._pieces)
+        return _Kept(*here, snapshot, part)
+
+    def _break_off(self, kept: _Kept) -> None:
+        """Goes back to ``kept``, and from there over the steps that cannot be taken back."""
+        self._go_back(kept)
+        self.fetch()
+        self._forget_figures()
+        self._stepping = False
+        if kept.part is None:
+            return
+        costs = self.program.made()
+        self.step += len(costs)
+        self._pieces.append((costs, kept.part.weights[: len(costs)]))
+        costs, weights = self._fetched_pieces()
+        per_epoch = self.source.steps_per_epoch or maxsize
+        finished, self.position = divmod(len(costs), per_epoch)
+        end = len(costs) - self.position
+        self._pieces = [(costs[end:], weights[end:])] if self.position else []
+        if finished:
+            self._costs.append((costs[:end], weights[:end].reshape(finished, per_epoch)))
+        self.epoch += finished
 
     def _go_back(self, kept: _Kept) -> None:
         self.epoch, self.step, self.position = kept[:3]
@@ -401,7 +426,7 @@ class Run:
     def _check(self) -> None:
         """Raises DivergedError if a figure since the kept state is not finite."""
         kept = self._kept
-        if kept is None or kept.step == self.step:
+        if kept is None or kept.step == self.step or not self.program.way_back:
             return
         costs = self.fetch().cost[kept.epoch :]
         if self._pieces:
@@ -419,19 +444,26 @@ class Run:
                 if not (np.isfinite(cost) and self._state_is_finite()):
                     break
             self._go_back(before)
-        epoch, start = before.epoch, self.start.history
         self._forget_figures()
-        so_far = last(self.history.cost) if epoch else last(start.cost)
+        raise self._diverged(cost)
+
+    def _diverged(self, cost: float, step: int | None = None) -> DivergedError:
+        """The error for the epoch on its way, or for a step of it that was refused."""
+        epoch, where = self.epoch + 1, ""
+        if step is not None and self.source.steps_per_epoch not in (None, 1):
+            where = f", step {step} of {self.source.steps_per_epoch}"
+        so_far = last(self.fetch().cost) if self.epoch else last(self.start.history.cost)
         unseen = " (a parameter, or a moment of the optimiser, is not finite)"
-        raise DivergedError(
-            f"training diverged in epoch {epoch + 1} of {self.plan.epochs}: cost {cost:.6g}"
+        return DivergedError(
+            f"training diverged in epoch {epoch} of {self.plan.epochs}{where}: cost {cost:.6g}"
             f"{unseen if np.isfinite(cost) else ''}, "
             f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
             f"The net keeps finite parameters. Lower the learning rate "
             f"({self.plan.optimizer.learning_rate:g}) or scale the features",
-            epoch=epoch + 1,
+            epoch=epoch,
             cost=cost,
             last_cost=so_far,
+            step=step,
         )
 
 

@@ -1,0 +1,392 @@
+"""Runs the program of a step again and again in one compiled function, for any net and any sizes.
+
+``run`` walks the operation codes of ``recorder.py`` over the matrices of ``workspace.py``. It is
+compiled once per dtype and kept on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import event
+
+from xpnet.core.network import PREFIX
+from xpnet.engines.compiled import operations as op
+from xpnet.engines.compiled.operations import compiled
+from xpnet.engines.compiled.recorder import (
+    ACTIVATE,
+    AFFINE,
+    DECAYED,
+    DROP,
+    GATHER,
+    GUARD,
+    OUTPUT,
+    PENALIZE_COST,
+    PENALIZED,
+    PROPAGATE,
+    SLOPE,
+    SPARSE,
+    SPARSIFY_COST,
+    UNDROP,
+)
+from xpnet.engines.compiled.tiles import WIDE, WIDE_ROWS, get, put, tile
+from xpnet.engines.compiled.workspace import (
+    COLUMNS,
+    GRADIENT,
+    K_PAD,
+    LD,
+    MASK,
+    MOMENTS,
+    N_IN,
+    N_OUT,
+    PACKED,
+    PANEL,
+    ROWS,
+    SHARES,
+    TARGETS,
+    TRIAL,
+    Z_LD,
+    A,
+    D,
+    V,
+    W,
+    Z,
+)
+from xpnet.engines.compiled.workspace import OUTPUT as OUTPUT_ROOM
+from xpnet.engines.numba import kept_on_disk
+
+logger = logging.getLogger("xpnet")
+
+DEPTH = 128  # rows of the right matrix of a product that stay in the nearest cache
+
+wide, wide_more = tile(WIDE, WIDE_ROWS), tile(WIDE, WIDE_ROWS, accumulate=True)
+line, half, quarter = tile(64), tile(32), tile(16)
+
+
+@compiled
+def product(w, a, a_row, a_k, rows, b, b_k, b_panel, c, c_row, c_panel, columns, depth):  # type: ignore[no-untyped-def]
+    """c := a b, a panel of columns at a time.
+
+    ``b_k`` 0: b is in panels, and so is c for ``c_row`` 0. A column further on begins ``b_panel``
+    and ``c_panel`` numbers later.
+    """
+    panel = PANEL // w.itemsize
+    for j in range(0, columns, panel):
+        width = min(panel, columns - j)
+        bj, cj = b + j * b_panel, c + j * c_panel
+        bk, cr = b_k or width, c_row or width
+        if width * w.itemsize >= WIDE:
+            for k in range(0, depth, DEPTH):
+                d = min(DEPTH, depth - k)
+                ak, bjk = a + k * a_k, bj + k * bk
+                for h in range(0, width, WIDE // w.itemsize):
+                    for i in range(0, rows, WIDE_ROWS):
+                        if k == 0:
+                            wide(w, ak + i * a_row, a_row, a_k, bjk + h, bk, cj + i * cr + h, cr, d)
+                        else:
+                            wide_more(
+                                w, ak + i * a_row, a_row, a_k, bjk + h, bk, cj + i * cr + h, cr, d
+                            )
+        elif width * w.itemsize == 64:
+            for i in range(0, rows, ROWS):
+                line(w, a + i * a_row, a_row, a_k, bj, bk, cj + i * cr, cr, depth)
+        elif width * w.itemsize == 32:
+            for i in range(0, rows, ROWS):
+                half(w, a + i * a_row, a_row, a_k, bj, bk, cj + i * cr, cr, depth)
+        else:
+            for i in range(0, rows, ROWS):
+                quarter(w, a + i * a_row, a_row, a_k, bj, bk, cj + i * cr, cr, depth)
+
+
+@compiled
+def pack(w, d, ld, m, width, to):  # type: ignore[no-untyped-def]
+    for e in range(m):
+        for j in range(width):
+            put(w, to + e * width + j, get(w, d + e * ld + j))
+
+
+@compiled
+def spread(w, v, width, j0, j1, to, n_in, in_columns, n_out):  # type: ignore[no-untyped-def]
+    """Writes columns j0 to j1 of V, a panel at ``v``, into the panels of W at ``to``: no biases."""
+    panel = PANEL // w.itemsize
+    for k0 in range(0, n_in, panel):
+        other, k1 = min(panel, in_columns - k0), min(n_in, k0 + panel)
+        for k in range(k0, k1):
+            for j in range(j0, j1):
+                put(w, to + k0 * n_out + j * other + k - k0, get(w, v + k * width + j - j0))
+
+
+@compiled
+def gradient_of(w, net, places, l, j, width, m):  # type: ignore[no-untyped-def]
+    """Computes the gradient of the panel of V that begins with column j; where it lies."""
+    d, ld, g = net[l, D] + j, net[l, Z_LD], places[GRADIENT]
+    if net[l, COLUMNS] > width:  # consecutive rows are read faster
+        pack(w, d, ld, m, width, places[PACKED])
+        d, ld = places[PACKED], width
+    product(w, net[l, A], 1, net[l, LD], net[l, K_PAD], d, ld, 0, g, width, 0, width, m)
+    return g
+
+
+@compiled
+def advance(w, rule, flags, v, g, first, second, weights, size, row, settings):  # type: ignore[no-untyped-def]
+    """Penalties, decay and the optimiser's rule for a panel, of which ``weights`` come first."""
+    if flags:
+        l2 = row[0] if flags & PENALIZED else w.dtype.type(0)
+        l1 = row[1] if flags & SPARSE else w.dtype.type(0)
+        op.penalize(w, v, g, weights, l2, l1)
+        if flags & DECAYED:
+            op.scale(w, v, weights, row[PREFIX + 2])
+    op.move(rule, w, v, g, first, second, size, row[PREFIX:], settings)
+
+
+@compiled
+def update(w, net, places, l, rule, flags, m, row, settings):  # type: ignore[no-untyped-def]
+    """Moves a layer. A panel's gradient, moments and weights stay in the second cache."""
+    panel, k_pad, columns = PANEL // w.itemsize, net[l, K_PAD], net[l, COLUMNS]
+    n_in, n_out = net[l, N_IN], net[l, N_OUT]
+    for j in range(0, columns, panel):
+        width = min(panel, columns - j)
+        v, first = net[l, V] + j * k_pad, net[l, MOMENTS] + j * k_pad
+        second, size = first + k_pad * columns, k_pad * width
+        g = gradient_of(w, net, places, l, j, width, m)
+        advance(w, rule, flags, v, g, first, second, n_in * width, size, row, settings)
+        if l > 0:
+            spread(
+                w, v, width, j, min(n_out, j + width), net[l, W], n_in, net[l - 1, COLUMNS], n_out
+            )
+
+
+@compiled
+def stays_finite(w, net, places, l, rule, flags, m, row, settings, n_moments):  # type: ignore[no-untyped-def]
+    """Whether ``update`` would leave finite numbers: tried on copies, a panel at a time."""
+    panel, k_pad, columns = PANEL // w.itemsize, net[l, K_PAD], net[l, COLUMNS]
+    t = places[TRIAL]
+    for j in range(0, columns, panel):
+        width = min(panel, columns - j)
+        size = k_pad * width
+        w[t : t + size] = w[net[l, V] + j * k_pad :][:size]
+        for i in range(n_moments):
+            start = net[l, MOMENTS] + i * k_pad * columns + j * k_pad
+            w[t + (1 + i) * size : t + (2 + i) * size] = w[start : start + size]
+        g = gradient_of(w, net, places, l, j, width, m)
+        weights = net[l, N_IN] * width
+        advance(w, rule, flags, t, g, t + size, t + 2 * size, weights, size, row, settings)
+        found = w[t : t + (1 + n_moments) * size]
+        nothing = w.dtype.type(0)
+        for i in range(found.size):
+            nothing += found[i] - found[i]  # 0, or NaN
+        if nothing != 0:
+            return False
+    return True
+
+
+@compiled
+def allowed(w, net, places, program, i, m, row, settings, n_moments, limit, cost):  # type: ignore[no-untyped-def]
+    """Whether the updates from operation i on leave finite numbers.
+
+    An entry of ``dW = dZ A^T`` is at most ``|dZ| |A|`` (Cauchy and Schwarz). Below ``limit`` that
+    is proof enough; else the updates are tried.
+    """
+    if not np.isfinite(cost):
+        return False
+    bounded = True
+    for o in range(i, len(program)):
+        l = program[o, 1]
+        dZ = op.sum_of_squares(w, net[l, D], m * net[l, Z_LD])
+        inputs = op.sum_of_squares(w, net[l, A], m * net[l, LD])
+        bounded = bounded and np.sqrt(dZ) * np.sqrt(inputs) <= limit
+    if bounded:
+        return True
+    for o in range(i, len(program)):
+        l, rule, flags = program[o, 1], program[o, 2], program[o, 3]
+        if not stays_finite(w, net, places, l, rule, flags, m, row, settings, n_moments):
+            return False
+    return True
+
+
+@compiled
+def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
+    """What the weights of a layer add to the cost."""
+    panel, k_pad, columns, total = (
+        PANEL // w.itemsize,
+        net[l, K_PAD],
+        net[l, COLUMNS],
+        w.dtype.type(0),
+    )
+    for j in range(0, columns, panel):
+        v, size = net[l, V] + j * k_pad, net[l, N_IN] * min(panel, columns - j)
+        if code == PENALIZE_COST:
+            total += w.dtype.type(0.5) * row[0] * op.sum_of_squares(w, v, size)
+        else:
+            total += row[1] * op.sum_of_sizes(w, v, size)
+    return total
+
+
+@compiled
+def near(w, net, n_moments, reach):  # type: ignore[no-untyped-def]
+    """Whether parameters, and a single moment, have norms of at most ``reach``."""
+    for l in range(len(net)):
+        size = net[l, K_PAD] * net[l, COLUMNS]
+        if not np.sqrt(op.sum_of_squares(w, net[l, V], size)) <= reach:
+            return False
+        if n_moments == 1 and not np.sqrt(op.sum_of_squares(w, net[l, MOMENTS], size)) <= reach:
+            return False
+    return True
+
+
+def of_version(version: str) -> Callable[..., None]:
+    """``steps``, which Numba finds again on disk only for the same ``version``."""
+
+    def steps(  # type: ignore[no-untyped-def]
+        w,
+        net,
+        places,
+        program,
+        data,
+        rows,
+        n,
+        batch,
+        first,
+        table,
+        settings,
+        bounds,
+        n_moments,
+        drawn,
+        out,
+    ):
+        """Makes the steps of ``table`` (steps, n_scalars), the first of which has number ``first``.
+
+        ``data``: X, Y, class numbers and sample weights, of which those that there are not are
+        empty. ``rows``: the orders of all epochs, ``n`` examples each; empty: each step uses all
+        examples. ``bounds``: what ``operations.output`` takes, and within which limits of gradient
+        and parameters nothing need be tried; NaN: nothing is refused. ``out``: the costs of all
+        steps, and how many were made.
+        """
+        version  # noqa: B018  a variable of the closure is part of the key on disk
+        X, Y, labels, weights = data
+        bits, fields, key = drawn
+        costs, made = out
+        whole, n_y = rows.size == 0, net[len(net) - 1, N_OUT]
+        per_epoch = 1 if whole else (n + batch - 1) // batch
+        shares, targets, room = places[SHARES], places[TARGETS], places[OUTPUT_ROOM]
+        guarded, limit = not np.isnan(bounds[4]), bounds[4]
+        if guarded and not near(w, net, n_moments, bounds[5]):
+            limit = w.dtype.type(-1)
+        for s in range(len(table)):
+            row, epoch, place = table[s], (first + s) // per_epoch, (first + s) % per_epoch * batch
+            start, m = epoch * n + place, batch if whole else min(batch, n - place)
+            cost = w.dtype.type(0)
+            for i in range(len(program)):
+                code, l, number, other = program[i, 0], program[i, 1], program[i, 2], program[i, 3]
+                a, ld, z, z_ld = net[l, A], net[l, LD], net[l, Z], net[l, Z_LD]
+                n_in, n_out, k_pad = net[l, N_IN], net[l, N_OUT], net[l, K_PAD]
+                if code == GATHER:
+                    if s == 0 or not whole:
+                        op.share_out(w, shares, weights, rows, start, m, whole, row[len(row) - 1])
+                        op.read(w, X, rows, start, m, whole, a, ld)
+                        op.read_targets(w, Y, labels, rows, start, m, whole, targets, n_y)
+                elif code == AFFINE:
+                    v, columns = net[l, V], net[l, COLUMNS]
+                    product(w, a, ld, 1, m, v, 0, k_pad, z, z_ld, 1, columns, n_in + 1)
+                elif code == ACTIVATE:
+                    op.activate(number, w, z, m, z_ld)
+                    op.ones_beside(w, z, m, z_ld, n_out)
+                elif code == DROP:
+                    key[0] = np.uint32(row[3]) | (np.uint32(row[4]) << np.uint32(16))
+                    key[1] = np.uint32(row[5]) | (np.uint32(row[6]) << np.uint32(16))
+                    op.draw(l, key, (m * n_out + 3) // 4, bits)
+                    after = net[l + 1, A]
+                    op.drop(w, z, net[l, MASK], after, m, z_ld, n_out, number, fields)
+                    op.ones_beside(w, after, m, z_ld, n_out)
+                elif code == OUTPUT:
+                    cost = op.output(
+                        number, other, w, z, z_ld, m, n_y, shares, targets, room, bounds
+                    )
+                elif code == PROPAGATE:
+                    inputs = net[l - 1, COLUMNS]
+                    product(
+                        w,
+                        net[l, D],
+                        z_ld,
+                        1,
+                        m,
+                        net[l, W],
+                        0,
+                        n_out,
+                        net[l - 1, D],
+                        ld,
+                        1,
+                        inputs,
+                        n_out,
+                    )
+                elif code == UNDROP:
+                    op.multiply(w, net[l, D], net[l, MASK], m * z_ld)
+                elif code == SLOPE:
+                    op.slope(number, w, z, net[l, D], m * z_ld)
+                elif code in (PENALIZE_COST, SPARSIFY_COST):
+                    cost += penalty(w, net, l, code, row)
+                elif code == GUARD:
+                    costs[first + s] = cost
+                    if guarded and not allowed(
+                        w, net, places, program, i + 1, m, row, settings, n_moments, limit, cost
+                    ):
+                        return
+                else:
+                    update(w, net, places, l, number, other, m, row, settings)
+            made[0] += 1
+
+    return steps
+
+
+def version() -> str:
+    """A hash of what compiled code is made of: Numba only sees changes of the file of ``steps``."""
+    folder = Path(__file__).parent
+    sources = [*sorted(folder.glob("*.py")), folder.parent / "numba.py"]
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+class Notice(event.Listener):  # type: ignore[misc]
+    """Tells by ``logging`` that something is being compiled, which takes a while."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.told = dtype, False
+
+    def on_start(self, event: Any) -> None:
+        if not self.told:
+            logger.info(
+                "compiling the training step for %s, once on this machine: some ten seconds",
+                self.dtype,
+            )
+        self.told = True
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@lru_cache(maxsize=2)
+def runner(dtype: np.dtype) -> Callable[..., None]:
+    """``steps`` for workspaces of this dtype: from the cache on disk, or compiled now."""
+    real, whole = types.float64 if dtype == np.float64 else types.float32, types.int64
+
+    def array(kind: Any, ndim: int = 1, readonly: bool = True) -> Any:
+        return types.Array(kind, ndim, "C", readonly=readonly)
+
+    matrix, vector, numbers, table = array(real, 2), array(real), array(whole), array(whole, 2)
+    data = types.Tuple((matrix, matrix, numbers, vector))
+    words = (types.uint64, types.uint16, types.uint32)
+    drawn = types.Tuple([array(kind, readonly=False) for kind in words])
+    out = types.Tuple([array(kind, readonly=False) for kind in (real, whole)])
+    signature = types.void(
+        *(array(real, readonly=False), table, numbers, table, data),
+        *(numbers, whole, whole, whole, matrix),
+        *(vector, vector, whole, drawn, out),
+    )
+    with event.install_listener("numba:compile", Notice(dtype)):
+        return kept_on_disk(signature, nogil=True, error_model="numpy")(of_version(version()))
