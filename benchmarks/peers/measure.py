@@ -89,6 +89,7 @@ def measure(row: Workload, names: list[str], rounds: int, threads: int) -> dict[
         name: {clock: median(t[clock] for t in times[name]) / steps for clock in ("wall", "cpu")}
         | {"walls": [t["wall"] / steps for t in times[name]]}
         | {"megabytes": ended[name]["kilobytes"] / 1024 if name in ended else None}
+        | {"engine": ended[name]["engine"] if name in ended else None}
         for name in names
     }
     return {"candidates": found, "ended": _strayed(row, ended, "float32")}

@@ -45,6 +45,7 @@ def main() -> None:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             cost = None if parameters is None else workload.cost(parameters, dtype)
             answer |= {"costs": costs, "cost": cost, "kilobytes": memory}
+            answer["engine"] = getattr(getattr(candidate, "history", None), "engine", None)
         print(json.dumps(answer), flush=True)
 
 

@@ -99,9 +99,10 @@ def orders(
                 f"shuffle({epoch}) gave {order.dtype} of shape {order.shape}; "
                 f"expected a permutation of {m} example numbers"
             )
-        outside = order.min() < 0 or order.max() >= m
-        if outside or np.any(np.bincount(order, minlength=m) != 1):
+        order = order.astype(np.int64)  # a copy: the caller may use its array again
+        counts = np.bincount(order, minlength=m) if order.min() >= 0 else np.zeros(1, int)
+        if len(counts) > m or counts.min() < 1:
             raise ValueError(f"shuffle({epoch}) is no permutation of 0 ... {m - 1}")
-        return order.astype(np.int64)  # a copy: the caller may use its array again
+        return order
 
     return checked

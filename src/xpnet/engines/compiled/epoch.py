@@ -196,12 +196,12 @@ def allowed(w, net, places, program, i, m, row, settings, n_moments, limit, cost
     """
     if not np.isfinite(cost):
         return False
-    bounded = True
+    bounded = limit > 0
     for o in range(i, len(program)):
         l = program[o, 1]
         dZ = op.sum_of_squares(w, net[l, D], m * net[l, Z_LD])
         inputs = op.sum_of_squares(w, net[l, A], m * net[l, LD])
-        bounded = bounded and np.sqrt(dZ) * np.sqrt(inputs) <= limit
+        bounded = bounded and dZ * inputs <= limit * limit
     if bounded:
         return True
     for o in range(i, len(program)):
