@@ -19,47 +19,11 @@ from numba.core import event
 
 from xpnet.core.network import PREFIX
 from xpnet.engines.compiled import operations as op
+from xpnet.engines.compiled import recorder as codes
+from xpnet.engines.compiled import workspace as at
 from xpnet.engines.compiled.operations import compiled
-from xpnet.engines.compiled.recorder import (
-    ACTIVATE,
-    AFFINE,
-    DECAYED,
-    DROP,
-    GATHER,
-    GUARD,
-    OUTPUT,
-    PENALIZE_COST,
-    PENALIZED,
-    PROPAGATE,
-    SLOPE,
-    SPARSE,
-    SPARSIFY_COST,
-    UNDROP,
-)
 from xpnet.engines.compiled.tiles import WIDE, WIDE_ROWS, get, put, tile
-from xpnet.engines.compiled.workspace import (
-    COLUMNS,
-    GRADIENT,
-    K_PAD,
-    LD,
-    MASK,
-    MOMENTS,
-    N_IN,
-    N_OUT,
-    PACKED,
-    PANEL,
-    ROWS,
-    SHARES,
-    TARGETS,
-    TRIAL,
-    Z_LD,
-    A,
-    D,
-    V,
-    W,
-    Z,
-)
-from xpnet.engines.compiled.workspace import OUTPUT as OUTPUT_ROOM
+from xpnet.engines.compiled.workspace import PANEL, ROWS
 from xpnet.engines.numba import kept_on_disk
 
 logger = logging.getLogger("xpnet")
@@ -88,12 +52,11 @@ def product(w, a, a_row, a_k, rows, b, b_k, b_panel, c, c_row, c_panel, columns,
                 ak, bjk = a + k * a_k, bj + k * bk
                 for h in range(0, width, WIDE // w.itemsize):
                     for i in range(0, rows, WIDE_ROWS):
+                        ai, bh, ci = ak + i * a_row, bjk + h, cj + i * cr + h
                         if k == 0:
-                            wide(w, ak + i * a_row, a_row, a_k, bjk + h, bk, cj + i * cr + h, cr, d)
+                            wide(w, ai, a_row, a_k, bh, bk, ci, cr, d)
                         else:
-                            wide_more(
-                                w, ak + i * a_row, a_row, a_k, bjk + h, bk, cj + i * cr + h, cr, d
-                            )
+                            wide_more(w, ai, a_row, a_k, bh, bk, ci, cr, d)
         elif width * w.itemsize == 64:
             for i in range(0, rows, ROWS):
                 line(w, a + i * a_row, a_row, a_k, bj, bk, cj + i * cr, cr, depth)
@@ -126,11 +89,11 @@ def spread(w, v, width, j0, j1, to, n_in, in_columns, n_out):  # type: ignore[no
 @compiled
 def gradient_of(w, net, places, l, j, width, m):  # type: ignore[no-untyped-def]
     """Computes the gradient of the panel of V that begins with column j; where it lies."""
-    d, ld, g = net[l, D] + j, net[l, Z_LD], places[GRADIENT]
-    if net[l, COLUMNS] > width:  # consecutive rows are read faster
-        pack(w, d, ld, m, width, places[PACKED])
-        d, ld = places[PACKED], width
-    product(w, net[l, A], 1, net[l, LD], net[l, K_PAD], d, ld, 0, g, width, 0, width, m)
+    d, ld, g = net[l, at.D] + j, net[l, at.Z_LD], places[at.GRADIENT]
+    if net[l, at.COLUMNS] > width:  # consecutive rows are read faster
+        pack(w, d, ld, m, width, places[at.PACKED])
+        d, ld = places[at.PACKED], width
+    product(w, net[l, at.A], 1, net[l, at.LD], net[l, at.K_PAD], d, ld, 0, g, width, 0, width, m)
     return g
 
 
@@ -138,10 +101,10 @@ def gradient_of(w, net, places, l, j, width, m):  # type: ignore[no-untyped-def]
 def advance(w, rule, flags, v, g, first, second, weights, size, row, settings):  # type: ignore[no-untyped-def]
     """Penalties, decay and the optimiser's rule for a panel, of which ``weights`` come first."""
     if flags:
-        l2 = row[0] if flags & PENALIZED else w.dtype.type(0)
-        l1 = row[1] if flags & SPARSE else w.dtype.type(0)
+        l2 = row[0] if flags & codes.PENALIZED else w.dtype.type(0)
+        l1 = row[1] if flags & codes.SPARSE else w.dtype.type(0)
         op.penalize(w, v, g, weights, l2, l1)
-        if flags & DECAYED:
+        if flags & codes.DECAYED:
             op.scale(w, v, weights, row[PREFIX + 2])
     op.move(rule, w, v, g, first, second, size, row[PREFIX:], settings)
 
@@ -149,36 +112,35 @@ def advance(w, rule, flags, v, g, first, second, weights, size, row, settings): 
 @compiled
 def update(w, net, places, l, rule, flags, m, row, settings):  # type: ignore[no-untyped-def]
     """Moves a layer. A panel's gradient, moments and weights stay in the second cache."""
-    panel, k_pad, columns = PANEL // w.itemsize, net[l, K_PAD], net[l, COLUMNS]
-    n_in, n_out = net[l, N_IN], net[l, N_OUT]
+    panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
+    n_in, n_out = net[l, at.N_IN], net[l, at.N_OUT]
     for j in range(0, columns, panel):
         width = min(panel, columns - j)
-        v, first = net[l, V] + j * k_pad, net[l, MOMENTS] + j * k_pad
+        v, first = net[l, at.V] + j * k_pad, net[l, at.MOMENTS] + j * k_pad
         second, size = first + k_pad * columns, k_pad * width
         g = gradient_of(w, net, places, l, j, width, m)
         advance(w, rule, flags, v, g, first, second, n_in * width, size, row, settings)
         if l > 0:
-            spread(
-                w, v, width, j, min(n_out, j + width), net[l, W], n_in, net[l - 1, COLUMNS], n_out
-            )
+            end, before = min(n_out, j + width), net[l - 1, at.COLUMNS]
+            spread(w, v, width, j, end, net[l, at.W], n_in, before, n_out)
 
 
 @compiled
-def stays_finite(w, net, places, l, rule, flags, m, row, settings, n_moments):  # type: ignore[no-untyped-def]
+def stays_finite(w, net, places, l, rule, flags, m, row, settings):  # type: ignore[no-untyped-def]
     """Whether ``update`` would leave finite numbers: tried on copies, a panel at a time."""
-    panel, k_pad, columns = PANEL // w.itemsize, net[l, K_PAD], net[l, COLUMNS]
-    t = places[TRIAL]
+    panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
+    t = places[at.TRIAL]
     for j in range(0, columns, panel):
         width = min(panel, columns - j)
         size = k_pad * width
-        w[t : t + size] = w[net[l, V] + j * k_pad :][:size]
-        for i in range(n_moments):
-            start = net[l, MOMENTS] + i * k_pad * columns + j * k_pad
+        w[t : t + size] = w[net[l, at.V] + j * k_pad :][:size]
+        for i in range(places[at.COUNT]):
+            start = net[l, at.MOMENTS] + i * k_pad * columns + j * k_pad
             w[t + (1 + i) * size : t + (2 + i) * size] = w[start : start + size]
         g = gradient_of(w, net, places, l, j, width, m)
-        weights = net[l, N_IN] * width
+        weights = net[l, at.N_IN] * width
         advance(w, rule, flags, t, g, t + size, t + 2 * size, weights, size, row, settings)
-        found = w[t : t + (1 + n_moments) * size]
+        found = w[t : t + (1 + places[at.COUNT]) * size]
         nothing = w.dtype.type(0)
         for i in range(found.size):
             nothing += found[i] - found[i]  # 0, or NaN
@@ -188,7 +150,7 @@ def stays_finite(w, net, places, l, rule, flags, m, row, settings, n_moments):  
 
 
 @compiled
-def allowed(w, net, places, program, i, m, row, settings, n_moments, limit, cost):  # type: ignore[no-untyped-def]
+def allowed(w, net, places, program, i, m, row, settings, limit, cost):  # type: ignore[no-untyped-def]
     """Whether the updates from operation i on leave finite numbers.
 
     An entry of ``dW = dZ A^T`` is at most ``|dZ| |A|`` (Cauchy and Schwarz). Below ``limit`` that
@@ -199,14 +161,14 @@ def allowed(w, net, places, program, i, m, row, settings, n_moments, limit, cost
     bounded = limit > 0
     for o in range(i, len(program)):
         l = program[o, 1]
-        dZ = op.sum_of_squares(w, net[l, D], m * net[l, Z_LD])
-        inputs = op.sum_of_squares(w, net[l, A], m * net[l, LD])
+        dZ = op.sum_of_squares(w, net[l, at.D], m * net[l, at.Z_LD])
+        inputs = op.sum_of_squares(w, net[l, at.A], m * net[l, at.LD])
         bounded = bounded and dZ * inputs <= limit * limit
     if bounded:
         return True
     for o in range(i, len(program)):
         l, rule, flags = program[o, 1], program[o, 2], program[o, 3]
-        if not stays_finite(w, net, places, l, rule, flags, m, row, settings, n_moments):
+        if not stays_finite(w, net, places, l, rule, flags, m, row, settings):
             return False
     return True
 
@@ -214,15 +176,11 @@ def allowed(w, net, places, program, i, m, row, settings, n_moments, limit, cost
 @compiled
 def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
     """What the weights of a layer add to the cost."""
-    panel, k_pad, columns, total = (
-        PANEL // w.itemsize,
-        net[l, K_PAD],
-        net[l, COLUMNS],
-        w.dtype.type(0),
-    )
+    panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
+    total = w.dtype.type(0)
     for j in range(0, columns, panel):
-        v, size = net[l, V] + j * k_pad, net[l, N_IN] * min(panel, columns - j)
-        if code == PENALIZE_COST:
+        v, size = net[l, at.V] + j * k_pad, net[l, at.N_IN] * min(panel, columns - j)
+        if code == codes.PENALIZE_COST:
             total += w.dtype.type(0.5) * row[0] * op.sum_of_squares(w, v, size)
         else:
             total += row[1] * op.sum_of_sizes(w, v, size)
@@ -230,13 +188,16 @@ def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def near(w, net, n_moments, reach):  # type: ignore[no-untyped-def]
+def near(w, net, places, reach):  # type: ignore[no-untyped-def]
     """Whether parameters, and a single moment, have norms of at most ``reach``."""
     for l in range(len(net)):
-        size = net[l, K_PAD] * net[l, COLUMNS]
-        if not np.sqrt(op.sum_of_squares(w, net[l, V], size)) <= reach:
+        size = net[l, at.K_PAD] * net[l, at.COLUMNS]
+        if not np.sqrt(op.sum_of_squares(w, net[l, at.V], size)) <= reach:
             return False
-        if n_moments == 1 and not np.sqrt(op.sum_of_squares(w, net[l, MOMENTS], size)) <= reach:
+        if (
+            places[at.COUNT] == 1
+            and not np.sqrt(op.sum_of_squares(w, net[l, at.MOMENTS], size)) <= reach
+        ):
             return False
     return True
 
@@ -245,21 +206,7 @@ def of_version(version: str) -> Callable[..., None]:
     """``steps``, which Numba finds again on disk only for the same ``version``."""
 
     def steps(  # type: ignore[no-untyped-def]
-        w,
-        net,
-        places,
-        program,
-        data,
-        rows,
-        n,
-        batch,
-        first,
-        table,
-        settings,
-        bounds,
-        n_moments,
-        drawn,
-        out,
+        w, net, places, program, data, rows, n, batch, first, table, settings, bounds, drawn, out
     ):
         """Makes the steps of ``table`` (steps, n_scalars), the first of which has number ``first``.
 
@@ -273,11 +220,11 @@ def of_version(version: str) -> Callable[..., None]:
         X, Y, labels, weights = data
         bits, fields, key = drawn
         costs, made = out
-        whole, n_y = rows.size == 0, net[len(net) - 1, N_OUT]
+        whole, n_y = rows.size == 0, net[len(net) - 1, at.N_OUT]
         per_epoch = 1 if whole else (n + batch - 1) // batch
-        shares, targets, room = places[SHARES], places[TARGETS], places[OUTPUT_ROOM]
+        shares, targets, room = places[at.SHARES], places[at.TARGETS], places[at.OUTPUT]
         guarded, limit = not np.isnan(bounds[4]), bounds[4]
-        if guarded and not near(w, net, n_moments, bounds[5]):
+        if guarded and not near(w, net, places, bounds[5]):
             limit = w.dtype.type(-1)
         for s in range(len(table)):
             row, epoch, place = table[s], (first + s) // per_epoch, (first + s) % per_epoch * batch
@@ -285,57 +232,44 @@ def of_version(version: str) -> Callable[..., None]:
             cost = w.dtype.type(0)
             for i in range(len(program)):
                 code, l, number, other = program[i, 0], program[i, 1], program[i, 2], program[i, 3]
-                a, ld, z, z_ld = net[l, A], net[l, LD], net[l, Z], net[l, Z_LD]
-                n_in, n_out, k_pad = net[l, N_IN], net[l, N_OUT], net[l, K_PAD]
-                if code == GATHER:
+                a, ld, z, z_ld = net[l, at.A], net[l, at.LD], net[l, at.Z], net[l, at.Z_LD]
+                n_in, n_out, k_pad = net[l, at.N_IN], net[l, at.N_OUT], net[l, at.K_PAD]
+                if code == codes.GATHER:
                     if s == 0 or not whole:
                         op.share_out(w, shares, weights, rows, start, m, whole, row[len(row) - 1])
                         op.read(w, X, rows, start, m, whole, a, ld)
                         op.read_targets(w, Y, labels, rows, start, m, whole, targets, n_y)
-                elif code == AFFINE:
-                    v, columns = net[l, V], net[l, COLUMNS]
+                elif code == codes.AFFINE:
+                    v, columns = net[l, at.V], net[l, at.COLUMNS]
                     product(w, a, ld, 1, m, v, 0, k_pad, z, z_ld, 1, columns, n_in + 1)
-                elif code == ACTIVATE:
+                elif code == codes.ACTIVATE:
                     op.activate(number, w, z, m, z_ld)
                     op.ones_beside(w, z, m, z_ld, n_out)
-                elif code == DROP:
+                elif code == codes.DROP:
                     key[0] = np.uint32(row[3]) | (np.uint32(row[4]) << np.uint32(16))
                     key[1] = np.uint32(row[5]) | (np.uint32(row[6]) << np.uint32(16))
                     op.draw(l, key, (m * n_out + 3) // 4, bits)
-                    after = net[l + 1, A]
-                    op.drop(w, z, net[l, MASK], after, m, z_ld, n_out, number, fields)
+                    after = net[l + 1, at.A]
+                    op.drop(w, z, net[l, at.MASK], after, m, z_ld, n_out, number, fields)
                     op.ones_beside(w, after, m, z_ld, n_out)
-                elif code == OUTPUT:
+                elif code == codes.OUTPUT:
                     cost = op.output(
                         number, other, w, z, z_ld, m, n_y, shares, targets, room, bounds
                     )
-                elif code == PROPAGATE:
-                    inputs = net[l - 1, COLUMNS]
-                    product(
-                        w,
-                        net[l, D],
-                        z_ld,
-                        1,
-                        m,
-                        net[l, W],
-                        0,
-                        n_out,
-                        net[l - 1, D],
-                        ld,
-                        1,
-                        inputs,
-                        n_out,
-                    )
-                elif code == UNDROP:
-                    op.multiply(w, net[l, D], net[l, MASK], m * z_ld)
-                elif code == SLOPE:
-                    op.slope(number, w, z, net[l, D], m * z_ld)
-                elif code in (PENALIZE_COST, SPARSIFY_COST):
+                elif code == codes.PROPAGATE:
+                    d, w_at, to = net[l, at.D], net[l, at.W], net[l - 1, at.D]
+                    inputs = net[l - 1, at.COLUMNS]
+                    product(w, d, z_ld, 1, m, w_at, 0, n_out, to, ld, 1, inputs, n_out)
+                elif code == codes.UNDROP:
+                    op.multiply(w, net[l, at.D], net[l, at.MASK], m * z_ld)
+                elif code == codes.SLOPE:
+                    op.slope(number, w, z, net[l, at.D], m * z_ld)
+                elif code in (codes.PENALIZE_COST, codes.SPARSIFY_COST):
                     cost += penalty(w, net, l, code, row)
-                elif code == GUARD:
+                elif code == codes.GUARD:
                     costs[first + s] = cost
                     if guarded and not allowed(
-                        w, net, places, program, i + 1, m, row, settings, n_moments, limit, cost
+                        w, net, places, program, i + 1, m, row, settings, limit, cost
                     ):
                         return
                 else:
@@ -386,7 +320,7 @@ def runner(dtype: np.dtype) -> Callable[..., None]:
     signature = types.void(
         *(array(real, readonly=False), table, numbers, table, data),
         *(numbers, whole, whole, whole, matrix),
-        *(vector, vector, whole, drawn, out),
+        *(vector, vector, drawn, out),
     )
     with event.install_listener("numba:compile", Notice(dtype)):
         return kept_on_disk(signature, nogil=True, error_model="numpy")(of_version(version()))

@@ -109,7 +109,7 @@ class Program(generic.Program):
             self.run_steps(
                 *(space.w, space.layers, space.places, self.codes, self.arrays),
                 *(rows.reshape(-1), rows.shape[1], self.m, first, scalars[first:last]),
-                *(self.settings, bounds, space.n_moments, self.drawn, (self.costs, self.count)),
+                *(self.settings, bounds, self.drawn, (self.costs, self.count)),
             )
             if self.count[0] < last:
                 self.refused_cost = float(self.costs[self.count[0]])

@@ -29,8 +29,9 @@ LINE, PANEL, ROWS = 64, 128, 8  # bytes, bytes, rows of a tile
 # Rows of A are LD numbers apart, those of Z, D and the masks Z_LD.
 N_IN, N_OUT, K_PAD, COLUMNS, V, W, MOMENTS, A, LD, Z, Z_LD, D, MASK = range(13)
 # What ``Workspace.places`` says: where the shares of the examples, the targets, room for the output
-# layer, a panel's gradient, room to try an update, and a packed panel of slopes begin.
-SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, PACKED = range(6)
+# layer, a panel's gradient, room to try an update, and a packed panel of slopes begin; and how many
+# moments there are.
+SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, PACKED, COUNT = range(7)
 
 
 def up(n: int, to: int) -> int:
@@ -90,7 +91,7 @@ class Workspace:
                 net[l, D] = take(rows * net[l, Z_LD])
         n_y, widest = layout.sizes[-1], int(net[:, K_PAD].max()) * self.panel
         sizes = (m, n_y * m, (n_y + 3) * m, widest, (1 + n_moments) * widest, rows * self.panel)
-        self.places = np.array([take(n) for n in sizes])
+        self.places = np.array([*map(take, sizes), n_moments])
         self.w = aligned((self.size,), self.dtype)
         self.w[:] = 0
 
