@@ -17,6 +17,7 @@ import numpy as np
 from numba import types
 from numba.core import event
 
+from xpnet.core import masks, network
 from xpnet.core.network import PREFIX
 from xpnet.engines.compiled import operations as op
 from xpnet.engines.compiled import recorder as codes
@@ -281,9 +282,9 @@ def of_version(version: str) -> Callable[..., None]:
 
 def version() -> str:
     """A hash of what compiled code is made of: Numba only sees changes of the file of ``steps``."""
-    folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("*.py")), folder.parent / "numba.py"]
-    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    sources = *map(str, own), masks.__file__, network.__file__
+    return sha256(b"".join(Path(path).read_bytes() for path in sources)).hexdigest()
 
 
 class Notice(event.Listener):  # type: ignore[misc]

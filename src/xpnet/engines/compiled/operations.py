@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from xpnet.core.masks import FIELDS
+from xpnet.core.masks import FIELDS, PARITY
 from xpnet.engines.compiled.recorder import (
     ADAM,
     BERNOULLI,
@@ -27,7 +27,6 @@ from xpnet.engines.compiled.recorder import (
 )
 from xpnet.engines.compiled.tiles import get, put
 from xpnet.engines.compiled.vectormath import exp, expm1, log, log1p, tanh
-from xpnet.engines.numba import random_bits
 
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
 compiled = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -134,6 +133,45 @@ def slope(kind, w, a, d, size):  # type: ignore[no-untyped-def]
     elif kind == SOFTPLUS:
         for i in range(size):
             dA[i] *= -expm1(-A[i])
+
+
+# Numba makes uint64 of a sum of two uint32: every result is cast back, which costs nothing.
+u32, u64 = np.uint32, np.uint64
+helper = njit(inline="always")
+
+
+@helper
+def rotated(x, r):  # type: ignore[no-untyped-def]
+    return u32((x << u32(r)) | (x >> u32(32 - r)))
+
+
+@helper
+def four_rounds(x0, x1, a, b, c, d):  # type: ignore[no-untyped-def]
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, a) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, b) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, c) ^ x0)
+    x0 = u32(x0 + x1)
+    x1 = u32(rotated(x1, d) ^ x0)
+    return x0, x1
+
+
+@helper
+def random_bits(k0, k1, x0, x1):  # type: ignore[no-untyped-def]
+    """``masks.threefry2x32``, written out; both words in one, the first one in its lower half.
+
+    Field f of a counter's four is bits 16 f to 16 f + 15.
+    """
+    k2 = u32(u32(k0 ^ k1) ^ u32(PARITY))
+    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + k1), 13, 15, 26, 6)
+    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(1))), 17, 29, 16, 24)
+    x0, x1 = four_rounds(u32(x0 + k2), u32(x1 + u32(k0 + u32(2))), 13, 15, 26, 6)
+    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + u32(k1 + u32(3))), 17, 29, 16, 24)
+    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(4))), 13, 15, 26, 6)
+    x0, x1 = u32(x0 + k2), u32(x1 + u32(k0 + u32(5)))
+    return u64(x0) | (u64(x1) << u64(32))
 
 
 @compiled
