@@ -1,6 +1,6 @@
 """exp, expm1, log, log1p and tanh for compiled loops, in float32 and float64, without branches.
 
-LLVM makes vectors of them, which it cannot of the C library's: a number takes a tenth to a third of
+LLVM makes vectors of them, which it cannot of the C library's: a number takes a 30th to a third of
 the time. They are at most 2 units in the last place off, tanh 3 (``test_vectormath.py``). NaN and
 infinities give what they give in NumPy. What activations and losses do not need is left out:
 ``expm1`` is for x <= 0, ``log1p`` for 0 <= x <= 1, only ``tanh`` keeps the sign of a zero, and
