@@ -5,6 +5,8 @@ import signal
 import numpy as np
 import pytest
 
+from xpnet import DeepNet
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -17,6 +19,13 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
     monkeypatch.delenv("JAX_ENABLE_X64")
     return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled():
+    """The first compile on a machine is told on stderr: not in the middle of a test."""
+    for dtype in ("float32", "float64"):
+        DeepNet([1, 1], dtype=dtype).fit(np.ones((1, 2)), np.ones(2), epochs=1)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """``xpnet train``, and what is printed."""
 
 import json
+import logging
 import os
 import re
 from importlib import import_module
@@ -167,6 +168,21 @@ def test_a_model_that_is_replaced(run, ok, here):
     assert afresh.endswith(f"{said}\n")
     again = ok("train few.npz --epochs 2 --checkpoint-dir ck --resume")
     assert again.endswith("model written to model.safetensors\n")
+
+
+def test_what_the_library_logs_is_told(run, monkeypatch):
+    """A first compile, for instance."""
+    logger, fit = logging.getLogger("xpnet"), xpnet.DeepNet.fit
+
+    def fitted(net, *args, **options):
+        logger.info("compiling for %s", "float32")
+        return fit(net, *args, **options)
+
+    monkeypatch.setattr(xpnet.DeepNet, "fit", fitted)
+    before = list(logger.handlers), logger.level
+    for _ in range(2):
+        assert run("train --epochs 1 --hidden 2").stderr == "xpnet: compiling for float32\n"
+    assert (logger.handlers, logger.level) == before
 
 
 def test_same_run_same_bytes(here):

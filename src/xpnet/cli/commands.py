@@ -16,7 +16,7 @@ from xpnet import _command
 from xpnet.cli import bench, config, evaluate, export, info, predict, show
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.model import Applied
-from xpnet.cli.output import tell
+from xpnet.cli.output import library_told, tell
 from xpnet.cli.settings import EXAMPLES, Settings
 from xpnet.cli.train import train
 
@@ -40,7 +40,8 @@ class Commands(TyperGroup):
         # Not standalone: errors come out as exceptions and exit codes as the result.
         extra |= {"prog_name": "xpnet", "standalone_mode": False}
         try:
-            code = super().main(args, **extra)
+            with library_told():
+                code = super().main(args, **extra)
         except UsageError as error:
             context = getattr(error, "ctx", None)
             see = f" (see {context.command_path} --help)" if context is not None else ""

@@ -6,9 +6,11 @@ A closed pipe (``| head``) is no error. A full disk is one, but a training goes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import rich.console
@@ -119,3 +121,22 @@ def tell(text: str) -> None:
         print(f"xpnet: {line}", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextmanager
+def library_told() -> Iterator[None]:
+    """Tells what the library logs: that something is compiled first, which takes a while."""
+    logger, told = logging.getLogger("xpnet"), _Told()
+    level = logger.level
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(told)
+        logger.setLevel(level)
