@@ -427,7 +427,8 @@ class DeepNet:
         ValueError, TypeError
             Shapes, labels or numbers that cannot be trained on; data of another library.
         DivergedError
-            The cost left the finite numbers. The net keeps its last finite parameters.
+            The cost or a parameter left the finite numbers. The net keeps finite parameters: those
+            from before the step that broke if the fit was compiled, else from the epoch's start.
 
         Examples
         --------
