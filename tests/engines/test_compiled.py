@@ -5,6 +5,7 @@ That it follows the reference is in ``test_engines.py``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -218,6 +219,21 @@ def test_large_numbers_that_stay_finite_are_no_divergence(rule):
     assert np.max(net.parameters[0].W) == np.float32(3e38)
 
 
+@pytest.mark.parametrize(("dtype", "large"), [("float32", 1e25), ("float64", 1e200)])
+@pytest.mark.parametrize("n_x", [1, 2, 3, 9])
+def test_examples_without_weight_are_no_divergence(dtype, large, n_x):
+    """However large: they may stand beside others in memory, where pads of a gradient are."""
+    x, weight = np.ones((n_x, 12), dtype), np.ones(12)
+    x[:, 1::2], weight[1::2] = large, 0.0
+    costs = []
+    for engine in ("generic", "compiled"):
+        net = xpnet.DeepNet([n_x, 1], output="sigmoid", dtype=dtype)
+        options = {"epochs": 2, "batch_size": 4, "shuffle": False, "sample_weight": weight}
+        with use(engine):
+            costs.append(net.fit(x, np.arange(12) // 2 % 2, xpnet.Adam(), **options).cost)
+    np.testing.assert_allclose(*costs, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
 def test_trying_first_changes_no_bit(monkeypatch):
     plain, tried = make(), make()
     fit(plain, l2=0.1, optimizer=xpnet.AdamW())
@@ -262,6 +278,64 @@ def test_an_interrupted_fit_loses_no_step(call, batch_size, after, monkeypatch):
     assert rest.engine == "compiled"
     assert_pairs_equal(net.parameters, whole.parameters)
     assert net.training_state.history.cost == cost
+
+
+@pytest.mark.parametrize("call", [2, 3, 6])
+@pytest.mark.parametrize(
+    ("data", "batch_size"),
+    [((X, LABELS), None), ((X, LABELS), 20), ((xpnet.stream(X.T.copy(), LABELS),), 20)],
+    ids=["full batch", "minibatches", "stream"],
+)
+def test_an_epoch_interrupted_at_its_end_is_still_evaluated(call, data, batch_size, monkeypatch):
+    """Ctrl-C waits for compiled code, so it comes there: then callbacks and schedule come, too."""
+    runner, calls = program.runner, []
+
+    def fit(net, epochs=6, **more):
+        told = []
+        seen = type("Seen", (), {"on_epoch_end": lambda self, net, now: told.append(now.epoch)})
+        options = {"validation": (X[:, ::2], LABELS[::2]), "callbacks": [seen()]} | more
+        plateau = xpnet.schedules.Plateau(factor=0.5, patience=0)
+        options |= {"epochs": epochs, "batch_size": batch_size, "schedule": plateau}
+        with contextlib.suppress(KeyboardInterrupt):
+            net.fit(*data, optimizer=xpnet.Adam(0.5), **options)
+        return len(told)
+
+    def breaking(dtype):
+        def run(*args):
+            runner(dtype)(*args)
+            calls.append(1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+
+        return run
+
+    whole, net = make(), make()
+    assert fit(whole) == 6
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "runner", breaking)
+        before = fit(net)
+    assert before == net.training_state.epoch == call - 1
+    assert before + fit(net, 6 - before, resume=True) == 6
+    assert_pairs_equal(net.parameters, whole.parameters)
+    ours, theirs = net.training_state.history, whole.training_state.history
+    assert (ours.cost, ours.validation_cost) == (theirs.cost, theirs.validation_cost)
+
+
+def test_a_call_that_is_interrupted_as_it_begins_makes_no_step(monkeypatch):
+    net, runs, run = make(), [], program.Program.run
+
+    def breaking(self, *args):
+        runs.append(1)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return run(self, *args)
+
+    monkeypatch.setattr(program.Program, "run", breaking)
+    callback = type("Each", (), {"on_epoch_end": lambda self, net, progress: False})()
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, callbacks=[callback])
+    assert net.training_state.step == 11
+    assert len(net.history.cost) == 1
 
 
 # -- what it holds, and how fast it stays ------------------------------------------------

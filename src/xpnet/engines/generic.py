@@ -91,6 +91,9 @@ class Program:
             for start in range(0, len(order), size):
                 yield order[start : start + size]
 
+    def begin(self) -> None:
+        """Called before each ``run``, of which ``made`` now says that it has made no step."""
+
     def made(self) -> Array:
         """The costs of the steps that the last ``run`` made, also of one that was broken off."""
         raise NotImplementedError  # only asked where there is no way back

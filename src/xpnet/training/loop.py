@@ -273,6 +273,7 @@ class Run:
         table = self.plan.table(self.step, factor, part)
         if not self.program.way_back:
             self._kept = self._now(part)
+        self.program.begin()
         self._stepping = True  # until these steps are recorded, too
         costs = self.program.run(part.orders, table)
         if costs.shape[0] < len(factor):
@@ -393,9 +394,14 @@ class Run:
         costs = self.program.made()
         self.step += len(costs)
         self._pieces.append((costs, kept.part.weights[: len(costs)]))
+        unseen = len(costs) == len(kept.part.weights) and (
+            self.listeners or self.evaluate or self.plan.schedule.adapts
+        )
         costs, weights = self._fetched_pieces()
         per_epoch = self.source.steps_per_epoch or maxsize
         finished, self.position = divmod(len(costs), per_epoch)
+        if unseen and finished and not self.position:  # the end of this epoch is still to come
+            finished, self.position = finished - 1, per_epoch
         end = len(costs) - self.position
         self._pieces = [(costs[end:], weights[end:])] if self.position else []
         if finished:

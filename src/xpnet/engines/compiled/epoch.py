@@ -141,10 +141,11 @@ def stays_finite(w, net, places, l, rule, flags, m, row, settings):  # type: ign
         g = gradient_of(w, net, places, l, j, width, m)
         weights = net[l, at.N_IN] * width
         advance(w, rule, flags, t, g, t + size, t + 2 * size, weights, size, row, settings)
-        found = w[t : t + (1 + places[at.COUNT]) * size]
         nothing = w.dtype.type(0)
-        for i in range(found.size):
-            nothing += found[i] - found[i]  # 0, or NaN
+        for i in range(1 + places[at.COUNT]):  # not their pads, which may come from any example
+            found = w[t + i * size :][: weights + width]
+            for k in range(found.size):
+                nothing += found[k] - found[k]  # 0, or NaN
         if nothing != 0:
             return False
     return True
@@ -190,16 +191,17 @@ def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
 
 @compiled
 def near(w, net, places, reach):  # type: ignore[no-untyped-def]
-    """Whether parameters, and a single moment, have norms of at most ``reach``."""
+    """Whether a layer's parameters, and a single moment, have norms of at most ``reach``."""
+    panel = PANEL // w.itemsize
     for l in range(len(net)):
-        size = net[l, at.K_PAD] * net[l, at.COLUMNS]
-        if not np.sqrt(op.sum_of_squares(w, net[l, at.V], size)) <= reach:
-            return False
-        if (
-            places[at.COUNT] == 1
-            and not np.sqrt(op.sum_of_squares(w, net[l, at.MOMENTS], size)) <= reach
-        ):
-            return False
+        v, columns = net[l, at.V], net[l, at.COLUMNS]
+        for start in (v, net[l, at.MOMENTS] if places[at.COUNT] == 1 else v):
+            total = w.dtype.type(0)
+            for j in range(0, columns, panel):
+                size = (net[l, at.N_IN] + 1) * min(panel, columns - j)
+                total += op.sum_of_squares(w, start + j * net[l, at.K_PAD], size)
+            if not np.sqrt(total) <= reach:
+                return False
     return True
 
 

@@ -97,7 +97,8 @@ class Program(generic.Program):
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         rows = np.empty((1, 0), np.int64) if orders is None else np.ascontiguousarray(orders)
         scalars = table.astype(self.dtype)
-        self.costs, self.count[0] = np.empty(len(scalars), self.dtype), 0
+        self.begin()
+        self.costs = np.empty(len(scalars), self.dtype)
         low, high = log_loss_range(self.dtype, xp=np)
         tiny = np.finfo(self.dtype).smallest_normal
         space, n = self.space, len(scalars)
@@ -115,6 +116,9 @@ class Program(generic.Program):
                 self.refused_cost = float(self.costs[self.count[0]])
                 break
         return self.made()
+
+    def begin(self) -> None:
+        self.count[0] = 0
 
     def made(self) -> Array:
         return self.costs[: self.count[0]]
