@@ -168,7 +168,7 @@ class Callback(Protocol):
         """Called at the end, in reverse order, where the fit does not raise."""
 
     def on_divergence(self, net: Any, progress: Progress) -> None:
-        """Called where a DivergedError ends the fit: the net has the parameters that it keeps."""
+        """Called where a DivergedError ends the fit; the net has finite parameters again."""
 
     def epochs_together(self, progress: Progress) -> int:
         """The number of epochs that may run before ``on_epoch_end`` is called; 1 if left out."""
