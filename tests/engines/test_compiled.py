@@ -338,6 +338,27 @@ def test_a_call_that_is_interrupted_as_it_begins_makes_no_step(monkeypatch):
     assert len(net.history.cost) == 1
 
 
+@pytest.mark.parametrize("vector", [0, 1, 2])
+def test_an_interrupt_while_the_net_takes_over_its_result(vector, monkeypatch):
+    """Parameters and moments are of the same step."""
+    whole, net, get, asked = make(), make(), program.Workspace.get, []
+    fit(whole, epochs=5)
+
+    def breaking(self, i):
+        asked.append(i)
+        if asked.count(vector) == 1 + (vector == 0) and i == vector:
+            raise KeyboardInterrupt
+        return get(self, i)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program.Workspace, "get", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            fit(net)
+    assert net.training_state.epoch == 3
+    fit(net, epochs=2, resume=True)
+    assert_pairs_equal(net.parameters, whole.parameters)
+
+
 # -- what it holds, and how fast it stays ------------------------------------------------
 def test_vectors_held_by_a_fit():
     """Parameters, two moments and the inner weights a second time; no gradient and no copies."""
@@ -384,6 +405,19 @@ def test_a_warm_step_allocates_nothing():
     # its cost, its scalars in float32, and their sizes
     returned = 4 * (1 + step_table(rule, np.ones(1), np.ones(1)).shape[1]) + 8
     assert peak(40) - peak(4) <= 36 * 11 * returned + 2048
+
+
+def test_numbers_too_small_to_matter_are_set_to_zero():
+    """Wherever the workspace holds them."""
+    net, place = make("float32"), xpnet.select("numpy", dtype="float32")
+    data, tiny = Data(X.T.astype("float32").copy(), LABELS, None), np.finfo("float32").tiny
+    theta = np.full(net.objective.layout.n_parameters, tiny, "float32")
+    run = engine_for(place, net.objective).program(
+        xpnet.Adam(), data, 20, theta, (theta / 2, theta / 4)
+    )
+    assert run.name == "compiled"
+    run.tidy()
+    assert not np.any(run.space.w)
 
 
 @pytest.mark.long

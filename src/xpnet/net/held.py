@@ -84,9 +84,16 @@ class Held:
         try:
             return run.train()
         finally:
-            self.run, self._theta = None, run.theta
-            self._state = run.state(with_callbacks=False)
+            try:
+                self._take_over(run)
+            except KeyboardInterrupt:  # not half of it
+                self._take_over(run)
+                raise
             self._state = run.state()  # may raise: a callback's state() is user code
+
+    def _take_over(self, run: Run) -> None:
+        theta, state = run.theta, run.state(with_callbacks=False)
+        self.run, self._theta, self._state = None, theta, state
 
     # -- moving and copying --------------------------------------------------------------
     def move(self, placement: Placement) -> None:
