@@ -486,6 +486,16 @@ def test_compiled_code_is_kept_on_disk(tmp_path):
     assert not run()
 
 
+@pytest.mark.parametrize(
+    ("before", "switch"), [("import sys; sys.modules['numba'] = None", ""), ("", "0")]
+)
+def test_fits_are_recorded_without_numba(before, switch):
+    env = os.environ | {"XPNET_NUMBA": switch}
+    run = [sys.executable, "-c", before + SCRIPT]
+    done = subprocess.run(run, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "numpy"
+
+
 def test_code_is_compiled_where_nothing_can_be_kept(monkeypatch):
     import numba
 

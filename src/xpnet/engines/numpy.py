@@ -33,6 +33,7 @@ def with_numba(module: str) -> Any:
     if os.environ.get("XPNET_NUMBA") == "0":
         return None
     try:
+        importlib.import_module("numba")  # some of these modules only import others that need it
         return importlib.import_module(f"xpnet.engines.{module}")
     except ImportError:
         return None
