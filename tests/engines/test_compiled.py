@@ -210,6 +210,16 @@ def test_a_finite_cost_with_moments_that_overflow_is_refused():
     assert_pairs_equal(net.parameters, before)
 
 
+def test_an_infinite_cost_of_finite_updates_is_refused():
+    """The squares of such errors overflow, their sums times the rate do not."""
+    net = xpnet.DeepNet([6, 1], output="identity", dtype="float32")
+    before = net.parameters
+    far = np.full((1, 203), 1e25, "float32")
+    with pytest.raises(xpnet.DivergedError, match="step 1 of 11: cost inf"):
+        net.fit(X.astype("float32"), far, xpnet.GradientDescent(1e-30), batch_size=20)
+    assert_pairs_equal(net.parameters, before)
+
+
 @pytest.mark.parametrize("rule", [xpnet.GradientDescent(0.0), xpnet.Momentum(1e-30), xpnet.Adam()])
 def test_large_numbers_that_stay_finite_are_no_divergence(rule):
     """The cheap bound does not hold there, and every update is tried first."""

@@ -85,7 +85,7 @@ def ones_beside(w, a, m, ld, n):  # type: ignore[no-untyped-def]
 @compiled
 def activate(kind, w, a, m, ld):  # type: ignore[no-untyped-def]
     z = w[a : a + m * ld]
-    zero, half = w.dtype.type(0), w.dtype.type(0.5)
+    zero, one = w.dtype.type(0), w.dtype.type(1)
     if kind == RELU:
         for i in range(z.size):
             z[i] = zero if z[i] < zero else z[i]  # NaN is not below zero: it goes through
@@ -94,7 +94,8 @@ def activate(kind, w, a, m, ld):  # type: ignore[no-untyped-def]
             z[i] = tanh(z[i])
     elif kind == SIGMOID:
         for i in range(z.size):
-            z[i] = half + half * tanh(half * z[i])
+            e = exp(-abs(z[i]))
+            z[i] = (e if z[i] < zero else one) / (one + e)
     elif kind == LEAKY_RELU:
         least = w.dtype.type(0.01)
         for i in range(z.size):
