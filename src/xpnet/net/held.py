@@ -89,7 +89,8 @@ class Held:
             except KeyboardInterrupt:  # not half of it
                 self._take_over(run)
                 raise
-            self._state = run.state()  # may raise: a callback's state() is user code
+            state = run.callback_states()  # may raise: it is user code
+            self._state = replace(self._state, callbacks=state) if self._state else None
 
     def _take_over(self, run: Run) -> None:
         theta, state = run.theta, run.state(with_callbacks=False)

@@ -331,10 +331,10 @@ class Run:
             weights=weights,
             history=self.start.history + self.fetch(),
             schedule=self.schedule_state,
-            callbacks=self._remember() if with_callbacks else [],
+            callbacks=self.callback_states() if with_callbacks else [],
         )
 
-    def _remember(self) -> list[tuple[str, Any]]:
+    def callback_states(self) -> list[tuple[str, Any]]:
         """The states of the callbacks, on the host."""
         if self._remembered is not None:  # their own states include steps that were undone
             return copied(self._remembered, on_host)
