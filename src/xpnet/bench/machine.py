@@ -44,7 +44,8 @@ def about() -> dict[str, Any]:
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         found["blas"] = f"{blas['name']} {blas['version']}"
     with suppress(Exception):  # kernels and threads of the BLAS, where threadpoolctl tells them
-        found["thread_pools"] = importlib.import_module("threadpoolctl").threadpool_info()
+        pools = importlib.import_module("threadpoolctl").threadpool_info()
+        found["thread_pools"] = [{k: v for k, v in p.items() if k != "filepath"} for p in pools]
     with suppress(AttributeError, OSError):  # not on every system
         found["load"] = os.getloadavg()
     with suppress(AttributeError):
