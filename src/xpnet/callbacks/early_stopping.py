@@ -109,7 +109,8 @@ class EarlyStopping:
             self.on_divergence(net, progress)
 
     def on_divergence(self, net: Any, progress: Progress) -> None:
-        if self.best_parameters is not None and self.best_epoch < progress.total_epoch:
+        later = self.best_epoch < progress.total_epoch or progress.position > 0
+        if self.best_parameters is not None and later:
             net.parameters = self.best_parameters
 
     def state(self) -> dict[str, Any]:

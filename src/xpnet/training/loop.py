@@ -276,12 +276,14 @@ class Run:
         self.program.begin()
         self._stepping = True  # until these steps are recorded, too
         costs = self.program.run(part.orders, table)
-        if costs.shape[0] < len(factor):
+        made = costs.shape[0]
+        if made:
+            self._rate = self.plan.rate * float(factor[made - 1])
+        if made < len(factor):
             assert self._kept is not None
             self._break_off(self._kept)
             raise self._diverged(self.program.refused_cost, step=self.position + 1)
-        self.step += len(factor)
-        self._rate = self.plan.rate * float(factor[-1])
+        self.step += made
         return costs
 
     def _factors(self, n: int) -> np.ndarray:
@@ -394,13 +396,12 @@ class Run:
         costs = self.program.made()
         self.step += len(costs)
         self._pieces.append((costs, kept.part.weights[: len(costs)]))
-        unseen = len(costs) == len(kept.part.weights) and (
-            self.listeners or self.evaluate or self.plan.schedule.adapts
-        )
+        all_made = len(costs) == len(kept.part.weights)
         costs, weights = self._fetched_pieces()
         per_epoch = self.source.steps_per_epoch or maxsize
         finished, self.position = divmod(len(costs), per_epoch)
-        if unseen and finished and not self.position:  # the end of this epoch is still to come
+        if all_made and finished and not self.position:
+            # what follows its last step is still to come: figures, callbacks, ``tidy``
             finished, self.position = finished - 1, per_epoch
         end = len(costs) - self.position
         self._pieces = [(costs[end:], weights[end:])] if self.position else []
