@@ -26,7 +26,15 @@ from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
 from xpnet.core.masks import scale, threshold
 from xpnet.core.network import PREFIX
-from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.core.optimizers import (
+    OPTIMIZERS,
+    Adam,
+    AdamW,
+    GradientDescent,
+    Moments,
+    Momentum,
+    RMSProp,
+)
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines.generic import overwrite
 from xpnet.engines.numpy_dropout import Fields
@@ -36,9 +44,7 @@ NARROW = 256  # widest layer kept feature-major
 BLOCK = 32768  # elements the optimiser works on at a time: 128 kB of float32
 LINE = 64  # bytes
 WIDE = 2**19  # parameters from which the gradient may be of one layer at a time
-RULES = {
-    rule.update for rule in (GradientDescent, Momentum, RMSProp, Adam, AdamW)
-}  # entry by entry
+RULES = {rule.kind.update for rule in OPTIMIZERS.values() if rule.elementwise}
 
 
 class Recorder(Leaves):

@@ -1,6 +1,6 @@
 """Runs the program of a step again and again in one compiled function, for any net and any sizes.
 
-``run`` walks the operation codes of ``recorder.py`` over the matrices of ``workspace.py``. It is
+``steps`` walks the operation codes of ``recorder.py`` over the matrices of ``workspace.py``. It is
 compiled once per dtype and kept on disk.
 """
 
@@ -23,8 +23,8 @@ from xpnet.engines.compiled import operations as op
 from xpnet.engines.compiled import recorder as codes
 from xpnet.engines.compiled import workspace as at
 from xpnet.engines.compiled.operations import compiled
-from xpnet.engines.compiled.tiles import WIDE, WIDE_ROWS, get, put, tile
-from xpnet.engines.compiled.workspace import PANEL, ROWS
+from xpnet.engines.compiled.tiles import ROWS, WIDE, WIDE_ROWS, get, put, tile
+from xpnet.engines.compiled.workspace import PANEL
 from xpnet.engines.numba import kept_on_disk
 
 logger = logging.getLogger("xpnet")

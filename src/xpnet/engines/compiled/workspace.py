@@ -20,9 +20,10 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.core.optimizers import Moments
 from xpnet.core.parameters import Layout
+from xpnet.engines.compiled.tiles import ROWS
 from xpnet.engines.numpy_recorder import aligned
 
-LINE, PANEL, ROWS = 64, 128, 8  # bytes, bytes, rows of a tile
+LINE, PANEL = 64, 128  # bytes
 
 # What a row of ``Workspace.layers`` says of a layer: its sizes, its padded sizes, and where its
 # parameters (V, and W or -1), moments, inputs A, logits Z, slopes D and dropout masks begin.
