@@ -31,7 +31,7 @@ nox.options.error_on_missing_interpreters = True
 
 GROUPS = functools.partial(nox.project.dependency_groups, nox.project.load_toml("pyproject.toml"))
 # What only one session can cover: left out of the verdict when that session did not run.
-COVERED_BY = {"cupy_on_cpu": "*/engines/cupy*.py,*/bench/gpu*.py"}
+COVERED_BY = {"cupy_on_cpu": "*/engines/cupy/*,*/bench/gpu*.py"}
 COVERAGE = ("--cov", "--cov-report=")
 # A process per core, whose libraries compute on one thread each.
 PARALLEL = ("-n=auto", "--maxprocesses=4", "--dist=worksteal")
@@ -198,7 +198,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
         pytest(session, *more, "-k", "stream or prefetch", under=under, FAKEHIP_LAZY="1")
         model = f"--out={session.create_tmp()}/model.safetensors"
         session.run(*under, "xpnet", "train", "--backend=cupy", "--epochs=5", model)
-        engine = ("--include=*/engines/cupy*.py", "--fail-under=95")
+        engine = ("--include=*/engines/cupy/*", "--fail-under=95")
         session.run("coverage", "report", *engine, env={"COVERAGE_FILE": ".coverage.cupy_on_cpu"})
 
 

@@ -19,7 +19,7 @@ LAYERS = {
     "core": "the mathematics: activations, losses, optimisers, and the chain rule, once",
     "schedules": "the public address of `core/schedules.py`",
     "backends": "which array library, which device, which dtype",
-    "engines": "one file per library: its fast operations, and what a step becomes",
+    "engines": "one module or package per library: its fast operations, what a step becomes",
     "optimize": "L-BFGS and its line search, for any function of one vector",
     "data": "checks of arrays, tables, and streams of what does not fit in memory",
     "training": "the training loop, what it is asked, and what it records",

@@ -27,7 +27,7 @@ counts = pytest.importorskip("cupy_on_cpu.counting")
 
 OUTPUTS = {"sigmoid": 3, "softmax": 3, "identity": 3}
 # Those that kernels.cu computes: others run the reference, in more launches.
-ACTIVATIONS = [a.name for a in pytest.importorskip("xpnet.engines.cupy")._ACTIVATIONS]
+ACTIVATIONS = [a.name for a in pytest.importorskip("xpnet.engines.cupy.recorder")._ACTIVATIONS]
 OPTIMIZERS = [
     xpnet.GradientDescent(0.05),
     xpnet.Momentum(0.05, nesterov=True),
@@ -281,7 +281,7 @@ def test_an_optimizer_without_a_kernel_is_right_with_more_launches():
 
 
 def test_the_kernels_are_announced_once(caplog):
-    from xpnet.engines.cupy import kernels
+    from xpnet.engines.cupy.recorder import kernels
 
     kernels.cache_clear()
     with caplog.at_level(logging.WARNING, logger="xpnet"):
@@ -346,7 +346,7 @@ def test_each_wait_of_the_prefetch_is_needed(left_out, monkeypatch):
     """Under the worst legal asynchrony (FAKEHIP_LAZY) the result is wrong without any one wait."""
     if not os.environ.get("FAKEHIP_LAZY"):
         pytest.skip("races show only where streams hold work back: FAKEHIP_LAZY=1")
-    from xpnet.engines.cupy_feed import Slot
+    from xpnet.engines.cupy.feed import Slot
 
     def parameters(prefetch):
         net = make(2, dtype="float64")

@@ -1,15 +1,10 @@
-"""The CuPy engine: few launches, no synchronisation, nothing allocated in a step.
-
-As in ``numpy.py`` a step is recorded once and then replayed, here as a list of bound kernel
-launches and matrix products into preallocated arrays. What changes from step to step (order of
-the examples, learning rate, where the cost goes) lies in device memory and is found there by a
-step counter, also in device memory: replaying needs no new argument and no copy, and does not wait.
+"""Leaf operations that launch kernels and matrix products on the GPU, and record the launches.
 
 A step of L layers is 3L - 1 products and 3L + 1 launches: gather, L - 1 times bias and
 activation, output, L column sums, L - 1 slopes, one update. Penalties and dropout ride along in
 these; clipping needs the norm of the whole gradient first, which is one launch more.
 
-Examples are *rows* in this file, so that every product is a GEMM on row-major arrays and
+Examples are *rows* in this package, so that every product is a GEMM on row-major arrays and
 transposed views; only ``predict`` transposes its result. An activation, loss or optimiser without
 a kernel runs the reference leaf, in more launches.
 """
@@ -17,11 +12,9 @@ a kernel runs the reference leaf, in more launches.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib import resources
-from traceback import clear_frames
 from typing import Any, NamedTuple
 
 import cupy
@@ -30,21 +23,15 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.core import masks
 from xpnet.core.activations import ACTIVATIONS, Activation, identity
-from xpnet.core.leaves import Batch, Data, Leaves
+from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.core.network import PREFIX, Key, forward, step
+from xpnet.core.network import PREFIX, Key
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
-from xpnet.engines.cupy_feed import Feed
 
 THREADS = 256
 MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU
-PENALTY_BLOCKS = 64
-NORM_BLOCKS = 256
-STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
-MOST_STEPS = 1024  # the same where one epoch has more
-RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 # What kernels.cu computes, by its numbers.
 _NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
@@ -59,7 +46,7 @@ def kernels(dtype: str) -> Callable[[str], Any]:
         "compiling CuPy kernels for %s: a few seconds, once per machine (CuPy keeps them)", dtype
     )
     real = {"float32": "float", "float64": "double"}[dtype]
-    source = resources.files("xpnet.engines").joinpath("kernels.cu").read_text()
+    source = resources.files("xpnet.engines.cupy").joinpath("kernels.cu").read_text()
     return cupy.RawModule(code=f"typedef {real} REAL;\n{source}").get_function
 
 
@@ -74,15 +61,13 @@ class Held(NamedTuple):
 class Recorder(Leaves):
     """Leaf operations on rows that launch into their own arrays and record the launches."""
 
-    def __init__(
-        self, layout: Layout, dtype: Any, m: int, run: Program | None = None, slot: int = 0
-    ) -> None:
+    def __init__(self, layout: Layout, dtype: Any, m: int, run: Any = None, slot: int = 0) -> None:
         super().__init__(cupy, layout)
         self.slot = slot
         self.dtype = np.dtype(dtype)
         self.real = self.dtype.type
         self.m = m
-        self.run: Any = run  # None where nothing is trained
+        self.run = run  # the Program; None where nothing is trained
         self.rates = iter(() if run is None else run.engine.objective.dropout)
         self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
@@ -347,234 +332,4 @@ class Recorder(Leaves):
 
 
 def _pointer(x: Array | None) -> Any:
-    return np.intp(0) if x is None else x  # a null pointer where there is no array
-
-
-class Program(generic.Program):
-    """One recording per batch length; state, gradient and schedule in arrays of its own."""
-
-    name = "cupy"
-
-    def start(self) -> None:
-        with self._explained(self.batch_size or len(self.data.X), with_net=True):
-            self._allocate()
-
-    def _allocate(self) -> None:
-        objective, dtype = self.engine.objective, self.theta.dtype
-        layout = objective.layout
-        self.state = cupy.stack([self.theta, *self.moments])
-        self.theta, *moments = self.state
-        self.moments = tuple(moments)
-        self.gradient = cupy.zeros_like(self.theta)
-        self.gradients = layout.layers(self.gradient, xp=cupy)
-        m, n_x = self.data.X.shape
-        on_host = isinstance(self.data.X, np.ndarray)
-        feeds = (self.data, self.batch_size or m, layout.sizes[-1])
-        self.feed = Feed(*feeds) if on_host else None
-        self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
-        # Several short epochs make one run, if their orders stay small beside the data.
-        ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
-        self.epochs_ahead = max(1, ahead)
-        steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
-        if self.feed is not None:
-            steps = max(steps, STEPS_AHEAD)
-        columns = 1 + (PENALTY_BLOCKS if objective.penalized or objective.sparse else 0)
-        gathers = self.batch_size is not None and self.feed is None
-        self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
-        self.costs = cupy.zeros((steps, columns), dtype)
-        self.step_number = cupy.zeros(1, np.int32)
-        self.width = np.int32(PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1))) + 1)
-        self.table = cupy.empty((steps, int(self.width)), dtype)
-        if objective.clipped:
-            # The scale, sums of squares, and how many blocks have written theirs.
-            parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
-            one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
-            self.clipping = one, squares, cupy.zeros(1, np.uint32)
-        self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
-
-    def load(self, data: Data) -> None:
-        """See ``generic.Program``; for a program that was made with host rows."""
-        assert self.feed is not None
-        self.data = self.feed.data = data
-
-    def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        costs = [self._run(*piece) for piece in self._pieces(orders, table)]
-        return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
-
-    def _pieces(
-        self, orders: np.ndarray | None, table: np.ndarray
-    ) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
-        """The steps in pieces whose orders and scalars have room on the device."""
-        room = len(self.table)
-        if orders is None:
-            for first in range(0, len(table), room):
-                yield None, table[first : first + room]
-            return
-        assert self.batch_size or self.feed  # data on the device are gathered by batches
-        size = self.batch_size or orders.shape[1]
-        steps = -(-orders.shape[1] // size)  # of an epoch, or of the part of one
-        if steps <= room:
-            n = min(room // steps, self.epochs_ahead)
-            for first in range(0, len(orders), n):
-                last = first + n
-                yield orders[first:last], table[first * steps : last * steps]
-            return
-        for order, rows in zip(orders, np.split(table, len(orders)), strict=True):
-            for first in range(0, steps, room):
-                last = first + room
-                yield order[None, first * size : last * size], rows[first:last]
-
-    def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        stream = cupy.cuda.get_current_stream()
-        if orders is not None and self.order.size:
-            self.order[: orders.size].set(orders.reshape(-1).astype(np.int32), stream=stream)
-        rows = table.astype(self.table.dtype)
-        # The kernels always add both penalties.
-        objective = self.engine.objective
-        rows[:, :2] *= objective.penalized, objective.sparse
-        self.table[: len(table)].set(rows, stream=stream)
-        self.step_number.fill(0)
-        for batch, scalars in zip(self.minibatches(orders), rows, strict=False):
-            slot = 0
-            if self.feed is not None and batch is not None:
-                if len(batch) > self.feed.capacity:
-                    self.recordings.clear()  # they read the slots that are given up
-                    with self._explained(len(batch)):
-                        self.feed.grow(len(batch))
-                slot = self.feed.load(batch, scalars[-1])
-            self._step(len(self.data.X) if batch is None else len(batch), slot)
-            if self.feed is not None:
-                self.feed.step_is_enqueued(slot)
-        return cupy.sum(self.costs[: len(table)], axis=1)
-
-    def _step(self, length: int, slot: int) -> None:
-        calls = self.recordings.get((length, slot))
-        if calls is None:
-            if len(self.recordings) == RECORDINGS:
-                self.recordings.clear()
-            with self._explained(length):
-                self._record(length, slot)
-            return
-        for call in calls:
-            call()
-
-    def _record(self, length: int, slot: int) -> None:
-        """Runs a step and keeps the list of its launches."""
-        ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
-        scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
-        step(
-            ops,
-            self.engine.objective,
-            self.optimizer,
-            self.theta,
-            self.moments,
-            Batch(self.data, None),
-            scalars,
-        )
-        self.recordings[length, slot] = ops.calls
-
-    @contextmanager
-    def _explained(self, batch: int, with_net: bool = False) -> Iterator[None]:
-        """Turns CuPy's error into a MemoryError with the bytes needed and free, and what fits."""
-        free = free_bytes()
-        try:
-            yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            n_x, *hidden, n_y = self.engine.objective.sizes
-            item = self.data.X.dtype.itemsize
-            # of each example: its rows and share (twice where prefetched), products and their
-            # derivatives, and its loss
-            copies = 2 if isinstance(self.data.X, np.ndarray) else 1
-            example = item * (copies * (n_x + n_y + 1) + 2 * sum(hidden) + 2 * n_y + 1)
-            n_vectors = 2 * (1 + len(self.moments)) + 1  # state, the copy kept of it, gradient
-            net = item * n_vectors * self.ops.layout.n_parameters if with_net else 0
-            rounding = 512 * (4 * len(hidden) + 16)  # the pool rounds every array up
-            fits = max(0, free - net - rounding) // example
-            clear_frames(error.__traceback__)  # they hold the arrays that did fit
-            raise MemoryError(
-                f"a training step needs {net + batch * example + rounding:,} bytes on "
-                f"{self.engine.backend.device_name}, where {free:,} are free: "
-                + (f"the largest batch_size that fits is {fits:,}" if fits else "no batch fits")
-                + ". The net is unchanged"
-            ) from error
-
-    def vectors(self) -> tuple[Array, ...]:
-        return (self.state,)  # one launch sums them all
-
-    def snapshot(self) -> tuple[Array, Moments]:
-        with self._explained(0, with_net=True):
-            theta, *moments = self.state.copy()
-        return theta, tuple(moments)
-
-    def restore(self, state: tuple[Array, Moments]) -> None:
-        theta, moments = state
-        for mine, saved in zip(self.state, (theta, *moments), strict=True):
-            cupy.copyto(mine, saved)
-
-
-def free_bytes() -> int:
-    """Bytes that the current device can still allocate, unused blocks of the pool included."""
-    pool = cupy.get_default_memory_pool()
-    free = cupy.cuda.Device().mem_info[0] + pool.free_bytes()
-    limit = pool.get_limit()
-    return min(free, limit - pool.used_bytes()) if limit else free
-
-
-def in_parts(m: int, compute: Callable[[slice], Any]) -> list[Any]:
-    """``compute`` over all of ``m`` examples, in halves of halves where memory runs out."""
-    results, start, size = [], 0, m
-    while start < m:
-        part = slice(start, min(start + size, m))
-        try:
-            results.append(compute(part))
-        except cupy.cuda.memory.OutOfMemoryError:
-            if size == 1:
-                raise
-            size = -(-size // 2)
-            cupy.get_default_memory_pool().free_all_blocks()
-            continue
-        start = part.stop
-    return results
-
-
-class Engine(generic.Engine):
-    """See ``generic.Engine``. Evaluation goes on in smaller parts where memory runs out."""
-
-    program_type = Program
-
-    def predict(self, theta: Array, X: Array) -> Array:
-        rows = X.T  # host rows are moved part by part
-        out = cupy.empty((len(rows), self.objective.sizes[-1]), theta.dtype)
-
-        def compute(part: slice) -> None:
-            ops, Z = self._forward(theta, cupy.asarray(rows[part]))
-            out[part] = ops.predict(self.objective.loss, Z)
-
-        in_parts(len(rows), compute)
-        return out.T
-
-    def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
-        X, Y, w = data
-        shares = None
-        if w is not None:  # they may be all zero in a part of a stream
-            shares = w / np.maximum(w.sum(), np.finfo(w.dtype).tiny)
-
-        def compute(part: slice) -> Array:
-            ops, Z = self._forward(theta, cupy.asarray(X[part]))
-            s = 1.0 / len(X) if shares is None else cupy.asarray(shares[part])
-            rows = self.ops.target_rows(cupy.asarray(Y[part]), theta.dtype)
-            return cupy.sum(ops.output(self.objective.loss, Z, rows, s)[0])
-
-        cost = sum(in_parts(len(X), compute))
-        if self.objective.penalized:
-            cost = self.ops.penalize_cost(l2, theta, cost)
-        return self.ops.sparsify_cost(l1, theta, cost) if self.objective.sparse else cost
-
-    def _forward(self, theta: Array, rows: Array) -> tuple[Recorder, Any]:
-        ops = Recorder(self.ops.layout, theta.dtype, len(rows))
-        _, Z = forward(ops, self.objective, ops.layers(theta), rows)
-        ops.calls.clear()  # they hold every layer's buffer
-        return ops, Z
-
-    def room(self) -> int:
-        return free_bytes()
+    return np.intp(0) if x is None else x  # a null _pointer where there is no array
