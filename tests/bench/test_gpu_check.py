@@ -240,11 +240,20 @@ def test_numbers_that_json_does_not_know_are_text(monkeypatch, tmp_path):
     assert (check["value"], check["limit"]) == ("NaN", 2.0)
 
 
-def test_pytorch_is_timed_on_the_same_net():
-    pytest.importorskip("torch", reason="torch is not installed")
-    ((name, value, unit),) = gpu_timing.torch_step(8, 4, 0.0, device="cpu")
-    assert (name, unit) == ("torch step", "us")
+@pytest.mark.parametrize("name", ["cupy", "torch"])
+def test_a_step_is_timed_on_orders_that_were_made_once(name, request, monkeypatch):
+    made, kept = [], gpu_timing.make_orders
+    monkeypatch.setattr(gpu_timing, "make_orders", lambda m: made.append(m) or kept(m))
+    if name == "cupy":
+        request.getfixturevalue("cupy")
+        found = gpu_timing.own_step(8, 4, 0.0)
+    else:
+        pytest.importorskip("torch", reason="torch is not installed")
+        found = gpu_timing.torch_step(8, 4, 0.0, device="cpu")
+    figure, value, unit = next(iter(found))
+    assert (figure, unit) == ({"cupy": "step", "torch": "torch step"}[name], "us")
     assert value > 0
+    assert made == [4]
 
 
 @pytest.mark.gpu
