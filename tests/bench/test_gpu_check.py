@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from xpnet.backends.place import free_memory
-from xpnet.bench import gpu, gpu_checks, gpu_pieces, gpu_timing
+from xpnet.bench import gpu, gpu_checks, gpu_pieces, gpu_timing, machine
 from xpnet.bench.gpu_pieces import Driver
 from xpnet.bench.gpu_report import (
     FAILED,
@@ -24,6 +24,7 @@ from xpnet.bench.gpu_report import (
     Figure,
     Piece,
     Report,
+    append,
     at_most,
     holds,
 )
@@ -31,13 +32,6 @@ from xpnet.bench.gpu_report import (
 NO_DRIVER = Driver(0, 0, "no NVIDIA driver")
 CUDA12 = Driver(12040, 1, "driver for CUDA 12.4 sees 1 GPU")
 CUDA13 = Driver(13000, 1, "driver for CUDA 13.0 sees 1 GPU")
-
-RUN_WITHOUT_CUPY = """
-import runpy, sys
-sys.modules["cupy"] = None
-sys.argv[1:] = ["--json", {path!r}]
-runpy.run_module("xpnet.gpu_check", run_name="__main__")
-"""
 
 
 @pytest.fixture
@@ -70,21 +64,19 @@ def line(extra, *remove):
 
 
 # -- what is installed -------------------------------------------------------------------
-def test_without_a_device_the_status_is_2(tmp_path):
+def test_without_a_device_the_status_is_2(tmp_path, monkeypatch):
+    (tmp_path / "cupy.py").write_text("raise ImportError('none here')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     path = tmp_path / "found.json"
-    code = RUN_WITHOUT_CUPY.format(path=str(path))
-    path_of_all = os.pathsep.join(sys.path)
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path_of_all}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "xpnet.gpu_check", "--json", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 2, run.stderr
-    assert run.stdout.endswith("\nNo CUDA device: nothing was checked. This is not a pass.\n")
-    assert 'python -m pip install "cupy-cuda' in run.stdout
+    assert "This is not a pass" in run.stdout
     found = json.loads(path.read_text())
     assert found["status"] == 2
     assert found["checks"] == found["figures"] == []
     assert found["about"]["numpy"] == np.__version__
+    assert found["about"]["processor"] == machine.processor()
 
 
 @pytest.mark.parametrize(
@@ -164,25 +156,59 @@ def test_the_driver_is_asked_without_cupy(monkeypatch):
     assert gpu_pieces.find_driver() == without
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "expected"),
+    [
+        ("580.1, P0, 1980 MHz\n", 0, {"driver_version": "580.1", "clocks.sm": "1980 MHz"}),
+        ('Field "pstate" is not valid', 2, 'Field "pstate" is not valid'),
+    ],
+)
+def test_nvidia_smi_is_asked_where_it_is(monkeypatch, output, code, expected):
+    assert gpu_pieces.nvidia_smi() == "no nvidia-smi on PATH"
+    monkeypatch.setattr(gpu_pieces.shutil, "which", lambda name: f"/bin/{name}")
+    run = SimpleNamespace(stdout=output, stderr="", returncode=code)
+    monkeypatch.setattr(gpu_pieces.subprocess, "run", lambda *args, **kwargs: run)
+    found = gpu_pieces.nvidia_smi()
+    if code:
+        assert found == expected
+    else:
+        assert expected.items() <= found[0].items()
+
+
 # -- the report --------------------------------------------------------------------------
 def test_the_status_follows_from_what_was_found():
-    report = Report(has_device=True, pieces=[Piece("CuPy", True, "")])
-    report.add(at_most("small", 1.0, 2.0))
-    report.add(Check("absent", NOT_AVAILABLE, detail="why"))
+    report = Report({"has_device": True}, [Piece("CuPy", True, "")])
+    report.checks += [at_most("small", 1.0, 2.0), Check("absent", NOT_AVAILABLE, detail="why")]
     assert (report.status, report.verdict) == (0, "1 checks passed, 0 failed, 1 not available.")
-    report.add(at_most("nan", float("nan"), 2.0))
+    report.checks.append(at_most("nan", float("nan"), 2.0))
     assert report.status == 1
-    assert Report(has_device=True, pieces=[Piece("CuPy", False, "")]).status == 1
-    assert Report(has_device=False, checks=[holds("fine", True)]).status == 2
+    assert Report({"has_device": True}, [Piece("CuPy", False, "")]).status == 1
+    assert Report({"has_device": False}, checks=[holds("fine", True)]).status == 2
+
+
+def test_lines_make_the_report_also_after_a_kill(tmp_path):
+    path = tmp_path / "found.jsonl"
+    nan = at_most("nan", float("nan"), 2.0)
+    found = [{"a": 1}, {"b": 2}, Piece("CuPy", True, ""), nan, Figure("step", 1.0, "us", {"w": 3})]
+    for each in found:
+        append(path, each)
+    with open(path, "a") as file:
+        file.write('{"figure": {"name": "st')
+    report = Report.read(path)
+    assert report.about == {"a": 1, "b": 2}
+    assert (report.pieces, report.figures) == ([found[2]], [found[4]])
+    # JSON has no word for them
+    assert report.checks == [Check("nan", FAILED, "NaN", 2.0)]
+    assert Report.read(tmp_path / "none") == Report()
 
 
 def test_tables(capsys):
-    report = Report(has_device=True, stand_in=True)
+    report = Report({"has_device": True, "devices": [{"name": "CuPy on CPU, device 0"}]})
     for width in (16, 32):
-        report.add(Figure("step", width / 4, "us", {"width": width}))
-        report.add(Figure("torch", None, "us", {"width": width}, "no torch"))
-    report.add(Figure("empty", 1.5, "us"))
-    report.add(holds("wrong", False, "xpnet[cuda12]"))
+        report.figures.append(Figure("step", width / 4, "us", {"width": width}))
+        report.figures.append(Figure("torch", None, "us", {"width": width}, "no torch"))
+    report.figures.append(Figure("empty", 1.5, "us"))
+    report.checks.append(holds("wrong", False, "xpnet[cuda12]"))
     report.show()
     shown = capsys.readouterr().out
     assert f"Figures | torch: no torch ({STAND_IN})\n  width  step, us  torch, us\n" in shown
@@ -191,69 +217,135 @@ def test_tables(capsys):
     assert "  wrong  FAILED  -      -      xpnet[cuda12]\n" in shown
 
 
+def test_ratios_and_where_the_gpu_overtakes_numpy():
+    report = Report()
+    # (MFLOP, step, NumPy): slower, faster, slower again, then faster for good
+    for work, step, numpy in ((1, 40, 10), (2, 40, 50), (3, 50, 40), (4, 50, 200), (9, 60, 900)):
+        for name, value in (("work", work), ("step", step), ("numpy", numpy), ("torch", None)):
+            report.figures.append(Figure(name, value, "", {"net": str(work)}))
+    found = list(report.ratios())
+    assert [f.value for f in found if f.name == "numpy / step"] == [0.25, 1.25, 0.8, 4.0, 15.0]
+    assert not [f for f in found if "torch" in f.name]
+    assert (found[-1].name, found[-1].value) == ("crossover", 4)
+
+
 def test_wrong_options_do_not_look_like_a_missing_device(capsys):
-    with pytest.raises(SystemExit) as info:
-        gpu.main(["--fast"])
-    assert info.value.code == gpu.WRONG_OPTIONS
-    assert "--fast" in capsys.readouterr().err
+    for words in ("--fast", "--sections step,stepp"):
+        with pytest.raises(SystemExit) as info:
+            gpu.main(words.split())
+        assert info.value.code == gpu.WRONG_OPTIONS
+        assert words.split(",")[-1] in capsys.readouterr().err
 
 
-# -- all of it ---------------------------------------------------------------------------
-def test_all_of_it_runs_and_passes(cupy, tmp_path, capsys):
+# -- the run -----------------------------------------------------------------------------
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Sections run here, where coverage sees them and tests can change them."""
+
+    def run(name, path, limit, rehearse):
+        gpu.child(name, str(path), "rehearse" if rehearse else "")
+        return ""
+
+    monkeypatch.setattr(gpu, "_in_process", run)
+
+
+def test_a_rehearsal_of_all_sections_passes(cupy, in_this_process, tmp_path, capsys):
     path = tmp_path / "found.json"
     pool = cupy.get_default_memory_pool()
     limit = pool.get_limit()
-    status = gpu.main(["--quick", "--json", str(path)])
+    status = gpu.main(["--rehearse", "--json", str(path)])
     shown = capsys.readouterr()
     assert status == 0, shown.out + shown.err
     assert pool.get_limit() == limit
     found = json.loads(path.read_text())
     stand_in = os.environ.get("XPNET_CUPY_ON_CPU") == "1"
     assert found["note"] == (STAND_IN if stand_in else None)
-    assert found["quick"] is True
+    assert found["about"]["rehearsal"] is True
     assert not [check for check in found["checks"] if check["status"] == FAILED]
     names = {check["name"] for check in found["checks"] if check["status"] != NOT_AVAILABLE}
     assert {"100 Adam steps, float64", "out of memory: predict goes on in parts"} <= names
     units = {figure["name"]: figure["unit"] for figure in found["figures"]}
     assert units["host: RawKernel, 2 arguments"] == units["step"] == units["products"] == "us"
-    assert {"torch step", "step / products"} <= units.keys()
+    assert {"step, device", "numpy / step", "step / products", "registers"} <= units.keys()
     assert all(device["memory_bytes"] > 0 for device in found["about"]["devices"])
+    assert all(f"{name} seconds" in found["about"] for name in gpu.SECTIONS)
 
 
-def test_a_failed_check_and_a_broken_section_make_the_status_1(cupy, monkeypatch, tmp_path, capsys):
+def test_sections_have_processes_of_their_own(cupy, tmp_path, capfd):
+    path = tmp_path / "found.json"
+    assert gpu.main(["--rehearse", "--sections", "torch-graph", "--json", str(path)]) == 0
+    (check,) = [c for c in json.loads(path.read_text())["checks"] if c["name"] == "torch-graph"]
+    assert check["detail"] == "CUDA graphs need a GPU"
+
+
+def test_a_failed_check_and_a_broken_part_make_the_status_1(
+    cupy, in_this_process, monkeypatch, capsys
+):
     monkeypatch.setattr(gpu_checks, "TOLERANCES", {"float32": -1.0})
-    monkeypatch.setitem(gpu.SECTIONS, "timing", (lambda quick: 1 / 0,))
-    assert gpu.main(["--quick"]) == 1
+    monkeypatch.setitem(
+        gpu.SECTIONS, "calls", gpu.Section((gpu_checks.trajectories, lambda rehearse: 1 / 0), 9.0)
+    )
+    assert gpu.main(["--rehearse", "--sections", "calls"]) == 1
     shown = capsys.readouterr()
     assert "FAILED" in shown.out
-    assert "timing ran to its end" in shown.out
+    assert "ran to its end" in shown.out
     assert "ZeroDivisionError" in shown.err
 
 
-def test_numbers_that_json_does_not_know_are_text(monkeypatch, tmp_path):
-    def run(report):
-        report.add(at_most("nan", float("nan"), 2.0))
-
-    monkeypatch.setattr(gpu, "run", run)
-    gpu.main(["--json", str(tmp_path / "found.json")])
-    (check,) = json.loads((tmp_path / "found.json").read_text())["checks"]
-    assert (check["value"], check["limit"]) == ("NaN", 2.0)
+def fake_machine(name, path, limit, rehearse):
+    append(path, {"has_device": True})
+    return ""
 
 
-@pytest.mark.parametrize("name", ["cupy", "torch"])
+@pytest.mark.parametrize(
+    ("code", "limit", "budget", "status", "detail"),
+    [
+        ("import time; time.sleep(60)", 0.1, 60.0, FAILED, "ended after its 0 seconds"),
+        ("import time; time.sleep(60)", 60.0, 0.4, NOT_AVAILABLE, "cut short by the budget"),
+        ("raise SystemExit(3)", 60.0, 60.0, FAILED, "exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", 60.0, 60.0, FAILED, "exit status -9"),
+        ("", 60.0, -1.0, NOT_AVAILABLE, "skipped: 0 seconds are left of the budget"),
+    ],
+)
+def test_a_section_that_does_not_end_well(
+    monkeypatch, tmp_path, code, limit, budget, status, detail
+):
+    """What it found stays, and what became of it is said by its name."""
+    path, real = tmp_path / "found.jsonl", gpu._in_process
+    monkeypatch.setattr(gpu, "_CHILD", code)
+    monkeypatch.setattr(
+        gpu,
+        "_in_process",
+        lambda name, *more: (fake_machine if name == "installed" else real)(name, *more),
+    )
+    monkeypatch.setitem(gpu.SECTIONS, "installed", gpu.Section((), 9.0, -9.0))
+    monkeypatch.setitem(gpu.SECTIONS, "step", gpu.Section((), limit, 0.0))
+    gpu.run(path, ["step"], budget, False)
+    (check,) = Report.read(path).checks
+    assert check.name.startswith("step")
+    assert check.status == status
+    assert detail in check.detail
+
+
+@pytest.mark.parametrize("name", ["cupy", "numpy"])
 def test_a_step_is_timed_on_orders_that_were_made_once(name, request, monkeypatch):
-    made, kept = [], gpu_timing.make_orders
-    monkeypatch.setattr(gpu_timing, "make_orders", lambda m: made.append(m) or kept(m))
     if name == "cupy":
         request.getfixturevalue("cupy")
-        found = gpu_timing.own_step(8, 4, 0.0)
-    else:
-        pytest.importorskip("torch", reason="torch is not installed")
-        found = gpu_timing.torch_step(8, 4, 0.0, device="cpu")
-    figure, value, unit = next(iter(found))
-    assert (figure, unit) == ({"cupy": "step", "torch": "torch step"}[name], "us")
-    assert value > 0
-    assert made == [4]
+    made, kept = [], gpu_timing.make_orders
+    monkeypatch.setattr(gpu_timing, "make_orders", lambda *task: made.append(1) or kept(*task))
+    with gpu_timing.running(gpu_timing.SMALL_NETS[1], name) as (_, timed):
+        assert timed.within(0.0) > 0
+    assert made == [1]
+
+
+@pytest.mark.parametrize("name", ["torch", "torch-compile", "jax", "jax-scan"])
+def test_peers_are_timed_on_the_same_nets(name, monkeypatch):
+    pytest.importorskip(name.partition("-")[0])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    found = list(gpu_timing.peer(name, rehearse=True))
+    assert {f.name for f in found} == {name.replace("-", " ")}
+    assert [f.settings for f in found] == [task.settings for task in gpu_timing.SMALL_NETS]
+    assert all(f.value > 0 for f in found)
 
 
 @pytest.mark.gpu
@@ -269,7 +361,7 @@ def test_a_gpu_is_no_stand_in(cupy):
 def test_tf32_products_are_judged_by_their_rounding(monkeypatch, error, status):
     monkeypatch.setattr(gpu_checks, "product_errors", lambda n: {"float64": 0.0, "float32": 0.0})
     monkeypatch.setattr(gpu_checks, "_in_new_process", lambda script, **_: error)
-    *_, check = gpu_checks.products(quick=True)
+    *_, check = gpu_checks.products(rehearse=True)
     assert (check.name, check.status) == ("product 16 x 16, TF32", status)
 
 
@@ -278,7 +370,7 @@ def test_tf32_products_are_judged_by_their_rounding(monkeypatch, error, status):
 )
 def test_a_net_in_tf32_must_reach_the_cost_of_the_exact_one(monkeypatch, cost, status):
     monkeypatch.setattr(gpu_checks, "_in_new_process", lambda script: cost)
-    (check,) = gpu_checks.tf32_net(quick=True)
+    (check,) = gpu_checks.tf32_net(rehearse=True)
     assert check.status == status
 
 

@@ -50,7 +50,7 @@ def table(ok, here, monkeypatch):
     machine = {"processor": "A CPU", "usable_cores": 1, "blas": "a BLAS"}
     results = Results(Settings((2,)), "2026-01-02", machine, [series])
     monkeypatch.setattr("xpnet.cli.bench.run", lambda *args, **kwargs: results)
-    monkeypatch.setattr(gpu, "run", lambda report: None)
+    monkeypatch.setattr(gpu, "run", lambda *args: None)
 
 
 @pytest.fixture

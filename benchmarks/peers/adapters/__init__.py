@@ -20,6 +20,8 @@ FILES = {
     "xpnet-mlp": "estimators",
     "sklearn": "estimators",
     "torch": "torch",
+    "torch-compile": "torch",
+    "torch-graph": "torch",
     "jax": "jax",
     "jax-scan": "jax",
 }

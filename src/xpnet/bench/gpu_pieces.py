@@ -1,4 +1,4 @@
-"""Finds what is installed for a GPU, and the line that brings what is missing.
+"""Finds what is installed for a GPU, the line that brings what is missing, and what the GPU is.
 
 It runs on a machine with only a driver, and on one with nothing at all.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import resources
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.bench.gpu_report import Piece
+from xpnet.bench import machine as host
+from xpnet.bench.gpu_report import Figure, Found, Piece, holds
 
 DRIVER = (
     "install NVIDIA's driver from https://www.nvidia.com/drivers; `nvidia-smi` then lists the GPU"
@@ -103,18 +109,86 @@ def _compute(cupy: Any) -> str:
     return "a product and a kernel on " + ", ".join(device["name"] for device in devices(cupy))
 
 
+# -- what the GPU is ---------------------------------------------------------------------
+# Fields of nvidia-smi, which tells what CUDA does not.
+SMI = (
+    *("driver_version", "pstate", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit"),
+    *("pcie.link.gen.current", "pcie.link.width.current", "ecc.mode.current", "mig.mode.current"),
+    *("compute_mode", "temperature.gpu"),
+)
+ATTRIBUTES = (
+    *("L2CacheSize", "SingleToDoublePrecisionPerfRatio", "PageableMemoryAccess", "Integrated"),
+    *("KernelExecTimeout", "ClockRate", "MemoryClockRate", "GlobalMemoryBusWidth"),
+)
+
+
+def machine(rehearse: bool) -> Iterator[Found]:
+    """What figures of this machine depend on: driver, clocks, versions, attributes, host."""
+    cupy = importlib.import_module("cupy")
+    found: dict[str, Any] = {"nvidia-smi": nvidia_smi()}
+    found["attributes"] = [
+        {name: cupy.cuda.Device(n).attributes.get(name) for name in ATTRIBUTES}
+        for n in range(cupy.cuda.runtime.getDeviceCount())
+    ]
+    with suppress(OSError):
+        found["wsl"] = "microsoft" in Path("/proc/version").read_text().lower()
+    with suppress(Exception):  # CuPy's own modules may move
+        nvrtc = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
+        found["nvrtc"] = ".".join(map(str, nvrtc.getVersion()))
+        cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
+        found["cublas"] = cublas.getVersion(cupy.cuda.device.get_cublas_handle())
+    found["runtime"] = cupy.cuda.runtime.runtimeGetVersion()
+    yield found
+
+
+def nvidia_smi() -> list[dict[str, str]] | str:
+    """What nvidia-smi says of each GPU, or why it says nothing."""
+    if not (command := shutil.which("nvidia-smi")):
+        return "no nvidia-smi on PATH"
+    query = [command, f"--query-gpu={','.join(SMI)}", "--format=csv,noheader"]
+    try:
+        run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    if run.returncode:
+        return (run.stdout + run.stderr).strip()
+    rows = [map(str.strip, line.split(",")) for line in run.stdout.strip().splitlines()]
+    return [dict(zip(SMI, row, strict=False)) for row in rows]
+
+
+def kernels(rehearse: bool) -> Iterator[Found]:
+    """Registers and spilled bytes of the engine's kernels, as compiled for this device."""
+    get = importlib.import_module("xpnet.engines.cupy.recorder").kernels
+    source = resources.files("xpnet.engines.cupy").joinpath("kernels.cu").read_text("utf-8")
+    names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", source)
+    cuda = not importlib.import_module("cupy").cuda.runtime.is_hip
+    for dtype in ("float32", "float64"):
+        spilled = {}
+        for name in names:
+            facts = get(dtype)(name).attributes
+            settings = {"kernel": name, "dtype": dtype, "compiled for": facts["binary_version"]}
+            yield Figure("registers", facts["num_regs"], "", settings)
+            yield Figure("local bytes", facts["local_size_bytes"], "", settings)
+            if facts["local_size_bytes"] and cuda:  # the stand-in's numbers mean nothing
+                spilled[name] = facts["local_size_bytes"]
+        yield holds(f"no kernel of {dtype} spills registers", not spilled, str(spilled or ""))
+
+
 def _first_line(error: BaseException) -> str:
     lines = [line.strip(" =\t") for line in str(error).splitlines()]
     return f"{type(error).__name__}: {next(filter(None, lines), '')}"
 
 
-def about() -> dict[str, Any]:
-    """The driver, CuPy and the devices, for the JSON."""
-    found: dict[str, Any] = {"driver": find_driver().detail, "wheels": find_wheels(), "devices": []}
+def installed(rehearse: bool) -> Iterator[Found]:
+    """The driver, CuPy, the devices and the host, then the pieces."""
+    driver, wheels, found = find_driver(), find_wheels(), list[dict[str, Any]]()
+    about = host.about() | {"driver": driver.detail, "wheels": wheels}
     with suppress(Exception):  # the pieces say why
         cupy = importlib.import_module("cupy")
-        found |= {"cupy": cupy.__version__, "devices": devices(cupy)}
-    return found
+        found = devices(cupy)
+        about["cupy"] = cupy.__version__
+    yield about | {"devices": found, "has_device": bool(driver.devices or found)}
+    yield from pieces(driver, wheels)
 
 
 def devices(cupy: Any) -> list[dict[str, Any]]:

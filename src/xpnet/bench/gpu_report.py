@@ -1,10 +1,13 @@
-"""What was found on a GPU: pieces, checks and figures, as JSON and as tables."""
+"""What was found on a GPU: pieces, checks and figures, as lines of JSON, as JSON and as tables."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from xpnet.training.notebook import aligned
@@ -55,20 +58,58 @@ def holds(name: str, condition: bool, detail: str = "") -> Check:
     return Check(name, PASSED if condition else FAILED, detail=detail)
 
 
+class Skipped(Exception):
+    """Raised by a part that cannot run here; its text is the reason."""
+
+
+Found = Piece | Check | Figure | dict[str, Any]  # the last: facts about the machine and the run
+_KINDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in (Piece, Check, Figure)}
+# Of figures with the same settings.
+RATIOS = (("step", "products"), ("torch", "step"), ("jax scan", "step"), ("numpy", "step"))
+
+
+def append(path: Path, found: Found) -> None:
+    """Adds a line to the file, which outlives the process from then on."""
+    name = "about" if isinstance(found, dict) else type(found).__name__.lower()
+    text = json.dumps({name: found if isinstance(found, dict) else asdict(found)})
+    # NaN and infinities as text: JSON has no word for them
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(json.loads(text, parse_constant=str)) + "\n")
+
+
 @dataclass
 class Report:
     """Everything one run found."""
 
-    about: dict[str, Any] = field(default_factory=dict)  # the machine and its versions
-    has_device: bool = False
-    stand_in: bool = False
-    quick: bool = False
+    about: dict[str, Any] = field(default_factory=dict)  # the machine, its versions, the run
     pieces: list[Piece] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
 
-    def add(self, found: Check | Figure) -> None:
-        (self.checks if isinstance(found, Check) else self.figures).append(found)  # type: ignore
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """The report of the lines that are there."""
+        report = cls()
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with suppress(ValueError):  # a process that was killed may leave half a line
+                report.add(*json.loads(line).popitem())
+        return report
+
+    def add(self, name: str, found: dict[str, Any]) -> None:
+        if name == "about":
+            self.about |= found
+        else:
+            getattr(self, name + "s").append(_KINDS[name](**found))
+
+    @property
+    def has_device(self) -> bool:
+        return bool(self.about.get("has_device"))
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether CuPy ran on the CPU, as in this project's own tests."""
+        names = [device["name"] for device in self.about.get("devices", ())]
+        return any(name.startswith("CuPy on CPU") for name in names)
 
     @property
     def complete(self) -> bool:
@@ -95,7 +136,28 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         note = STAND_IN if self.stand_in else None
-        return {"status": self.status, "verdict": self.verdict, "note": note} | asdict(self)
+        found = {"status": self.status, "verdict": self.verdict, "note": note}
+        return found | {"has_device": self.has_device} | asdict(self)
+
+    def ratios(self) -> Iterator[Figure]:
+        """How many times as long one takes as another, and from what work on the GPU is faster."""
+        values: dict[str, dict[str, float]] = {}
+        for figure in self.figures:
+            if figure.value is not None:
+                values.setdefault(json.dumps(figure.settings), {})[figure.name] = figure.value
+        gains = {}
+        for settings, row in values.items():
+            for one, other in RATIOS:
+                if one in row and other in row:
+                    ratio = row[one] / row[other]
+                    yield Figure(f"{one} / {other}", ratio, "", json.loads(settings))
+                    if one == "numpy":
+                        gains[row["work"]] = ratio
+        slower = [work for work, ratio in gains.items() if ratio < 1]
+        if gains and len(slower) < len(gains):
+            least = min(work for work in gains if work > max(slower, default=0))
+            detail = "the least work of a step from which on the GPU was faster than NumPy"
+            yield Figure("crossover", least, "MFLOP", detail=detail)
 
     # -- for people ----------------------------------------------------------------------
     def show(self) -> None:
