@@ -366,7 +366,7 @@ def test_a_callback_changes_no_number(lib):
 @pytest.mark.parametrize("lib", ["numpy", "cupy", "torch", "jax"], indirect=True)
 def test_the_library_runs_its_own_engine(lib, monkeypatch):
     """The comparisons above would hold even if every library ran the reference: none does."""
-    program = importlib.import_module(f"xpnet.engines.{lib.name}").Program
+    program = importlib.import_module(f"xpnet.engines.{lib.name}").Engine.program_type
     original, runs = program.run, []
 
     def watched(self, *args):

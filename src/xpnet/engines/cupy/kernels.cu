@@ -19,6 +19,13 @@ enum { L2, L1, CLIP_NORM, KEY0, KEY1 = KEY0 + 2, OWN = KEY1 + 2 };
 #define INDEX (blockIdx.x * (long long)blockDim.x + threadIdx.x)
 #define STRIDE (gridDim.x * (long long)blockDim.x)
 
+// Four neighbours, which a thread reads or writes at once: vectors begin at a multiple of 16 bytes
+// and have room for a last four. FOUR(x, i) are those from x[i], where 4 divides i.
+struct alignas(16) Four {
+    REAL at[4];
+};
+#define FOUR(x, i) (*(Four*)((x) + (i)))
+
 __device__ REAL sigmoid(REAL z) {
     REAL e = exp(z < 0 ? z : -z);  // never overflows
     return (z < 0 ? e : REAL(1)) / (REAL(1) + e);
@@ -46,7 +53,7 @@ __device__ REAL slope(int activation, REAL a) {
         case TANH: return REAL(1) - a * a;
         case RELU: return a > 0 ? REAL(1) : REAL(0);
         case LEAKY_RELU: return a > 0 ? REAL(1) : REAL(0.01);
-        case ELU: return a < 0 ? REAL(1) + a : REAL(1);
+        case ELU: return a >= 0 ? REAL(1) : REAL(1) + a;
         case SOFTPLUS: return -expm1(-a);
         default: return REAL(1);
     }
@@ -87,35 +94,62 @@ __device__ void dropout_factors(const REAL* row, unsigned layer, long long group
     factors[3] = (x1 >> 16) >= dropped ? scale : REAL(0);
 }
 
-// A sum (or maximum) over the threads of a block, known to all of them. `part` is shared memory
-// of one entry per thread; blockDim.x is a power of two.
-__device__ REAL block_sum(REAL x, REAL* part) {
-    part[threadIdx.x] = x;
+// Sums (or maxima) over the threads of a block, in `groups` of them: threads of the same SLOT modulo
+// `groups` belong together, and each knows the result of its own. `part` is shared memory of one
+// entry per thread; the number of threads and `groups` are powers of two.
+#define SLOT (threadIdx.x * blockDim.y + threadIdx.y)
+
+__device__ REAL block_sum(REAL x, REAL* part, int groups) {
+    const int slot = SLOT;
+    part[slot] = x;
     __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    for (int half = blockDim.x * blockDim.y / 2; half >= groups; half /= 2) {
+        if (slot < half) part[slot] += part[slot + half];
         __syncthreads();
     }
-    REAL sum = part[0];
+    REAL sum = part[slot & (groups - 1)];
     __syncthreads();
     return sum;
 }
 
-__device__ REAL block_max(REAL x, REAL* part) {
-    part[threadIdx.x] = x;
+__device__ REAL block_max(REAL x, REAL* part, int groups) {
+    const int slot = SLOT;
+    part[slot] = x;
     __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            REAL other = part[threadIdx.x + half];
-            // true if other is NaN as well
-            if (!(other <= part[threadIdx.x])) part[threadIdx.x] = other;
+    for (int half = blockDim.x * blockDim.y / 2; half >= groups; half /= 2) {
+        if (slot < half) {
+            REAL other = part[slot + half];
+            if (!(other <= part[slot])) part[slot] = other;  // true if other is NaN as well
         }
         __syncthreads();
     }
-    REAL largest = part[0];
+    REAL largest = part[slot & (groups - 1)];
     __syncthreads();
     return largest;
 }
+
+// x[row stride] + x[(row + step) stride] + ... below `end`, four of them on their way at a time
+template <typename Pointer>
+__device__ REAL sum_of_rows(Pointer x, long long stride, long long row, long long end, int step) {
+    REAL sums[4] = {0, 0, 0, 0};
+    for (; row + 3 * step < end; row += 4 * step) {
+        REAL read[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) read[k] = x[(row + k * step) * stride];
+#pragma unroll
+        for (int k = 0; k < 4; k++) sums[k] += read[k];
+    }
+    for (; row < end; row += step) sums[0] += x[row * stride];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// At most 32 columns of a matrix (m, n) whose sums are wanted: where the first of them begins, how
+// many, and where the sums go: null for the losses, whose sum is the cost of this step.
+struct Tile {
+    const REAL* first;
+    long long n, columns;
+    REAL* sums;
+};
 
 extern "C" {
 
@@ -191,31 +225,34 @@ __global__ void times_slope_dropout(int activation, const REAL* A, REAL* dA, lon
     }
 }
 
-// dZ = s (predict(Z + b) - Y) and each example's share of the cost; one block per example.
-// s is null where every example has the same share. With `losses` null, only the prediction is
-// wanted: it goes into dZ. A reported log-loss lies in [low, high], a reported squared error is
-// scaled (losses.py, as_reported); dZ is not affected.
-__global__ void output(int loss, const REAL* Z, const REAL* b, const REAL* Y, const REAL* s,
-                       REAL share, REAL low, REAL high, REAL scale, REAL* dZ, REAL* losses,
-                       int* step, int n) {
+// dZ = s (predict(Z + b) - Y) and each example's share of the cost. A block has blockDim.x threads
+// for each of blockDim.y examples. s is null where every example has the same share. With `losses`
+// null, only the prediction is wanted: it goes into dZ. A reported log-loss lies in [low, high], a
+// reported squared error is scaled (losses.py, as_reported); dZ is not affected.
+__global__ void __launch_bounds__(256)
+    output(int loss, const REAL* Z, const REAL* b, const REAL* Y, const REAL* s, REAL share,
+           REAL low, REAL high, REAL scale, REAL* dZ, REAL* losses, int* step, int m, int n) {
     __shared__ REAL part[256];
-    const long long row = blockIdx.x, first = row * n;
-    if (s) share = s[row];
+    const long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y;
+    const bool is_there = row < m;  // threads without a row wait with the others of their block
+    const long long first = is_there ? row * n : 0;
+    const int end = is_there ? n : 0;
+    if (s && is_there) share = s[row];
     REAL largest = 0, normaliser = 1;
     if (loss == CATEGORICAL) {
         // starts from a logit of this row, so that a row of -inf or NaN stays what it is
         REAL mine = Z[first] + b[0];
-        for (int j = threadIdx.x; j < n; j += blockDim.x) {
+        for (int j = threadIdx.x; j < end; j += blockDim.x) {
             REAL z = Z[first + j] + b[j];
             if (!(z <= mine)) mine = z;
         }
-        largest = block_max(mine, part);
+        largest = block_max(mine, part, blockDim.y);
         REAL sum = 0;
-        for (int j = threadIdx.x; j < n; j += blockDim.x) sum += exp(Z[first + j] + b[j] - largest);
-        normaliser = block_sum(sum, part);
+        for (int j = threadIdx.x; j < end; j += blockDim.x) sum += exp(Z[first + j] + b[j] - largest);
+        normaliser = block_sum(sum, part, blockDim.y);
     }
     REAL cost = 0;
-    for (int j = threadIdx.x; j < n; j += blockDim.x) {
+    for (int j = threadIdx.x; j < end; j += blockDim.x) {
         REAL z = Z[first + j] + b[j], a = z;
         if (loss == BERNOULLI) a = sigmoid(z);
         if (loss == CATEGORICAL) a = exp(z - largest) / normaliser;
@@ -232,66 +269,86 @@ __global__ void output(int loss, const REAL* Z, const REAL* b, const REAL* Y, co
         dZ[first + j] = share * (a - y);
     }
     if (!losses) return;
-    cost = block_sum(cost, part);
-    if (threadIdx.x == 0) {
+    cost = block_sum(cost, part, blockDim.y);
+    if (threadIdx.x == 0 && is_there) {
         if (loss == CATEGORICAL) cost = clipped(cost + log(normaliser), low, high);
         losses[row] = share * cost;
         if (row == 0 && step) *step += 1;
     }
 }
 
-// db (n,): sums of the columns of dZ (m, n). Blocks are 32 columns wide and blockDim.y rows deep.
-// With `costs`, one more block adds up the losses, and the others each a piece of the penalty
-// l2/2 sum(W^2) + l1 sum|W|: costs (steps, columns), whose rows are added up after the run.
-__global__ void column_sums(const REAL* dZ, REAL* db, int m, int n, const REAL* losses,
-                            const REAL* W, long long n_weights, const REAL* table, int width,
-                            const int* step, REAL* costs, int columns) {
-    __shared__ REAL part[16][33];
-    const int tiles = (n + 31) / 32, tile = blockIdx.x;
-    REAL sum = 0;
-    if (tile < tiles) {
-        int column = tile * 32 + threadIdx.x;
-        if (column < n)
-            for (int row = threadIdx.y; row < m; row += blockDim.y)
-                sum += dZ[row * (long long)n + column];
-        part[threadIdx.y][threadIdx.x] = sum;
-        __syncthreads();
-        if (threadIdx.y == 0 && column < n) {
-            sum = 0;
-            for (int y = 0; y < blockDim.y; y++) sum += part[y][threadIdx.x];
-            db[column] = sum;
-        }
-        return;
-    }
-    const int piece = tile - tiles, thread = threadIdx.y * 32 + threadIdx.x;
-    const int threads = 32 * blockDim.y;
-    if (piece == 0) {
-        for (int i = thread; i < m; i += threads) sum += losses[i];
-    } else {
-        long long stride = (columns - 1) * (long long)threads;
+// Sums of the columns of every tile, in blocks of `rows` rows: the bias gradients of all layers and
+// the cost. Where a tile has several blocks (`splits`), these leave their sums in `partial`
+// (splits, n_tiles, 32), and the last of them to finish adds those up, always in the same order.
+// The blocks after those add up a piece each of the penalty l2/2 sum(W^2) + l1 sum|W|. A row of
+// costs (steps, columns) is the cost and these pieces; it is added up after the run.
+__global__ void __launch_bounds__(512)
+    column_sums(const Tile* tiles, int n_tiles, int splits, int rows, int m, REAL* partial,
+                unsigned* finished, const REAL* W, long long n_weights, const REAL* table,
+                int width, const int* step, REAL* costs, int columns) {
+    __shared__ REAL part[512];
+    __shared__ bool last;
+    const int thread = threadIdx.x, tile = blockIdx.x / splits, split = blockIdx.x % splits;
+    costs += (*step - 1) * (long long)columns;
+    if (tile >= n_tiles) {
+        const int piece = blockIdx.x - n_tiles * splits;
         const REAL* scalars = table + (*step - 1) * (long long)width;
         const REAL half_l2 = REAL(0.5) * scalars[L2], l1 = scalars[L1];
-        for (long long i = (piece - 1) * (long long)threads + thread; i < n_weights; i += stride)
-            sum += half_l2 * W[i] * W[i] + l1 * (W[i] < 0 ? -W[i] : W[i]);
+        REAL sum = 0;
+        for (long long i = 4 * (piece * (long long)blockDim.x + thread); i < n_weights;
+             i += 4 * (columns - 1) * (long long)blockDim.x) {
+            const Four w = FOUR(W, i);
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                if (i + k < n_weights)
+                    sum += half_l2 * w.at[k] * w.at[k] + l1 * (w.at[k] < 0 ? -w.at[k] : w.at[k]);
+        }
+        sum = block_sum(sum, part, 1);
+        if (thread == 0) costs[1 + piece] = sum;
+        return;
     }
-    part[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (thread == 0) {
-        sum = 0;
-        for (int y = 0; y < blockDim.y; y++)
-            for (int x = 0; x < 32; x++) sum += part[y][x];
-        costs[(*step - 1) * (long long)columns + piece] = sum;
+    const Tile mine = tiles[tile];
+    int lanes = 32;  // threads side by side: no more than a narrow tile has use for
+    while (lanes >= 2 * mine.columns) lanes /= 2;
+    const int column = thread & (lanes - 1), depth = thread / lanes, step_of_rows = blockDim.x / lanes;
+    const long long begin = split * (long long)rows, end = begin + rows < m ? begin + rows : m;
+    const bool is_there = column < mine.columns;
+    REAL sum = 0;
+    if (is_there) sum = sum_of_rows(mine.first + column, mine.n, begin + depth, end, step_of_rows);
+    sum = block_sum(sum, part, lanes);
+    if (splits > 1) {
+        REAL* const others = partial + tile * 32 + column;
+        if (thread < lanes) {
+            others[split * (32LL * n_tiles)] = sum;
+            __threadfence();  // the sum is there before the count says so
+        }
+        __syncthreads();
+        if (thread == 0) last = atomicAdd(finished + tile, 1u) == splits - 1;
+        __syncthreads();
+        if (!last) return;
+        __threadfence();
+        sum = sum_of_rows((volatile REAL*)others, 32LL * n_tiles, depth, splits, step_of_rows);
+        sum = block_sum(sum, part, lanes);
+        if (thread == 0) finished[tile] = 0;
     }
+    if (thread < lanes && is_there) (mine.sums ? mine.sums : costs)[column] = sum;
 }
 
-// What follows runs over the flat vectors, the penalties' gradient included: see optimizers.py.
+// What follows runs over the flat vectors, four entries to a thread, the penalties' gradient
+// included: see optimizers.py. No two of the vectors overlap.
 #define FLAT_ARGUMENTS                                                                       \
-    const REAL *gradient, REAL *theta, const REAL *table, int width, const int *step,        \
+    const REAL *__restrict__ gradient, REAL *__restrict__ theta,                             \
+        const REAL *__restrict__ table, int width, const int *__restrict__ step,             \
         long long size, long long n_weights
-#define SCALARS const REAL* scalars = table + (*step - 1) * (long long)width
-#define PENALIZED(i)                                                                         \
-    (gradient[i] + (i < n_weights ? scalars[L2] * theta[i] + scalars[L1] * sign(theta[i])    \
-                                  : REAL(0)))
+#define SCALARS                                                                              \
+    const REAL* scalars = table + (*step - 1) * (long long)width;                            \
+    const REAL l2 = scalars[L2], l1 = scalars[L1]
+#define FOR_EACH_FOUR for (long long i = 4 * INDEX; i < size; i += 4 * STRIDE)
+// What lies behind the last parameter is never written.
+#define FOR_EACH_OF_FOUR                                                                     \
+    _Pragma("unroll") for (int k = 0; k < 4; k++) if (i + k < size)
+#define PENALIZED                                                                            \
+    (g.at[k] + (i + k < n_weights ? l2 * t.at[k] + l1 * sign(t.at[k]) : REAL(0)))
 
 // Clipping (Pascanu et al. 2013): scale := min(1, clip_norm / ||gradient||), one number. Blocks
 // leave sums of squares in `parts`; the last to finish adds these up, always in the same order.
@@ -300,11 +357,14 @@ __global__ void clip(FLAT_ARGUMENTS, REAL* parts, unsigned* finished, REAL* scal
     __shared__ bool last;
     SCALARS;
     REAL sum = 0;
-    for (long long i = INDEX; i < size; i += STRIDE) {
-        REAL g = PENALIZED(i);
-        sum += g * g;
+    FOR_EACH_FOUR {
+        const Four g = FOUR(gradient, i), t = FOUR(theta, i);
+        FOR_EACH_OF_FOUR {
+            REAL d = PENALIZED;
+            sum += d * d;
+        }
     }
-    sum = block_sum(sum, part);
+    sum = block_sum(sum, part, 1);
     if (threadIdx.x == 0) {
         parts[blockIdx.x] = sum;
         __threadfence();  // the sum is there before the count says so
@@ -316,7 +376,7 @@ __global__ void clip(FLAT_ARGUMENTS, REAL* parts, unsigned* finished, REAL* scal
     sum = 0;
     for (int i = threadIdx.x; i < gridDim.x; i += blockDim.x)
         sum += ((volatile REAL*)parts)[i];
-    REAL norm = sqrt(block_sum(sum, part));
+    REAL norm = sqrt(block_sum(sum, part, 1));
     if (threadIdx.x == 0) {
         // an infinite norm makes NaN of all, as in leaves.py
         *scale = norm <= scalars[CLIP_NORM] ? REAL(1) : scalars[CLIP_NORM] / norm + (norm - norm);
@@ -325,41 +385,70 @@ __global__ void clip(FLAT_ARGUMENTS, REAL* parts, unsigned* finished, REAL* scal
 }
 
 // The optimisers. Their gradient is scaled by *scale; null where it is not clipped.
-#define UPDATE_ARGUMENTS FLAT_ARGUMENTS, const REAL* scale
-#define FOR_EACH_PARAMETER                                                                   \
+#define UPDATE_ARGUMENTS FLAT_ARGUMENTS, const REAL* __restrict__ scale
+#define UPDATE_SCALARS                                                                       \
     SCALARS;                                                                                 \
-    const REAL clipping = scale ? *scale : REAL(1);                                          \
-    for (long long i = INDEX; i < size; i += STRIDE)
-#define GRADIENT(i) (clipping * PENALIZED(i))
+    const REAL clipping = scale ? *scale : REAL(1), rate = scalars[OWN]
+#define GRADIENT (clipping * PENALIZED)
 
 __global__ void gradient_descent(UPDATE_ARGUMENTS) {
-    FOR_EACH_PARAMETER theta[i] -= scalars[OWN] * GRADIENT(i);
-}
-
-__global__ void momentum(UPDATE_ARGUMENTS, REAL* velocity, REAL mu, int nesterov) {
-    FOR_EACH_PARAMETER {
-        REAL move = scalars[OWN] * GRADIENT(i);
-        REAL v = velocity[i] = mu * velocity[i] - move;
-        theta[i] += nesterov ? mu * v - move : v;
+    UPDATE_SCALARS;
+    FOR_EACH_FOUR {
+        const Four g = FOUR(gradient, i);
+        Four t = FOUR(theta, i);
+        FOR_EACH_OF_FOUR t.at[k] -= rate * GRADIENT;
+        FOUR(theta, i) = t;
     }
 }
 
-__global__ void rmsprop(UPDATE_ARGUMENTS, REAL* square, REAL rho) {
-    FOR_EACH_PARAMETER {
-        REAL g = GRADIENT(i);
-        REAL s = square[i] = rho * square[i] + g * g;
-        theta[i] -= scalars[OWN] * g / (sqrt(s) + scalars[OWN + 1]);
+__global__ void momentum(UPDATE_ARGUMENTS, REAL* __restrict__ velocity, REAL mu, int nesterov) {
+    UPDATE_SCALARS;
+    FOR_EACH_FOUR {
+        const Four g = FOUR(gradient, i);
+        Four t = FOUR(theta, i), v = FOUR(velocity, i);
+        FOR_EACH_OF_FOUR {
+            REAL move = rate * GRADIENT;
+            v.at[k] = mu * v.at[k] - move;
+            t.at[k] += nesterov ? mu * v.at[k] - move : v.at[k];
+        }
+        FOUR(velocity, i) = v;
+        FOUR(theta, i) = t;
     }
 }
 
-__global__ void adam(UPDATE_ARGUMENTS, REAL* first, REAL* second, REAL beta1, REAL beta2,
-                     int decays) {
-    FOR_EACH_PARAMETER {
-        REAL g = GRADIENT(i);
-        REAL m = first[i] = beta1 * first[i] + g;
-        REAL v = second[i] = beta2 * second[i] + g * g;
-        REAL kept = decays && i < n_weights ? scalars[OWN + 2] * theta[i] : theta[i];
-        theta[i] = kept - scalars[OWN] * m / (sqrt(v) + scalars[OWN + 1]);
+__global__ void rmsprop(UPDATE_ARGUMENTS, REAL* __restrict__ square, REAL rho) {
+    UPDATE_SCALARS;
+    const REAL epsilon = scalars[OWN + 1];
+    FOR_EACH_FOUR {
+        const Four g = FOUR(gradient, i);
+        Four t = FOUR(theta, i), s = FOUR(square, i);
+        FOR_EACH_OF_FOUR {
+            REAL d = GRADIENT;
+            s.at[k] = rho * s.at[k] + d * d;
+            t.at[k] -= rate * d / (sqrt(s.at[k]) + epsilon);
+        }
+        FOUR(square, i) = s;
+        FOUR(theta, i) = t;
+    }
+}
+
+__global__ void adam(UPDATE_ARGUMENTS, REAL* __restrict__ first, REAL* __restrict__ second,
+                     REAL beta1, REAL beta2, int decays) {
+    UPDATE_SCALARS;
+    const REAL epsilon = scalars[OWN + 1], keep = decays ? scalars[OWN + 2] : REAL(1);
+    FOR_EACH_FOUR {
+        const Four g = FOUR(gradient, i);
+        Four t = FOUR(theta, i), m = FOUR(first, i), v = FOUR(second, i);
+        FOR_EACH_OF_FOUR {
+            REAL d = GRADIENT;
+            m.at[k] = beta1 * m.at[k] + d;
+            v.at[k] = beta2 * v.at[k] + d * d;
+            REAL kept = i + k < n_weights ? keep * t.at[k] : t.at[k];
+            t.at[k] = kept - rate * m.at[k] / (sqrt(v.at[k]) + epsilon);
+        }
+        FOUR(first, i) = m;
+        FOUR(second, i) = v;
+        FOUR(theta, i) = t;
     }
 }
 

@@ -38,10 +38,13 @@ class Program(generic.Program):
     def _allocate(self) -> None:
         objective, dtype = self.engine.objective, self.theta.dtype
         layout = objective.layout
-        self.state = cupy.stack([self.theta, *self.moments])
-        self.theta, *moments = self.state
+        # Kernels read four parameters at once: every vector has room for a last four.
+        n = self.theta.size
+        self.state = cupy.zeros((1 + len(self.moments), -(-n // 4) * 4), dtype)
+        self.restore((self.theta, self.moments))
+        self.theta, *moments = self.state[:, :n]
         self.moments = tuple(moments)
-        self.gradient = cupy.zeros_like(self.theta)
+        self.gradient = cupy.zeros(self.state.shape[1], dtype)[:n]
         self.gradients = layout.layers(self.gradient, xp=cupy)
         m, n_x = self.data.X.shape
         on_host = isinstance(self.data.X, np.ndarray)
@@ -179,10 +182,10 @@ class Program(generic.Program):
 
     def snapshot(self) -> tuple[Array, Moments]:
         with self._explained(0, with_net=True):
-            theta, *moments = self.state.copy()
+            theta, *moments = self.state.copy()[:, : self.theta.size]
         return theta, tuple(moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:
         theta, moments = state
         for mine, saved in zip(self.state, (theta, *moments), strict=True):
-            cupy.copyto(mine, saved)
+            cupy.copyto(mine[: saved.size], saved)

@@ -1,8 +1,8 @@
 """Leaf operations that launch kernels and matrix products on the GPU, and record the launches.
 
-A step of L layers is 3L - 1 products and 3L + 1 launches: gather, L - 1 times bias and
-activation, output, L column sums, L - 1 slopes, one update. Penalties and dropout ride along in
-these; clipping needs the norm of the whole gradient first, which is one launch more.
+A step of L layers is 3L - 1 products and 2L + 2 launches: gather, L - 1 times bias and
+activation, output, L - 1 slopes, the column sums of all layers, one update. Penalties and dropout
+ride along in these; clipping needs the norm of the whole gradient first, which is one launch more.
 
 Examples are *rows* in this package, so that every product is a GEMM on row-major arrays and
 transposed views; only ``predict`` transposes its result. An activation, loss or optimiser without
@@ -31,7 +31,13 @@ from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
 
 THREADS = 256
-MAX_BLOCKS = 1024  # kernels with a stride loop need no more to fill a large GPU
+# Kernels with a stride loop need no more to fill a multiprocessor, which holds 4, 6 or 8 at a time.
+MOST_BLOCKS = 24
+OUTPUT_THREADS = 128  # of a block of output, if one example needs no more
+SUM_THREADS = 512  # of a block of column_sums
+TILE = 32  # columns that such a block adds up
+SUM_BLOCKS = 512  # of all tiles, before a thread gets more than the fewest rows
+ROWS = 16, 64  # the fewest and the most rows of a thread
 
 # What kernels.cu computes, by its numbers.
 _NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
@@ -48,6 +54,19 @@ def kernels(dtype: str) -> Callable[[str], Any]:
     real = {"float32": "float", "float64": "double"}[dtype]
     source = resources.files("xpnet.engines.cupy").joinpath("kernels.cu").read_text()
     return cupy.RawModule(code=f"typedef {real} REAL;\n{source}").get_function
+
+
+@lru_cache
+def most_blocks(device: int) -> int:
+    """The blocks that a kernel with a stride loop is launched in, at most."""
+    multiprocessors = cupy.cuda.runtime.cudaDevAttrMultiProcessorCount
+    return MOST_BLOCKS * int(cupy.cuda.runtime.deviceGetAttribute(multiprocessors, device))
+
+
+def rows_at_once(m: int, tiles: int) -> int:
+    """How many of ``m`` rows a block of column_sums adds up, of each of its 32 columns."""
+    depth = SUM_THREADS // TILE
+    return depth * min(max(-(-m * tiles // (depth * SUM_BLOCKS)), ROWS[0]), ROWS[1])
 
 
 class Held(NamedTuple):
@@ -69,6 +88,7 @@ class Recorder(Leaves):
         self.m = m
         self.run = run  # the Program; None where nothing is trained
         self.rates = iter(() if run is None else run.engine.objective.dropout)
+        self.sums: list[tuple[Array, Array]] = []  # what column_sums adds up, and where to
         self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
         self.kernel = kernels(self.dtype.name)
@@ -80,8 +100,8 @@ class Recorder(Leaves):
         self.calls.append(call)
 
     def launch(self, name: str, size: int, *args: Any) -> None:
-        """Launches an elementwise kernel over ``size`` entries."""
-        blocks = min(-(-size // THREADS), MAX_BLOCKS)
+        """Launches an elementwise kernel with ``size`` threads, or fewer that do more each."""
+        blocks = min(-(-size // THREADS), most_blocks(cupy.cuda.device.get_device_id()))
         self.do(self.kernel(name), (blocks,), (THREADS,), args)
 
     def new(self, *shape: int) -> Array:
@@ -183,7 +203,8 @@ class Recorder(Leaves):
     ) -> None:
         shares, share = (None, s) if isinstance(s, float) else (s, 0.0)
         m, n = Z.shape
-        threads = min(max(32, 1 << (n - 1).bit_length()), THREADS)
+        threads = min(1 << (n - 1).bit_length(), THREADS)  # of each example
+        rows = max(1, OUTPUT_THREADS // threads)
         step_number = None if self.run is None else self.run.step_number
         low, high, scale = -np.inf, np.inf, 1.0
         if loss.reported:
@@ -191,12 +212,12 @@ class Recorder(Leaves):
             scale = 1.0 / n
         self.do(
             self.kernel("output"),
-            (m,),
-            (threads,),
+            (-(-m // rows),),
+            (threads, rows),
             (
                 *(np.int32(_LOSSES[loss.exact]), Z, b, _pointer(Y), _pointer(shares)),
                 *(self.real(x) for x in (share, low, high, scale)),
-                *(dZ, _pointer(losses), _pointer(step_number), np.int32(n)),
+                *(dZ, _pointer(losses), _pointer(step_number), np.int32(m), np.int32(n)),
             ),
         )
 
@@ -216,21 +237,9 @@ class Recorder(Leaves):
         return dW
 
     def bias_gradient(self, layer: int, dZ: Array) -> Array:
-        run = self.run
-        db, (m, n) = run.gradients[layer].b, dZ.shape
-        last = layer == self.layout.n_layers - 1
-        blocks = -(-n // 32) + (run.costs.shape[1] if last else 0)
-        self.do(
-            self.kernel("column_sums"),
-            (blocks,),
-            (32, 16),
-            (
-                *(dZ, db, np.int32(m), np.int32(n), self.losses, run.theta),
-                *(np.int64(self.layout.n_weights), run.table, run.width, run.step_number),
-                *(run.costs, np.int32(run.costs.shape[1])),
-            ),
-        )
-        return db
+        db = self.run.gradients[layer].b
+        self.sums.append((dZ, db))
+        return db  # computed in `flatten`
 
     def propagate(self, W: Array, dZ: Array) -> Array:
         dA = self.new(dZ.shape[0], W.shape[1])
@@ -258,7 +267,29 @@ class Recorder(Leaves):
         return dA
 
     def flatten(self, gradients: list[Layer]) -> Array:
-        return self.run.gradient
+        """Every bias gradient, the sum of the losses and the penalty, in one launch."""
+        run, item = self.run, self.dtype.itemsize
+        tiles = [(self.losses.data.ptr, 1, 1, 0)]
+        for dZ, db in self.sums:
+            n = dZ.shape[1]
+            for j in range(0, n, TILE):
+                at = (x.data.ptr + j * item for x in (dZ, db))
+                tiles.append((next(at), n, min(TILE, n - j), next(at)))
+        rows = rows_at_once(self.m, len(tiles))
+        splits, columns = -(-self.m // rows), run.costs.shape[1]
+        partial = self.new(splits, len(tiles), TILE) if splits > 1 else None
+        sizes = (np.int32(x) for x in (len(tiles), splits, rows, self.m))
+        self.do(
+            self.kernel("column_sums"),
+            (len(tiles) * splits + columns - 1,),
+            (SUM_THREADS,),
+            (
+                *(cupy.asarray(np.array(tiles, np.int64)), *sizes, _pointer(partial)),
+                *(cupy.zeros(len(tiles), np.uint32), run.theta, np.int64(self.layout.n_weights)),
+                *(run.table, run.width, run.step_number, run.costs, np.int32(columns)),
+            ),
+        )
+        return run.gradient
 
     def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
         return cost  # column_sums adds it
@@ -310,7 +341,7 @@ class Recorder(Leaves):
             return theta, moments
         self.launch(
             name,
-            theta.size,
+            -(-theta.size // 4),
             *(*self._flat(gradient, theta), _pointer(self.scale), *moments, *own),
         )
         return theta, moments
