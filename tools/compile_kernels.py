@@ -6,7 +6,8 @@ KERNELS is the folder CUPY_CACHE_DIR of a run under CUPY_CACHE_SAVE_CUDA_SOURCE=
 compiled by every NVRTC installed next to this Python (the wheels nvidia-cuda-nvrtc-cu12 and
 nvidia-cuda-nvrtc; nvidia-cuda-runtime-cu12 and nvidia-cuda-runtime bring their headers), for the
 architectures it supports. A refusal is printed with the kernel's name and the compiler's words, and
-the exit status is 1.
+the exit status is 1. Of xpnet's own kernels two more things are asked: that registers are spilled
+nowhere, and that there is no instruction of float64 in those for float32.
 
 What is compiled is what CuPy's ROCm build wrote. A kernel of our own has the same text as on CUDA.
 CuPy's own may differ: _hip_bool_cast and <cupy/hip_workaround.cuh> are plain C++ or guarded, so
@@ -33,6 +34,7 @@ from functools import cache
 from pathlib import Path
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
+OWN = re.compile(r"^typedef (float|double) REAL;$", re.MULTILINE)  # in a source of xpnet's kernels
 PROCESSES = 2
 
 
@@ -46,7 +48,7 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Result:
-    """What one compiler said of one source; ``error`` is empty if it made a cubin."""
+    """What one compiler said of one source; ``error`` is empty if it made a cubin as wanted."""
 
     compiler: Compiler
     architecture: int
@@ -59,6 +61,8 @@ def main() -> None:
     options = parse_arguments()
     compilers = installed_compilers(options.libraries)
     sources = distinct_sources(options.kernels)
+    if {"float", "double"} - {own[1] for text in sources if (own := OWN.search(text.read_text()))}:
+        sys.exit(f"xpnet's kernels for float32 and float64 are not both in {options.kernels}")
     include = options.cupy_include or cupy_include()
     start = time.perf_counter()
     results = compile_all(sources, compilers, options.sm, include)
@@ -155,8 +159,27 @@ def compile_one(job: tuple[Compiler, int, Path, Path]) -> Result:
     compiler, architecture, source, include = job
     start = time.perf_counter()
     options = cupy_options(include, compiler.headers, architecture)
-    error = Nvrtc.load(compiler.library).compile(source.read_text(), source.name, options)
+    text = source.read_text()
+    nvrtc = Nvrtc.load(compiler.library)
+    if own := OWN.search(text):
+        options.append("--ptxas-options=-v")  # says in the log what is spilled
+    error, log, ptx = nvrtc.compile(text, source.name, options)
+    if own and not error:
+        error = wasteful(log, ptx, own[1])
     return Result(compiler, architecture, source, error, time.perf_counter() - start)
+
+
+def wasteful(log: str, ptx: str, real: str) -> str:
+    """Say what makes xpnet's kernels for ``real`` slow on a GPU; nothing if they are not."""
+    spills = [line for line in log.splitlines() if re.search(r"[1-9]\d* bytes spill", line)]
+    doubles = [line.strip() for line in ptx.splitlines() if ".f64" in line]
+    if "bytes spill" not in log:
+        return "the compiler does not say whether registers are spilled"
+    if spills:
+        return "\n".join(["registers are spilled:", *spills])
+    if real == "float" and doubles:
+        return "\n".join(["arithmetic in float64:", *doubles[:10]])
+    return ""
 
 
 class Nvrtc:
@@ -185,8 +208,8 @@ class Nvrtc:
         self._check(self._library.nvrtcGetSupportedArchs(numbers))
         return list(numbers)
 
-    def compile(self, source: str, name: str, options: list[str]) -> str:
-        """Compile to a cubin; return the compiler's log if it refuses, else an empty string."""
+    def compile(self, source: str, name: str, options: list[str]) -> tuple[str, str, str]:
+        """Compile to a cubin; return an error (empty if it made one), the log and the PTX."""
         program = ctypes.c_void_p()
         self._check(
             self._library.nvrtcCreateProgram(
@@ -195,20 +218,22 @@ class Nvrtc:
         )
         words = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         status = self._library.nvrtcCompileProgram(program, len(options), words)
+        log, ptx = self._text("ProgramLog", program), ""
         size = ctypes.c_size_t()
         if status:
-            error = self._log(program) or f"nvrtcCompileProgram returned {status}"
+            error = log or f"nvrtcCompileProgram returned {status}"
         else:
             self._check(self._library.nvrtcGetCUBINSize(program, ctypes.byref(size)))
             error = "" if size.value else "no cubin"
+            ptx = self._text("PTX", program)
         self._library.nvrtcDestroyProgram(ctypes.byref(program))
-        return error
+        return error, log, ptx
 
-    def _log(self, program: ctypes.c_void_p) -> str:
+    def _text(self, what: str, program: ctypes.c_void_p) -> str:
         size = ctypes.c_size_t()
-        self._check(self._library.nvrtcGetProgramLogSize(program, ctypes.byref(size)))
+        self._check(getattr(self._library, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
         text = ctypes.create_string_buffer(size.value)
-        self._check(self._library.nvrtcGetProgramLog(program, text))
+        self._check(getattr(self._library, f"nvrtcGet{what}")(program, text))
         return text.value.decode()
 
     @staticmethod
