@@ -24,6 +24,15 @@ from xpnet.engines.numpy_recorder import Recorder
 # ---------------------------------------------------------------- parameters
 
 
+def test_memory_of_the_state(lib):
+    X, Y = data()
+    net = make_net(lib)
+    net.fit(lib.asarray(X), lib.asarray(Y), epochs=1, **MINI)
+    expected = 3 * net.n_parameters * 8  # with two moments
+    assert net.memory()["state"] == expected
+    assert lib.name == "cupy" or net.memory() == {"state": expected}
+
+
 def test_parameters_read_are_copies(lib):
     X, Y = data()
     x, y = lib.asarray(X), lib.asarray(Y)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from traceback import clear_frames
 from types import ModuleType
 from typing import Any
 
@@ -552,6 +553,14 @@ def _inspect(name: str) -> BackendInfo:
 
 
 # -- memory ------------------------------------------------------------------------------
+def cupy_pool() -> Any | None:
+    """The pool from which CuPy takes device memory; None where another allocator gives it."""
+    import cupy
+
+    pool = getattr(cupy.cuda.get_allocator(), "__self__", None)
+    return pool if hasattr(pool, "free_all_blocks") else None
+
+
 def free_memory() -> int:
     """Free the device memory and the pinned memory that CuPy keeps for later arrays.
 
@@ -575,11 +584,23 @@ def free_memory() -> int:
     if cupy is None or not cupy.cuda.is_available():
         return 0
     gc.collect()  # arrays in reference cycles hold their blocks until then
-    pool, freed = cupy.get_default_memory_pool(), 0
-    for number in range(cupy.cuda.runtime.getDeviceCount()):
-        with cupy.cuda.Device(number):  # the pool has a part for each device
-            before = pool.total_bytes()
-            pool.free_all_blocks()
-            freed += before - pool.total_bytes()
+    freed = 0
+    for pool in {cupy.get_default_memory_pool(), cupy_pool()} - {None}:
+        for number in range(cupy.cuda.runtime.getDeviceCount()):
+            with cupy.cuda.Device(number):  # the pool has a part for each device
+                before = pool.total_bytes()
+                pool.free_all_blocks()
+                freed += before - pool.total_bytes()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
     return freed
+
+
+@contextmanager
+def memory_freed_after() -> Iterator[None]:
+    """Frees what a call held that ran out of memory; its traceback would keep that."""
+    try:
+        yield
+    except MemoryError as error:
+        clear_frames(error.__traceback__)
+        free_memory()
+        raise

@@ -125,6 +125,10 @@ class Program:
         tiny = kind.smallest_normal
         return [(self.theta, tiny / kind.eps), *((moment, tiny) for moment in self.moments)]
 
+    def bytes_held(self) -> dict[str, int]:
+        """Bytes of this fit besides its state, by name, where the engine knows them."""
+        return {}
+
     def vectors(self) -> tuple[Array, ...]:
         """Parameters and moments, in as few arrays as hold them."""
         return self.theta, *self.moments
@@ -186,16 +190,25 @@ class Engine:
 
     def parts(self, data: Data) -> list[Data]:
         """The data, cut where labels would become too many rows of 0 and 1 at once."""
+        return self.cut(data, data.X.shape[0])
+
+    def cut(self, data: Data, size: int) -> list[Data]:
+        """The data in parts of at most ``size`` examples, fewer where they are labels."""
         m = data.X.shape[0]
-        size = max(1, self.ops.labels_at_once)
-        if data.Y.ndim == 2 or m <= size:
+        if data.Y.ndim == 1:
+            size = min(size, max(1, self.ops.labels_at_once))
+        if m <= size:
             return [data]
         cuts = [slice(i, min(i + size, m)) for i in range(0, m, size)]
         return [Data(*(None if x is None else x[cut, ...] for x in data)) for cut in cuts]
 
     def room(self) -> int | None:
-        """Bytes that the device has free for data; None where data needs no moving."""
+        """Bytes of the device that data may take; None where data needs no moving."""
         return None
+
+    def bytes_held(self) -> dict[str, int]:
+        """Bytes that the library holds for this process on the device, by name, where it says."""
+        return {}
 
     def program(self, *settings_and_state: Any) -> Program:
         """Training steps: a ``Program`` of this engine, which changes nothing that it is given."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, select
+from xpnet.backends.place import Backend, memory_freed_after, select
 from xpnet.core.activations import Activation
 from xpnet.core.losses import get_loss
 from xpnet.core.network import Objective
@@ -348,6 +348,7 @@ class DeepNet:
         return twin
 
     # -- training ------------------------------------------------------------------------
+    @memory_freed_after()
     def fit(
         self,
         X: Array | Stream,
@@ -467,6 +468,28 @@ class DeepNet:
                 self.data = inputs.named | self.data
                 start = run.start  # frees the moments that it began with
                 return self._held.train(run)
+
+    def memory(self) -> dict[str, int]:
+        """Tell how many bytes of device memory this net and its fits take.
+
+        Returns
+        -------
+        dict of str to int
+            "state": the parameters, and the moments of the optimiser. On CuPy also, of the fit
+            that runs or else the last one: "scratch", its other arrays on the device, "data", its
+            examples there, and "pinned", its page-locked memory of the host; and "pool", what
+            CuPy keeps for the whole process on this device. Other libraries do not say these.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> net = xpnet.DeepNet([64, 10], output="softmax", dtype="float32")
+        >>> net.memory()  # 650 parameters
+        {'state': 2600}
+        """
+        with self.backend.context():
+            engine = engine_for(self.backend, self.objective)
+            return self._held.memory() | engine.bytes_held()
 
     # -- evaluation ----------------------------------------------------------------------
     def predict_proba(self, X: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, to_numpy
+from xpnet.backends.place import Backend, dtype_name, to_numpy
 from xpnet.core.parameters import Layer, Layout
 from xpnet.data import checks
 from xpnet.net.placement import Placement
@@ -34,12 +34,23 @@ class Held:
         All weights, then all biases, on the host.
     """
 
+    _fit_held: dict[str, int] = {}  # noqa: RUF012 -- besides the state, by the last fit
+
     def __init__(self, placement: Placement, theta: np.ndarray) -> None:
         self.placement = placement
         self._theta: Array = self.place.asarray(theta, self.place.dtype)
         self._state: TrainingState | None = None
         self.run: Run | None = None
         self._fitting = Lock()
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by name, as ``DeepNet.memory`` tells them."""
+        run, moments = self.run, () if self._state is None else self._state.moments
+        if run is not None:
+            moments = run.program.moments
+        theta = self.theta
+        state = (1 + len(moments)) * theta.shape[0] * np.dtype(dtype_name(theta.dtype)).itemsize
+        return {"state": state} | (self._fit_held if run is None else run.program.bytes_held())
 
     @property
     def place(self) -> Backend:
@@ -93,6 +104,7 @@ class Held:
             self._state = replace(self._state, callbacks=state) if self._state else None
 
     def _take_over(self, run: Run) -> None:
+        self._fit_held = run.program.bytes_held()
         theta, state = run.theta, run.state(with_callbacks=False)
         self.run, self._theta, self._state = None, theta, state
 

@@ -65,7 +65,7 @@ class Inputs:
         loss, (n_x, *_, n_y) = self.objective.loss, self.objective.sizes
         X = self.in_order(X, X_name)
         self.settle(X, X_name, Y)
-        self.on_host = prefetch is not False and self._stays_on_host(X, batch_size, prefetch)
+        self.on_host = self._stays_on_host(X, batch_size, prefetch)
         rows = self._rows(X, X_name, lambda x, at: checks.finite_rows(x, n_x, at, X_name))
         m = rows.shape[0]
         targets = self._rows(
@@ -98,8 +98,8 @@ class Inputs:
             return place.backend.asarray(ready)
         except MemoryError as error:
             raise MemoryError(
-                f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where "
-                f"{self._room():,} are free; with a batch_size, prefetch=True copies "
+                f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where data may take "
+                f"{self._room():,}; with a batch_size, prefetch=True copies "
                 "it batch by batch"
             ) from error
 
@@ -169,7 +169,7 @@ class Inputs:
         return x, self.place.may_move(x)
 
     def _room(self) -> int | None:
-        """Bytes free for data where it must be moved to a device; None elsewhere."""
+        """Bytes that data may take where it must be moved to a device; None elsewhere."""
         with self.place.backend.context():
             return engine_for(self.place.backend, self.objective).room()
 
@@ -189,8 +189,7 @@ class Inputs:
         itemsize = 8 if place.backend.dtype_name == "float64" else 4
         n_x, m = checks.admit(X, "X").shape
         assert room is not None
-        # the rest is for the net and a minibatch
-        return (n_x + self.objective.sizes[-1] + 1) * m * itemsize > 0.8 * room
+        return (n_x + self.objective.sizes[-1] + 1) * m * itemsize > room
 
     # -- what a fit trains on ------------------------------------------------------------
     def training_set(

@@ -8,18 +8,35 @@ import cupy
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.place import Backend, cupy_pool
 from xpnet.core.leaves import Data
-from xpnet.core.network import forward
+from xpnet.core.network import Objective, forward
 from xpnet.engines import generic
-from xpnet.engines.cupy.memory import free_bytes, in_parts
+from xpnet.engines.cupy import memory
+from xpnet.engines.cupy.memory import in_parts, ran_out, room_for_data
 from xpnet.engines.cupy.program import Program
-from xpnet.engines.cupy.recorder import Recorder
+from xpnet.engines.cupy.recorder import Recorder, kernels
 
 
 class Engine(generic.Engine):
-    """See ``generic.Engine``. Evaluation goes on in smaller parts where memory runs out."""
+    """See ``generic.Engine``. It evaluates so many examples at a time as ``CHUNK`` has room for."""
 
     program_type = Program
+
+    def __init__(self, backend: Backend, objective: Objective) -> None:
+        super().__init__(backend, objective)
+        try:  # what takes memory outside the pool comes first: data moves where there is room
+            with backend.context():
+                cupy.cuda.device.get_cublas_handle()
+                if backend.dtype is not None:
+                    kernels(backend.dtype_name)("gather").kernel  # noqa: B018 -- loads them all
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            raise MemoryError(
+                f"{backend.device_name} has no room for cuBLAS and the kernels, which need some "
+                f"100 MB before any array: end other programs on it, or choose another device"
+            ) from error
 
     def predict(self, theta: Array, X: Array) -> Array:
         rows = X.T  # host rows are moved part by part
@@ -29,7 +46,7 @@ class Engine(generic.Engine):
             ops, Z = self._forward(theta, cupy.asarray(rows[part]))
             out[part] = ops.predict(self.objective.loss, Z)
 
-        in_parts(len(rows), compute)
+        in_parts(len(rows), self._at_once(out.itemsize), compute)
         return out.T
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
@@ -44,7 +61,7 @@ class Engine(generic.Engine):
             rows = self.ops.target_rows(cupy.asarray(Y[part]), theta.dtype)
             return cupy.sum(ops.output(self.objective.loss, Z, rows, s)[0])
 
-        cost = sum(in_parts(len(X), compute))
+        cost = sum(in_parts(len(X), self._at_once(theta.itemsize), compute))
         if self.objective.penalized:
             cost = self.ops.penalize_cost(l2, theta, cost)
         return self.ops.sparsify_cost(l1, theta, cost) if self.objective.sparse else cost
@@ -55,5 +72,18 @@ class Engine(generic.Engine):
         ops.calls.clear()  # they hold every layer's buffer
         return ops, Z
 
+    def parts(self, data: Data) -> list[Data]:
+        return self.cut(data, self._at_once(3 * data.X.itemsize))  # with derivatives, none reused
+
+    def _at_once(self, itemsize: int) -> int:
+        """How many examples are evaluated together."""
+        n_x, *hidden, n_y = self.objective.sizes
+        width = n_x + sum(hidden) + 4 * n_y + 2  # with targets, losses and shares
+        return max(1, memory.CHUNK // (width * itemsize))
+
     def room(self) -> int:
-        return free_bytes()
+        return room_for_data()
+
+    def bytes_held(self) -> dict[str, int]:
+        pool = cupy_pool()
+        return {} if pool is None else {"pool": int(pool.total_bytes())}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from traceback import clear_frames
+from itertools import starmap
 from typing import Any
 
 import cupy
@@ -16,13 +17,16 @@ from xpnet.core.network import PREFIX, step
 from xpnet.core.optimizers import Moments
 from xpnet.engines import generic
 from xpnet.engines.cupy.feed import Feed
-from xpnet.engines.cupy.memory import free_bytes
-from xpnet.engines.cupy.recorder import THREADS, Recorder
+from xpnet.engines.cupy.memory import let_go, ran_out
+from xpnet.engines.cupy.recorder import THREADS, Recorder, scratch_of
 
 PENALTY_BLOCKS = 64
 NORM_BLOCKS = 256
 STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
 MOST_STEPS = 1024  # the same where one epoch has more
+# Of a program that ran out of memory; its other arrays go.
+KEPT = {"engine", "ops", "optimizer", "data", "batch_size", "guard"}
+KEPT |= {"theta", "moments", "state", "states"}
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 
@@ -31,8 +35,10 @@ class Program(generic.Program):
 
     name = "cupy"
 
+    states = 0  # copies of the state that exist: this program's, and that which the loop keeps
+
     def start(self) -> None:
-        with self._explained(self.batch_size or len(self.data.X), with_net=True):
+        with self._explained():
             self._allocate()
 
     def _allocate(self) -> None:
@@ -41,26 +47,24 @@ class Program(generic.Program):
         # Kernels read four parameters at once: every vector has room for a last four.
         n = self.theta.size
         self.state = cupy.zeros((1 + len(self.moments), -(-n // 4) * 4), dtype)
+        self.states = 1
         self.restore((self.theta, self.moments))
         self.theta, *moments = self.state[:, :n]
         self.moments = tuple(moments)
         self.gradient = cupy.zeros(self.state.shape[1], dtype)[:n]
         self.gradients = layout.layers(self.gradient, xp=cupy)
-        m, n_x = self.data.X.shape
+        m = len(self.data.X)
         on_host = isinstance(self.data.X, np.ndarray)
         feeds = (self.data, self.batch_size or m, layout.sizes[-1])
         self.feed = Feed(*feeds) if on_host else None
         self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
-        # Several short epochs make one run, if their orders stay small beside the data.
-        ahead = min(STEPS_AHEAD // self.steps_per_epoch, n_x)
-        self.epochs_ahead = max(1, ahead)
+        self.epochs_ahead = self._epochs_ahead(self.steps_per_epoch)
         steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
         if self.feed is not None:
             steps = max(steps, STEPS_AHEAD)
-        columns = 1 + (PENALTY_BLOCKS if objective.penalized or objective.sparse else 0)
         gathers = self.batch_size is not None and self.feed is None
         self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
-        self.costs = cupy.zeros((steps, columns), dtype)
+        self.costs = cupy.zeros((steps, self._columns()), dtype)
         self.step_number = cupy.zeros(1, np.int32)
         self.width = np.int32(PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1))) + 1)
         self.table = cupy.empty((steps, int(self.width)), dtype)
@@ -70,6 +74,16 @@ class Program(generic.Program):
             one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
             self.clipping = one, squares, cupy.zeros(1, np.uint32)
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
+        self.scratch: Array | None = None  # of all recordings, for batches up to the longest
+        self.longest = 0
+
+    def _epochs_ahead(self, steps: int) -> int:
+        """Several short epochs make one run, if their orders stay small beside the data."""
+        return max(1, min(STEPS_AHEAD // steps, self.data.X.shape[1]))
+
+    def _columns(self) -> int:
+        objective = self.engine.objective
+        return 1 + (PENALTY_BLOCKS if objective.penalized or objective.sparse else 0)
 
     def load(self, data: Data) -> None:
         """See ``generic.Program``; for a program that was made with host rows."""
@@ -77,7 +91,8 @@ class Program(generic.Program):
         self.data = self.feed.data = data
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        costs = [self._run(*piece) for piece in self._pieces(orders, table)]
+        # No closure: Python 3.11's traceback would keep this program after an error.
+        costs = list(starmap(self._run, self._pieces(orders, table)))
         return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
 
     def _pieces(
@@ -139,6 +154,14 @@ class Program(generic.Program):
 
     def _record(self, length: int, slot: int) -> None:
         """Runs a step and keeps the list of its launches."""
+        if length > self.longest:
+            self.recordings.clear()  # they write to the scratch that is given up
+            self.scratch, self.longest = None, 0
+            gathers = self.batch_size is not None and self.feed is None
+            self.scratch = cupy.empty(
+                scratch_of(self.engine.objective, length, gathers), self.theta.dtype
+            )
+            self.longest = length
         ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(
@@ -152,37 +175,62 @@ class Program(generic.Program):
         )
         self.recordings[length, slot] = ops.calls
 
+    # -- memory --------------------------------------------------------------------------
+    def _needs(self, batch: int) -> int:
+        """Bytes that a fit in such batches has to ask for, besides the states that exist."""
+        (m, n_x), on_host = self.data.X.shape, isinstance(self.data.X, np.ndarray)
+        objective = self.engine.objective
+        steps = -(-m // batch)
+        net = ((2 - self.states) * (1 + len(self.moments)) + 1) * self.theta.size
+        slots = 2 * batch * (n_x + objective.sizes[-1] + 1) if on_host else 0
+        tables = min(max(steps, STEPS_AHEAD), MOST_STEPS) * (self._columns() + 16)
+        order = 0 if on_host else 4 * m * self._epochs_ahead(steps)
+        numbers = net + slots + scratch_of(objective, batch, not on_host) + tables + NORM_BLOCKS
+        return numbers * self.theta.itemsize + order + 512 * 12  # the pool rounds arrays up
+
     @contextmanager
-    def _explained(self, batch: int, with_net: bool = False) -> Iterator[None]:
+    def _explained(self, batch: int | None = None) -> Iterator[None]:
         """Turns CuPy's error into a MemoryError with the bytes needed and free, and what fits."""
-        free = free_bytes()
         try:
             yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            n_x, *hidden, n_y = self.engine.objective.sizes
-            item = self.data.X.dtype.itemsize
-            # of each example: its rows and share (twice where prefetched), products and their
-            # derivatives, and its loss
-            copies = 2 if isinstance(self.data.X, np.ndarray) else 1
-            example = item * (copies * (n_x + n_y + 1) + 2 * sum(hidden) + 2 * n_y + 1)
-            n_vectors = 2 * (1 + len(self.moments)) + 1  # state, the copy kept of it, gradient
-            net = item * n_vectors * self.ops.layout.n_parameters if with_net else 0
-            rounding = 512 * (4 * len(hidden) + 16)  # the pool rounds every array up
-            fits = max(0, free - net - rounding) // example
-            clear_frames(error.__traceback__)  # they hold the arrays that did fit
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            cupy.cuda.get_current_stream().synchronize()  # nothing reads the feed's buffers now
+            for name in vars(self).keys() - KEPT:
+                delattr(self, name)
+            free, batch = let_go(error), batch or self.batch_size or len(self.data.X)
+            had, advice = "which its allocator does not give", "try a smaller batch_size"
+            if free is not None:
+                # A little is left: drivers give memory in pages of 2 MB.
+                fits = bisect_right(range(1, batch), free - free // 32, key=self._needs)
+                had = f"where {free:,} are free"
+                advice = f"the largest batch_size that fits is {fits:,}" if fits else "none fits"
             raise MemoryError(
-                f"a training step needs {net + batch * example + rounding:,} bytes on "
-                f"{self.engine.backend.device_name}, where {free:,} are free: "
-                + (f"the largest batch_size that fits is {fits:,}" if fits else "no batch fits")
-                + ". The net is unchanged"
+                f"a training step needs {self._needs(batch):,} bytes on "
+                f"{self.engine.backend.device_name}, {had}: {advice}. The net is unchanged"
             ) from error
+
+    def bytes_held(self) -> dict[str, int]:
+        if "recordings" not in vars(self):  # it ran out of memory
+            return {}
+        slots = () if self.feed is None else self.feed.slots
+        mine = [self.gradient, self.scratch, self.order, self.costs, self.table]
+        mine += [*(slot.device for slot in slots), *[self.state] * (self.states - 1)]
+        return {
+            "scratch": sum(x.nbytes for x in mine if x is not None),
+            "data": sum(x.nbytes for x in self.data if isinstance(x, cupy.ndarray)),
+            "pinned": sum(slot.pinned.nbytes for slot in slots),
+        }
 
     def vectors(self) -> tuple[Array, ...]:
         return (self.state,)  # one launch sums them all
 
     def snapshot(self) -> tuple[Array, Moments]:
-        with self._explained(0, with_net=True):
+        self.states = 1  # the loop has let go of its last one
+        with self._explained():
             theta, *moments = self.state.copy()[:, : self.theta.size]
+        self.states = 2
         return theta, tuple(moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:

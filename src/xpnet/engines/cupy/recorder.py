@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib import resources
+from math import prod
 from typing import Any, NamedTuple
 
 import cupy
@@ -25,7 +26,7 @@ from xpnet.core import masks
 from xpnet.core.activations import ACTIVATIONS, Activation, identity
 from xpnet.core.leaves import Batch, Leaves
 from xpnet.core.losses import Loss, bernoulli, categorical, log_loss_range, poisson, squared
-from xpnet.core.network import PREFIX, Key
+from xpnet.core.network import PREFIX, Key, Objective
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
@@ -38,6 +39,7 @@ SUM_THREADS = 512  # of a block of column_sums
 TILE = 32  # columns that such a block adds up
 SUM_BLOCKS = 512  # of all tiles, before a thread gets more than the fewest rows
 ROWS = 16, 64  # the fewest and the most rows of a thread
+ALIGNED = 64  # entries; each array of the scratch begins at a multiple
 
 # What kernels.cu computes, by its numbers.
 _NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus")
@@ -69,6 +71,18 @@ def rows_at_once(m: int, tiles: int) -> int:
     return depth * min(max(-(-m * tiles // (depth * SUM_BLOCKS)), ROWS[0]), ROWS[1])
 
 
+def scratch_of(objective: Objective, m: int, gathers: bool) -> int:
+    """How many numbers a step of ``m`` examples writes, with the gaps between arrays."""
+    n_x, *hidden, n_y = objective.sizes
+    tiles = 1 + sum(-(-n // TILE) for n in objective.sizes[1:])
+    sums = -(-m // rows_at_once(m, tiles)) * tiles * TILE
+    dropped = zip(hidden, objective.hidden, objective.dropout, strict=False)
+    copied = sum(n for n, g, rate in dropped if rate > 0 and g not in _ACTIVATIONS)
+    # the gathered example; products and their derivatives, and the loss
+    example = (n_x + n_y + 1) * gathers + 2 * sum(hidden) + copied + 2 * n_y + 1
+    return m * example + sums + 4 * len(objective.sizes) * ALIGNED
+
+
 class Held(NamedTuple):
     """A hidden layer that waits for `drop`, whose kernel also does its bias and activation."""
 
@@ -89,6 +103,7 @@ class Recorder(Leaves):
         self.run = run  # the Program; None where nothing is trained
         self.rates = iter(() if run is None else run.engine.objective.dropout)
         self.sums: list[tuple[Array, Array]] = []  # what column_sums adds up, and where to
+        self.used = 0  # of the scratch
         self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
         self.kernel = kernels(self.dtype.name)
@@ -105,7 +120,12 @@ class Recorder(Leaves):
         self.do(self.kernel(name), (blocks,), (THREADS,), args)
 
     def new(self, *shape: int) -> Array:
-        return cupy.empty(shape, self.dtype)
+        """An array; of a step the next piece of the scratch that all its recordings share."""
+        size = prod(shape)
+        first, self.used = self.used, self.used - (-size // ALIGNED) * ALIGNED
+        if self.run is None or first + size > len(self.run.scratch):
+            return cupy.empty(shape, self.dtype)
+        return self.run.scratch[first : first + size].reshape(shape)
 
     # -- reading -------------------------------------------------------------------------
     def gather(
