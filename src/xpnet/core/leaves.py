@@ -7,7 +7,7 @@ namespace. Tests compare the fast leaves of every engine with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from array_api_compat import device
@@ -39,6 +39,9 @@ class Batch(NamedTuple):
 
 class Leaves:
     """Reference leaf operations on namespace ``xp`` for nets laid out as ``layout``."""
+
+    # Of a fit in several processes: this one's number, how many, and the sum over all of them.
+    ranks: tuple[int, int, Callable[[Array], Array]] | None = None
 
     def __init__(self, xp: Namespace, layout: Layout) -> None:
         self.xp = xp
@@ -104,10 +107,16 @@ class Leaves:
         given ``A`` without dropout.
         """
         n, m = A.shape
-        fields = masks.fields(layer, m, n, key, xp=self.xp, device=device(A))
+        end, mine = self.places(m)
+        fields = masks.fields(layer, end, n, key, xp=self.xp, device=device(A))[mine, ...]
         kept = self.xp.astype(fields >= masks.threshold(rate), A.dtype)
         D = masks.scale(rate) * kept.T  # (n, m)
         return A * D, D
+
+    def places(self, m: int) -> tuple[int, slice]:
+        """Where the ``m`` examples stand in the minibatch of all ranks: up to where, and which."""
+        rank, size, _ = self.ranks or (0, 1, None)
+        return rank + (m - 1) * size + 1, slice(rank, None, size)
 
     def predict(self, loss: Loss, Z: Array) -> Array:
         return loss.predict(Z, xp=self.xp)  # (n_y, m)
@@ -136,6 +145,13 @@ class Leaves:
 
     def flatten(self, gradients: list[Layer]) -> Array:
         return self.layout.flatten(gradients, xp=self.xp)  # (n_parameters,)
+
+    def allreduce(self, cost: Array, gradient: Array) -> tuple[Array, Array]:
+        """The cost and the gradient of the minibatch of all ranks, whose parts are added up."""
+        if self.ranks is None:
+            return cost, gradient
+        total = self.ranks[2](self.xp.concat([gradient, self.xp.reshape(cost, (1,))]))
+        return total[-1], total[:-1]
 
     def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:
         """The cost plus ``l2/2 * sum(W**2)``; biases are not penalised."""

@@ -167,7 +167,7 @@ def value_and_gradient(
                 dA = ops.undrop(dA, D[l])  # (n_in, m)
             dZ = ops.slope(objective.hidden[l - 1], dA, G[l])  # (n_in, m)
 
-    gradient = ops.flatten(gradients)
+    cost, gradient = ops.allreduce(cost, ops.flatten(gradients))
     if objective.penalized:
         cost = ops.penalize_cost(l2, theta, cost)
         gradient = ops.penalize_gradient(l2, theta, gradient)

@@ -109,9 +109,11 @@ class Program(generic.Program):
         buffer = None if index is None else index.copy()
         objective, layout = self.engine.objective, self.ops.layout
         scalars = [self.scalars[i : i + 1].reshape(()) for i in range(self.scalars.size)]
+        ranks = self.ops.ranks
         kind, by_layer = best_recorder(), ByLayer.suits(objective, self.optimizer)
+        by_layer = by_layer and ranks is None
         kind = type("ByLayer", (ByLayer, kind), {}) if by_layer else kind
-        ops = kind(self.ops.xp, layout, self.dtype, m, objective.dropout, self.shared)
+        ops = kind(self.ops.xp, layout, self.dtype, m, objective.dropout, self.shared, ranks)
         self.shared = ops.memory
         if isinstance(ops, ByLayer):
             ops.objective, ops.optimizer, ops.scalars = objective, self.optimizer, scalars
@@ -164,7 +166,8 @@ class Engine(generic.Engine):
             ``engines.use`` asks for a compiled one, and Numba is missing, or the fit is not one.
         """
         pinned = self.pinned == "compiled"
-        choice = None if self.pinned == "numpy" else with_numba("compiled.choice")
+        recorded = self.pinned == "numpy" or self.ops.ranks is not None
+        choice = None if recorded else with_numba("compiled.choice")
         if pinned and choice is None:
             raise ImportError("the compiled engine needs Numba: pip install 'xpnet[numba]'")
         settings = self.objective, optimizer, data, batch_size

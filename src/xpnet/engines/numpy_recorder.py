@@ -58,8 +58,10 @@ class Recorder(Leaves):
         m: int,
         dropout: Sequence[float] = (),
         memory: Array | None = None,  # of another recording
+        ranks: Any = None,  # see ``Leaves``
     ) -> None:
         super().__init__(xp, layout)
+        self.ranks = ranks
         self.dtype = dtype
         self.m = m
         self.calls: list[Callable[[], Any]] = []
@@ -75,11 +77,12 @@ class Recorder(Leaves):
         self.half, self.one, self.zero = (self.scalar(v) for v in (0.5, 1.0, 0.0))
 
     def room(self) -> int:
-        """Numbers that the gradient takes."""
-        return self.layout.n_parameters
+        """Numbers that the gradient takes, and where it is added up the cost beside it."""
+        return self.layout.n_parameters + (self.ranks is not None)
 
     def place_gradient(self, memory: Array) -> tuple[Array, list[Layer]]:
-        return memory, self.layout.layers(memory, xp=np)
+        gradient = memory[: self.layout.n_parameters]
+        return gradient, self.layout.layers(gradient, xp=np)
 
     def do(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls, and records the call."""
@@ -174,7 +177,7 @@ class Recorder(Leaves):
         return Z
 
     def drop(self, layer: int, rate: float, A: Array, key: Sequence[Array]) -> tuple[Array, Array]:
-        fields = self._fields(key)[layer]  # (m, n)
+        fields = self._fields(key)[layer][self.places(self.m)[1]]  # (m, n)
         kept, D, dropped = self.like(A, bool), self.like(A), self.like(A)
         least = np.array(threshold(rate), np.uint16)
         self.do(np.greater_equal, fields.T, least, kept)
@@ -185,7 +188,7 @@ class Recorder(Leaves):
     def _fields(self, key: Sequence[Array]) -> Fields:
         """Random numbers of this step for all layers that drop units, drawn for the first one."""
         if self.fields is None:
-            self.fields = Fields(self.dropping, self.m, key)
+            self.fields = Fields(self.dropping, self.places(self.m)[0], key)
             self.do(self.fields.advance)
         return self.fields
 
@@ -371,6 +374,15 @@ class Recorder(Leaves):
 
     def flatten(self, gradients: list[Layer]) -> Array:
         return self.gradient  # the layers' gradients are views of it
+
+    def allreduce(self, cost: Array, gradient: Array) -> tuple[Array, Array]:
+        if self.ranks is not None:
+            vector = self.memory[-len(gradient) - 1 :]  # the gradient, and room for the cost
+            last = vector[-1:].reshape(())
+            self.do(np.copyto, last, cost)
+            self.do(self.ranks[2], vector)
+            self.do(np.copyto, cost, last)
+        return cost, gradient
 
     def penalize_cost(self, l2: Array, theta: Array, cost: Array) -> Array:
         weights, total = theta[: self.layout.n_weights], self.scalar(0.0)

@@ -78,9 +78,11 @@ class TrainingLeaves(TorchLeaves):
     vector per step would cost a large net a page fault for each of its pages.
     """
 
-    def __init__(self, xp: Any, layout: Layout, theta: Array) -> None:
+    def __init__(self, xp: Any, layout: Layout, theta: Array, ranks: Any) -> None:
         super().__init__(xp, layout)
-        self.gradient, self.scratch = torch.empty_like(theta), torch.empty_like(theta)
+        self.ranks = ranks
+        self.vector = theta.new_empty(len(theta) + (ranks is not None))  # with room for the cost
+        self.gradient, self.scratch = self.vector[: len(theta)], torch.empty_like(theta)
         self.gradients = layout.layers(self.gradient, xp=xp)
         self.masks: dict[tuple[int, int], Masks] = {}
         self._blocks: list[tuple[Array, ...]] = []
@@ -93,8 +95,8 @@ class TrainingLeaves(TorchLeaves):
         if masks is None:
             if len(self.masks) == MASKS:
                 self.masks.clear()
-            masks = self.masks[layer, m] = Masks(layer, n, m, rate, A)
-        D = masks.of(key)  # (n, m)
+            masks = self.masks[layer, m] = Masks(layer, n, self.places(m)[0], rate, A)
+        D = masks.of(key)[:, self.places(m)[1]]  # (n, m)
         return A * D, D
 
     def undrop(self, dA: Array, D: Array) -> Array:
@@ -108,6 +110,13 @@ class TrainingLeaves(TorchLeaves):
 
     def flatten(self, gradients: list[Layer]) -> Array:
         return self.gradient
+
+    def allreduce(self, cost: Array, gradient: Array) -> tuple[Array, Array]:
+        if self.ranks is None:
+            return cost, gradient
+        self.vector[-1] = cost
+        self.ranks[2](self.vector)
+        return self.vector[-1].clone(), gradient
 
     def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:
         weights = theta[: self.layout.n_weights]
@@ -239,7 +248,7 @@ class Program(generic.Program):
 
     def start(self) -> None:
         super().start()
-        self.ops = TrainingLeaves(self.ops.xp, self.ops.layout, self.theta)
+        self.ops = TrainingLeaves(self.ops.xp, self.ops.layout, self.theta, self.ops.ranks)
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         places = None if orders is None else self.engine.backend.asarray(orders)

@@ -20,6 +20,7 @@ from xpnet.core.parameters import Layer, initial_parameters
 from xpnet.core.schedules import Constant, prepared
 from xpnet.core.settings import POSITIVE, check_count, check_number
 from xpnet.data.stream import Stream
+from xpnet.distributed import Ranks
 from xpnet.engines import engine_for
 from xpnet.files import onnx
 from xpnet.files.atomic import File
@@ -33,6 +34,7 @@ from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.inputs import Inputs
 from xpnet.net.placement import Placement
 from xpnet.training.history import History
+from xpnet.training.joining import join
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
 from xpnet.training.plan import Plan
@@ -368,6 +370,7 @@ class DeepNet:
         callbacks: Iterable[Any] = (),
         resume: bool = False,
         prefetch: bool | None = None,
+        communicator: Any = None,
     ) -> History:
         """Train on from the current parameters.
 
@@ -417,6 +420,11 @@ class DeepNet:
         prefetch : bool, optional
             For host data and a net of CuPy's: whether minibatches are copied while the previous
             one computes, or all data once beforehand. None: the latter if it fits.
+        communicator : optional
+            ``mpi4py.MPI.COMM_WORLD``, a process group of ``torch.distributed``, or a
+            ``xpnet.distributed.Communicator``: the processes of it, which all call ``fit`` with the
+            same arguments, train this net together. Each computes on its share of every minibatch;
+            callbacks are called on rank 0 alone.
 
         Returns
         -------
@@ -442,28 +450,30 @@ class DeepNet:
         >>> len(history.validation_accuracy)
         3
         """
-        l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
-        clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
-        callbacks = arguments.check_callbacks(callbacks)
-        arguments.check_optimizer(optimizer)
-        epochs = check_count(epochs, "epochs", 0)
-        batch_size = arguments.check_batch_size(batch_size, X)
-        dropout = arguments.check_dropout(dropout, len(self.hidden))
-        with self._held.alone():
+        with self._held.alone(), Ranks.of(communicator) as ranks:
+            l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
+            clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
+            callbacks = arguments.check_callbacks(callbacks)
+            arguments.check_optimizer(optimizer)
+            epochs = check_count(epochs, "epochs", 0)
+            batch_size = arguments.check_batch_size(batch_size, X)
+            dropout = arguments.check_dropout(dropout, len(self.hidden))
             with self._settling() as inputs:
                 data, source, how = inputs.training_set(
-                    X, Y, sample_weight, batch_size, shuffle, prefetch, self.seed
+                    X, Y, sample_weight, batch_size, shuffle, prefetch, self.seed, ranks
                 )
             place, last = self.backend, self._held.state if resume else None
             start = starting_state(last, optimizer, self.theta, place)
             schedule = prepared(schedule or Constant(), start.epoch + epochs)
             plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
             with place.context():
-                program = engine_for(place, plan.objective(self.objective)).program(
-                    optimizer, data, source.batch_size, self.theta, start.moments
+                engine = engine_for(place, plan.objective(self.objective))
+                join(ranks, engine, plan, source, start, self.theta)
+                program = engine.program(
+                    optimizer, data, source.own_batch_size, self.theta, start.moments
                 )
                 evaluate = evaluator(inputs, validation)
-                run = Run(program, plan, source, self, callbacks, evaluate, start)
+                run = Run(program, plan, source, self, callbacks, evaluate, start, ranks=ranks)
                 run.history.data = how
                 self.data = inputs.named | self.data
                 start = run.start  # frees the moments that it began with

@@ -18,6 +18,7 @@ from xpnet.data.column import listed
 from xpnet.data.open_stream import stream
 from xpnet.data.row_source import Chunk
 from xpnet.data.stream import Stream
+from xpnet.distributed import ALONE, Ranks
 from xpnet.engines import engine_for
 from xpnet.net.arguments import orders
 from xpnet.net.placement import Placement
@@ -201,12 +202,13 @@ class Inputs:
         shuffle: bool | Callable[[int], Any],
         prefetch: bool | None,
         seed: int,
+        ranks: Ranks = ALONE,
     ) -> tuple[Data, Source, str]:
         """The first examples, the minibatches, and where they come from (``History.data``)."""
         if isinstance(X, Stream):
             if Y is not None or sample_weight is not None:
                 raise TypeError("a Stream has its own targets and weights: fit(stream)")
-            return self._in_chunks(X, batch_size, shuffle, seed)
+            return self._in_chunks(X, batch_size, shuffle, seed, ranks)
         if Y is None:
             raise TypeError("fit needs the targets Y beside X (a Stream alone has its own)")
         if (
@@ -216,15 +218,21 @@ class Inputs:
         ):
             self.settle(X, "X", Y)  # other streams default to float32
             rows = _stream_of_rows(X, Y, sample_weight)
-            return self._in_chunks(rows, batch_size, shuffle, seed)
+            return self._in_chunks(rows, batch_size, shuffle, seed, ranks)
         data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)
         m = data.X.shape[0]
         size = None if batch_size is None else min(batch_size, m)
-        source = Resident(m, size, orders(shuffle, seed, m), repeatable=not callable(shuffle))
+        if ranks.size > 1:  # each takes its rows also where one minibatch is all of them
+            size, shuffle = size or m, shuffle if size else False
+            at = self.place.host if self.on_host else self.place.backend
+            ones = at.asarray(np.ones(m), data.X.dtype)
+            data = data if data.w is not None else data._replace(w=ones)
+        order, repeatable = orders(shuffle, seed, m), not callable(shuffle)
+        source = Resident(m, size, order, repeatable, ranks.rank, ranks.size)
         return data, source, "prefetched" if self.on_host else "device"
 
     def _in_chunks(
-        self, source: Stream, batch_size: Any, shuffle: Any, seed: int
+        self, source: Stream, batch_size: Any, shuffle: Any, seed: int, ranks: Ranks
     ) -> tuple[Data, Source, str]:
         """The training set of a stream; its first examples are zeros of the right shape."""
         if callable(shuffle):
@@ -239,11 +247,16 @@ class Inputs:
         self.settle_for_stream(source)
         n_x, *_, n_y = self.objective.sizes
         m, dtype = batch_size or 1, self.place.backend.dtype_name
-        w = np.zeros(m, dtype) if source.weighted else None
+        weighted = source.weighted or ranks.size > 1
+        w = np.zeros(m, dtype) if weighted else None
         first = self.moved(Data(np.zeros((m, n_x), dtype), np.zeros((m, n_y), dtype), w))
         rows = partial(self.rows_of_chunk, source.mean_weight())
         settings = {"seed": seed, "shuffle": bool(shuffle), "dtype": np.dtype(dtype)}
-        return first, Streamed(source, batch_size, rows, **settings), "streamed"
+        return (
+            first,
+            Streamed(source, batch_size, rows, ranks.rank, ranks.size, **settings),
+            "streamed",
+        )
 
     def settle_for_stream(self, source: Stream) -> None:
         """Lets a stream decide on the place, where something is left to it, as ``settle``."""

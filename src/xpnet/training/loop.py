@@ -44,6 +44,7 @@ from xpnet.backends.place import to_numpy
 from xpnet.core.optimizers import Moments
 from xpnet.core.schedules import Constant, factors
 from xpnet.data.checks import all_finite
+from xpnet.distributed import ALONE, Ranks
 from xpnet.engines import Program
 from xpnet.exceptions import DivergedError
 from xpnet.training.history import Callback, History, Progress, last
@@ -86,6 +87,8 @@ class Run:
         What this fit goes on from; its moments are the program's already.
     checked : bool
         Whether figures that are not finite end the fit.
+    ranks : Ranks
+        The processes that run the same fit, where there are others. Callbacks are those of rank 0.
 
     Raises
     ------
@@ -104,12 +107,15 @@ class Run:
         start: TrainingState | None = None,
         *,
         checked: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.program = program
+        self.ranks = ranks
+        self._assigned = False  # a callback has assigned parameters
         self._xp = program.engine.backend.xp
         self.plan = plan
         self.source = source
-        self.listeners = Listeners(net, callbacks)
+        self.listeners = Listeners(net, () if ranks.rank else callbacks)
         self.evaluate = evaluate
         self.checked = program.guard = checked
         # the program has the moments: no second copy of a large net stays in memory
@@ -135,7 +141,7 @@ class Run:
         if self.position:
             self._pieces.append((self.start.costs, self.start.weights))
         self._validation: list[tuple[Any, Any]] = []
-        self._pace = Pace(self.listeners.look_into_epochs)
+        self._pace = Pace(ranks.decide(self.listeners.look_into_epochs))
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
         # an unchecked run only tidies at this interval, which is cheap: it takes the shortest
@@ -154,6 +160,7 @@ class Run:
     def assign(self, theta: Array) -> None:
         """Replaces the parameters by ``theta`` (n_parameters,); the moments stay."""
         self.program.restore((theta, self.program.moments))
+        self._assigned = True
         self._keep()
 
     @property
@@ -229,7 +236,7 @@ class Run:
     def _epochs_together(self) -> int:
         if self.evaluate is not None or self.plan.schedule.adapts:
             return 1
-        asked = self.listeners.epochs_together(Progress(self))
+        asked = self.ranks.decide(self.listeners.epochs_together(Progress(self)))
         if asked == 1:
             return 1
         per_epoch, every = self.source.steps_per_epoch, self._check_every
@@ -246,7 +253,8 @@ class Run:
             if self._pieces:  # waits for the costs of the part before, so that its time is known
                 costs, weights = self._pieces[-1]
                 self._pieces[-1] = to_numpy(costs), weights
-                self._pace.took(len(weights), perf_counter() - began)
+                if self.ranks.size == 1:  # parts end at the same steps on every rank
+                    self._pace.took(len(weights), perf_counter() - began)
                 began = perf_counter()
             if part.data is not None:
                 self.program.load(part.data)
@@ -299,10 +307,12 @@ class Run:
     # -- callbacks -----------------------------------------------------------------------
     def _tell(self, event: str) -> bool:
         """Calls every callback, also after one has asked to stop; true if one has."""
-        if not self.listeners:
+        if not self.listeners and self.ranks.size == 1:
             return False
         stop = self.listeners.tell(event, Progress(self))
-        if event == "on_epoch_end" and len(self._told) >= 8 and not self._costs:
+        looked = event == "on_epoch_end" and len(self._told) >= 8 and not self._costs
+        stop, looked = self._decided(stop, looked)
+        if looked:
             # One has read the figures, so the device is waited for anyhow; and one that remembers
             # parameters by them should not fill the memory with what `_told` keeps of it.
             self._check()
@@ -310,6 +320,21 @@ class Run:
         if event != "on_fit_end" and self.program.way_back:
             self._told[self.step] = self.listeners.states_here()
         return stop
+
+    def _decided(self, *flags: bool) -> tuple[bool, ...]:
+        """The flags of rank 0, with which every rank goes on, and its parameters if it set them."""
+        if self.ranks.size == 1:
+            return flags
+        interrupted, assigned, flags = self.ranks.decide(
+            (self.ranks.interrupted, self._assigned, flags)
+        )
+        if assigned:
+            theta = self.ranks.decide(None if self.ranks.rank else to_numpy(self.program.theta))
+            self.assign(self.program.engine.backend.asarray(theta, self.program.theta.dtype))
+        self._assigned = False
+        if interrupted:
+            self.ranks.stop_together()
+        return flags
 
     def _between_parts(self) -> bool:
         """Checks for divergence when it is due; true if a callback asks to stop."""

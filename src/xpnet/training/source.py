@@ -52,6 +52,21 @@ class Source:
     batch_size: int | None
     examples_per_step: int
     steps_per_epoch: int | None
+    rank, size = 0, 1
+
+    @property
+    def own_batch_size(self) -> int | None:
+        """Examples of this process in a full minibatch."""
+        if self.batch_size is None:
+            return None
+        return -(-(self.batch_size - self.rank) // self.size)
+
+    def own(self, orders: np.ndarray) -> np.ndarray:
+        """The examples of this process in ``orders`` (epochs, k), from a minibatch's start on."""
+        if self.size == 1:
+            return orders
+        places = np.arange(orders.shape[1]) % (self.batch_size or maxsize)
+        return orders[:, places % self.size == self.rank]
 
     def whole(self, epoch: int, n: int) -> Part:
         """``n`` whole epochs from number ``epoch`` on; the loop calls it where data is resident."""
@@ -77,6 +92,9 @@ class Resident(Source):
         The order of the examples of an epoch; None: as they were given.
     repeatable : bool
         Whether ``order`` returns the same when it is called again.
+    rank, size : int
+        Of ``size`` processes, whose minibatches together are those that are counted here, this one
+        takes the examples number ``rank, rank + size, ...`` of each.
     """
 
     streams = False
@@ -87,8 +105,11 @@ class Resident(Source):
         batch_size: int | None,
         order: Callable[[int], np.ndarray | None],
         repeatable: bool = False,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
+        self.rank, self.size = rank, size
         self.steps_per_epoch = 1 if batch_size is None else -(-n_examples // batch_size)
         self.examples_per_step = batch_size or n_examples
         self._order = order
@@ -99,7 +120,7 @@ class Resident(Source):
         if self.batch_size is None:
             return Part(None, np.ones(n))
         orders = np.stack([self._kept_order(e) for e in range(epoch, epoch + n)])
-        return Part(orders, np.tile(_sizes(self.n_examples, self.batch_size), n))
+        return Part(self.own(orders), np.tile(_sizes(self.n_examples, self.batch_size), n))
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:
         orders, weights, _ = self.whole(epoch, 1)
@@ -107,8 +128,9 @@ class Resident(Source):
             end = min(position + steps(), len(weights))
             piece = None
             if orders is not None:
-                assert self.batch_size is not None
-                piece = orders[:, position * self.batch_size : end * self.batch_size]
+                size = self.own_batch_size
+                assert size is not None
+                piece = orders[:, position * size : end * size]
             yield Part(piece, weights[position:end])
             position = end
 
@@ -138,6 +160,8 @@ class Streamed(Source):
         None where the stream itself comes in minibatches.
     prepared : callable (Chunk) -> Data
         Checks a chunk and gives it the dtype and the targets of the net, on the host.
+    rank, size : int
+        As in ``Resident``.
     settings
         ``seed``, ``shuffle`` and ``dtype``, for ``stream.chunks``.
     """
@@ -145,8 +169,15 @@ class Streamed(Source):
     streams = True
 
     def __init__(
-        self, stream: Any, batch_size: int | None, prepared: Callable[[Any], Data], **settings: Any
+        self,
+        stream: Any,
+        batch_size: int | None,
+        prepared: Callable[[Any], Data],
+        rank: int = 0,
+        size: int = 1,
+        **settings: Any,
     ) -> None:
+        self.rank, self.size = rank, size
         self.stream, self.batch_size = stream, batch_size
         self._chunks = {"batch_size": batch_size, **settings}
         self._prepared = prepared
@@ -160,6 +191,8 @@ class Streamed(Source):
         with self.stream.chunks(epoch, first=position, **self._chunks) as chunks:
             for chunk in chunks:
                 data = self._prepared(chunk)
+                if self.size > 1 and data.w is None:
+                    data = data._replace(w=np.ones(len(data.X), data.X.dtype))
                 order = np.arange(len(data.X)) if chunk.order is None else chunk.order
                 size = self.batch_size or len(order)
                 weights = _sizes(len(order), size)
@@ -167,7 +200,7 @@ class Streamed(Source):
                 del chunk, data  # only the part then keeps the data in memory
                 while first < len(weights):
                     end = min(first + steps(), len(weights))
-                    piece = order[None, first * size : end * size]
+                    piece = self.own(order[None, first * size : end * size])
                     position += end - first
                     yield Part(piece, weights[first:end], fresh.pop() if fresh else None)
                     first = end

@@ -1,0 +1,121 @@
+"""What ranks send to each other, and adapters of the libraries that send it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from xpnet.backends.place import to_numpy
+
+
+@runtime_checkable
+class Communicator(Protocol):
+    """A group of processes that call these methods together, in the same order.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, from 0, and how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def allreduce(self, vector: Any) -> Any:
+        """The sums of ``vector`` (n,) over all ranks, which may be written into its memory."""
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0, any object that can be pickled."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, on every rank."""
+
+    def abort(self) -> None:
+        """Ends all processes, whatever they wait for, with an exit status other than 0."""
+
+
+class MPI:
+    """A communicator of ``mpi4py``. Arrays of a GPU go through the host's memory."""
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI as mpi
+
+        self.comm = comm
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self._in_place = mpi.IN_PLACE
+
+    def allreduce(self, vector: Any) -> Any:
+        host = to_numpy(vector)
+        if not host.flags.writeable:
+            host = host.copy()
+        self.comm.Allreduce(self._in_place, host)
+        return host
+
+    def broadcast(self, value: Any) -> Any:
+        return self.comm.bcast(value)
+
+    def gather(self, value: Any) -> list[Any]:
+        return self.comm.allgather(value)
+
+    def abort(self) -> None:
+        self.comm.Abort(1)
+
+
+class TorchGroup:
+    """A process group of ``torch.distributed``: gloo for host memory, NCCL for CUDA tensors."""
+
+    def __init__(self, group: Any) -> None:
+        import torch
+
+        self._torch, self._group = torch, group
+        self._dist: Any = torch.distributed
+        self.rank, self.size = self._dist.get_rank(group), self._dist.get_world_size(group)
+
+    def allreduce(self, vector: Any) -> Any:
+        if not isinstance(vector, self._torch.Tensor):
+            vector = np.require(to_numpy(vector), requirements="W")
+            self._dist.all_reduce(self._torch.from_numpy(vector), group=self._group)
+        else:
+            self._dist.all_reduce(vector, group=self._group)
+        return vector
+
+    def broadcast(self, value: Any) -> Any:
+        values = [value]
+        source = self._dist.get_global_rank(self._group, 0)
+        self._dist.broadcast_object_list(values, src=source, group=self._group)
+        return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        values = [None] * self.size
+        self._dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def abort(self) -> None:
+        # PyTorch has no such call. A process that is gone ends the others: their connections
+        # close, and torchrun ends them.
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def communicator_of(given: Any) -> Communicator:
+    """The communicator that a user's object stands for.
+
+    Raises
+    ------
+    TypeError
+        It is none that is known, and has not the methods of one.
+    """
+    module = type(given).__module__.partition(".")[0]
+    if module == "mpi4py":
+        return MPI(given)
+    if module == "torch" and "ProcessGroup" in type(given).__name__:
+        return TorchGroup(given)
+    if isinstance(given, Communicator):
+        return given
+    raise TypeError(
+        f"communicator={given!r}: expected mpi4py.MPI.COMM_WORLD, a process group of "
+        "torch.distributed, or an object with the methods of xpnet.distributed.Communicator"
+    )

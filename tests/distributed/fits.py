@@ -1,0 +1,187 @@
+"""What the tests of this folder start on several ranks: ``mpiexec -n 2 python fits.py CASE ...``.
+
+A case prints what it found, on rank 0, as one line of JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import xpnet
+from xpnet import Adam, DeepNet
+from xpnet.callbacks import Checkpoints, EarlyStopping, latest_checkpoint
+
+rng = np.random.default_rng(0)
+M = 103
+X, Y = rng.standard_normal((6, M)), rng.integers(0, 3, M)
+WEIGHTS = rng.random(M)
+SETTINGS = {
+    "plain": {},
+    "everything": {"dropout": 0.3, "l2": 1e-2, "l1": 1e-3, "clip_norm": 0.5},
+    "weights": {"sample_weight": WEIGHTS},
+    "all at once": {"batch_size": None, "dropout": 0.2},
+    "all at once with weights": {"batch_size": None, "sample_weight": WEIGHTS},
+    "in order": {"shuffle": False, "optimizer": xpnet.Momentum(0.05, nesterov=True)},
+    "schedule": {"schedule": xpnet.schedules.Plateau(patience=1)},
+    "early stopping": {"epochs": 60, "callbacks": [EarlyStopping(2)], "optimizer": Adam(0.3)},
+}
+
+
+def group():
+    """The communicator of the launcher, as a user gets it."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            dist.init_process_group("gloo")
+        return dist.group.WORLD
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+def rank():
+    return xpnet.distributed.communicator_of(group()).rank
+
+
+def net(library="numpy", **settings):
+    options = {"backend": library, "dtype": "float64", "seed": 1} | settings
+    return DeepNet([6, 9, 5, 3], "tanh", "softmax", **options)
+
+
+def trained(model, communicator, **settings):
+    def there(x):
+        return model.backend.asarray(x) if isinstance(x, np.ndarray) else x
+
+    options = {"epochs": 4, "batch_size": 33, "optimizer": Adam(1e-2)} | settings
+    if any(isinstance(c, EarlyStopping) for c in options.get("callbacks", ())):
+        options["callbacks"] = [EarlyStopping(2)]
+        options["validation"] = (there(X[:, :40]), there(Y[:40]))
+    options = {name: there(value) for name, value in options.items()}
+    return model.fit(there(X), there(Y), communicator=communicator, **options)
+
+
+def law(*libraries):
+    """The largest difference of parameters and costs from a fit of one process."""
+    found = {}
+    for library in libraries:
+        for name, settings in SETTINGS.items():
+            alone, together, again = net(library), net(library), net(library)
+            expected = trained(alone, None, **settings)
+            history = trained(together, group(), **settings)
+            trained(again, group(), **settings)
+            found[f"{library}, {name}"] = {
+                "theta": difference(alone, together),
+                "cost": float(np.max(np.abs(np.subtract(expected.cost, history.cost)))),
+                "epochs": [len(expected.cost), len(history.cost)],
+                "repeats": difference(again, together),
+            }
+    return found
+
+
+def difference(one, other):
+    return float(np.max(np.abs(xpnet.to_numpy(one.theta) - xpnet.to_numpy(other.theta))))
+
+
+def streams(folder):
+    """The same of a memory map and of a stream, which are shuffled in blocks."""
+    path = Path(folder) / "rows.npy"
+    if rank() == 0:
+        np.save(path, X.T)
+    group_of().broadcast(None)
+    rows, found = np.load(path, mmap_mode="r"), {}
+    for name, examples in {
+        "memory map": lambda: (rows.T, Y),
+        "stream": lambda: (xpnet.stream(rows, Y, WEIGHTS),),
+    }.items():
+        alone, together = net(), net()
+        for model, communicator in ((alone, None), (together, group())):
+            model.fit(*examples(), epochs=3, batch_size=20, communicator=communicator)
+        found[name] = difference(alone, together)
+    return found
+
+
+def group_of():
+    return xpnet.distributed.communicator_of(group())
+
+
+def resume(folder):
+    """Half of a fit by all ranks, then the rest by one; and the other way round."""
+    found = {}
+    whole = net()
+    trained(whole, None, epochs=6)
+    for name, (first, then) in {"n to 1": (group(), None), "1 to n": (None, group())}.items():
+        model = net()
+        folder = Path(folder) / name
+        trained(
+            model, first, epochs=3, callbacks=[Checkpoints(folder)] if first or not rank() else []
+        )
+        group_of().broadcast(None)
+        model = xpnet.load(latest_checkpoint(folder))
+        trained(model, then, epochs=3, resume=True)
+        found[name] = difference(model, whole)
+    return found
+
+
+def refuses(what):
+    """What every rank is told where they were not given the same, in the order of the ranks."""
+    mine, size, batch, library = rank(), 5, 33, "numpy"
+    if what == "seed":
+        return told(lambda: trained(net(seed=mine), group()))
+    if what == "option":
+        return told(lambda: trained(net(), group(), l2=0.1 * mine))
+    if what == "rank fails":
+        return told(lambda: trained(net(), group(), dropout=0.1 if mine == 0 else 7.0))
+    if what == "small minibatch":
+        return told(lambda: trained(net(), group(), batch_size=51))
+    if what == "data":
+        return told(lambda: net().fit(X[:, : 100 - mine], Y[: 100 - mine], communicator=group()))
+    raise ValueError(what)
+
+
+def told(fit):
+    try:
+        fit()
+    except (ValueError, RuntimeError) as error:
+        return group_of().gather(f"{type(error).__name__}: {error}")
+    return None
+
+
+class Raises:
+    """A callback that fails on rank 0 after an epoch, in one of several ways."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def on_epoch_end(self, net, progress):
+        if progress.epoch < 2:
+            return
+        if self.how == "raises":
+            raise OSError("the disk is full")
+        if self.how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "ctrl-c":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def fails(how):
+    """A fit of which rank 0 fails in the middle."""
+    model = net()
+    try:
+        trained(model, group(), epochs=10**6, callbacks=[Raises(how)])
+    except KeyboardInterrupt:
+        return group_of().gather(model.training_state.epoch)
+
+
+def main(case, *arguments):
+    found = globals()[case](*arguments)
+    if rank() == 0:
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
