@@ -19,6 +19,7 @@ LAYERS = {
     "core": "the mathematics: activations, losses, optimisers, and the chain rule, once",
     "schedules": "the public address of `core/schedules.py`",
     "backends": "which array library, which device, which dtype",
+    "distributed": "several processes that train one net: communicators, and what they agree on",
     "engines": "one module or package per library: its fast operations, what a step becomes",
     "optimize": "L-BFGS and its line search, for any function of one vector",
     "data": "checks of arrays, tables, and streams of what does not fit in memory",
@@ -37,7 +38,8 @@ LAYERS = {
 }
 
 # Only these may name an array library other than NumPy, which is also the host's toolbox.
-MAY_NAME_LIBRARIES = ("backends", "engines", "files.torch", "files.sklearn", "bench")
+FILES = ("files.torch", "files.sklearn", "distributed.communicator")
+MAY_NAME_LIBRARIES = ("backends", "engines", *FILES, "bench")
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dpnp", "dpctl", "array_api_strict"}
 
 

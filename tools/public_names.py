@@ -17,6 +17,7 @@ INTERFACES = (
     "xpnet.core.optimizers.Optimizer",
     "xpnet.training.history.Callback",
     "xpnet.training.history.Progress",
+    "xpnet.distributed.Communicator",
 )
 SETTINGS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
 VALIDATION = SETTINGS["tool"]["numpydoc_validation"]

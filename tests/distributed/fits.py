@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,22 +88,41 @@ def difference(one, other):
     return float(np.max(np.abs(xpnet.to_numpy(one.theta) - xpnet.to_numpy(other.theta))))
 
 
-def streams(folder):
-    """The same of a memory map and of a stream, which are shuffled in blocks."""
+def memory_map(folder):
+    """The same of a memory map, of which each rank takes its rows of every minibatch."""
     path = Path(folder) / "rows.npy"
     if rank() == 0:
         np.save(path, X.T)
-    group_of().broadcast(None)
-    rows, found = np.load(path, mmap_mode="r"), {}
-    for name, examples in {
-        "memory map": lambda: (rows.T, Y),
-        "stream": lambda: (xpnet.stream(rows, Y, WEIGHTS),),
-    }.items():
-        alone, together = net(), net()
-        for model, communicator in ((alone, None), (together, group())):
-            model.fit(*examples(), epochs=3, batch_size=20, communicator=communicator)
-        found[name] = difference(alone, together)
-    return found
+    group_of().gather(None)
+    rows, models = np.load(path, mmap_mode="r"), (net(), net())
+    for model, communicator in zip(models, (None, group()), strict=True):
+        model.fit(rows.T, Y, epochs=3, batch_size=20, communicator=communicator)
+    return difference(*models)
+
+
+def stream():
+    """The same of a stream that each rank reads its share of, and which rows each rank read."""
+    data = xpnet.stream(X.T, Y, WEIGHTS, memory=40_000)
+    together, seen, size = net(), [], group_of().size
+    for epoch in range(3):
+        seen.append([])
+        with data.chunks(epoch, 20, 1, dtype="float64", share=(rank(), size)) as chunks:
+            for chunk in chunks:
+                seen[-1] += [chunk.row(i) for i in chunk.order]
+    everyone = group_of().gather(seen)
+
+    def fed(epoch):  # every minibatch has its examples from the ranks in turn
+        queues, order = [list(rows[epoch]) for rows in everyone], []
+        while any(queues):
+            n = min(20, sum(map(len, queues)))
+            order += [queues[i % size].pop(0) for i in range(n)]
+        return np.array(order)
+
+    together.fit(data, epochs=3, batch_size=20, dropout=0.2, communicator=group())
+    alone = net()
+    alone.fit(X, Y, epochs=3, batch_size=20, dropout=0.2, sample_weight=WEIGHTS, shuffle=fed)
+    own = [sorted(rows) for rows in zip(*everyone, strict=True)]
+    return {"difference": difference(alone, together), "rows": [sum(map(len, e)) for e in own]}
 
 
 def group_of():
@@ -129,7 +149,7 @@ def resume(folder):
 
 def refuses(what):
     """What every rank is told where they were not given the same, in the order of the ranks."""
-    mine, size, batch, library = rank(), 5, 33, "numpy"
+    mine = rank()
     if what == "seed":
         return told(lambda: trained(net(seed=mine), group()))
     if what == "option":
@@ -160,6 +180,7 @@ class Raises:
     def on_epoch_end(self, net, progress):
         if progress.epoch < 2:
             return
+        print(time.time(), flush=True)  # from now on all ranks should end
         if self.how == "raises":
             raise OSError("the disk is full")
         if self.how == "dies":
@@ -181,6 +202,10 @@ def main(case, *arguments):
     found = globals()[case](*arguments)
     if rank() == 0:
         print(json.dumps(found), flush=True)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        import torch.distributed as dist
+
+        dist.destroy_process_group()  # else gloo may abort when another process is gone
 
 
 if __name__ == "__main__":

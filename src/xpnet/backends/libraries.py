@@ -358,3 +358,12 @@ UNKNOWN = Library(
     device=lambda device: device,
     to_numpy=lambda x: np.asarray(np.from_dlpack(x)),
 )
+
+
+def accelerators(name: str) -> list[str]:
+    """The names of the GPUs that a library sees; none where it is not in the table."""
+    library = LIBRARIES.get(name, UNKNOWN)
+    if not library.namespace:
+        return []
+    found = map(library.device, library.devices(importlib.import_module(library.namespace)))
+    return [library.device_name(device) for device in found if library.is_accelerator(device)]

@@ -16,9 +16,10 @@ from xpnet import _command
 from xpnet.cli import bench, config, evaluate, export, info, predict, show
 from xpnet.cli.interrupt import INTERRUPTED
 from xpnet.cli.model import Applied
-from xpnet.cli.output import library_told, tell
+from xpnet.cli.output import library_told, silence, tell
 from xpnet.cli.settings import EXAMPLES, Settings
 from xpnet.cli.train import train
+from xpnet.distributed import launcher
 
 # Typer does not export the base of its errors of usage.
 UsageError: Any = typer.BadParameter.__base__
@@ -34,6 +35,8 @@ class Commands(TyperGroup):
     """Tells every expected error in one line: exit code 2 for usage, 1 for everything else."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
+        if launcher.rank():
+            silence()
         # Typer would not go below 50 columns.
         extra.setdefault("terminal_width", min(shutil.get_terminal_size().columns, 100) - 1)
         extra.setdefault("obj", {"words": list(sys.argv[1:] if args is None else args)})

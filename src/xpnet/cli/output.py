@@ -123,6 +123,12 @@ def tell(text: str) -> None:
         _discard(sys.stderr)
 
 
+def silence() -> None:
+    """Drops what this process would write, for another rank of the same run writes it, too."""
+    nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
+    sys.stdout = sys.stderr = nothing
+
+
 class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tell(record.getMessage())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from xpnet.cli.run_folder import LOG, RunFiles, described
 from xpnet.cli.settings import Settings
 from xpnet.cli.solve import solve
 from xpnet.cli.training_data import load
+from xpnet.distributed import Ranks, launched
+from xpnet.distributed.launcher import own_gpu
 from xpnet.files.atomic import write_atomically
 from xpnet.files.outputs import MODEL, refusal
 
@@ -30,31 +33,38 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
     Without DATA it learns 1,797 handwritten digits (8 x 8 pixels; UCI Machine Learning
     Repository, CC BY 4.0).
     """
-    run = Run(settings, words)
-    with run.interrupt, run.encoded:
-        run.prepare()
-        run.train()
-        try:
-            run.finish()
-        except KeyboardInterrupt:
-            output.tell(f"stopped at once; the model is in {run.files.model}")
-            run.tell_how_it_ended()
-            raise typer.Exit(INTERRUPTED) from None
+    with Ranks(launched()) as ranks:
+        run = Run(settings, words, ranks)
+        with run.interrupt, run.encoded:
+            run.prepare()
+            run.train()
+            if ranks.rank:
+                return
+            try:
+                run.finish()
+            except KeyboardInterrupt:
+                output.tell(f"stopped at once; the model is in {run.files.model}")
+                run.tell_how_it_ended()
+                raise typer.Exit(INTERRUPTED) from None
 
 
 class Run:
     """The training of one net, what is saved of it, and what is told.
 
-    ``words`` is the command line after "xpnet".
+    ``words`` is the command line after "xpnet". Of several ranks all train, and the first one
+    writes.
     """
 
-    def __init__(self, settings: Settings, words: Sequence[str]) -> None:
-        self.settings, self.words = settings, words
+    def __init__(self, settings: Settings, words: Sequence[str], ranks: Ranks) -> None:
+        self.settings, self.words, self.ranks = settings, words, ranks
         self.recipe = Recipe.of(settings)
         self.files = RunFiles.of(settings, self.recipe)
         self.console = output.Console(on_stderr=settings.as_json)
         self.interrupt = Interrupt(self._stopping)
-        self.encoded = Encoded(self.files.encoded, settings.keep_encoded)
+        encoded = self.files.encoded
+        if ranks.rank:  # they read the same
+            encoded = encoded.with_name(f"{encoded.name}-{ranks.rank}")
+        self.encoded = Encoded(encoded, settings.keep_encoded)
 
     def prepare(self) -> None:
         """Read the data, and make the net or read it from a checkpoint."""
@@ -67,16 +77,20 @@ class Run:
                 f"warning: DATA is piped in: {config.NAME} cannot repeat this run, nor --resume go "
                 "on with it, unless the same is piped in again"
             )
+        self.ranks.meet()  # until all have looked at the files that are there, nobody writes any
         self.problem = problem = load(settings, self.recipe, self.encoded)
         if self.recipe.solved:  # or not, if it is streamed
             self.recipe = Recipe.of(settings, problem.streamed, len(problem.train))
         self.weights, recipe = problem.weights() if settings.class_weight else None, self.recipe
-        net: Any = problem.net(recipe.widths, backend=settings.backend, device=settings.device,
-                               seed=settings.seed)  # fmt: skip
+        placed = settings  # what is recorded names no GPU: each rank takes its own
+        if self.ranks.size > 1 and settings.device is None:
+            placed = replace(settings, device=own_gpu(settings.backend))
+        net: Any = problem.net(recipe.widths, backend=placed.backend, device=placed.device,
+                               seed=placed.seed)  # fmt: skip
         provenance, begins = run_folder.provenance(settings, recipe, problem), None
         if settings.resume and files.checkpoints is not None:
             net, begins = run_folder.begin(
-                files.checkpoints, net, provenance, settings, recipe.epochs
+                files.checkpoints, net, provenance, placed, recipe.epochs
             )
         self.net, state = net, net.training_state
         self.begun = 0 if state is None else state.step
@@ -84,10 +98,13 @@ class Run:
         if begins is not None:
             self.console.print_line(begins)
         comments = [described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]
-        files.record(config.resolved(settings, recipe, problem, net), comments)
+        if self.ranks.rank == 0:
+            files.record(config.resolved(settings, recipe, problem, net), comments)
         self.data, self.tensors = problem.saved(recipe.model)
         # A run that goes on replaces what it wrote itself.
         self.replaces = files.model.exists() and state is None
+        if self.ranks.rank:
+            self.files = files = replace(files, log=None, checkpoints=None)
         self.callbacks = self._make_callbacks(self.data | {run_folder.PROVENANCE: provenance})
 
     def _make_callbacks(self, data: dict[str, Any]) -> list[Any]:
@@ -120,7 +137,14 @@ class Run:
         """Train, and save the model, whatever ends the training."""
         state, held = self.net.training_state, self.problem.validation
         train = self.problem.train.for_fit
-        fit = partial(solve, self.net) if self.recipe.solved else self.net.fit
+        fit: Any = partial(self.net.fit, communicator=self.ranks)
+        if self.recipe.solved:
+            fit = partial(solve, self.net)
+            if self.ranks.size > 1:
+                output.tell(
+                    f"warning: {self.recipe.model} is solved by each of the {self.ranks.size} "
+                    "processes alone: one is enough"
+                )
         self.interrupt.fitting = True
         try:
             fit(
@@ -132,6 +156,8 @@ class Run:
                 resume=state is not None,
                 **self.recipe.fit,
             )
+            if self.ranks.rank:
+                return
             self.net.save(self.files.model, self.data, self.tensors)
             stopped = self.interrupt.signal is not None
             self._keep_rows(stopped and self.net.training_state.epoch < self.recipe.epochs)

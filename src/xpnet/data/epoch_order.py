@@ -11,7 +11,7 @@ random generator of its own, so that an epoch can be resumed in the middle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,3 +55,22 @@ class EpochOrder:
             starts[0] = stops[0] - (ends[first] - begin)
             stops[-1] -= ends[last] - end
             yield list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def own_rows(n: int, batch_size: int, rank: int, ranks: int) -> int:
+    """How many of ``n`` rows in minibatches one of several ranks has: of each every ranks-th."""
+    full, rest = divmod(n, batch_size)
+    return full * -(-(batch_size - rank) // ranks) + max(0, -(-(rest - rank) // ranks))
+
+
+def part_of(ranges: Sequence[RowRange], batch_size: int, rank: int, ranks: int) -> list[RowRange]:
+    """The part of a chunk's ``ranges`` of rows that one of several ranks reads."""
+    n = sum(stop - start for start, stop in ranges)
+    ends = np.cumsum([0, *(own_rows(n, batch_size, r, ranks) for r in range(ranks))]).tolist()
+    found, before = [], 0
+    for start, stop in ranges:
+        first, last = (start + end - before for end in ends[rank : rank + 2])
+        if max(first, start) < min(last, stop):
+            found.append((max(first, start), min(last, stop)))
+        before += stop - start
+    return found

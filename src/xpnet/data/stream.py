@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.backends.place import select
 from xpnet.data.checks import mean_weight
 from xpnet.data.column import counted
-from xpnet.data.epoch_order import EpochOrder, RowRange
+from xpnet.data.epoch_order import EpochOrder, RowRange, own_rows, part_of
 from xpnet.data.held_out import HeldOut
 from xpnet.data.readahead import ReadAhead
 from xpnet.data.row_source import Chunk, SlicedRows
@@ -99,6 +99,7 @@ class Stream:
         shuffle: bool = True,
         first: int = 0,
         dtype: Any = None,
+        share: tuple[int, int] = (0, 1),
     ) -> AbstractContextManager[Iterator[Chunk]]:
         """The chunks of one epoch, read ahead in a thread; to be used in a ``with`` statement.
 
@@ -118,6 +119,9 @@ class Stream:
             Minibatches to leave out at the beginning: those of an epoch that was broken off.
         dtype : dtype, optional
             Of X: ``self.dtype`` if left out.
+        share : tuple of (rank, size)
+            Of ``size`` processes each reads its part of every chunk: of each minibatch the examples
+            number ``rank, rank + size, ...``.
 
         Raises
         ------
@@ -134,7 +138,8 @@ class Stream:
             raise ValueError("a stream of rows needs a batch_size")
         order = self._epoch_order(batch_size, dtype)
         key = (seed, epoch, shuffle)
-        return ReadAhead(self._in_order(self._source, order, key, first * batch_size, dtype))
+        size, place = (batch_size, *share), first * batch_size
+        return ReadAhead(self._in_order(self._source, order, key, place, dtype, size))
 
     def blocks(self, rows: int | None = None, dtype: Any = None) -> Iterator[Chunk]:
         """Read all rows in their order, some at a time, ahead; batches are those of epoch 0.
@@ -405,17 +410,23 @@ class Stream:
         key: tuple[int, int, bool],
         place: int,
         dtype: np.dtype,
+        size: tuple[int, int, int] = (1, 0, 1),
     ) -> Generator[Chunk, None, None]:
-        """The chunks of the epoch ``key`` (seed, epoch, shuffle), from the row at ``place`` on."""
-        seed, epoch, shuffle = key
+        """The chunks of the epoch ``key`` (seed, epoch, shuffle), from the row at ``place`` on.
+
+        ``size``: that of a minibatch, and the share of it that is read, as in ``chunks``.
+        """
+        (seed, epoch, shuffle), (batch_size, rank, ranks) = key, size
         number, skipped = divmod(place, order.chunk)
         if place >= order.n:
             return
         for ranges in order.ranges(seed, epoch, shuffle, number * order.chunk):
-            chunk = self._chunk(source, sorted(ranges), dtype)
+            chunk = self._chunk(source, sorted(part_of(ranges, *size)), dtype)
             rows = np.arange(len(chunk.X))
             if shuffle:
-                rows = np.random.default_rng((seed, epoch, number + 1)).permutation(rows)
+                own = (rank,) if ranks > 1 else ()
+                rows = np.random.default_rng((seed, epoch, number + 1, *own)).permutation(rows)
+            skipped = own_rows(skipped, batch_size, rank, ranks)
             yield replace(chunk, order=rows[skipped:])
             del chunk  # or it would stay in memory while the next one is read
             number, skipped = number + 1, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,29 @@ class Communicator(Protocol):
     ----------
     rank, size : int
         The number of this process, from 0, and how many there are.
+
+    Examples
+    --------
+    A single process is a group, too:
+
+    >>> import xpnet
+    >>> from xpnet.distributed import Communicator
+    >>> class Alone:
+    ...     rank, size = 0, 1
+    ...     def allreduce(self, vector):
+    ...         return vector
+    ...     def broadcast(self, value):
+    ...         return value
+    ...     def gather(self, value):
+    ...         return [value]
+    ...     def abort(self):
+    ...         raise SystemExit(1)
+    >>> isinstance(Alone(), Communicator)
+    True
+    >>> X, y = xpnet.load_digits()
+    >>> net = xpnet.DeepNet([64, 10], output="softmax")
+    >>> len(net.fit(X.T / 16, y, epochs=2, communicator=Alone()).cost)
+    2
     """
 
     rank: int
@@ -47,6 +71,13 @@ class MPI:
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._in_place = mpi.IN_PLACE
 
+    @classmethod
+    def of_world(cls) -> MPI:
+        """All processes that MPI's launcher started."""
+        from mpi4py import MPI as mpi
+
+        return cls(mpi.COMM_WORLD)
+
     def allreduce(self, vector: Any) -> Any:
         host = to_numpy(vector)
         if not host.flags.writeable:
@@ -73,6 +104,17 @@ class TorchGroup:
         self._torch, self._group = torch, group
         self._dist: Any = torch.distributed
         self.rank, self.size = self._dist.get_rank(group), self._dist.get_world_size(group)
+
+    @classmethod
+    def of_torchrun(cls) -> TorchGroup:
+        """All processes that torchrun started: gradients on a GPU go through NCCL."""
+        import torch
+
+        dist: Any = torch.distributed
+        if not dist.is_initialized():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(dist.destroy_process_group)  # else gloo may abort at the end
+        return cls(dist.group.WORLD)
 
     def allreduce(self, vector: Any) -> Any:
         if not isinstance(vector, self._torch.Tensor):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from xpnet.backends.libraries import accelerators
 from xpnet.distributed.communicator import MPI, Communicator, TorchGroup
 from xpnet.exceptions import BackendUnavailable
 
-# Set by MPI's launchers: Hydra (MPICH, Intel MPI), Open MPI, and srun --mpi=pmi2 or pmix. Not
-# SLURM_*, which a batch script without srun has, too: one process would wait for others for ever.
+# What launchers tell a process: torchrun; Hydra (MPICH, Intel MPI) and srun --mpi=pmi2; Open MPI;
+# PMIx. Not SLURM_*, which a batch script without srun has, too: it would wait for ever.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+LOCAL = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 INSTALL = "pip install 'xpnet[mpi]' brings mpi4py and an MPI"
 
 
@@ -24,25 +27,45 @@ def launched(environment: Mapping[str, str] = os.environ) -> Communicator | None
         is no PyTorch.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
-        return _of_torchrun(environment)
-    if not any(environment.get(name, "1") not in ("", "1") for name in SIZES):
+        if environment.get("WORLD_SIZE") == "1":
+            return None
+        try:
+            return TorchGroup.of_torchrun()
+        except ImportError as error:
+            raise BackendUnavailable(
+                "torchrun started this process, but PyTorch is missing"
+            ) from error
+    if _first(SIZES, environment, 1) == 1:
         return None
     try:
-        from mpi4py import MPI as mpi
+        return MPI.of_world()
     except ImportError as error:
         raise BackendUnavailable(
             f"MPI's launcher started this process, but mpi4py is missing: {INSTALL}"
         ) from error
-    return MPI(mpi.COMM_WORLD)
 
 
-def _of_torchrun(environment: Mapping[str, str]) -> Communicator | None:
-    try:
-        import torch.distributed as dist
-    except ImportError as error:
-        raise BackendUnavailable("torchrun started this process, but PyTorch is missing") from error
-    if environment.get("WORLD_SIZE") == "1":
-        return None
-    if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo")
-    return TorchGroup(dist.group.WORLD)
+def rank(environment: Mapping[str, str] = os.environ) -> int:
+    """The number of this process among those that were started together, before they meet."""
+    torchrun = "TORCHELASTIC_RUN_ID" in environment
+    return _first(("RANK",) if torchrun else RANKS, environment, 0)
+
+
+def local_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """The number of this process among those on the same machine."""
+    return _first(LOCAL, environment, 0)
+
+
+def own_gpu(library: str) -> str | None:
+    """The GPU that this process takes among those of its machine; None where the library has none.
+
+    ``library`` is a name as in ``xpnet.backends()``; of "auto" and "best" the answer is None.
+    """
+    gpus = accelerators(library)
+    return gpus[local_rank() % len(gpus)] if gpus else None
+
+
+def _first(names: tuple[str, ...], environment: Mapping[str, str], otherwise: int) -> int:
+    """The first of these variables that holds a number."""
+    found = (environment.get(name, "") for name in names)
+    return next((int(value) for value in found if value.isdecimal()), otherwise)

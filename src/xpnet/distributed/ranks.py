@@ -18,9 +18,10 @@ from xpnet.exceptions import DivergedError
 class Ranks:
     """The ranks of a fit, as one of them sees them; without a communicator this one alone.
 
-    As a context it ends all ranks where one fails: before ``agree`` the others are told why, after
-    it they may be waiting for this one's gradient, and are aborted. During it, Ctrl-C is what
-    rank 0 decides about at the next end of an epoch (``interrupted``); a second one ends all.
+    As a context it ends all ranks where one fails: before ``begin`` the others are told why when
+    they ``meet``, after it they may be waiting for this one's gradient, and are aborted. During it
+    Ctrl-C is what rank 0 decides about at the next end of an epoch, unless the caller has a handler
+    of his own; a second one ends all.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ class Ranks:
             self._communicator = communicator_of(communicator)
             self.rank, self.size = self._communicator.rank, self._communicator.size
         self.interrupted = False
-        self._agreed = self._common = False
+        self._training = False  # gradients are waited for
+        self._common = False  # all ranks are raising an error
         self._handlers: list[Any] = []  # of Ctrl-C, outside this context
 
     @classmethod
@@ -55,8 +57,10 @@ class Ranks:
         assert self._communicator is not None
         return self._communicator.broadcast(value)
 
-    def agree(self, facts: Mapping[str, Any], error: BaseException | None = None) -> None:
-        """Compares ``facts`` with those of the other ranks, before the first step.
+    def meet(
+        self, facts: Mapping[str, Any] | None = None, error: BaseException | None = None
+    ) -> None:
+        """Waits for the other ranks before the first step, and compares ``facts`` with theirs.
 
         Raises
         ------
@@ -65,12 +69,12 @@ class Ranks:
         RuntimeError
             Another rank has failed before, with ``error``.
         """
-        if self.size == 1 or self._agreed:
+        if self.size == 1 or self._common:
             return
         assert self._communicator is not None
         failed = None if error is None else f"{type(error).__name__}: {error}"
-        everyone = self._communicator.gather((dict(facts), failed))
-        self._agreed = self._common = True  # what follows is the same on every rank
+        everyone = self._communicator.gather((dict(facts or {}), failed))
+        self._common = True  # what is raised now is raised on every rank
         if error is not None:
             return
         for rank, (_, failed) in enumerate(everyone):
@@ -85,6 +89,10 @@ class Ranks:
                     )
         self._common = False
 
+    def begin(self) -> None:
+        """Called when all have met: from now on they wait for each other in every step."""
+        self._training = True
+
     def stop_together(self) -> None:
         """Raises KeyboardInterrupt, which every rank does now."""
         self._common = True
@@ -92,24 +100,29 @@ class Ranks:
 
     # -- as a context --------------------------------------------------------------------
     def __enter__(self) -> Self:
-        self._agreed = self._common = False
+        self._training = self._common = False
         if self.size > 1 and threading.current_thread() is threading.main_thread():
-            self._handlers.append(signal.signal(signal.SIGINT, self._interrupt))
+            before = signal.getsignal(signal.SIGINT)
+            self._handlers.append(before)
+            if before is signal.default_int_handler:
+                signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._handlers:
             signal.signal(signal.SIGINT, self._handlers.pop())
-        if self.size == 1 or error is None:
+        if error is None or isinstance(error, DivergedError):
+            self._common = True  # nobody waits for anybody now
+        if self.size == 1 or self._common:
             return
-        if not self._agreed:
-            self.agree({}, error)
-        elif not (self._common or isinstance(error, DivergedError)):
-            assert self._communicator is not None
-            sys.stderr.write(f"rank {self.rank} of {self.size} failed, which ends all:\n")
-            traceback.print_exception(error)
-            sys.stderr.flush()
-            self._communicator.abort()
+        if not self._training:
+            return self.meet(error=error)
+        assert self._communicator is not None
+        out = sys.__stderr__ or sys.stderr  # a rank other than 0 may have been told to be quiet
+        out.write(f"rank {self.rank} of {self.size} failed, which ends all:\n")
+        traceback.print_exception(error, file=out)
+        out.flush()
+        self._communicator.abort()
 
     def _interrupt(self, number: int, frame: Any) -> None:
         if self.interrupted and self.rank == 0:

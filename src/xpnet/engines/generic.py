@@ -147,6 +147,7 @@ class Engine:
 
     program_type: type[Program] = Program
     sparse_rows: Callable[[Any], Any] | None = None  # makes an X of a SciPy CSR matrix
+    distributes = True  # whether its steps add up the gradients of several processes
     pinned: str | None = None  # the engine that ``engines.use`` asks for
 
     def __init__(self, backend: Backend, objective: Objective) -> None:

@@ -344,6 +344,7 @@ class Engine(generic.Engine):
     """See ``generic.Engine``."""
 
     program_type = Program
+    distributes = False  # an epoch is one traced loop
 
     def rows(self, data: Data) -> tuple[Array, Array, Array]:
         """X, Y and the sample weights, as NumPy sees them where that may be."""

@@ -32,9 +32,9 @@ from xpnet.net import arguments
 from xpnet.net.evaluation import cost_of, decided, evaluator, score
 from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.inputs import Inputs
+from xpnet.net.joining import join
 from xpnet.net.placement import Placement
 from xpnet.training.history import History
-from xpnet.training.joining import join
 from xpnet.training.loop import Run
 from xpnet.training.notebook import net_html
 from xpnet.training.plan import Plan

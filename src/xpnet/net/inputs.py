@@ -218,7 +218,7 @@ class Inputs:
         ):
             self.settle(X, "X", Y)  # other streams default to float32
             rows = _stream_of_rows(X, Y, sample_weight)
-            return self._in_chunks(rows, batch_size, shuffle, seed, ranks)
+            return self._in_chunks(rows, batch_size, shuffle, seed, ranks, whole=True)
         data = self.examples(X, Y, sample_weight, batch_size=batch_size, prefetch=prefetch)
         m = data.X.shape[0]
         size = None if batch_size is None else min(batch_size, m)
@@ -232,7 +232,13 @@ class Inputs:
         return data, source, "prefetched" if self.on_host else "device"
 
     def _in_chunks(
-        self, source: Stream, batch_size: Any, shuffle: Any, seed: int, ranks: Ranks
+        self,
+        source: Stream,
+        batch_size: Any,
+        shuffle: Any,
+        seed: int,
+        ranks: Ranks,
+        whole: bool = False,
     ) -> tuple[Data, Source, str]:
         """The training set of a stream; its first examples are zeros of the right shape."""
         if callable(shuffle):
@@ -254,7 +260,7 @@ class Inputs:
         settings = {"seed": seed, "shuffle": bool(shuffle), "dtype": np.dtype(dtype)}
         return (
             first,
-            Streamed(source, batch_size, rows, ranks.rank, ranks.size, **settings),
+            Streamed(source, batch_size, rows, ranks.rank, ranks.size, whole, **settings),
             "streamed",
         )
 

@@ -162,6 +162,8 @@ class Streamed(Source):
         Checks a chunk and gives it the dtype and the targets of the net, on the host.
     rank, size : int
         As in ``Resident``.
+    whole : bool
+        Whether each of several processes reads all rows: minibatches are then those of one process.
     settings
         ``seed``, ``shuffle`` and ``dtype``, for ``stream.chunks``.
     """
@@ -175,9 +177,14 @@ class Streamed(Source):
         prepared: Callable[[Any], Data],
         rank: int = 0,
         size: int = 1,
+        whole: bool = False,
         **settings: Any,
     ) -> None:
         self.rank, self.size = rank, size
+        # Each process reads its share, or all rows where minibatches are to be those of one.
+        self._shares = size > 1 and batch_size is not None and not whole
+        if self._shares:
+            settings["share"] = rank, size
         self.stream, self.batch_size = stream, batch_size
         self._chunks = {"batch_size": batch_size, **settings}
         self._prepared = prepared
@@ -196,11 +203,15 @@ class Streamed(Source):
                 order = np.arange(len(data.X)) if chunk.order is None else chunk.order
                 size = self.batch_size or len(order)
                 weights = _sizes(len(order), size)
+                if self._shares:
+                    size, n = self.own_batch_size or 1, -(-len(order) // (self.own_batch_size or 1))
+                    weights = _sizes(self.n_examples, self.batch_size or 1)[position:][:n]
                 fresh, first = [data], 0
                 del chunk, data  # only the part then keeps the data in memory
                 while first < len(weights):
                     end = min(first + steps(), len(weights))
-                    piece = self.own(order[None, first * size : end * size])
+                    piece = order[None, first * size : end * size]
+                    piece = piece if self._shares else self.own(piece)
                     position += end - first
                     yield Part(piece, weights[first:end], fresh.pop() if fresh else None)
                     first = end

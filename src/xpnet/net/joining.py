@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from importlib import import_module
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
@@ -21,15 +22,15 @@ def join(
     Raises
     ------
     ValueError
-        Two ranks differ, a minibatch has fewer examples than there are ranks, or the net is
-        on JAX.
+        Two ranks differ, a minibatch has fewer examples than there are ranks, or the engine
+        has no sum over ranks.
     """
     if ranks.size == 1:
         return
     place, sizes = engine.backend, engine.objective.sizes
-    if place.name == "jax":
+    if not engine.distributes:
         raise ValueError(
-            "a communicator is not offered for nets on JAX: net.to('numpy') or another library"
+            f"a communicator is not offered for nets on {place}: net.to('numpy') or another library"
         )
     m, batch = source.n_examples, source.batch_size
     if batch is not None:
@@ -39,11 +40,9 @@ def join(
                 f"a minibatch of {least} examples has none for some of the {ranks.size} ranks: "
                 f"choose a batch_size that leaves more of the {m}"
             )
-    import xpnet  # its version, which is known by now
-
-    ranks.agree(
+    ranks.meet(
         {
-            "the version of xpnet": xpnet.__version__,
+            "the version of xpnet": import_module("xpnet").__version__,
             "the sizes of the net": sizes,
             "its activations": [a.name for a in engine.objective.hidden],
             "its output": engine.objective.loss.output,
@@ -56,4 +55,5 @@ def join(
             "the checksum of the parameters": zlib.crc32(to_numpy(theta).tobytes()),
         }
     )
+    ranks.begin()
     engine.ops.ranks = ranks.rank, ranks.size, lambda vector: ranks.allreduce(vector, place)
