@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +106,10 @@ def test_every_rank_is_told_what_differs(what, expected):
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("how", ["raises", "dies"])
-def test_a_rank_that_fails_ends_all(launcher, how):
-    _, run = launch(launcher, 2, "fails", how, check=False)
-    assert time.time() - float(run.stdout.split()[0]) < 10.0
+def test_a_rank_that_fails_ends_all(launcher, how, tmp_path):
+    when = tmp_path / "when"
+    _, run = launch(launcher, 2, "fails", how, str(when), check=False)
+    assert time.time() - float(when.read_text()) < 10.0
     assert run.returncode != 0
     if how == "raises":
         assert "rank 0 of 2 failed" in run.stderr
@@ -165,6 +167,53 @@ def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path):
     assert process.returncode != 0
     assert "stopped by Ctrl-C after epoch" in told
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def ranks_of(process):
+    """The numbers of the processes that train: those of the launcher's that run xpnet."""
+    children = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            words = status.read_text().rpartition(")")[2].split()
+            children.setdefault(int(words[1]), []).append(int(status.parent.name))
+    below, found = [process.pid], []
+    while below:
+        here = below.pop()
+        below += children.get(here, [])
+        with suppress(OSError):
+            words = Path(f"/proc/{here}/cmdline").read_text().split("\0")
+            if words[1:4] == ["-m", "xpnet", "train"]:
+                found.append(here)
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_a_run_goes_on_after_twenty_kills(tmp_path):
+    """A rank is killed at a random moment, all end, and --resume goes on to the same net."""
+    pytest.importorskip("typer")
+    rng, options = np.random.default_rng(0), ["--dtype", "float64", "--epochs", "2000"]
+
+    def words(folder):
+        begun = ["--resume"] * (tmp_path / folder / "config.toml").exists()
+        started = [*command("mpi", 2), "-m", "xpnet", "train", *options]
+        return [*started, "--run-dir", folder, *begun]
+
+    for _ in range(20):
+        nothing = subprocess.DEVNULL
+        run = subprocess.Popen(words("run"), cwd=tmp_path, stdout=nothing, stderr=nothing)
+        time.sleep(rng.uniform(0.5, 4.0))
+        if found := ranks_of(run):
+            os.kill(found[rng.integers(len(found))], signal.SIGKILL)
+            assert run.wait(timeout=10.0) != 0
+        else:
+            run.kill()
+            run.wait()
+    for folder in ("run", "whole"):
+        done = run_to_its_end(words(folder), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+    nets = [xpnet.load(tmp_path / name / "model.safetensors") for name in ("run", "whole")]
+    assert np.array_equal(nets[0].theta, nets[1].theta)
 
 
 # -- what launchers say ------------------------------------------------------------------
