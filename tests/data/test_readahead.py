@@ -157,3 +157,24 @@ def test_a_full_disk_says_what_was_written_where(kind, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device, unpacking .*folder=") as raised:
         stream(path, target=None if kind == "npz" else "y", memory=MEMORY, folder=tmp_path)
     assert str(path) in str(raised.value)
+
+
+def test_where_no_thread_starts_items_are_made_in_turn(monkeypatch):
+    def refused(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    closed = []
+
+    def numbers():
+        try:
+            yield from range(5)
+        finally:
+            closed.append(True)
+
+    with ReadAhead(numbers()) as items:
+        assert [next(items), next(items)] == [0, 1]
+    assert closed == [True]
+    assert list(items) == []
+    with ReadAhead(numbers()) as items:
+        assert list(items) == [0, 1, 2, 3, 4]

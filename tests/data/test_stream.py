@@ -303,3 +303,15 @@ def test_short_runs_are_read_together_up_to_a_limit():
     spans = _groups([(i, i + 2) for i in range(0, 100, 10)], 10)
     assert max(span[-1][1] - span[0][0] for span in spans) <= 40
     assert _groups([(0, 1), (2, 3)], 0) == [[(0, 1)], [(2, 3)]]
+
+
+def test_a_zarr_array_is_a_source(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    X = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    stored = zarr.create_array(tmp_path / "x.zarr", shape=X.shape, chunks=(64, 4), dtype=X.dtype)
+    stored[:] = X
+    y, fed = np.arange(300) % 3, []
+    for rows in (stored, X):
+        with stream(rows, y).chunks(0, batch_size=50) as chunks:
+            fed.append(np.concatenate([chunk.X[chunk.order] for chunk in chunks]))
+    assert np.array_equal(*fed)
