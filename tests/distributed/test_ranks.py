@@ -63,6 +63,16 @@ def launch(launcher, ranks, *words, check=True):
 def test_n_ranks_train_the_net_of_one(launcher, ranks, libraries):
     for library in libraries:
         pytest.importorskip(library)
+    check_law(launcher, ranks, *libraries)
+
+
+@pytest.mark.parametrize("library", ["cupy", "nccl"])
+def test_n_ranks_train_the_net_of_one_on_cupy(library):
+    pytest.importorskip("cupy_on_cpu.counting", reason="NCCL is pretended: a GPU needs none of it")
+    check_law("mpi", 2, library)
+
+
+def check_law(launcher, ranks, *libraries):
     found, _ = launch(launcher, ranks, "law", *libraries)
     assert len(found) == 8 * len(libraries)
     for name, figures in found.items():

@@ -21,6 +21,9 @@ def test_a_grid_search_on_dask_finds_what_one_process_finds():
 
     alone = search()
     settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
-    with dask.LocalCluster(**settings) as cluster, dask.Client(cluster):
-        with joblib.parallel_config("dask"):
-            assert np.array_equal(search(), alone)
+    with (
+        dask.LocalCluster(**settings) as cluster,
+        dask.Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        assert np.array_equal(search(), alone)

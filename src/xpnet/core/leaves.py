@@ -37,11 +37,19 @@ class Batch(NamedTuple):
     rows: Array | None  # (m_batch,) numbers of the examples; None: all examples
 
 
+class Share(NamedTuple):
+    """What one of several processes has to do of each step: see ``xpnet.distributed``."""
+
+    rank: int  # its examples are number rank, rank + size, ... of a minibatch
+    size: int
+    n: int  # its examples in an epoch
+    add_up: Callable[[Array], Array]  # the sum of a vector over all processes
+
+
 class Leaves:
     """Reference leaf operations on namespace ``xp`` for nets laid out as ``layout``."""
 
-    # Of a fit in several processes: this one's number, how many, and the sum over all of them.
-    ranks: tuple[int, int, Callable[[Array], Array]] | None = None
+    ranks: Share | None = None  # where several processes share each minibatch
 
     def __init__(self, xp: Namespace, layout: Layout) -> None:
         self.xp = xp
@@ -115,7 +123,7 @@ class Leaves:
 
     def places(self, m: int) -> tuple[int, slice]:
         """Where the ``m`` examples stand in the minibatch of all ranks: up to where, and which."""
-        rank, size, _ = self.ranks or (0, 1, None)
+        rank, size = (0, 1) if self.ranks is None else self.ranks[:2]
         return rank + (m - 1) * size + 1, slice(rank, None, size)
 
     def predict(self, loss: Loss, Z: Array) -> Array:
@@ -150,7 +158,7 @@ class Leaves:
         """The cost and the gradient of the minibatch of all ranks, whose parts are added up."""
         if self.ranks is None:
             return cost, gradient
-        total = self.ranks[2](self.xp.concat([gradient, self.xp.reshape(cost, (1,))]))
+        total = self.ranks.add_up(self.xp.concat([gradient, self.xp.reshape(cost, (1,))]))
         return total[-1], total[:-1]
 
     def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:

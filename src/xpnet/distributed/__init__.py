@@ -6,8 +6,17 @@ up by one all-reduce a step, on the engine that a cluster already has: MPI or ``
 PyTorch's, or an object of your own with the methods of ``Communicator``.
 """
 
-from xpnet.distributed.communicator import Communicator, communicator_of
+from xpnet.distributed.communicator import NCCL, Communicator, communicator_of
 from xpnet.distributed.launcher import launched, local_rank, rank
 from xpnet.distributed.ranks import ALONE, Ranks
 
-__all__ = ["ALONE", "Communicator", "Ranks", "communicator_of", "launched", "local_rank", "rank"]
+__all__ = [
+    "ALONE",
+    "NCCL",
+    "Communicator",
+    "Ranks",
+    "communicator_of",
+    "launched",
+    "local_rank",
+    "rank",
+]

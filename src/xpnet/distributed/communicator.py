@@ -95,6 +95,37 @@ class MPI:
         self.comm.Abort(1)
 
 
+class NCCL:
+    """NVIDIA's communication library, for nets on CuPy with a GPU for each rank.
+
+    ``meeting`` is the communicator through which the ranks find each other, and which sends all
+    that does not lie on a GPU.
+    """
+
+    def __init__(self, meeting: Any) -> None:
+        import cupy
+
+        self._cupy, self._nccl = cupy, cupy.cuda.nccl
+        self._meeting = communicator_of(meeting)
+        self.rank, self.size = self._meeting.rank, self._meeting.size
+        self.broadcast, self.gather = self._meeting.broadcast, self._meeting.gather
+        name = self.broadcast(None if self.rank else self._nccl.get_unique_id())
+        self._group = self._nccl.NcclCommunicator(self.size, name, self.rank)
+
+    def allreduce(self, vector: Any) -> Any:
+        if not isinstance(vector, self._cupy.ndarray):
+            return self._meeting.allreduce(vector)
+        nccl, here = self._nccl, vector.data.ptr
+        kind = nccl.NCCL_FLOAT32 if vector.dtype == np.float32 else nccl.NCCL_FLOAT64
+        stream = self._cupy.cuda.get_current_stream().ptr
+        self._group.allReduce(here, here, vector.size, kind, nccl.NCCL_SUM, stream)
+        return vector
+
+    def abort(self) -> None:
+        self._group.abort()
+        self._meeting.abort()
+
+
 class TorchGroup:
     """A process group of ``torch.distributed``: gloo for host memory, NCCL for CUDA tensors."""
 

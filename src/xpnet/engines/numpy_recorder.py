@@ -380,7 +380,7 @@ class Recorder(Leaves):
             vector = self.memory[-len(gradient) - 1 :]  # the gradient, and room for the cost
             last = vector[-1:].reshape(())
             self.do(np.copyto, last, cost)
-            self.do(self.ranks[2], vector)
+            self.do(self.ranks.add_up, vector)
             self.do(np.copyto, cost, last)
         return cost, gradient
 

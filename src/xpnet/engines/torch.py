@@ -115,7 +115,7 @@ class TrainingLeaves(TorchLeaves):
         if self.ranks is None:
             return cost, gradient
         self.vector[-1] = cost
-        self.ranks[2](self.vector)
+        self.ranks.add_up(self.vector)
         return self.vector[-1].clone(), gradient
 
     def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
+from xpnet.core.leaves import Share
 from xpnet.distributed import Ranks
 from xpnet.engines import Engine
 from xpnet.training.plan import Plan
@@ -56,4 +57,6 @@ def join(
         }
     )
     ranks.begin()
-    engine.ops.ranks = ranks.rank, ranks.size, lambda vector: ranks.allreduce(vector, place)
+    engine.ops.ranks = Share(
+        ranks.rank, ranks.size, source.own_examples, lambda vector: ranks.allreduce(vector, place)
+    )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.core.leaves import Data
+from xpnet.data.epoch_order import own_rows
 
 
 class Part(NamedTuple):
@@ -60,6 +61,11 @@ class Source:
         if self.batch_size is None:
             return None
         return -(-(self.batch_size - self.rank) // self.size)
+
+    @property
+    def own_examples(self) -> int:
+        """Examples of this process in an epoch."""
+        return own_rows(self.n_examples, self.batch_size or self.n_examples, self.rank, self.size)
 
     def own(self, orders: np.ndarray) -> np.ndarray:
         """The examples of this process in ``orders`` (epochs, k), from a minibatch's start on."""

@@ -189,10 +189,23 @@ __global__ void times_slope(int activation, const REAL* A, REAL* dA, long long s
     for (long long i = INDEX; i < size; i += STRIDE) dA[i] *= slope(activation, A[i]);
 }
 
+// The factors of entries 4 group ... 4 group + 3 of a layer of n units: where `ranks` processes
+// share a minibatch, its example e is number rank + e ranks of the whole.
+__device__ void shared_factors(const REAL* row, unsigned layer, long long group, int n, int rank,
+                               int ranks, unsigned dropped, REAL scale, REAL* factors) {
+    if (ranks == 1) return dropout_factors(row, layer, group, dropped, scale, factors);
+    for (int k = 0; k < 4; k++) {
+        long long i = 4 * group + k, entry = (rank + i / n * ranks) * n + i % n;
+        REAL four[4];
+        dropout_factors(row, layer, entry / 4, dropped, scale, four);
+        factors[k] = four[entry % 4];
+    }
+}
+
 // The same two with dropout, four entries to a thread. Multiplied, not selected: a NaN stays.
 #define DROPOUT_ARGUMENTS                                                                    \
-    const REAL *table, int width, const int *step, int layer, unsigned dropped, REAL scale,  \
-        REAL kept
+    const REAL *table, int width, const int *step, int layer, int rank, int ranks,           \
+        unsigned dropped, REAL scale, REAL kept
 
 // Z := g(Z + b) * D, in place; b may be null
 __global__ void bias_activate_dropout(int activation, const REAL* b, REAL* Z, long long size,
@@ -200,7 +213,7 @@ __global__ void bias_activate_dropout(int activation, const REAL* b, REAL* Z, lo
     const REAL* row = table + *step * (long long)width;
     for (long long group = INDEX; 4 * group < size; group += STRIDE) {
         REAL D[4];
-        dropout_factors(row, layer, group, dropped, scale, D);
+        shared_factors(row, layer, group, n, rank, ranks, dropped, scale, D);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             long long i = 4 * group + k;
@@ -212,11 +225,11 @@ __global__ void bias_activate_dropout(int activation, const REAL* b, REAL* Z, lo
 // dA := dA * D * g'(A), in place, where A comes multiplied by D. Where D is 0 no A is needed,
 // elsewhere it is `kept` times that: kept = 1 / scale, which is exact.
 __global__ void times_slope_dropout(int activation, const REAL* A, REAL* dA, long long size,
-                                    DROPOUT_ARGUMENTS) {
+                                    int n, DROPOUT_ARGUMENTS) {
     const REAL* row = table + (*step - 1) * (long long)width;
     for (long long group = INDEX; 4 * group < size; group += STRIDE) {
         REAL D[4];
-        dropout_factors(row, layer, group, dropped, scale, D);
+        shared_factors(row, layer, group, n, rank, ranks, dropped, scale, D);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             long long i = 4 * group + k;

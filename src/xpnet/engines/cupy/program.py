@@ -54,10 +54,12 @@ class Program(generic.Program):
         self.gradient = cupy.zeros(self.state.shape[1], dtype)[:n]
         self.gradients = layout.layers(self.gradient, xp=cupy)
         m = len(self.data.X)
+        self.examples_per_epoch = m if self.ops.ranks is None else self.ops.ranks.n
         on_host = isinstance(self.data.X, np.ndarray)
         feeds = (self.data, self.batch_size or m, layout.sizes[-1])
         self.feed = Feed(*feeds) if on_host else None
-        self.steps_per_epoch = 1 if self.batch_size is None else -(-m // self.batch_size)
+        epoch = self.examples_per_epoch
+        self.steps_per_epoch = 1 if self.batch_size is None else -(-epoch // self.batch_size)
         self.epochs_ahead = self._epochs_ahead(self.steps_per_epoch)
         steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
         if self.feed is not None:
@@ -139,7 +141,10 @@ class Program(generic.Program):
             self._step(len(self.data.X) if batch is None else len(batch), slot)
             if self.feed is not None:
                 self.feed.step_is_enqueued(slot)
-        return cupy.sum(self.costs[: len(table)], axis=1)
+        costs = self.costs[: len(table)]
+        if self.ops.ranks is not None:  # beside the first column there are only penalties
+            costs[:, 0] = self.ops.ranks.add_up(costs[:, 0].copy())
+        return cupy.sum(costs, axis=1)
 
     def _step(self, length: int, slot: int) -> None:
         calls = self.recordings.get((length, slot))
@@ -163,6 +168,7 @@ class Program(generic.Program):
             )
             self.longest = length
         ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
+        ops.ranks = self.ops.ranks
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(
             ops,

@@ -143,7 +143,7 @@ class Recorder(Leaves):
         Y, labels = (Y, None) if Y.ndim == 2 else (None, Y)
         x, y = self.new(self.m, n_x), self.new(self.m, n_y)
         s = None if w is None else self.new(self.m)
-        sizes = (len(X), run.batch_size, self.m, n_x, n_y)
+        sizes = (run.examples_per_epoch, run.batch_size, self.m, n_x, n_y)
         self.launch(
             "gather",
             self.m * (n_x + n_y + 1),
@@ -187,7 +187,8 @@ class Recorder(Leaves):
         run = self.run
         T, scale = masks.threshold(rate), masks.scale(rate)
         mask = (
-            *(run.table, run.width, run.step_number, np.int32(layer), np.uint32(T)),
+            *(run.table, run.width, run.step_number, np.int32(layer)),
+            *(*map(np.int32, (self.ranks or (0, 1))[:2]), np.uint32(T)),
             *(self.real(scale), self.real(1.0 - T / masks.FIELDS)),
         )
         if isinstance(A, Held):
@@ -275,7 +276,8 @@ class Recorder(Leaves):
         if isinstance(dA, tuple):
             dA, mask = dA
             known, dropped = (activation, A.Z) if isinstance(A, Held) else (identity, A)
-            args = (np.int32(_ACTIVATIONS[known]), dropped, dA, np.int64(dA.size), *mask)
+            size, n = np.int64(dA.size), np.int32(dA.shape[1])
+            args = (np.int32(_ACTIVATIONS[known]), dropped, dA, size, n, *mask)
             self.launch("times_slope_dropout", -(-dA.size // 4), *args)
             if isinstance(A, Held):
                 return dA
@@ -310,6 +312,16 @@ class Recorder(Leaves):
             ),
         )
         return run.gradient
+
+    def allreduce(self, cost: Array, gradient: Array) -> tuple[Array, Array]:
+        if self.ranks is not None:
+            self.do(self._add_up, self.ranks.add_up, gradient)
+        return cost, gradient  # the costs of a run are added up at its end
+
+    def _add_up(self, add_up: Callable[[Array], Array], gradient: Array) -> None:
+        total = add_up(gradient)
+        if total is not gradient:
+            gradient[...] = total
 
     def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
         return cost  # column_sums adds it
