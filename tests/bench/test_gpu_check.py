@@ -24,6 +24,7 @@ from xpnet.bench.gpu_report import (
     Figure,
     Piece,
     Report,
+    Skipped,
     append,
     at_most,
     holds,
@@ -355,28 +356,57 @@ def test_a_gpu_is_no_stand_in(cupy):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [(3e-4, PASSED), (1e-2, FAILED), (3e-7, NOT_AVAILABLE), ("ImportError: no", FAILED)],
+    ("cost", "status"), [(2.1252, PASSED), (2.3, FAILED), (float("nan"), FAILED)]
 )
-def test_tf32_products_are_judged_by_their_rounding(monkeypatch, error, status):
-    monkeypatch.setattr(gpu_checks, "product_errors", lambda n: {"float64": 0.0, "float32": 0.0})
-    monkeypatch.setattr(gpu_checks, "_in_new_process", lambda script, **_: error)
-    *_, check = gpu_checks.products(rehearse=True)
-    assert (check.name, check.status) == ("product 16 x 16, TF32", status)
+def test_a_rounded_net_must_reach_the_cost_of_the_exact_one(monkeypatch, cost, status):
+    real = gpu_checks.train
+
+    def train(rehearse, dtype, **options):
+        return (None, cost) if options["backend"] == "cupy" else real(rehearse, dtype, **options)
+
+    monkeypatch.setattr(gpu_checks, "train", train)
+    assert {check.status for check in gpu_checks.roundings(rehearse=True)} == {status}
 
 
-@pytest.mark.parametrize(
-    ("cost", "status"), [(2.1252, PASSED), (2.3, FAILED), ("TypeError: no", FAILED)]
-)
-def test_a_net_in_tf32_must_reach_the_cost_of_the_exact_one(monkeypatch, cost, status):
-    monkeypatch.setattr(gpu_checks, "_in_new_process", lambda script: cost)
-    (check,) = gpu_checks.tf32_net(rehearse=True)
-    assert check.status == status
+def test_tests_of_a_checkout_are_a_check_for_each_function(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Skipped, match="checkout"):
+        list(gpu_checks.tests((), False))
+    file = tmp_path / gpu_checks.ENGINE[0]
+    file.parent.mkdir(parents=True)
+    file.write_text("""
+import pytest
+@pytest.mark.parametrize("x", ["a b", "c"])
+def test_good(x): pass
+@pytest.mark.parametrize("x", [1, 2])
+def test_bad(x): assert x == 1
+def test_absent(): pytest.skip("one device")
+""")
+    *found, end = gpu_checks.tests((str(file),), False)
+    assert [(c.name, c.status) for c in found] == [
+        ("test_good", PASSED),
+        ("test_bad", FAILED),
+        ("test_absent", NOT_AVAILABLE),
+    ]
+    assert found[1].detail == "1 passed, 1 failed"
+    assert "one device" in found[2].detail
+    assert end == holds("pytest ran to its end", True, "code 1")
+    file.write_text("1 / 0")
+    assert [c.status for c in gpu_checks.tests((str(file),), False)] == [FAILED]
+
+
+def test_sanitizers_are_run_where_they_are(monkeypatch):
+    with pytest.raises(Skipped, match="no compute-sanitizer on PATH"):
+        list(gpu_checks.sanitizers(True))
+    monkeypatch.setattr(gpu_checks.shutil, "which", lambda name: name)
+    run = SimpleNamespace(stdout="=== ERROR SUMMARY: 2 errors\n", stderr="", returncode=9)
+    monkeypatch.setattr(gpu_checks.subprocess, "run", lambda *args, **kwargs: run)
+    assert {c.status for c in gpu_checks.sanitizers(True)} == {FAILED}
 
 
 def test_a_script_that_fails_gives_its_last_line():
-    assert gpu_checks._in_new_process("print(0.5)") == 0.5
-    assert gpu_checks._in_new_process("raise ValueError('no')") == "ValueError: no"
+    assert gpu_checks.in_new_process("print(0.5)") == 0.5
+    assert gpu_checks.in_new_process("raise ValueError('no')") == "ValueError: no"
 
 
 # -- giving memory back ------------------------------------------------------------------

@@ -154,6 +154,19 @@ def test_engine_equals_reference(lib, recorder, hidden, output, optimizer, batch
     assert_same_run(run(lib, None, *setting), run(lib, "generic", *setting))
 
 
+@pytest.mark.long  # `xpnet.gpu_check` runs it on a GPU
+@pytest.mark.parametrize("lib", ["cupy"], indirect=True)
+@pytest.mark.parametrize(
+    ("case", "extra"), list(with_extras(PRODUCT)), ids=lambda x: "-".join(x) if x in PRODUCT else x
+)
+def test_cupy_equals_numpy(lib, case, extra):
+    """The whole product, against the reference on NumPy."""
+    hidden, output, optimizer, batching = case
+    setting = [3, 5, 4, 3], hidden, output, OPTIMIZERS[optimizer][0], BATCHES[batching], extra
+    host = type(lib)("numpy")
+    assert_same_run(run(lib, None, *setting), run(host, "generic", *setting), 1e-9)
+
+
 ENGINES = pytest.mark.parametrize("lib", ["numpy", "torch", "jax", "cupy"], indirect=True)
 
 

@@ -54,23 +54,29 @@ class Section(NamedTuple):
     least: float = 5.0
 
 
+CORRECTNESS: tuple[Part, ...] = (
+    *(gpu_checks.trajectories, gpu_checks.many_rows, gpu_checks.products, gpu_checks.roundings),
+)
 # In the order in which they run: what matters most comes first, and the budget cuts the rest.
 SECTIONS: dict[str, Section] = {
     "installed": Section((gpu_pieces.installed,), 30.0),
     "machine": Section((gpu_pieces.machine, gpu_pieces.kernels), 60.0),
-    "correctness": Section(
-        (gpu_checks.trajectories, gpu_checks.products, gpu_checks.tf32_net), 90.0
-    ),
+    "correctness": Section(CORRECTNESS, 90.0),
+    "engine tests": Section((partial(gpu_checks.tests, gpu_checks.ENGINE),), 120.0, 20.0),
     "step": Section((gpu_timing.own,), 60.0, 10.0),
     "numpy": Section((gpu_timing.numpy,), 60.0, 10.0),
     "torch": Section((partial(gpu_timing.peer, "torch"),), 30.0, 10.0),
     "torch-graph": Section((partial(gpu_timing.peer, "torch-graph"),), 30.0, 10.0),
     "jax-scan": Section((partial(gpu_timing.peer, "jax-scan"),), 45.0, 10.0),
-    "memory": Section((gpu_memory.running_out,), 30.0),
-    "host data": Section((gpu_memory.prefetching,), 60.0),
+    "memory": Section((gpu_memory.running_out, gpu_memory.phases), 45.0),
+    "host data": Section((gpu_memory.uploading, gpu_memory.prefetching), 60.0),
+    "first fit": Section((gpu_memory.first_fit,), 45.0),
+    "launches": Section((gpu_timing.launches, gpu_timing.precisions), 40.0),
     "torch-compile": Section((partial(gpu_timing.peer, "torch-compile"),), 60.0, 20.0),
     "jax": Section((partial(gpu_timing.peer, "jax"),), 45.0, 10.0),
-    "calls": Section((gpu_timing.launches, gpu_timing.calls), 40.0),
+    "sanitizers": Section((gpu_checks.sanitizers,), 60.0, 20.0),
+    "calls": Section((gpu_timing.calls,), 20.0),
+    "library tests": Section((partial(gpu_checks.tests, gpu_checks.LIBRARY),), 150.0, 20.0),
     "widths": Section((gpu_timing.widths,), 90.0, 10.0),
 }
 _CHILD = "import sys; from xpnet.bench.gpu import child; child(*sys.argv[1:])"
@@ -84,30 +90,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _options(args: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m xpnet.gpu_check", description=__doc__)
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write everything found to FILE; its lines go beside it as they are found (.jsonl)",
-    )
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=540.0,
-        metavar="SECONDS",
-        help="what the run may take; what does not fit is skipped, and named (default: 540)",
-    )
-    parser.add_argument(
-        "--sections", metavar="NAMES", help=f"only these, by commas, of: {', '.join(SECTIONS)}"
-    )
-    parser.add_argument(
-        "--rehearse", action="store_true", help="tiny sizes: only to see that it runs"
-    )
-    parser.add_argument("--force", action="store_true", help="replace files of another kind too")
+    add, named = parser.add_argument, ", ".join(SECTIONS)
+    how = "write everything found to FILE, and beside it (.jsonl) each line as it is found"
+    add("--json", type=Path, metavar="FILE", help=how)
+    how = "what the run may take; what does not fit is skipped, and named (default: 540)"
+    add("--budget", type=float, default=540.0, metavar="SECONDS", help=how)
+    add("--sections", metavar="NAMES", help=f"only these, by commas, of: {named}")
+    add("--rehearse", action="store_true", help="tiny sizes: only to see that it runs")
+    add("--force", action="store_true", help="replace files of another kind too")
     options = parser.parse_args(args)
     options.sections = options.sections.split(",") if options.sections else list(SECTIONS)
     if unknown := [name for name in options.sections if name not in SECTIONS]:
-        parser.error(f"argument --sections: no section {unknown[0]!r} in {', '.join(SECTIONS)}")
+        parser.error(f"argument --sections: no section {unknown[0]!r} in {named}")
     if options.json:
         options.lines = options.json.with_suffix(".jsonl")
         for path, kind in ((options.json, REPORT), (options.lines, LINES)):

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet import Adam, DeepNet, load_digits, to_numpy
-from xpnet.bench.gpu_report import NOT_AVAILABLE, Check, at_most, holds
+from xpnet.bench.gpu_report import (
+    FAILED,
+    NOT_AVAILABLE,
+    PASSED,
+    Check,
+    Found,
+    Skipped,
+    at_most,
+    holds,
+)
 
 STEPS = 100
 # Largest difference of an array after STEPS Adam steps, over its largest entry.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-3}
-
-# Relative errors (Frobenius) of a product of normal matrices, against float64. In float32 they
-# are 3e-7 to 6e-7 at n = 1024, by the order of summation. TF32 keeps 10 bits of each factor
-# (NVIDIA A100 white paper): 3e-4 if these are rounded, 8e-4 if they are cut off.
-FLOAT32_LIMIT = 1e-5
-TF32_LIMIT = 2e-3
+PRECISIONS = ("tf32",)  # besides "exact"
 
 
 # -- training ----------------------------------------------------------------------------
@@ -54,53 +63,94 @@ def paired(one: DeepNet, other: DeepNet) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(to_numpy(a), to_numpy(b)) for pair in layers for a, b in zip(*pair, strict=True)]
 
 
-def tf32_net(rehearse: bool) -> Iterator[Check]:
-    """Training with ``precision="tf32"`` reaches the cost of training in float64."""
-    name = f"{STEPS} Adam steps, TF32"
-    options = '"float32", backend="cupy", precision="tf32"'
-    # In a process of its own: CuPy reads its switch once, at the first float32 product.
-    cost = _in_new_process(f"from {__name__} import train; print(train({rehearse}, {options})[1])")
-    if isinstance(cost, str):
-        yield holds(name, False, cost)
-        return
+def roundings(rehearse: bool) -> Iterator[Check]:
+    """Training with rounded factors reaches the cost of training in float64."""
     _, expected = train(rehearse, "float64", backend="numpy")
-    yield at_most(name, abs(cost - expected) / expected, 1e-2, "relative error of the cost")
+    for precision in PRECISIONS:
+        _, cost = train(rehearse, "float32", backend="cupy", precision=precision)
+        name, error = f"{STEPS} Adam steps, {precision}", abs(cost - expected) / expected
+        yield at_most(name, error, 1e-2, "relative error of the cost")
+
+
+def many_rows(rehearse: bool) -> Iterator[Check]:
+    """Cost and gradient of tall data at once, in float64, against NumPy's."""
+    m = 1000 if rehearse else 1_000_000
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((28, m)), rng.integers(0, 2, (1, m))
+    found = []
+    for backend in ("numpy", "cupy"):
+        net = DeepNet([28, 256, 1], backend=backend, dtype="float64")
+        found.append(
+            [net.cost(X, y), *(to_numpy(g) for layer in net.gradients(X, y) for g in layer)]
+        )
+    errors = [np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in zip(*found, strict=True)]
+    yield at_most(f"cost and gradient of {m:,} rows, float64", float(np.max(errors)), 1e-9)
+
+
+# -- tests of a checkout -----------------------------------------------------------------
+_OUTCOME = re.compile(r"^\S+?::(\w+).* (PASSED|FAILED|ERROR|SKIPPED)\b *(\(.*\))?")
+ENGINE = ("tests/engines/test_cupy.py", "tests/engines/test_engines.py", "--long", "-k", "cupy")
+LIBRARY = ("tests", "--backends", "cupy", "-k", "cupy and not engines and not gpu_check")
+
+
+def tests(of: tuple[str, ...], rehearse: bool) -> Iterator[Found]:
+    """The engine's own tests, or the library's on CuPy: a check for each function."""
+    if not Path(ENGINE[0]).is_file() or not find_spec("pytest"):
+        raise Skipped("needs pytest, and to be started in a checkout of xpnet")
+    chosen = ("tests/engines/test_cupy.py", "-k", "of_an_epoch or waits") if rehearse else of
+    # A newer library may warn, which is an error only where versions are known.
+    plain = ("-v", "--tb=short", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
+    command = [sys.executable, "-m", "pytest", *plain, *chosen]
+    environment = os.environ | {"COLUMNS": "400"}
+    last, counts, why = "", Counter[str](), ""
+
+    def outcome() -> Check:
+        detail = f"{', '.join(f'{n} {name.lower()}' for name, n in counts.items())} {why}".strip()
+        failed, passed = counts["FAILED"] + counts["ERROR"], counts["PASSED"]
+        return Check(last, FAILED if failed else PASSED if passed else NOT_AVAILABLE, detail=detail)
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if match := _OUTCOME.match(line):
+                if last and match[1] != last:
+                    yield outcome()
+                    counts.clear()
+                last, why = match[1], match[3] or ""
+                counts[match[2]] += 1
+            elif not line.startswith("SKIPPED"):
+                sys.stderr.write(line)
+    if last:
+        yield outcome()
+    yield holds("pytest ran to its end", process.returncode in (0, 1), f"code {process.returncode}")
+
+
+def sanitizers(rehearse: bool) -> Iterator[Check]:
+    """NVIDIA's tools look at a short fit: bad addresses, races, memory that was never written."""
+    if not (command := shutil.which("compute-sanitizer")):
+        raise Skipped("no compute-sanitizer on PATH")
+    script = f"from {__name__} import train; train(True, 'float32', backend='cupy')"
+    for tool in ("memcheck", "racecheck", "initcheck"):
+        line = [command, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", script]
+        run = subprocess.run(line, capture_output=True, text=True, check=False)
+        said = (run.stdout + run.stderr).strip().splitlines()[-1:]
+        yield holds(f"compute-sanitizer, {tool}", run.returncode == 0, "".join(said)[:300])
 
 
 # -- products ----------------------------------------------------------------------------
-def product_errors(n: int) -> dict[str, float]:
-    """Relative errors (Frobenius) of an n x n product on the device."""
+def products(rehearse: bool) -> Iterator[Check]:
+    """Products of normal matrices round as their dtype says: TF32 would be 3e-4 to 8e-4 off."""
     import cupy
 
-    rng = np.random.default_rng(0)
-    A, B = (cupy.asarray(rng.standard_normal((n, n))) for _ in range(2))
-    exact = A @ B
-    errors = {"float64": exact.get() - A.get() @ B.get()}
-    errors["float32"] = (A.astype(np.float32) @ B.astype(np.float32)).get() - exact.get()
-    scale = np.linalg.norm(exact.get())
-    return {name: float(np.linalg.norm(error) / scale) for name, error in errors.items()}
-
-
-def products(rehearse: bool) -> Iterator[Check]:
-    """Products round as their dtype says, with TF32 only where it was asked for."""
-    n = 16 if rehearse else 1024
-    errors = product_errors(n)
-    yield at_most(f"product {n} x {n}, float64", errors["float64"], 1e-14)
+    n, rng = 16 if rehearse else 1024, np.random.default_rng(0)
+    A, B = (rng.standard_normal((n, n)) for _ in range(2))
     detail = "CUPY_TF32 is set" if os.environ.get("CUPY_TF32", "0") != "0" else ""
-    yield at_most(f"product {n} x {n}, float32", errors["float32"], FLOAT32_LIMIT, detail)
-    name = f"product {n} x {n}, TF32"
-    script = f"from {__name__} import product_errors; print(product_errors({n})['float32'])"
-    found = _in_new_process(script, CUPY_TF32="1")
-    if isinstance(found, str):
-        yield holds(name, False, found)
-    elif found <= FLOAT32_LIMIT:
-        why = "CUPY_TF32=1 changes nothing here: TF32 needs capability 8.0"
-        yield Check(name, NOT_AVAILABLE, detail=why)
-    else:
-        yield at_most(name, found, TF32_LIMIT)
+    for dtype, limit in (("float64", 1e-14), ("float32", 1e-5)):
+        found = (cupy.asarray(A, dtype) @ cupy.asarray(B, dtype)).get()
+        error = float(np.linalg.norm(found - A @ B) / np.linalg.norm(A @ B))
+        yield at_most(f"product {n} x {n}, {dtype}", error, limit, detail)
 
 
-def _in_new_process(script: str, **environment: str) -> float | str:
+def in_new_process(script: str, **environment: str) -> float | str:
     """The number a script prints, or why there is none."""
     command, env = [sys.executable, "-c", script], os.environ | environment
     run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

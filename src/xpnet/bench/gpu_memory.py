@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from xpnet import Adam, DeepNet, to_numpy
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import free_memory
-from xpnet.bench.gpu_checks import paired
+from xpnet.bench.gpu_checks import in_new_process, paired, train
 from xpnet.bench.gpu_report import Check, Figure, at_most, holds
+from xpnet.bench.gpu_timing import Task
 from xpnet.bench.timing import Timed
+from xpnet.net.inputs import Inputs
 
 
 # -- data on the host --------------------------------------------------------------------
 def prefetching(rehearse: bool) -> Iterator[Check | Figure]:
-    """Minibatches copied from the host while steps run, against data that lies on the device.
-
-    The overlap is the share of the shorter of copying and computing that the longer one hides:
-    1 if streaming takes as long as the longer of the two alone, 0 if as long as their sum.
-    """
+    """Minibatches copied from the host while steps run, against data that lies on the device."""
     m, width, batch = (64, 8, 16) if rehearse else (131_072, 1024, 4096)
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((m, width), dtype=np.float32).T, rng.integers(0, 10, m)
-    settings = {"examples": m, "width": width, "batch": batch}
-    nets, seconds = [], []
+    nets = []
     for prefetch in (False, True):
         net = DeepNet([width, width, width, 10], output="softmax", backend="cupy", dtype="float32")
 
@@ -37,30 +37,78 @@ def prefetching(rehearse: bool) -> Iterator[Check | Figure]:
         # Long minus short: moving or pinning the data at the start cancels out. One compiles.
         fits = [Timed(partial(fit, epochs)).seconds() for epochs in (1, 1, 3)]
         nets.append(net)
-        seconds.append(max((fits[2] - fits[1]) / 2, 1e-9))
-    on_device, streamed = seconds
-    copying = _copy_seconds(X)
-    overlap = (on_device + copying - streamed) / min(on_device, copying)
-    yield Figure("epoch, data on the device", on_device, "s", settings)
-    yield Figure("epoch, data streamed", streamed, "s", settings)
-    yield Figure("copying X once, pinned", copying, "s", settings)
-    yield Figure("overlap of copies and steps", overlap, "", settings)
-    difference = float(np.max([np.max(np.abs(a - b)) for a, b in paired(*nets)]))
-    yield at_most("streamed data gives the same net", difference, 1e-5, "largest difference")
+        name = "epoch, data streamed" if prefetch else "epoch, data on the device"
+        settings = {"data, GB": X.nbytes * 1e-9, "width": width, "batch": batch}
+        yield Figure(name, max((fits[2] - fits[1]) / 2, 1e-9), "s", settings)
+    same = all(np.array_equal(a, b) for a, b in paired(*nets))
+    yield holds("streamed data gives the same net, bit for bit", same)
 
 
-def _copy_seconds(X: np.ndarray) -> float:
-    """Seconds that X takes to the device from pinned memory."""
+def uploading(rehearse: bool) -> Iterator[Figure]:
+    """Moving a large X whose examples are columns: its rate, and memory of the host."""
     import cupy
-    import cupyx
 
-    rows = np.ascontiguousarray(X.T[: max(1, len(X.T) // 8)])
-    pinned = cupyx.empty_pinned(rows.shape, rows.dtype)
-    pinned[...] = rows
-    target = cupy.empty(rows.shape, rows.dtype)
-    stream = cupy.cuda.get_current_stream()
-    copy = Timed(lambda: target.set(pinned, stream=stream), LIBRARIES["cupy"].wait)
-    return max(min(copy.seconds() for _ in range(3)) * X.nbytes / rows.nbytes, 1e-9)
+    m, width = (512, 64) if rehearse else (1_000_000, 1000)
+    net = DeepNet([width, 8, 3], output="softmax", backend="cupy", dtype="float32")
+    X, y, pinned = np.ones((width, m), np.float32), np.zeros(m, int), list[int]()
+    pool = cupy.get_default_pinned_memory_pool()
+
+    def malloc(size: int) -> Any:
+        pinned.append(size)
+        return pool.malloc(size)
+
+    cupy.cuda.set_pinned_memory_allocator(malloc)
+    inputs, before = Inputs(net.placement, net.objective), host_peak()
+    move = Timed(lambda: inputs.examples(X, y), LIBRARIES["cupy"].wait)
+    first, again = move.seconds(), move.seconds()
+    cupy.cuda.set_pinned_memory_allocator(pool.malloc)
+    settings = {"data, GB": X.nbytes * 1e-9, "dtype": "float32"}
+    yield Figure("upload, first", X.nbytes * 1e-9 / first, "GB/s", settings)
+    yield Figure("upload, again", X.nbytes * 1e-9 / again, "GB/s", settings)
+    yield Figure("host's peak beyond the data", (host_peak() - before) * 1e-6, "MB", settings)
+    yield Figure("pinned, asked for", sum(pinned) * 1e-6, "MB", settings)
+
+
+def host_peak() -> int:
+    """Bytes of host memory that this process has held at most."""
+    resource = importlib.import_module("resource")  # not on Windows
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def first_fit(rehearse: bool) -> Iterator[Figure]:
+    """Seconds of a small fit in a new process, imports included: without kernels, then with."""
+    script = "from time import perf_counter; t = perf_counter(); "
+    script += f"from {train.__module__} import train; train(True, 'float32', backend='cupy'); "
+    with TemporaryDirectory() as empty:
+        cache = {} if rehearse else {"CUPY_CACHE_DIR": empty}
+        for name in ("first fit, no kernel cached", "first fit, kernels cached"):
+            found = in_new_process(script + "print(perf_counter() - t)", **cache)
+            why = found if isinstance(found, str) else ""
+            yield Figure(name, None if why else float(found), "s", detail=why)
+
+
+def phases(rehearse: bool) -> Iterator[Figure]:
+    """What CuPy's pool holds after each phase of a net's life, and the device in all."""
+    import cupy
+
+    task = Task((8, 8, 3), 8) if rehearse else Task((784, 1024, 1024, 10), 256)
+    m = 64 if rehearse else 60_000
+    X, y = np.ones((task.sizes[0], m), np.float32), np.arange(m) % task.sizes[-1]
+    net = DeepNet(task.sizes, output="softmax", backend="cupy", dtype="float32")
+    calls: dict[str, Callable[[], Any]] = {
+        "minibatches": lambda: net.fit(X, y, epochs=1, batch_size=task.batch),
+        "prefetched": lambda: net.fit(X, y, epochs=1, batch_size=task.batch, prefetch=True),
+        "full batch": lambda: net.fit(X, y, epochs=1, batch_size=None),
+        "cost": lambda: net.cost(X, y),
+        "predict": lambda: net.predict(X),
+    }
+    for name, call in calls.items():
+        free_memory()
+        call()
+        settings = task.settings | {"examples": m, "phase": name}
+        yield Figure("pool", cupy.get_default_memory_pool().total_bytes() * 1e-6, "MB", settings)
+        free, total = cupy.cuda.Device().mem_info
+        yield Figure("device", (total - free) * 1e-6, "MB", settings)
 
 
 # -- running out -------------------------------------------------------------------------
@@ -107,9 +155,3 @@ def running_out(rehearse: bool) -> Iterator[Check]:
     pairs = zip(before, paired(net, net), strict=True)
     kept = all(np.array_equal(old, new) for (old, _), (new, _) in pairs)
     yield holds("out of memory: the net keeps its parameters", kept)
-    net.fit(X, y, Adam(1e-3), batch_size=None, epochs=1)
-    yield holds("out of memory: the net trains on with room", np.isfinite(net.cost(X, y)))
-    del X, y, net
-    pool = cupy.get_default_memory_pool()
-    freed = free_memory() > 0 or pool.total_bytes() == pool.used_bytes()
-    yield holds("free_memory returns the pool", freed)

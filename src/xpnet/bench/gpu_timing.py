@@ -19,6 +19,7 @@ import numpy as np
 from xpnet import Adam, DeepNet, GradientDescent
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import free_memory, select
+from xpnet.bench.gpu_checks import PRECISIONS
 from xpnet.bench.gpu_report import Figure, Skipped
 from xpnet.bench.products import floors, step_flops
 from xpnet.bench.timing import Timed, interleaved
@@ -110,7 +111,7 @@ def running(task: Task, backend: str, **place: Any) -> Iterator[tuple[Any, Timed
     """
     X, y = task.data()
     output = "softmax" if task.sizes[-1] > 1 else "sigmoid"
-    net = DeepNet(task.sizes, output=output, backend=backend, dtype="float32", **place)
+    net = DeepNet(task.sizes, output=output, backend=backend, **{"dtype": "float32"} | place)
     inputs = Inputs(net.placement, net.objective)
     data = inputs.examples(X.T, y if task.sizes[-1] > 1 else y[None, :])
     optimizer = GradientDescent(1e-3) if task.full else Adam(1e-3)
@@ -157,6 +158,17 @@ def numpy(rehearse: bool) -> Iterator[Figure]:
             yield "numpy", timed.within(0.0 if rehearse else SECONDS) * 1e6, "us"
 
     yield from each(nets(rehearse), "numpy", step)
+
+
+def precisions(rehearse: bool) -> Iterator[Figure]:
+    """A step of the wide nets by what their products round to."""
+    for task in nets(rehearse)[-3:-1]:
+        for precision in ("exact", *PRECISIONS, "float64"):
+            place = {"dtype" if precision == "float64" else "precision": precision}
+            with running(task, "cupy", **place) as (_, timed):
+                seconds = timed.within(0.0 if rehearse else SECONDS)
+            settings = task.settings | {"precision": precision}
+            yield Figure("step", seconds * 1e6, "us", settings)
 
 
 def peer(name: str, rehearse: bool) -> Iterator[Figure]:
@@ -258,37 +270,30 @@ def _name(call: Any) -> str:
 
 def _bytes(call: Any) -> int:
     """The bytes of the arrays that a recorded call names: each read or written once."""
-    flat, found = [*getattr(call, "args", ()), getattr(call.func, "__self__", None)], {}
-    while flat:
-        x = flat.pop()
+
+    def arrays(x: Any) -> Iterator[tuple[int, int]]:
         if isinstance(x, tuple):
-            flat += x
-        elif hasattr(x, "nbytes") and hasattr(x, "data") and hasattr(x.data, "ptr"):
-            found[x.data.ptr] = x.nbytes
-    return sum(found.values())
+            for each in x:
+                yield from arrays(each)
+        elif hasattr(x, "nbytes") and hasattr(x.data, "ptr"):
+            yield x.data.ptr, x.nbytes
+
+    owner = getattr(getattr(call, "func", None), "__self__", None)
+    return sum(dict(arrays((owner, getattr(call, "args", ())))).values())
 
 
 # -- the host ----------------------------------------------------------------------------
 def calls(rehearse: bool) -> Iterator[Figure]:
     """Microseconds of the host per call: small arrays, and no waiting for the device."""
     import cupy
-    from cupy import cublas
 
     n = 8 if rehearse else 64
     a, b, c = (cupy.ones((n, n), np.float32) for _ in range(3))
-    f = cupy.empty((n, n), np.float32, order="F")
-    rows = cupy.arange(n, dtype=np.int32)
-    source = 'extern "C" __global__ void copy(const float* x, float* y) { *y = *x; }'
-    raw = cupy.RawKernel(source, "copy")
-    elementwise = cupy.ElementwiseKernel("T x, T y", "T z", "z = x + y", "xpnet_gpu_check_add")
+    raw = cupy.RawKernel('extern "C" __global__ void f(float* x, float* y) { *y = *x; }', "f")
     table: dict[str, Callable[[], Any]] = {
         "RawKernel, 2 arguments": lambda: raw((1,), (1,), (a, c)),
-        "ElementwiseKernel, 3 arrays": lambda: elementwise(a, b, c),
         "add(out=)": lambda: cupy.add(a, b, out=c),
-        "matmul(out=)": lambda: cupy.matmul(a, b, out=c),
         "ndarray.dot(out)": lambda: a.dot(b, c),
-        "cublas.gemm(out=)": lambda: cublas.gemm("N", "N", a, b, out=f),
-        "take(axis=0, out=)": lambda: cupy.take(a, rows, axis=0, out=c),
         "empty": lambda: cupy.empty((n, n), np.float32),
     }
     rounds, repeats = (2, 3) if rehearse else (25, 100)
