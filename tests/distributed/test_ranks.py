@@ -55,7 +55,7 @@ def launch(launcher, ranks, *words, check=True):
 @pytest.mark.parametrize(
     ("launcher", "ranks", "libraries"),
     [
-        ("mpi", 2, ["numpy", "array_api_strict"]),
+        ("mpi", 2, ["numpy", "torch", "array_api_strict"]),
         pytest.param("mpi", 4, ["numpy"], marks=pytest.mark.long),
         ("gloo", 2, ["numpy", "torch"]),
     ],
@@ -297,6 +297,29 @@ class Pretended:
 
     def abort(self):
         raise SystemExit(1)
+
+
+class Twin(Pretended):
+    """Its other rank has the same examples; its sums are new arrays."""
+
+    def allreduce(self, vector):
+        return vector + vector
+
+
+def test_sums_need_not_be_written_in_place(lib):
+    """Each example comes twice, so that both ranks have the same."""
+    if lib.name == "jax":
+        pytest.skip("JAX has no communicator")
+    rng = np.random.default_rng(0)
+    X, Y = (lib.asarray(np.repeat(rng.random((n, 12)), 2, axis=1)) for n in (3, 1))
+    nets = [
+        xpnet.DeepNet([3, 4, 1], "tanh", seed=0, dtype="float64", **lib.options) for _ in range(2)
+    ]
+    for net, communicator in zip(nets, (None, Twin()), strict=True):
+        net.fit(X, Y, epochs=3, batch_size=8, shuffle=False, l2=0.1, communicator=communicator)
+    one, other = (xpnet.to_numpy(net.theta) for net in nets)
+    assert np.max(np.abs(one - other)) <= ATOL
+    assert np.max(np.abs(np.subtract(nets[0].history.cost, nets[1].history.cost))) <= ATOL
 
 
 def test_jax_is_refused():

@@ -45,10 +45,16 @@ class Ranks:
         return communicator if isinstance(communicator, Ranks) else cls(communicator)
 
     def allreduce(self, vector: Array, place: Backend) -> Array:
-        """The sum of ``vector`` (n,) over all ranks, in the library of ``place``."""
+        """The sum of ``vector`` (n,) over all ranks, in the library of ``place``.
+
+        On NumPy it is ``vector`` itself, written over.
+        """
         assert self._communicator is not None
         total = self._communicator.allreduce(vector)
-        return total if total is vector or place.name == "numpy" else place.asarray(total)
+        if total is not vector and place.name == "numpy":
+            vector[...] = total
+            return vector
+        return total if total is vector else place.asarray(total)
 
     def decide(self, value: Any) -> Any:
         """What rank 0 says."""

@@ -115,7 +115,9 @@ class TrainingLeaves(TorchLeaves):
         if self.ranks is None:
             return cost, gradient
         self.vector[-1] = cost
-        self.ranks.add_up(self.vector)
+        total = self.ranks.add_up(self.vector)
+        if total.data_ptr() != self.vector.data_ptr():  # it was not added up in place
+            self.vector.copy_(total)
         return self.vector[-1].clone(), gradient
 
     def penalize_cost(self, l2: Array | float, theta: Array, cost: Array) -> Array:
