@@ -792,16 +792,24 @@ def test_numbers_that_are_none_go_where_the_reference_sends_them(name):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 31, 32, 33, 300])
 @pytest.mark.parametrize("loss", [squared, bernoulli, categorical, poisson], ids=lambda x: x.name)
-def test_the_output_of_any_width(loss, n):
+def test_the_output_of_any_width(loss, n, monkeypatch):
     """Several examples to a block, one, and more outputs than threads; the last block half full."""
     rng, m = np.random.default_rng(n), 37
     Z, b = 3.0 * rng.standard_normal((m, n)), rng.standard_normal(n)
     Y, s = np.eye(n)[rng.integers(0, n, m)], rng.random(m)
     Z[5, 0], Z[6] = np.nan, -np.inf
     ops, program = recorder(m, (n,), "float64")
+    longer = []  # than what is asked for: nothing may be written behind that
+
+    def new(*shape):
+        longer.append(cupy.full((shape[0] + 200, *shape[1:]), 7.0))
+        return longer[-1][: shape[0]]
+
+    monkeypatch.setattr(ops, "new", new)
     step_number = int(program.step_number[0])
     losses, dZ = ops.output(loss, tuple(map(cupy.asarray, (Z, b))), *map(cupy.asarray, (Y, s)))
     assert int(program.step_number[0]) == step_number + 1
+    assert all(bool(cupy.all(x[m:] == 7.0)) for x in longer)
     with np.errstate(all="ignore"):
         expected = s * loss.value(Z.T + b[:, None], Y.T, xp=np).reshape(-1, m).sum(axis=0)
         A = loss.predict(Z.T + b[:, None], xp=np).T
