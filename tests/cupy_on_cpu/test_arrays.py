@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+counting = pytest.importorskip("cupy_on_cpu.counting").counting
+
 FLOATS = ("float32", "float64")
 
 
@@ -136,3 +138,23 @@ def test_a_precompiled_amd_kernel_is_refused_by_name(cp, capfd):
     with pytest.raises(RuntimeError):
         cp.argsort(cp.ones(5))
     assert "precompiled for AMD" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(5, 7), (64, 33)])
+def test_matrices_are_transposed_by_the_blas(cp, shape, dtype):
+    x = sample(shape, dtype)
+    with counting() as c:
+        turned = cp.asfortranarray(cp.asarray(x))
+    assert c.blas == 1
+    assert turned.flags.f_contiguous
+    np.testing.assert_array_equal(turned.get(), x)
+
+
+def test_a_sum_of_matrices_and_their_transposes(cp):
+    from cupy import cublas
+
+    a, b = sample((5, 7), "float64", 1), sample((7, 5), "float64", 2)
+    on_device = (cp.asfortranarray(cp.asarray(x)) for x in (a, b))
+    found = cublas.geam("N", "T", 2.0, next(on_device), -3.0, next(on_device))
+    np.testing.assert_allclose(found.get(), 2 * a - 3 * b.T, rtol=1e-15)

@@ -222,3 +222,35 @@ def test_rules_of_lazy_streams(run_script):
         "waited for the first record only 3.0",
         "all 4.0",
     ], result.stderr
+
+
+PER_THREAD = """
+import threading
+import cupy as cp
+import numpy as np
+
+def work(k, found):
+    x = cp.full(1000, float(k))
+    found[k] = cp.cuda.get_current_stream().ptr, float((x @ x).get())
+
+found = {}
+threads = [threading.Thread(target=work, args=(k, found)) for k in (1, 2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert found == {1: (2, 1000.0), 2: (2, 4000.0)}, found
+first, second = cp.cuda.Stream(non_blocking=True), cp.zeros(1)
+x = cp.zeros(1)
+x += 1  # on this thread's stream, late
+with cp.cuda.Stream.null:
+    x *= 5  # the legacy stream comes after
+with first:  # no order with it, so before
+    second += x
+first.synchronize()
+assert second.get() == 0 and x.get() == 5, (second, x)
+"""
+
+
+def test_the_default_streams_of_threads(run_script):
+    modes = {"CUPY_CUDA_PER_THREAD_DEFAULT_STREAM": 1, "FAKEHIP_LAZY": 1}
+    done = run_script(PER_THREAD, **modes)
+    assert done.returncode == 0, done.stderr

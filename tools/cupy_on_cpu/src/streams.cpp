@@ -15,6 +15,16 @@ std::map<void*, std::shared_ptr<Stream>>& live_streams() {
     return all;
 }
 
+// The calling thread's own default stream of the current device, a blocking one. Kept for ever, as a thread may end before
+// its work does.
+std::shared_ptr<Stream> thread_stream() {
+    thread_local auto& mine = *new std::map<Device*, std::shared_ptr<Stream>>;
+    Device& device = current_device();
+    auto& stream = mine[&device];
+    if (!stream) device.streams.push_back(stream = std::make_shared<Stream>(device, true));
+    return stream;
+}
+
 }  // namespace
 
 // ---- Stream
@@ -76,8 +86,9 @@ void Stream::run_until(long position) {
 }
 
 std::shared_ptr<Stream> find_stream(void* handle) {
-    const auto legacy_default_handle = (void*)1;
+    const auto legacy_default_handle = (void*)1, per_thread_handle = (void*)2;
     if (!handle || handle == legacy_default_handle) return current_device().null_stream;
+    if (handle == per_thread_handle) return thread_stream();
     const auto found = live_streams().find(handle);
     return found == live_streams().end() ? nullptr : found->second;
 }
