@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from xpnet._typing import Array
+from xpnet.backends.place import memory_freed_after
 from xpnet.core.activations import ACTIVATIONS, Activation
 from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
 from xpnet.core.network import Objective
@@ -133,6 +134,7 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         tasks.close()
         return self._beside(y)
 
+    @memory_freed_after()
     def _fit(
         self,
         X: Any,

@@ -31,10 +31,9 @@ def ran_out(error: BaseException) -> bool:
 
 def room_for_data() -> int:
     """Bytes of the device that data may take; the rest is for the net and a minibatch."""
-    pool, (left, total) = cupy_pool(), cupy.cuda.Device().mem_info
-    if pool is not None and pool.free_bytes() > left // 32:
+    pool, free, total = cupy_pool(), free_bytes(), cupy.cuda.Device().mem_info[1]
+    if pool is not None and 32 * pool.free_bytes() > free:
         pool.free_all_blocks()  # small arrays would split these, and keep them from large ones
-    free = free_bytes()
     # under WSL, Windows moves what is above some 0.8 to the host instead of refusing it
     share = 0.7 if "microsoft" in platform.release().lower() else 0.8
     return int(share * (total if free is None else free))
