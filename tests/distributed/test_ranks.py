@@ -156,6 +156,26 @@ def test_the_command_trains_on_all_ranks_and_writes_once(launcher, tmp_path):
     assert np.max(np.abs(nets[0].theta - nets[1].theta)) <= ATOL
 
 
+def test_rows_that_are_streamed_are_encoded_once_for_all_ranks(tmp_path):
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.random((500, 3)), rng.integers(0, 2, 500)])
+    np.savetxt(tmp_path / "d.csv", table, delimiter=",", header="a,b,c,y", comments="")
+    options = ["d.csv", "--target", "y", "--stream", "--keep-encoded", "--run-dir", "run"]
+    run = train("mpi", tmp_path, *options, "--epochs", "3")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert [path.name for path in tmp_path.glob("run/encoded*")] == ["encoded"]
+    again = train("mpi", tmp_path, *options, "--resume", "--epochs", "4")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "the rows are those in" in again.stdout
+
+
+def test_a_pipe_is_refused(tmp_path):
+    run = train("mpi", tmp_path, "-", "--target", "y")
+    assert run.returncode == 2
+    assert run.stderr.count("several processes cannot read") == 1
+
+
 def test_what_is_wrong_is_told_once(tmp_path):
     run = train("mpi", tmp_path, "no-such-file.csv")
     assert run.returncode == 1

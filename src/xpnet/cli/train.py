@@ -16,6 +16,7 @@ from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, Pr
 from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.encoded import Encoded
 from xpnet.cli.interrupt import INTERRUPTED, Interrupt
+from xpnet.cli.options import require
 from xpnet.cli.recipe import Recipe
 from xpnet.cli.run_folder import LOG, RunFiles, described
 from xpnet.cli.settings import Settings
@@ -61,10 +62,7 @@ class Run:
         self.files = RunFiles.of(settings, self.recipe)
         self.console = output.Console(on_stderr=settings.as_json)
         self.interrupt = Interrupt(self._stopping)
-        encoded = self.files.encoded
-        if ranks.rank:  # they read the same
-            encoded = encoded.with_name(f"{encoded.name}-{ranks.rank}")
-        self.encoded = Encoded(encoded, settings.keep_encoded)
+        self.encoded = Encoded(self.files.encoded, settings.keep_encoded)
 
     def prepare(self) -> None:
         """Read the data, and make the net or read it from a checkpoint."""
@@ -77,8 +75,10 @@ class Run:
                 f"warning: DATA is piped in: {config.NAME} cannot repeat this run, nor --resume go "
                 "on with it, unless the same is piped in again"
             )
+        require(self.ranks.size == 1 or not settings.piped, "DATA",
+                "is piped in, which several processes cannot read: name a file")  # fmt: skip
         self.ranks.meet()  # until all have looked at the files that are there, nobody writes any
-        self.problem = problem = load(settings, self.recipe, self.encoded)
+        self.problem = problem = load(settings, self.recipe, self.encoded, self.ranks)
         if self.recipe.solved:  # or not, if it is streamed
             self.recipe = Recipe.of(settings, problem.streamed, len(problem.train))
         self.weights, recipe = problem.weights() if settings.class_weight else None, self.recipe

@@ -28,6 +28,8 @@ from xpnet.data.standardizer import RunningMoments, Standardizer
 from xpnet.data.statistics import RunningLabels
 from xpnet.data.table import load_digits, train_test_split
 from xpnet.data.task import Labels, as_integers, labelled, labels_of
+from xpnet.distributed import ALONE, Ranks
+from xpnet.distributed.launcher import local_size
 
 # What encoded rows depend on besides the files and how they are read.
 _ASKED = ("target", "column", "ignore", "robust", "seed", "dtype")
@@ -42,8 +44,11 @@ _DATE = str.maketrans({"%": "", "d": "DD", "m": "MM", "Y": "YYYY"})
 Batch = dict[str, Column]
 
 
-def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
+def load(settings: Settings, recipe: Recipe, encoded: Encoded, ranks: Ranks = ALONE) -> Problem:
     """Read DATA, or the digits that come with the package; rows that are streamed go to disk.
+
+    Of several processes each reads what fits in memory; else the first one encodes the rows, and
+    the others find them.
 
     Raises
     ------
@@ -60,26 +65,40 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded) -> Problem:
         table = {name: Column(x, np.zeros(len(x), bool)) for name, x in named.items()}
         return Loading(settings, recipe, "handwritten digits", "digit").in_memory(table)
     fingerprint = _fingerprint(settings, recipe.held_out)
+    found = None
     if settings.resume and settings.stream is not False and (kept := encoded.find(fingerprint)):
         found = _found(kept, encoded, settings, recipe)
-        if (found.classes is None) == (kept["targets"] is not None):
-            return found
+        if (found.classes is None) != (kept["targets"] is not None):
+            found = None
+    if ranks.decide(found is not None):
+        ranks = ALONE  # nobody waits for a process that does not find them
+    if found is not None:
+        return found
     with open_table(path, settings.reading, target=settings.target) as reader:
-        encoded.remove()
+        if ranks.rank == 0:
+            encoded.remove()
         target = reader.answers()
         if {*reader.names} <= {target, *reader.row_numbers}:
             raise ValueError(f"{path}: no column is left to learn from")
         name = reader.name if settings.piped else path.name
         loading = Loading(settings, recipe, name, target, reader)
-        in_memory = settings.stream is None and fits((reader.n or 0) * len(reader.names))
+        cells = (reader.n or 0) * len(reader.names) * min(ranks.size, local_size())
+        in_memory = ranks.decide(settings.stream is None and fits(cells))
         if settings.stream is False or in_memory:
             batches = list(reader.batches())
             names = list(batches[0])
             return loading.in_memory({n: Column.join([b.pop(n) for b in batches]) for n in names})
         full = recipe.fit["batch_size"] is None
         require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
+        if ranks.rank:
+            ranks.meet()
+            if kept := encoded.find(fingerprint):
+                return _found(kept, encoded, settings, recipe)
+            encoded.folder = encoded.folder.with_name(f"{encoded.folder.name}-{ranks.rank}")
         problem = loading.on_disk(reader, encoded)
         encoded.finish(fingerprint, _kept(problem))
+        if ranks.rank == 0:
+            ranks.meet()
         return problem
 
 

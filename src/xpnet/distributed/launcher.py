@@ -13,6 +13,7 @@ from xpnet.exceptions import BackendUnavailable
 # PMIx. Not SLURM_*, which a batch script without srun has, too: it would wait for ever.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 LOCAL = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 INSTALL = "pip install 'xpnet[mpi]' brings mpi4py and an MPI"
 
@@ -54,6 +55,11 @@ def rank(environment: Mapping[str, str] = os.environ) -> int:
 def local_rank(environment: Mapping[str, str] = os.environ) -> int:
     """The number of this process among those on the same machine."""
     return _first(LOCAL, environment, 0)
+
+
+def local_size(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes were started on this machine; a large number where nobody says."""
+    return _first(LOCAL_SIZES, environment, 2**31)
 
 
 def own_gpu(library: str) -> str | None:
