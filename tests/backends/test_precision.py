@@ -1,7 +1,7 @@
-"""Settings of the libraries: ``precision="tf32"`` changes one, and other modes change no number."""
+"""Settings of the libraries: ``precision`` is a net's own, and other modes change no number."""
 
-import subprocess
-import sys
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -12,72 +12,53 @@ import xpnet
 
 
 def test_exact_is_the_default_and_other_words_are_refused():
-    xpnet.DeepNet([2, 1], precision="exact")
-    with pytest.raises(ValueError, match=r"precision='fast': choose 'exact' or 'tf32'"):
+    assert xpnet.DeepNet([2, 1]).backend.precision == "exact"
+    with pytest.raises(ValueError, match=r"precision='fast': choose 'exact', 'tf32' or 'bf16'"):
         xpnet.DeepNet([2, 1], precision="fast")
 
 
-def test_a_library_without_tf32_says_so():
-    with pytest.raises(ValueError, match="for CuPy, PyTorch and JAX, not for NumPy"):
+def test_a_library_without_such_products_says_so():
+    with pytest.raises(ValueError, match="'tf32' is for CuPy, PyTorch, JAX, not for NumPy on cpu"):
         xpnet.DeepNet([2, 1], precision="tf32", backend="numpy")
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="'bf16' is for CuPy, not for PyTorch"):
+        xpnet.DeepNet([2, 1], precision="bf16", backend="torch")
 
 
-def test_torch_is_told():
-    torch = pytest.importorskip("torch")
-    before = torch.get_float32_matmul_precision()
-    try:
-        xpnet.DeepNet([2, 1], backend="torch")
-        assert torch.get_float32_matmul_precision() == before
-        xpnet.DeepNet([2, 1], backend="torch", precision="tf32")
-        assert torch.get_float32_matmul_precision() == "high"
-    finally:
-        torch.set_float32_matmul_precision(before)
+SWITCHES = {
+    "torch": (lambda torch: torch.get_float32_matmul_precision(), "highest", "high"),
+    "jax": (lambda jax: jax.config.jax_default_matmul_precision, "highest", "tensorfloat32"),
+}
 
 
-def test_jax_computes_float32_exactly_unless_told():
+@pytest.mark.parametrize("name", SWITCHES)
+def test_the_librarys_switch_is_on_while_such_a_net_computes(name):
     """JAX by itself would choose TF32 on a GPU."""
-    jax = pytest.importorskip("jax")
-    place = xpnet.DeepNet([2, 1], backend="jax").backend
-    with place.context():
-        assert jax.config.jax_default_matmul_precision == "highest"
-    assert jax.config.jax_default_matmul_precision is None
-    try:
-        place.allow_tf32()
-        with place.context():
-            assert jax.config.jax_default_matmul_precision == "tensorfloat32"
-    finally:
-        jax.config.update("jax_default_matmul_precision", None)
+    library = pytest.importorskip(name)
+    read, exact, rounded = SWITCHES[name]
+    before, seen = read(library), []
+
+    class Look:
+        def on_epoch_end(self, net, progress):
+            seen.append(read(library))
+
+    for precision in ("exact", "tf32", "exact"):
+        net = xpnet.DeepNet([4, 1], backend=name, precision=precision)
+        net.fit(np.ones((4, 3), np.float32), np.ones(3), epochs=1, callbacks=[Look()])
+        assert read(library) == before
+    assert seen == [exact, rounded, exact]
 
 
-def run(code):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout.strip(), done.stderr
-
-
-CUPY = """
-import cupy, numpy as np, xpnet
-from cupy._core import _routines_linalg as linalg
-{before}
-xpnet.DeepNet([2, 1], backend="cupy", precision="tf32")
-print(linalg.get_compute_type("f") == linalg.COMPUTE_TYPE_TF32)
-"""
-
-
-def test_cupy_is_told_before_its_first_product():
-    pytest.importorskip("cupy")
-    assert run(CUPY.format(before=""))[:2] == (0, "True")
-
-
-def test_cupy_warns_when_told_after_its_first_product():
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no usable device")
-    product = "x = cupy.ones((4, 4), np.float32); x @ x; linalg.get_compute_type('f')"
-    code, _, errors = run(CUPY.format(before=product))
-    assert code == 1
-    assert "came after CuPy's first product" in errors
+def test_a_place_carries_its_precision():
+    torch = pytest.importorskip("torch")
+    place = xpnet.DeepNet([4, 1], backend="torch", precision="tf32").backend
+    for other in (place.with_dtype("float64"), xpnet.select(place, device="cpu")):
+        assert other.precision == "tf32"
+    net = xpnet.DeepNet([4, 1], backend=place)
+    net.predict_proba(torch.ones((4, 2)))
+    assert (net.backend.precision, net.backend.dtype_name) == ("tf32", "float32")
+    assert copy.deepcopy(net).backend.precision == "tf32"
+    assert pickle.loads(pickle.dumps(net)).backend.precision == "exact"
 
 
 # -- modes that others have switched on --------------------------------------------------

@@ -47,7 +47,7 @@ class CudaCounts:
     def add_recording(self, program, length, slot):
         for call in program.recordings[length, slot]:
             is_launch = isinstance(call.func, cupy.RawKernel)
-            is_product = getattr(call.func, "__name__", "") == "dot"
+            is_product = getattr(call.func, "__name__", "") in ("dot", "cublasGemmEx")
             self.found["launches" if is_launch else "gemms" if is_product else "others"] += 1
 
 

@@ -602,7 +602,7 @@ def test_a_full_device_says_so_before_data_move(monkeypatch):
 
     net = make(2)
     net.predict(X)
-    monkeypatch.setattr(cupy.cuda.device, "get_cublas_handle", full)
+    monkeypatch.setattr("xpnet.engines.cupy.cublas.products", full)
     with counts.counting() as c, pytest.raises(MemoryError, match="no room for cuBLAS and the"):
         net.fit(X, LABELS, epochs=1, batch_size=16)
     assert c.h2d == 0

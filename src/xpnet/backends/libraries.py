@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device as array_device
 
 from xpnet._typing import Array, Namespace
-from xpnet.exceptions import BackendUnavailable, warn
+from xpnet.exceptions import BackendUnavailable
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Library:
     context: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
     # of a user's own computations: autograd goes on, and overflow may be told
     plain: Callable[[Any], AbstractContextManager[Any]] = lambda device: nullcontext()
-    allow_tf32: Callable[[], None] | None = None
+    # by name, contexts in which float32 products round their factors
+    precisions: Mapping[str, Callable[[], AbstractContextManager[Any]]] = field(
+        default_factory=dict
+    )
     wait: Callable[[Array], Any] = lambda x: None  # until the device has computed x
     hardware: Callable[[Any], str] = str  # the name of an accelerator, from its device object
 
@@ -120,6 +123,18 @@ def _torch_context(device: Any) -> AbstractContextManager[Any]:
     return both
 
 
+@contextmanager
+def _torch_tf32() -> Iterator[None]:
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _jax_device(device: Any) -> Any:
     import jax
 
@@ -193,21 +208,6 @@ def _cupy_device(device: Any) -> Any:
     return cupy.cuda.Device(number)
 
 
-def _cupy_allow_tf32() -> None:
-    """CuPy reads its public switch once, at the first float32 product of the process."""
-    os.environ["CUPY_TF32"] = "1"
-    try:
-        from cupy._core import _routines_linalg as linalg
-
-        if linalg.get_compute_type("f") == linalg.COMPUTE_TYPE_TF32:
-            return
-        linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32)
-        how = "switched over by a private function of CuPy"
-    except (ImportError, AttributeError, TypeError):
-        how = "not in force: set CUPY_TF32=1 in the environment before Python starts"
-    warn(f"precision='tf32' came after CuPy's first product; {how}")
-
-
 def _dpnp_device(device: Any) -> Any:
     import dpnp
 
@@ -277,7 +277,7 @@ LIBRARIES = {
         is_accelerator=lambda device: True,
         context=lambda device: device,
         devices=lambda xp: [xp.cuda.Device(i) for i in range(xp.cuda.runtime.getDeviceCount())],
-        allow_tf32=_cupy_allow_tf32,
+        precisions={"tf32": nullcontext, "bf16": nullcontext},  # the engine's products know it
         wait=lambda x: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
         hardware=_cupy_hardware,
     ),
@@ -295,7 +295,7 @@ LIBRARIES = {
         context=_torch_context,
         plain=lambda device: _autocast_off(device) or nullcontext(),
         devices=lambda xp: ["cpu"] + [f"cuda:{i}" for i in range(xp.cuda.device_count())],
-        allow_tf32=lambda: importlib.import_module("torch").set_float32_matmul_precision("high"),
+        precisions={"tf32": _torch_tf32},
         wait=_torch_wait,
         hardware=_torch_hardware,
     ),
@@ -313,9 +313,9 @@ LIBRARIES = {
         is_accelerator=lambda device: device.platform != "cpu",
         context=_jax_context,
         devices=lambda xp: importlib.import_module("jax").devices(),
-        allow_tf32=lambda: importlib.import_module("jax").config.update(
-            "jax_default_matmul_precision", "tensorfloat32"
-        ),
+        precisions={
+            "tf32": lambda: importlib.import_module("jax").default_matmul_precision("tensorfloat32")
+        },
         wait=lambda x: x.block_until_ready(),
         hardware=lambda device: device.device_kind,
     ),

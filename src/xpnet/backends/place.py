@@ -10,8 +10,8 @@ import importlib
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from traceback import clear_frames
 from types import ModuleType
@@ -42,6 +42,8 @@ class Backend:
         The library's device object.
     dtype : object or None
         The library's dtype for parameters; None until the first X decides it.
+    precision : str
+        Of float32 products: "exact", "tf32" or "bf16".
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Backend:
     xp: Namespace
     device: Any
     dtype: Any = None
+    precision: str = "exact"
 
     @property
     def _library(self) -> Library:
@@ -147,8 +150,14 @@ class Backend:
         return self._library.is_traced(x)
 
     def context(self) -> AbstractContextManager[Any]:
-        """The context of a net's computations: current device, its own dtype, no autograd."""
-        return self._library.context(self.device)
+        """The context of a net's computations: device, its own dtype and precision, no autograd."""
+        context = self._library.context(self.device)
+        if self.precision == "exact":
+            return context
+        both = ExitStack()
+        both.enter_context(context)
+        both.enter_context(self._library.precisions[self.precision]())
+        return both
 
     def holds(self, x: Any) -> bool:
         """Say whether ``x`` is an array of this library on this device.
@@ -176,17 +185,36 @@ class Backend:
         here = place_of(x)
         return here.name == self.name and here.device == self.device
 
-    def allow_tf32(self) -> None:
-        """Lets float32 products of this library round their factors to 10 bits, process-wide.
+    def with_precision(self, precision: str) -> Backend:
+        """Return the same place with this precision of float32 products.
+
+        Parameters
+        ----------
+        precision : {"exact", "tf32", "bf16"}
+            The last two round the factors of products to 10 and 7 bits of fraction.
+
+        Returns
+        -------
+        Backend
+            A new one.
 
         Raises
         ------
         ValueError
             The library has no such products.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xpnet.select("numpy").with_precision("exact").precision
+        'exact'
         """
-        if self._library.allow_tf32 is None:
-            raise ValueError(f"precision='tf32' is for CuPy, PyTorch and JAX, not for {self}")
-        self._library.allow_tf32()
+        if precision not in ("exact", "tf32", "bf16"):
+            raise ValueError(f"precision={precision!r}: choose 'exact', 'tf32' or 'bf16'")
+        if precision != "exact" and precision not in self._library.precisions:
+            have = [lib.title for lib in LIBRARIES.values() if precision in lib.precisions]
+            raise ValueError(f"precision={precision!r} is for {', '.join(have)}, not for {self}")
+        return replace(self, precision=precision)
 
     def borrow(self, x: Array) -> Array | None:
         """Another library's array on this device, shared without a copy; None if it cannot be."""
@@ -231,7 +259,7 @@ class Backend:
                     "JAX computes in float32 unless told otherwise: call "
                     "jax.config.update('jax_enable_x64', True) first, or use dtype='float32'"
                 )
-        return Backend(self.name, self.xp, self.device, getattr(self.xp, name))
+        return replace(self, dtype=getattr(self.xp, name))
 
     def following(self, x: Array, *beside: Array) -> Backend:
         """This place with the dtype ``x`` asks for: float64 if it has that, else float32.
@@ -309,7 +337,8 @@ def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Bac
     elif isinstance(backend, Backend) or is_array_api_obj(backend):
         place = backend if isinstance(backend, Backend) else place_of(backend)
         dtype = place.dtype if dtype is None else dtype
-        place = place if device is None else _on(place.name, place.xp, device)
+        if device is not None:
+            place = replace(_on(place.name, place.xp, device), precision=place.precision)
     elif isinstance(backend, ModuleType) or hasattr(backend, "__array_api_version__"):
         name = _library_name(backend)
         place = _on(name, _load(name) if name in LIBRARIES else backend, device)

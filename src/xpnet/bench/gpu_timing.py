@@ -272,6 +272,7 @@ def _bytes(call: Any) -> int:
     """The bytes of the arrays that a recorded call names: each read or written once."""
 
     def arrays(x: Any) -> Iterator[tuple[int, int]]:
+        x = getattr(x, "array", x)  # of a pointer that a product takes
         if isinstance(x, tuple):
             for each in x:
                 yield from arrays(each)

@@ -28,12 +28,6 @@ def check_sizes(sizes: Sequence[int], output: str) -> tuple[int, ...]:
     return widths
 
 
-def check_precision(precision: str) -> str:
-    if precision not in ("exact", "tf32"):
-        raise ValueError(f"precision={precision!r}: choose 'exact' or 'tf32'")
-    return precision
-
-
 def check_optimizer(optimizer: Optimizer) -> None:
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer={optimizer!r}: expected one such as xpnet.Adam(1e-3)")

@@ -32,10 +32,14 @@ class Placement:
     bound: bool = True
 
     @classmethod
-    def of(cls, backend: Any, device: Any = None, dtype: Any = None) -> Placement:
-        """The placement that a user's ``backend``, ``device`` and ``dtype`` ask for."""
+    def of(
+        cls, backend: Any, device: Any = None, dtype: Any = None, precision: str | None = None
+    ) -> Placement:
+        """The placement that a user's ``backend``, ``device``, ``dtype``, ``precision`` ask for."""
         follows = is_auto(backend) and device is None
         place = select("numpy" if is_auto(backend) else backend, device, dtype)
+        if precision is not None:
+            place = place.with_precision(precision)
         return cls(place, follows, bound=not follows)
 
     @property

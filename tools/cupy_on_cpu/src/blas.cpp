@@ -1,7 +1,10 @@
-// hipBLAS: the routines that CuPy calls for real numbers. What is missing here is a loud stub.
+// hipBLAS: the routines that CuPy calls for real numbers. What is missing here is a loud stub. At the end the few names of
+// cuBLAS that xpnet calls itself.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 
 #include "api.h"
 #include "counters.h"
@@ -20,6 +23,8 @@ struct Handle {
     Device& device;
     std::shared_ptr<Stream> stream;
     PointerMode mode = scalars_on_host;
+    void* workspace = nullptr;  // a user's own, cuBLAS only
+    std::size_t workspace_bytes = 0;
 };
 
 // alpha or beta: a number of the host, taken at the call, or one of the device, read when the work is done.
@@ -173,4 +178,98 @@ FAKEHIP_API Status hipblasGemmEx(Handle* h, Operation ta, Operation tb, int m, i
                                  const void* beta, void* c, DataType type_c, int ldc, int compute_type, int algorithm) {
     return hipblasGemmStridedBatchedEx(h, ta, tb, m, n, k, alpha, a, type_a, lda, 0, b, type_b, ldb, 0, beta, c, type_c,
                                        ldc, 0, 1, compute_type, algorithm);
+}
+
+// ---- cuBLAS
+
+namespace {
+
+enum CudaStatus { cuda_ok = 0, cuda_bad_value = 7, cuda_internal_error = 14, cuda_not_supported = 15 };
+enum ComputeType { compute_float = 68, compute_double = 70, fast_bfloat16 = 75, fast_tf32 = 77 };
+
+// The nearest number with so many bits of fraction. Ties: to even for bfloat16, away from zero for TF32.
+float rounded(float x, int kept, bool ties_to_even) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return x;  // infinity or NaN
+    const std::uint32_t unit = 1u << (23 - kept), half = unit >> 1;
+    bits += ties_to_even ? half - 1 + ((bits & unit) != 0) : half;
+    bits &= ~(unit - 1);
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+std::vector<float> rounded(const float* x, int rows, int columns, int leading, ComputeType compute) {
+    std::vector<float> copy((std::size_t)leading * (columns - 1) + rows);
+    for (long j = 0; j < columns; ++j)
+        for (long i = 0; i < rows; ++i)
+            copy[j * leading + i] = rounded(x[j * leading + i], compute == fast_tf32 ? 10 : 7, compute == fast_bfloat16);
+    return copy;
+}
+
+// A product may use the workspace for partial sums: whoever keeps something else there loses it.
+void scribble(void* workspace, std::size_t bytes) {
+    if (workspace) std::memset(workspace, 0xff, std::min<std::size_t>(bytes, 4096));
+}
+
+template <class T>
+CudaStatus multiply_rounded(Handle& handle, const MatrixProduct<T>& product, const T* a, const T* b, T* c, ComputeType compute) {
+    if (!product.is_legal() || !is_device_memory(a) || !is_device_memory(b) || !is_device_memory(c)) return cuda_bad_value;
+    ++counters.gemms;
+    const auto workspace = handle.workspace;
+    const auto bytes = handle.workspace_bytes;
+    submit(handle, "gemmEx", [=] {
+        scribble(workspace, bytes);
+        if constexpr (std::is_same_v<T, float>) {
+            if (compute == fast_tf32 || compute == fast_bfloat16) {
+                const bool flip_a = product.operation_a != no_transpose, flip_b = product.operation_b != no_transpose;
+                const auto x = rounded(a, flip_a ? product.k : product.m, flip_a ? product.m : product.k, product.lda, compute);
+                const auto y = rounded(b, flip_b ? product.n : product.k, flip_b ? product.k : product.n, product.ldb, compute);
+                return product.run(x.data(), y.data(), c);
+            }
+        }
+        product.run(a, b, c);
+    });
+    return cuda_ok;
+}
+
+}  // namespace
+
+FAKEHIP_API CudaStatus cublasCreate_v2(Handle** handle) { return hipblasCreate(handle), cuda_ok; }
+FAKEHIP_API CudaStatus cublasDestroy_v2(Handle* handle) { return hipblasDestroy(handle), cuda_ok; }
+
+// It may be a stream that captures: cuBLAS has no objection, only CuPy has.
+FAKEHIP_API CudaStatus cublasSetStream_v2(Handle* handle, void* stream_handle) {
+    Lock lock;
+    const auto stream = stream_handle ? find_stream(stream_handle) : handle->device.null_stream;
+    if (!stream || &stream->device != &handle->device) return cuda_bad_value;
+    handle->stream = stream;
+    handle->workspace = nullptr;  // as the manual says
+    return cuda_ok;
+}
+
+FAKEHIP_API CudaStatus cublasSetWorkspace_v2(Handle* handle, void* workspace, std::size_t bytes) {
+    Lock lock;
+    if ((std::uintptr_t)workspace % 256 || !is_device_memory(workspace)) return cuda_bad_value;
+    handle->workspace = workspace;
+    handle->workspace_bytes = bytes;
+    return cuda_ok;
+}
+
+FAKEHIP_API CudaStatus cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a,
+                                    DataType type_a, int lda, const void* b, DataType type_b, int ldb, const void* beta,
+                                    void* c, DataType type_c, int ldc, ComputeType compute, int) {
+    Lock lock;
+    if (h->stream->capture && !h->workspace) return cuda_internal_error;  // it would have to allocate one
+    const auto operation = [](int flip) { return flip ? transpose : no_transpose; };
+    const auto typed = [&](auto zero) {
+        using T = decltype(zero);
+        const Scalar<T> scale(*h, (const T*)alpha), keep(*h, (const T*)beta);
+        return multiply_rounded<T>(*h, {operation(ta), operation(tb), m, n, k, scale, lda, ldb, keep, ldc}, (const T*)a,
+                                   (const T*)b, (T*)c, compute);
+    };
+    if (type_a != type_b || type_a != type_c) return cuda_not_supported;
+    if (type_a == real_float && compute != compute_double && compute >= compute_float) return typed(0.0f);
+    if (type_a == real_double && compute == compute_double) return typed(0.0);
+    return cuda_not_supported;
 }

@@ -12,7 +12,7 @@ from xpnet.backends.place import Backend, cupy_pool
 from xpnet.core.leaves import Data
 from xpnet.core.network import Objective, forward
 from xpnet.engines import generic
-from xpnet.engines.cupy import memory
+from xpnet.engines.cupy import cublas, memory
 from xpnet.engines.cupy.memory import in_parts, ran_out, room_for_data
 from xpnet.engines.cupy.program import Program
 from xpnet.engines.cupy.recorder import Recorder, kernels
@@ -25,9 +25,19 @@ class Engine(generic.Engine):
 
     def __init__(self, backend: Backend, objective: Objective) -> None:
         super().__init__(backend, objective)
-        try:  # what takes memory outside the pool comes first: data moves where there is room
+        found, reason = cublas.library()
+        if found is None and backend.precision != "exact":
+            raise ValueError(
+                f"precision={backend.precision!r} needs functions of cuBLAS that are not to be had "
+                f"here ({reason}): use 'exact'"
+            )
+        try:  # what takes memory besides arrays comes first: data moves where there is room
             with backend.context():
-                cupy.cuda.device.get_cublas_handle()
+                products = cublas.products()
+                if products is None:
+                    cupy.cuda.device.get_cublas_handle()
+                else:
+                    products.use(cupy.cuda.get_current_stream())
                 if backend.dtype is not None:
                     kernels(backend.dtype_name)("gather").kernel  # noqa: B018 -- loads them all
         except Exception as error:
@@ -67,7 +77,8 @@ class Engine(generic.Engine):
         return self.ops.sparsify_cost(l1, theta, cost) if self.objective.sparse else cost
 
     def _forward(self, theta: Array, rows: Array) -> tuple[Recorder, Any]:
-        ops = Recorder(self.ops.layout, theta.dtype, len(rows))
+        precision = self.backend.precision
+        ops = Recorder(self.ops.layout, theta.dtype, len(rows), precision=precision)
         _, Z = forward(ops, self.objective, ops.layers(theta), rows)
         ops.calls.clear()  # they hold every layer's buffer
         return ops, Z

@@ -16,6 +16,7 @@ from xpnet.core.leaves import Batch, Data
 from xpnet.core.network import PREFIX, step
 from xpnet.core.optimizers import Moments
 from xpnet.engines import generic
+from xpnet.engines.cupy.cublas import products
 from xpnet.engines.cupy.feed import Feed
 from xpnet.engines.cupy.memory import let_go, ran_out
 from xpnet.engines.cupy.recorder import THREADS, Recorder, scratch_of
@@ -75,6 +76,7 @@ class Program(generic.Program):
             parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
             one, squares = cupy.empty(1, dtype), cupy.empty(parts, dtype)
             self.clipping = one, squares, cupy.zeros(1, np.uint32)
+        self.products = products()
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
         self.scratch: Array | None = None  # of all recordings, for batches up to the longest
         self.longest = 0
@@ -130,6 +132,8 @@ class Program(generic.Program):
         rows[:, :2] *= objective.penalized, objective.sparse
         self.table[: len(table)].set(rows, stream=stream)
         self.step_number.fill(0)
+        if self.products is not None:
+            self.products.use(stream)
         for batch, scalars in zip(self.minibatches(orders), rows, strict=False):
             slot = 0
             if self.feed is not None and batch is not None:
@@ -167,7 +171,8 @@ class Program(generic.Program):
                 scratch_of(self.engine.objective, length, gathers), self.theta.dtype
             )
             self.longest = length
-        ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot)
+        precision = self.engine.backend.precision
+        ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot, precision)
         ops.ranks = self.ops.ranks
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(

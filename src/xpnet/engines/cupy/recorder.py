@@ -30,6 +30,7 @@ from xpnet.core.network import PREFIX, Key, Objective
 from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
 from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import generic
+from xpnet.engines.cupy.cublas import products
 
 THREADS = 256
 # Kernels with a stride loop need no more to fill a multiprocessor, which holds 4, 6 or 8 at a time.
@@ -94,7 +95,15 @@ class Held(NamedTuple):
 class Recorder(Leaves):
     """Leaf operations on rows that launch into their own arrays and record the launches."""
 
-    def __init__(self, layout: Layout, dtype: Any, m: int, run: Any = None, slot: int = 0) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        dtype: Any,
+        m: int,
+        run: Any = None,
+        slot: int = 0,
+        precision: str = "exact",
+    ) -> None:
         super().__init__(cupy, layout)
         self.slot = slot
         self.dtype = np.dtype(dtype)
@@ -107,6 +116,10 @@ class Recorder(Leaves):
         self.scale: Array | None = None  # of the gradient, where it is clipped
         self.calls: list[Callable[[], Any]] = []
         self.kernel = kernels(self.dtype.name)
+        self.precision = precision  # of products
+        self.products = products()
+        if self.products is not None:
+            self.products.use(cupy.cuda.get_current_stream())
 
     def do(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls, and records the call."""
@@ -118,6 +131,12 @@ class Recorder(Leaves):
         """Launches an elementwise kernel with ``size`` threads, or fewer that do more each."""
         blocks = min(-(-size // THREADS), most_blocks(cupy.cuda.device.get_device_id()))
         self.do(self.kernel(name), (blocks,), (THREADS,), args)
+
+    def multiply(self, A: Array, B: Array, out: Array) -> None:
+        if self.products is None:
+            self.do(A.dot, B, out)
+        elif out.size:
+            self.do(*self.products.product(A, B, out, self.precision))
 
     def new(self, *shape: int) -> Array:
         """An array; of a step the next piece of the scratch that all its recordings share."""
@@ -166,7 +185,7 @@ class Recorder(Leaves):
     def affine(self, W: Array, A: Array, b: Array) -> tuple[Array, Array]:
         """The product without its bias, and the bias: the kernel that reads both adds it."""
         Z = self.new(A.shape[0], W.shape[0])
-        self.do(A.dot, W.T, Z)
+        self.multiply(A, W.T, Z)
         return Z, b
 
     def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array | Held:
@@ -254,7 +273,7 @@ class Recorder(Leaves):
     # -- backward ------------------------------------------------------------------------
     def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
         dW = self.run.gradients[layer].W
-        self.do(dZ.T.dot, A_prev, dW)
+        self.multiply(dZ.T, A_prev, dW)
         return dW
 
     def bias_gradient(self, layer: int, dZ: Array) -> Array:
@@ -264,7 +283,7 @@ class Recorder(Leaves):
 
     def propagate(self, W: Array, dZ: Array) -> Array:
         dA = self.new(dZ.shape[0], W.shape[1])
-        self.do(dZ.dot, W, dA)
+        self.multiply(dZ, W, dA)
         return dA
 
     def undrop(self, dA: Array, D: tuple[Any, ...]) -> tuple[Array, tuple[Any, ...]]:
