@@ -94,9 +94,9 @@ __device__ void dropout_factors(const REAL* row, unsigned layer, long long group
     factors[3] = (x1 >> 16) >= dropped ? scale : REAL(0);
 }
 
-// Sums (or maxima) over the threads of a block, in `groups` of them: threads of the same SLOT modulo
-// `groups` belong together, and each knows the result of its own. `part` is shared memory of one
-// entry per thread; the number of threads and `groups` are powers of two.
+// Sums (or maxima) over the threads of a block, in `groups` of them: threads whose SLOT is the same
+// modulo `groups` belong together, and each knows the result of its own. `part` is shared memory
+// of one entry per thread; the number of threads and `groups` are powers of two.
 #define SLOT (threadIdx.x * blockDim.y + threadIdx.y)
 
 __device__ REAL block_sum(REAL x, REAL* part, int groups) {
@@ -261,7 +261,8 @@ __global__ void __launch_bounds__(256)
         }
         largest = block_max(mine, part, blockDim.y);
         REAL sum = 0;
-        for (int j = threadIdx.x; j < end; j += blockDim.x) sum += exp(Z[first + j] + b[j] - largest);
+        for (int j = threadIdx.x; j < end; j += blockDim.x)
+            sum += exp(Z[first + j] + b[j] - largest);
         normaliser = block_sum(sum, part, blockDim.y);
     }
     REAL cost = 0;
@@ -323,11 +324,11 @@ __global__ void __launch_bounds__(512)
     const Tile mine = tiles[tile];
     int lanes = 32;  // threads side by side: no more than a narrow tile has use for
     while (lanes >= 2 * mine.columns) lanes /= 2;
-    const int column = thread & (lanes - 1), depth = thread / lanes, step_of_rows = blockDim.x / lanes;
+    const int column = thread & (lanes - 1), depth = thread / lanes, depths = blockDim.x / lanes;
     const long long begin = split * (long long)rows, end = begin + rows < m ? begin + rows : m;
     const bool is_there = column < mine.columns;
     REAL sum = 0;
-    if (is_there) sum = sum_of_rows(mine.first + column, mine.n, begin + depth, end, step_of_rows);
+    if (is_there) sum = sum_of_rows(mine.first + column, mine.n, begin + depth, end, depths);
     sum = block_sum(sum, part, lanes);
     if (splits > 1) {
         REAL* const others = partial + tile * 32 + column;
@@ -340,7 +341,7 @@ __global__ void __launch_bounds__(512)
         __syncthreads();
         if (!last) return;
         __threadfence();
-        sum = sum_of_rows((volatile REAL*)others, 32LL * n_tiles, depth, splits, step_of_rows);
+        sum = sum_of_rows((volatile REAL*)others, 32LL * n_tiles, depth, splits, depths);
         sum = block_sum(sum, part, lanes);
         if (thread == 0) finished[tile] = 0;
     }
