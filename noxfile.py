@@ -274,10 +274,18 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 @timed
 def gpu(session: nox.Session) -> None:
-    """All tests and gpu_check on a GPU, by CuPy for CUDA 12 (`nox -s gpu -- cuda13` for 13)."""
-    session.install(*GROUPS("test"), f".[cli,{(session.posargs or ['cuda12'])[0]}]")
+    """gpu_check and all tests on a GPU, by CuPy for CUDA 12 (`nox -s gpu -- cuda13` for 13).
+
+    `nox -s gpu -- FOLDER` installs from a folder of wheels alone, without network.
+    """
+    chosen, *more = session.posargs or ["cuda12"]
+    if (folder := Path(chosen)).is_dir():
+        extra = "cuda13" if any(folder.glob("cupy_cuda13x*")) else "cuda12"
+        session.install("--no-index", "--find-links", chosen, f"xpnet[{extra}]", "pytest")
+    else:
+        session.install(*GROUPS("test"), f".[cli,{chosen}]")
     session.run("python", "-m", "xpnet.gpu_check", "--json", "gpu_check.json")
-    pytest(session, "--backends=numpy,cupy", *session.posargs[1:])
+    pytest(session, "--backends=numpy,cupy", *more)
 
 
 @nox.session(default=False)

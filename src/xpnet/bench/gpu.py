@@ -75,9 +75,7 @@ SECTIONS: dict[str, Section] = {
     "torch-compile": Section((partial(gpu_timing.peer, "torch-compile"),), 60.0, 20.0),
     "jax": Section((partial(gpu_timing.peer, "jax"),), 45.0, 10.0),
     "sanitizers": Section((gpu_checks.sanitizers,), 60.0, 20.0),
-    "calls": Section((gpu_timing.calls,), 20.0),
     "library tests": Section((partial(gpu_checks.tests, gpu_checks.LIBRARY),), 150.0, 20.0),
-    "widths": Section((gpu_timing.widths,), 90.0, 10.0),
 }
 _CHILD = "import sys; from xpnet.bench.gpu import child; child(*sys.argv[1:])"
 

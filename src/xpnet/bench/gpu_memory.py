@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -155,3 +156,7 @@ def running_out(rehearse: bool) -> Iterator[Check]:
     pairs = zip(before, paired(net, net), strict=True)
     kept = all(np.array_equal(old, new) for (old, _), (new, _) in pairs)
     yield holds("out of memory: the net keeps its parameters", kept)
+    if advice := re.search(r"batch_size that fits is ([\d,]+)", message):
+        with room_for(one_layer * 3 // 4):
+            net.fit(X, y, Adam(1e-3), batch_size=int(advice[1].replace(",", "")), epochs=1)
+    yield holds("out of memory: the batch_size that it advises fits", bool(advice), message[:300])

@@ -1,4 +1,4 @@
-"""Times calls on the host, training steps on the GPU and with NumPy, and a step's own launches."""
+"""Times training steps on the GPU, with NumPy and by peers, and a step's own launches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -22,7 +21,7 @@ from xpnet.backends.place import free_memory, select
 from xpnet.bench.gpu_checks import PRECISIONS
 from xpnet.bench.gpu_report import Figure, Skipped
 from xpnet.bench.products import floors, step_flops
-from xpnet.bench.timing import Timed, interleaved
+from xpnet.bench.timing import Timed
 from xpnet.core.network import step_table
 from xpnet.engines import engine_for
 from xpnet.net.inputs import Inputs
@@ -77,8 +76,6 @@ NETS = (
     Task((28, 256, 1), 1_000_000, full=True),
 )
 SMALL_NETS = (Task((2, 4, 1), 40, full=True), Task((8, 8, 3), 4))
-WIDTHS = (16, 64, 256, 1024, 2048, 4096, 8192)
-BATCHES = (128, 1024, 8192)
 
 
 def nets(rehearse: bool) -> Sequence[Task]:
@@ -127,27 +124,25 @@ def running(task: Task, backend: str, **place: Any) -> Iterator[tuple[Any, Timed
 
 
 def own(rehearse: bool) -> Iterator[Figure]:
-    """A training step of each net, its products alone, and the device alone."""
-    seconds = 0.0 if rehearse else SECONDS
-    yield from each(nets(rehearse), "step", lambda task: own_step(task, seconds, calls=True))
+    """The engine's step of each net, as `fit` runs it, its launches alone, and its products."""
+    budget = 0.0 if rehearse else SECONDS
 
-
-def own_step(task: Task, budget: float, calls: bool = False) -> Measured:
-    """The engine's step, as `fit` runs it; then the recorded launches, without the host."""
-    flops = step_flops(task.sizes, task.batch)
-    yield "work", flops * 1e-6, "MFLOP"
-    with running(task, "cupy") as (program, timed):
-        seconds = timed.within(budget)
-        yield "step", seconds * 1e6, "us"
-        yield "step, rate of products", flops / seconds * 1e-12, "TFLOP/s"
-        host = median(timed.host_seconds() for _ in range(9 if budget else 2))
-        yield "step, host", host * 1e6, "us"
-        if calls:
+    def step(task: Task) -> Measured:
+        flops = step_flops(task.sizes, task.batch)
+        yield "work", flops * 1e-6, "MFLOP"
+        with running(task, "cupy") as (program, timed):
+            seconds = timed.within(budget)
+            yield "step", seconds * 1e6, "us"
+            yield "step, rate of products", flops / seconds * 1e-12, "TFLOP/s"
+            host = median(timed.host_seconds() for _ in range(2 if rehearse else 9))
+            yield "step, host", host * 1e6, "us"
             (recorded,) = program.recordings.values()
-            alone = device_seconds(program, recorded, min(task.steps, QUEUED // len(recorded)))
-            yield "step, device", alone and alone * 1e6, "us"
-    found = floors(select("cupy", dtype="float32"), task.sizes, task.batch, ["rows"])
-    yield "products", found["rows"].within(budget) * 1e6, "us"
+            device, _ = alone(program, recorded, min(task.steps, QUEUED // len(recorded)))
+            yield "step, device", device, "us"
+        found = floors(select("cupy", dtype="float32"), task.sizes, task.batch, ["rows"])
+        yield "products", found["rows"].within(budget) * 1e6, "us"
+
+    yield from each(nets(rehearse), "step", step)
 
 
 def numpy(rehearse: bool) -> Iterator[Figure]:
@@ -200,14 +195,6 @@ def peer(name: str, rehearse: bool) -> Iterator[Figure]:
     yield from each(nets(rehearse), name.replace("-", " "), step)
 
 
-def widths(rehearse: bool) -> Iterator[Figure]:
-    """The step of nets of four equal layers, by width and batch."""
-    pairs = product((4, 8), (8,)) if rehearse else product(WIDTHS, BATCHES)
-    tasks = [Task((width,) * 5, batch) for width, batch in pairs]
-    seconds = 0.0 if rehearse else SECONDS
-    yield from each(tasks, "step", lambda task: own_step(task, seconds))
-
-
 # -- the device alone --------------------------------------------------------------------
 _SPIN = """extern "C" __global__ void xpnet_spin(long long n, float* x) {
     float v = *x;
@@ -216,10 +203,10 @@ _SPIN = """extern "C" __global__ void xpnet_spin(long long n, float* x) {
 }"""
 
 
-def device_seconds(program: Any, calls: Sequence[Any], times: int) -> float | None:
-    """Seconds of the device per ``times`` of these calls, queued behind a kernel that takes longer.
+def alone(program: Any, calls: Sequence[Any], times: int) -> tuple[float | None, float]:
+    """Microseconds of the device, and of the host, for these calls; a mean of ``times``.
 
-    None where the host took longer to queue them than that kernel ran.
+    They are queued behind a kernel that takes longer. None where queueing took the host longer.
     """
     import cupy
 
@@ -246,21 +233,22 @@ def device_seconds(program: Any, calls: Sequence[Any], times: int) -> float | No
     queue(1000)
     spun, _, host = queue(1000)
     spun, device, host = queue(int(1000 * min(2 * host / max(spun, 1e-3), 1e5)))
-    return 1e-3 * device / times if spun > host else None
+    return (1e3 * device / times if spun > host else None), 1e3 * host / times
 
 
 def launches(rehearse: bool) -> Iterator[Figure]:
-    """Every launch and product of a step alone: microseconds, and bytes of its arrays a second."""
+    """Every launch and product of a step alone, and the bytes of its arrays a second."""
     for task in nets(rehearse):
         with running(task, "cupy") as (program, timed):
             timed.seconds()
             (recorded,) = program.recordings.values()
             for number, call in enumerate(recorded):
-                seconds = device_seconds(program, [call], min(REPEATS, len(program.table) - 1))
+                device, host = alone(program, [call], min(REPEATS, len(program.table) - 1))
                 settings = task.settings | {"call": f"{number} {_name(call)}"}
-                yield Figure("device", seconds and seconds * 1e6, "us", settings)
-                if seconds:
-                    yield Figure("arrays", 1e-9 * _bytes(call) / seconds, "GB/s", settings)
+                yield Figure("device", device, "us", settings)
+                yield Figure("host", host, "us", settings)
+                rate = device and 1e-3 * _bytes(call) / device
+                yield Figure("arrays", rate, "GB/s", settings)
 
 
 def _name(call: Any) -> str:
@@ -281,24 +269,3 @@ def _bytes(call: Any) -> int:
 
     owner = getattr(getattr(call, "func", None), "__self__", None)
     return sum(dict(arrays((owner, getattr(call, "args", ())))).values())
-
-
-# -- the host ----------------------------------------------------------------------------
-def calls(rehearse: bool) -> Iterator[Figure]:
-    """Microseconds of the host per call: small arrays, and no waiting for the device."""
-    import cupy
-
-    n = 8 if rehearse else 64
-    a, b, c = (cupy.ones((n, n), np.float32) for _ in range(3))
-    raw = cupy.RawKernel('extern "C" __global__ void f(float* x, float* y) { *y = *x; }', "f")
-    table: dict[str, Callable[[], Any]] = {
-        "RawKernel, 2 arguments": lambda: raw((1,), (1,), (a, c)),
-        "add(out=)": lambda: cupy.add(a, b, out=c),
-        "ndarray.dot(out)": lambda: a.dot(b, c),
-        "empty": lambda: cupy.empty((n, n), np.float32),
-    }
-    rounds, repeats = (2, 3) if rehearse else (25, 100)
-    wait = LIBRARIES["cupy"].wait
-    measures = {n: partial(Timed(c, wait).host_seconds, repeats) for n, c in table.items()}
-    for name, seconds in interleaved(measures, rounds).items():
-        yield Figure(f"host: {name}", median(seconds) * 1e6, "us")
