@@ -412,6 +412,36 @@ def test_prefetch_where_it_means_nothing():
         make(2).fit(X, cupy.asarray(LABELS), batch_size=8, prefetch=True)
 
 
+FITS = {
+    "again": lambda fit: fit(4),
+    "resumed": lambda fit: (fit(1), fit(3, resume=True)),
+    "prefetched": lambda fit: fit(4, prefetch=True),
+    "on another stream": lambda fit: on_another_stream(fit),
+}
+
+
+def on_another_stream(fit):
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        fit(4)
+        stream.synchronize()
+
+
+@pytest.mark.parametrize("how", FITS)
+def test_a_fit_has_the_same_bits(how):
+    nets = [make(3) for _ in range(2)]
+    for net, train in zip(nets, (FITS["again"], FITS[how]), strict=True):
+        cupy.cuda.Device().synchronize()  # the net is on its device
+
+        def fit(epochs, net=net, **more):
+            settings = {"batch_size": 24, "dropout": 0.3, "l2": 1e-3, "clip_norm": 0.1}
+            net.fit(X, LABELS, epochs=epochs, **settings, **more)
+
+        train(fit)
+    for one, other in zip(*(net.parameters for net in nets), strict=True):
+        np.testing.assert_array_equal(one.W.get(), other.W.get())
+        np.testing.assert_array_equal(one.b.get(), other.b.get())
+
+
 # -- out of memory -----------------------------------------------------------------------
 def test_prediction_and_evaluation_go_on_in_smaller_parts():
     net = make(3, dtype="float64")
