@@ -292,6 +292,70 @@ def test_an_interrupted_step_takes_back_what_callbacks_counted(monkeypatch, tmp_
     assert vars(told[0]) | {"best_parameters": None, "_restored": None} == expected
 
 
+def interrupted_in_validation(monkeypatch, net, call, *data, **settings):
+    """A fit whose ``call``-th pass over the validation data is broken off."""
+    from xpnet.net import evaluation
+
+    evaluate, calls = evaluation.evaluate, []
+
+    def breaks(*args):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "evaluate", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(*data, **settings)
+
+
+@pytest.mark.parametrize(("call", "streams"), [(1, True), (4, False)], ids=["stream", "resident"])
+def test_an_epoch_whose_validation_was_interrupted_is_still_evaluated(
+    lib, monkeypatch, tmp_path, call, streams
+):
+    x, y, whole, net = lib.asarray(X), lib.asarray(Y), make_net(lib), make_net(lib)
+    data = (xpnet.stream(X.T.copy(), Y[0]),) if streams else (x, y)
+    options = MINI | {"optimizer": xpnet.Adam(0.3), "validation": (x, 1.0 - y)}
+    options["schedule"] = Plateau(patience=0)
+    whole.fit(*data, epochs=6, **options)
+    diary = Diary()
+    interrupted_in_validation(monkeypatch, net, call, *data, epochs=6, callbacks=[diary], **options)
+    state = net.training_state
+    assert (state.epoch, state.step, state.position) == (call - 1, 41 * call, 41)
+    assert len(net.history.cost) == len(net.history.validation_cost) == call - 1
+    net.save(tmp_path / "net.safetensors", training=True)
+    again = xpnet.load(tmp_path / "net.safetensors", **lib.options)
+    for each in (net, again):
+        each.fit(*data, epochs=7 - call, resume=True, callbacks=[diary], **options)
+        assert_pairs_equal(lib.host(each.parameters), lib.host(whole.parameters))
+        ours, theirs = each.training_state.history, whole.history
+        assert (ours.cost, ours.validation_cost) == (theirs.cost, theirs.validation_cost)
+        assert diary.epochs == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["resident", "stream"])
+def test_after_an_epochs_last_step_another_batch_size_may_follow(monkeypatch, streams):
+    """The epoch ends as it was, even if interrupted once more; the next has other steps."""
+    data = (xpnet.stream(X.T.copy(), Y[0]),) if streams else (X, Y)
+    whole, net, more = make_net(), make_net(), MINI | {"validation": (X, Y)}
+    whole.fit(*data, epochs=2, **more)
+    whole.fit(*data, epochs=2, resume=True, **more | {"batch_size": 8})
+    interrupted_in_validation(monkeypatch, net, 2, *data, epochs=4, **more)
+    more["batch_size"] = 8
+    interrupted_in_validation(monkeypatch, net, 1, *data, epochs=3, resume=True, **more)
+    assert (net.training_state.epoch, net.training_state.position) == (1, 41)
+    net.fit(*data, epochs=3, resume=True, **more)
+    assert_pairs_equal(net.parameters, whole.parameters)
+    ours, theirs = net.training_state, whole.training_state
+    assert ours.step == 41 * 2 + 26 * 2
+    assert ours.history.cost == theirs.history.cost
+    assert ours.history.validation_cost == theirs.history.validation_cost
+    net.fit(*data, epochs=1, callbacks=[StopAfter(16)], **MINI)
+    with pytest.raises(ValueError, match="after update 16 of 41 in an epoch, which would have 26"):
+        net.fit(*data, epochs=1, resume=True, **more)
+
+
 @pytest.mark.usefixtures("recorded")
 def test_divergence_takes_back_what_callbacks_counted(monkeypatch):
     monkeypatch.setattr(xpnet.training.loop, "CHECK", (128, 128))

@@ -124,7 +124,7 @@ class Run:
         self.epoch, self.epochs, self.epochs_before = 0, plan.epochs, self.start.epoch
         self.step, self.position = self.start.step, self.start.position
         before, now = self.start.steps_per_epoch, source.steps_per_epoch
-        if self.position and None not in (before, now) and before != now:
+        if None not in (before, now) and before != now and self.position not in (0, before):
             raise ValueError(
                 f"the last fit was broken off after update {self.position} of {before} in an "
                 f"epoch, which would have {now} now: resume with the same data and batch_size"
@@ -162,6 +162,11 @@ class Run:
         self.program.restore((theta, self.program.moments))
         self._assigned = True
         self._keep()
+
+    @property
+    def _all_made(self) -> bool:
+        """Whether this epoch's last step was the last of the fit before, however many it had."""
+        return self.step == self.start.step and self.position == self.start.steps_per_epoch
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -220,13 +225,20 @@ class Run:
             self._costs.append((self._run(part), part.weights.reshape(n, -1)))
             self.epoch += n
             self._stepping = False
-        adapts, every = self.plan.schedule.adapts, self._check_every
+        ended, adapts, every = self._costs[-1], self.plan.schedule.adapts, self._check_every
         if self.source.streams or adapts or self.step // every > begun // every:
             self._check()
             self.program.tidy()
             self._keep()
         if self.evaluate is not None:
-            self._validation.append(self.evaluate(self.program.theta))
+            try:
+                self._validation.append(self.evaluate(self.program.theta))
+            except BaseException:  # the end of this epoch is still to come
+                self.fetch()
+                self.epoch, self.position = self.epoch - 1, ended[1].size
+                self._pieces = [(ended[0], ended[1].ravel())]
+                self._forget_figures()
+                raise
         if adapts:
             history = self.fetch()
             cost = (history.validation_cost or history.cost)[-1]
@@ -249,7 +261,8 @@ class Run:
         """Runs the rest of this epoch in parts; true if ``asks`` stopped it before its end."""
         began = perf_counter()
         total = self.start.epoch + self.epoch
-        for part in self.source.parts(total, self.position, self._pace.steps):
+        steps = self.source.parts(total, self.position, self._pace.steps)
+        for part in () if self._all_made else steps:
             if self._pieces:  # waits for the costs of the part before, so that its time is known
                 costs, weights = self._pieces[-1]
                 self._pieces[-1] = to_numpy(costs), weights
@@ -353,7 +366,7 @@ class Run:
             epoch=self.start.epoch + self.epoch,
             step=self.step,
             position=self.position,
-            steps_per_epoch=self.source.steps_per_epoch,
+            steps_per_epoch=self.position if self._all_made else self.source.steps_per_epoch,
             costs=costs,
             weights=weights,
             history=self.start.history + self.fetch(),
@@ -369,6 +382,8 @@ class Run:
 
     def fetch(self) -> History:
         """The history with every figure up to now on the host."""
+        # waits for the device before anything is written: Ctrl-C loses and doubles no figure
+        validation = [[float(x) for x in pair if x is not None] for pair in self._validation]
         if self._costs:
             costs, weights = zip(*self._costs, strict=True)
             arrays = [c for c in costs if not isinstance(c, np.ndarray)]
@@ -379,10 +394,9 @@ class Run:
                 size = pieces.size
                 self.history.cost += _epoch_costs(together[:size], pieces)
                 together = together[size:]
-        for cost, accuracy in self._validation:
-            self.history.validation_cost.append(float(cost))
-            if accuracy is not None:
-                self.history.validation_accuracy.append(float(accuracy))
+        for cost, *accuracy in validation:
+            self.history.validation_cost.append(cost)
+            self.history.validation_accuracy += accuracy
         self._costs.clear()
         self._validation.clear()
         return self.history
