@@ -65,20 +65,22 @@ class Worker:
         self.process.wait()
 
 
-def measure(row: Workload, names: list[str], rounds: int, threads: int) -> dict[str, Any]:
+def measure(
+    row: Workload, names: list[str], rounds: int, threads: int, dtype: str
+) -> dict[str, Any]:
     """Seconds a step of each candidate (a call, where there are no steps), and who ended where."""
     ended: dict[str, Any] = {}
     if row.kind == "inference":
 
         def once(name: str) -> dict[str, Any]:
-            with Worker(row, name, "float32", threads) as worker:
+            with Worker(row, name, dtype, threads) as worker:
                 return worker.ask("round")
 
         times = interleaved({name: partial(once, name) for name in names}, rounds)
     else:
         with ExitStack() as stack:
             workers = {
-                name: stack.enter_context(Worker(row, name, "float32", threads)) for name in names
+                name: stack.enter_context(Worker(row, name, dtype, threads)) for name in names
             }
             for name, worker in workers.items():
                 ended[name] = worker.ask("result")
@@ -92,7 +94,7 @@ def measure(row: Workload, names: list[str], rounds: int, threads: int) -> dict[
         | {"engine": ended[name]["engine"] if name in ended else None}
         for name in names
     }
-    return {"candidates": found, "ended": _strayed(row, ended, "float32")}
+    return {"candidates": found, "ended": _strayed(row, ended, dtype)}
 
 
 def parity(row: Workload, names: list[str]) -> dict[str, str]:

@@ -42,6 +42,10 @@ class Workload:
         return replace(self, epochs=ceil(steps / per_epoch))
 
     @property
+    def n_parameters(self) -> int:
+        return sum(n * (k + 1) for k, n in pairwise(self.sizes))
+
+    @property
     def binary(self) -> bool:
         return self.sizes[-1] == 1
 
