@@ -31,7 +31,7 @@ nox.options.error_on_missing_interpreters = True
 
 GROUPS = functools.partial(nox.project.dependency_groups, nox.project.load_toml("pyproject.toml"))
 # What only one session can cover: left out of the verdict when that session did not run.
-COVERED_BY = {"cupy_on_cpu": "*/engines/cupy/*,*/bench/gpu*.py"}
+COVERED_BY = {"cupy_on_cpu": "*/engines/cupy/*,*/backends/upload.py,*/bench/gpu*.py"}
 COVERAGE = ("--cov", "--cov-report=")
 # A process per core, whose libraries compute on one thread each.
 PARALLEL = ("-n=auto", "--maxprocesses=4", "--dist=worksteal")
@@ -193,9 +193,11 @@ def cupy_on_cpu(session: nox.Session) -> None:
     ours = ["--backends=cupy", "tests", "-k", "cupy or gpu_check", *COVERAGE]
     pytest(session, *(session.posargs or ours), under=under)
     if not session.posargs:
-        more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu", "tests/engines/test_cupy.py")
+        more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu")
+        more += ("tests/engines/test_cupy.py", "tests/engines/test_cupy_upload.py")
         pytest(session, *more, under=under, FAKEHIP_PROTECT="1")
-        pytest(session, *more, "-k", "stream or prefetch", under=under, FAKEHIP_LAZY="1")
+        for late in ({"FAKEHIP_LAZY": "1"}, {"FAKEHIP_LAZY": "2", "FAKEHIP_LATE_PAGEABLE": "1"}):
+            pytest(session, *more, "-k", "stream or prefetch", under=under, **late)
         model = f"--out={session.create_tmp()}/model.safetensors"
         session.run(*under, "xpnet", "train", "--backend=cupy", "--epochs=5", model)
         engine = ("--include=*/engines/cupy/*", "--fail-under=95")

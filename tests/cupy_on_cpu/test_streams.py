@@ -212,15 +212,16 @@ print("all", x[0].get())
 """
 
 
-def test_rules_of_lazy_streams(run_script):
-    result = run_script(LAZY_RULES, FAKEHIP_LAZY=1)
+@pytest.mark.parametrize("late", [0, 1])
+def test_rules_of_lazy_streams(run_script, late):
+    result = run_script(LAZY_RULES, FAKEHIP_LAZY=1, FAKEHIP_LATE_PAGEABLE=late)
     assert result.stdout.splitlines() == [
-        "staged 1.0 late 9.0",
+        f"staged {9.0 if late else 1.0} late 9.0",
         "pending False False",
         "True",
         "polled True True",
-        "waited for the first record only 3.0",
-        "all 4.0",
+        f"waited for the first record only {11.0 if late else 3.0}",
+        f"all {12.0 if late else 4.0}",
     ], result.stderr
 
 

@@ -69,6 +69,19 @@ def memory_limit(size: int, device: int = 0) -> Iterator[None]:
         set_memory_limit(before, device)
 
 
+@contextmanager
+def pinned_limit(size: int) -> Iterator[None]:
+    """Let ``size`` bytes (at least 1) of the host be pinned, for the time of a with block.
+
+    Those that CuPy's pool of pinned memory holds count: ``free_all_blocks`` first.
+    """
+    shim().fakehip_set_pinned_limit(size)
+    try:
+        yield
+    finally:
+        shim().fakehip_set_pinned_limit(0)
+
+
 def set_memory_limit(size: int, device: int = 0) -> None:
     """Set the memory of a device to ``size`` bytes. Allocations beyond fail, existing ones stay."""
     if shim().fakehip_set_memory_limit(device, size):
@@ -104,5 +117,6 @@ def shim() -> ctypes.CDLL:
     library.fakehip_counter_names.restype = ctypes.c_char_p
     library.fakehip_noted_names.restype = ctypes.c_char_p
     library.fakehip_set_memory_limit.argtypes = [ctypes.c_int, ctypes.c_size_t]
+    library.fakehip_set_pinned_limit.argtypes = [ctypes.c_size_t]
     library.fakehip_memory_limit.restype = library.fakehip_memory_used.restype = ctypes.c_size_t
     return library

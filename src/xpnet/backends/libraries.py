@@ -31,6 +31,8 @@ class Library:
     contiguous: Callable[[Array], Array] = lambda x: x  # in row-major memory
     # host data in memory that it can read, or on the device
     from_host: Callable[[np.ndarray, Any, Any], Any] = lambda x, dtype, device: x
+    # whether that casts and lays out on the way, beside which another copy of the host's is waste
+    lays_out: bool = False
     device_of: Callable[[Array], Any] = array_device
     # whether NumPy may see its arrays, and should: each operation is compiled for each shape
     seen_by_numpy: Callable[[Any], bool] = lambda device: False
@@ -208,6 +210,12 @@ def _cupy_device(device: Any) -> Any:
     return cupy.cuda.Device(number)
 
 
+def _cupy_from_host(x: np.ndarray, dtype: Any, device: Any) -> Any:
+    if x.dtype.kind not in "biuf":
+        return x  # CuPy says what it cannot hold
+    return importlib.import_module("xpnet.backends.upload").upload(x, dtype)
+
+
 def _dpnp_device(device: Any) -> Any:
     import dpnp
 
@@ -273,6 +281,8 @@ LIBRARIES = {
         device=_cupy_device,
         to_numpy=lambda x: x.get(order="A"),  # as it lies: no copy on the device
         contiguous=lambda x: importlib.import_module("cupy").ascontiguousarray(x),
+        from_host=_cupy_from_host,
+        lays_out=True,
         device_name=lambda device: f"cuda:{device.id}",
         is_accelerator=lambda device: True,
         context=lambda device: device,

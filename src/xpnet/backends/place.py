@@ -44,6 +44,8 @@ class Backend:
         The library's dtype for parameters; None until the first X decides it.
     precision : str
         Of float32 products: "exact", "tf32" or "bf16".
+    as_it_lies : bool
+        Whether arrays keep dtype and layout in this place, before a device that changes both.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Backend:
     device: Any
     dtype: Any = None
     precision: str = "exact"
+    as_it_lies: bool = False
 
     @property
     def _library(self) -> Library:
@@ -131,10 +134,20 @@ class Backend:
                 x = self._library.from_host(plain(x), dtype, self.device)
             return self.xp.asarray(x, dtype=dtype, device=self.device)
 
+    def wait(self, x: Array) -> None:
+        """Waits until the device has computed ``x``, for whoever reads it, on any stream."""
+        self._library.wait(x)
+
     def contiguous(self, x: Array) -> Array:
         """``x`` in row-major memory, where the library lets its user choose."""
+        if self.as_it_lies:
+            return x
         with self.context():
             return self._library.contiguous(x)
+
+    def before(self, device: Backend) -> Backend:
+        """This place of the host for what then goes to ``device``."""
+        return replace(self, as_it_lies=device._library.lays_out)
 
     @property
     def seen_by_numpy(self) -> bool:

@@ -91,6 +91,9 @@ class Program:
             for start in range(0, len(order), size):
                 yield order[start : start + size]
 
+    def join(self) -> None:
+        """Called after callbacks: what is computed next, on any stream, is after a run."""
+
     def begin(self) -> None:
         """Called before each ``run``, of which ``made`` now says that it has made no step."""
 

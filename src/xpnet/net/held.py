@@ -136,6 +136,7 @@ class Held:
         place = self.place
         with place.context():
             self._change(lambda x: place.xp.asarray(x, copy=True))
+            place.wait(self._theta)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = copy.copy(self)

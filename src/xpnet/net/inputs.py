@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, place_of, refuse_traced, to_numpy
+from xpnet.backends.place import Backend, dtype_name, place_of, refuse_traced, to_numpy
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
@@ -92,14 +92,18 @@ class Inputs:
         if self.on_host and not host:
             raise ValueError(f"{what} lives in {place_of(x)} but X on the host: move one of them")
         at = place.host if host else place.backend
+        moved = host and not self.on_host and not place.backend.seen_by_numpy
+        at = at.before(place.backend) if moved else at
         ready = check(checks.to_backend(x, what, at, moves=not place.follows), at)
-        if self.on_host or not host or place.backend.seen_by_numpy:
+        if not moved:
             return ready
+        dtype = place.backend.dtype if ready.ndim == 2 else None  # class numbers keep theirs
         try:
-            return place.backend.asarray(ready)
+            return place.backend.asarray(ready, dtype)
         except MemoryError as error:
+            n_bytes = ready.size * np.dtype(dtype_name(dtype or ready.dtype)).itemsize
             raise MemoryError(
-                f"{what} needs {ready.nbytes:,} bytes on {place.backend}, where data may take "
+                f"{what} needs {n_bytes:,} bytes on {place.backend}, where data may take "
                 f"{self._room():,}; with a batch_size, prefetch=True copies "
                 "it batch by batch"
             ) from error
@@ -111,7 +115,7 @@ class Inputs:
         place = self.place
         X, host = self._seen(X)
         on_host = host and (place.backend.seen_by_numpy or self._room() is not None)
-        at = place.host if on_host else place.backend
+        at = place.host.before(place.backend) if on_host else place.backend
         X = checks.to_backend(X, "X", at, moves=not place.follows)
         X = checks.cast(X, "X", at)
         if not at.is_traced(X):

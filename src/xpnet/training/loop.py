@@ -323,6 +323,7 @@ class Run:
         if not self.listeners and self.ranks.size == 1:
             return False
         stop = self.listeners.tell(event, Progress(self))
+        self.program.join()
         looked = event == "on_epoch_end" and len(self._told) >= 8 and not self._costs
         stop, looked = self._decided(stop, looked)
         if looked:

@@ -44,12 +44,13 @@ void count(const Copy& copy) {
     }
 }
 
-// A pageable source is staged before the call returns: its owner may change it at once. A pinned one is read when the
-// stream gets there, so changing it too early is a race, and FAKEHIP_LAZY shows it.
+// A pageable source is staged before the call returns: its owner may change it at once (unless FAKEHIP_LATE_PAGEABLE says
+// that the device reads it itself). A pinned one is read when the stream gets there, so changing it too early is a race,
+// and FAKEHIP_LAZY shows it.
 void submit_copy(Stream& stream, const Copy& copy) {
     void* to = copy.to;
     const std::size_t bytes = copy.bytes;
-    if (copy.from_block) {
+    if (copy.from_block || settings().late_pageable) {
         const void* from = copy.from;
         stream.submit_work(copy.touches(), [=] { memmove(to, from, bytes); });
     } else {

@@ -19,6 +19,7 @@
     counter(malloc_bytes)                                                                            \
     counter(frees)                                                                                   \
     counter(pinned_mallocs)                                                                          \
+    counter(pinned_malloc_bytes)                                                                     \
     counter(compiles)       /* kernels given to g++, cached ones not counted */                      \
     counter(streams)                                                                                 \
     counter(events)                                                                                  \

@@ -142,12 +142,19 @@ FAKEHIP_API Error hipFree(void* address) {
     return success;
 }
 
+static std::size_t pinned_used = 0, pinned_limit = 0;  // 0: FAKEHIP_PINNED
+
 FAKEHIP_API Error hipHostMalloc(void** address, std::size_t bytes, unsigned) {
     Lock lock;
+    *address = nullptr;
+    const std::size_t limit = pinned_limit ? pinned_limit : settings().pinned_memory;
+    if (bytes > limit || pinned_used > limit - bytes) return report(out_of_memory);
     const std::uintptr_t start = map_pages(round_up(std::max<std::size_t>(bytes, 1), page), PROT_READ | PROT_WRITE);
     *address = (void*)start;
     if (!start) return report(out_of_memory);
+    pinned_used += bytes;
     ++counters.pinned_mallocs;
+    counters.pinned_malloc_bytes += bytes;
     blocks()[start] = {start, bytes, MemoryKind::pinned, current_device().number};
     return success;
 }
@@ -158,6 +165,7 @@ FAKEHIP_API Error hipHostFree(void* address) {
     const auto found = blocks().find(std::uintptr_t(address));
     if (found == blocks().end() || found->second.kind != MemoryKind::pinned) return report(invalid_value);
     synchronize_all_devices();  // a late copy may still read it
+    pinned_used -= found->second.bytes;
     munmap(address, round_up(std::max<std::size_t>(found->second.bytes, 1), page));
     blocks().erase(found);
     return success;
@@ -201,6 +209,11 @@ FAKEHIP_API int fakehip_set_memory_limit(int number, std::size_t bytes) {
     if (!is_device(number)) return invalid_device;
     device_at(number).arena.set_limit(bytes);
     return success;
+}
+// How much of the host may be pinned from now on; 0: as FAKEHIP_PINNED says (counting.py: pinned_limit).
+FAKEHIP_API void fakehip_set_pinned_limit(std::size_t bytes) {
+    Lock lock;
+    pinned_limit = bytes;
 }
 FAKEHIP_API std::size_t fakehip_memory_limit(int number) { return is_device(number) ? device_at(number).arena.limit() : 0; }
 FAKEHIP_API std::size_t fakehip_memory_used(int number) { return is_device(number) ? device_at(number).arena.used() : 0; }

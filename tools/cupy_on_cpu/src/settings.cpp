@@ -27,6 +27,7 @@ Settings read_environment() {
     Settings s;
     s.lazy = flag("FAKEHIP_LAZY");
     s.newest_stream_first = text("FAKEHIP_LAZY") == "2";
+    s.late_pageable = flag("FAKEHIP_LATE_PAGEABLE");
     s.protect = flag("FAKEHIP_PROTECT");
     s.execute = !flag("FAKEHIP_NOEXEC");
     s.log = flag("FAKEHIP_LOG");
@@ -35,6 +36,7 @@ Settings read_environment() {
     s.blas_in_capture = flag("FAKEHIP_ALLOW_BLAS_CAPTURE");
     s.keep_sources = flag("FAKEHIP_KEEP");
     s.memory = number("FAKEHIP_MEM", 4ull << 30);
+    s.pinned_memory = number("FAKEHIP_PINNED", ~0ull);
     s.devices = std::clamp<int>(number("FAKEHIP_DEVICES", 2), 1, 16);
     s.compiler_flags = text("FAKEHIP_CXXFLAGS");
     return s;

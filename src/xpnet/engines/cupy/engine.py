@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend, cupy_pool
+from xpnet.backends.upload import Ferry
 from xpnet.core.leaves import Data
 from xpnet.core.network import Objective, forward
 from xpnet.engines import generic
@@ -51,9 +52,10 @@ class Engine(generic.Engine):
     def predict(self, theta: Array, X: Array) -> Array:
         rows = X.T  # host rows are moved part by part
         out = cupy.empty((len(rows), self.objective.sizes[-1]), theta.dtype)
+        there = Ferry(X.nbytes).array
 
         def compute(part: slice) -> None:
-            ops, Z = self._forward(theta, cupy.asarray(rows[part]))
+            ops, Z = self._forward(theta, there(rows[part], theta.dtype, "K"))
             out[part] = ops.predict(self.objective.loss, Z)
 
         in_parts(len(rows), self._at_once(out.itemsize), compute)
@@ -61,14 +63,15 @@ class Engine(generic.Engine):
 
     def value(self, theta: Array, data: Data, l2: float = 0.0, l1: float = 0.0) -> Array:
         X, Y, w = data
+        there = Ferry(X.nbytes).array
         shares = None
         if w is not None:  # they may be all zero in a part of a stream
             shares = w / np.maximum(w.sum(), np.finfo(w.dtype).tiny)
 
         def compute(part: slice) -> Array:
-            ops, Z = self._forward(theta, cupy.asarray(X[part]))
-            s = 1.0 / len(X) if shares is None else cupy.asarray(shares[part])
-            rows = self.ops.target_rows(cupy.asarray(Y[part]), theta.dtype)
+            ops, Z = self._forward(theta, there(X[part]))
+            s = 1.0 / len(X) if shares is None else there(shares[part])
+            rows = self.ops.target_rows(there(Y[part]), theta.dtype)
             return cupy.sum(ops.output(self.objective.loss, Z, rows, s)[0])
 
         cost = sum(in_parts(len(X), self._at_once(theta.itemsize), compute))

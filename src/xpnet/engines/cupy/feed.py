@@ -1,6 +1,7 @@
 """Minibatches of host data for the CuPy engine, copied while the previous step computes.
 
-Two slots take turns. Each has a pinned buffer on the host, one on the device, and two events.
+Two slots take turns. Each has a buffer on the host, pinned where that is allowed, one on the
+device, and two events.
 For the batch of step k, in slot k % 2:
 
     host:     wait until this slot's last copy has been made, then write the pinned buffer
@@ -13,13 +14,14 @@ of these waits a buffer is overwritten too early; the tests leave out each of th
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import cupy
-import cupyx
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.upload import host_buffer
 from xpnet.core.leaves import Data
 
 
@@ -27,7 +29,7 @@ class Slot:
     """Room for one minibatch: rows of X, then of Y, then shares, in one run of memory."""
 
     def __init__(self, capacity: int, dtype: Any) -> None:
-        self.pinned = cupyx.empty_pinned((capacity,), dtype)
+        self.pinned = host_buffer(capacity, dtype)
         self.device = cupy.empty((capacity,), dtype)
         self.copied = cupy.cuda.Event(disable_timing=True)
         self.used = cupy.cuda.Event(disable_timing=True)
@@ -55,6 +57,8 @@ class Feed:
         self.data = data
         self.widths = data.X.shape[1], n_y, 0 if data.w is None else 1
         self.copies = cupy.cuda.Stream(non_blocking=True)
+        # an interrupt may leave a copy that no step waits for: the slots live until it is made
+        weakref.finalize(self, self.copies.synchronize)
         self.turn = 0
         self.grow(batch_size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import cupy
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.upload import Ferry
 from xpnet.core.leaves import Batch, Data
 from xpnet.core.network import PREFIX, step
 from xpnet.core.optimizers import Moments
@@ -27,7 +29,7 @@ STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
 MOST_STEPS = 1024  # the same where one epoch has more
 # Of a program that ran out of memory; its other arrays go.
 KEPT = {"engine", "ops", "optimizer", "data", "batch_size", "guard"}
-KEPT |= {"theta", "moments", "state", "states"}
+KEPT |= {"theta", "moments", "state", "states", "stream", "caller"}
 RECORDINGS = 16  # kept at a time; a stream may bring batches of many lengths
 
 
@@ -39,6 +41,10 @@ class Program(generic.Program):
     states = 0  # copies of the state that exist: this program's, and that which the loop keeps
 
     def start(self) -> None:
+        # a callback, or a library that it calls, may change the current stream
+        self.stream = self.caller = cupy.cuda.get_current_stream()
+        # The net is then there for every stream, and its memory can go to any.
+        weakref.finalize(self, self.stream.synchronize)
         with self._explained():
             self._allocate()
 
@@ -71,6 +77,7 @@ class Program(generic.Program):
         self.step_number = cupy.zeros(1, np.int32)
         self.width = np.int32(PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1))) + 1)
         self.table = cupy.empty((steps, int(self.width)), dtype)
+        self.orders_there, self.tables_there = Ferry(self.order.nbytes), Ferry(self.table.nbytes)
         if objective.clipped:
             # The scale, sums of squares, and how many blocks have written theirs.
             parts = min(-(-self.theta.size // THREADS), NORM_BLOCKS)
@@ -94,10 +101,33 @@ class Program(generic.Program):
         assert self.feed is not None
         self.data = self.feed.data = data
 
+    @contextmanager
+    def _on_its_stream(self) -> Iterator[None]:
+        """After what the current stream has been given, and before what it will be."""
+        here = cupy.cuda.get_current_stream()
+        if here == self.stream:
+            yield
+            return
+        self.stream.wait_event(here.record())
+        self.stream.use()
+        try:
+            yield
+        finally:
+            here.use()  # CuPy's ``with self.stream`` would not go back to a stream in use
+            here.wait_event(self.stream.record())
+
+    def join(self) -> None:
+        here, before = cupy.cuda.get_current_stream(), self.caller
+        if here != before:
+            self.stream.wait_event(before.record())  # an evaluation there reads the parameters
+            here.wait_event(self.stream.record())
+            self.caller = here
+
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        # No closure: Python 3.11's traceback would keep this program after an error.
-        costs = list(starmap(self._run, self._pieces(orders, table)))
-        return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
+        with self._on_its_stream():
+            # No closure: Python 3.11's traceback would keep this program after an error.
+            costs = list(starmap(self._run, self._pieces(orders, table)))
+            return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
 
     def _pieces(
         self, orders: np.ndarray | None, table: np.ndarray
@@ -123,17 +153,16 @@ class Program(generic.Program):
                 yield order[None, first * size : last * size], rows[first:last]
 
     def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        stream = cupy.cuda.get_current_stream()
         if orders is not None and self.order.size:
-            self.order[: orders.size].set(orders.reshape(-1).astype(np.int32), stream=stream)
+            self.orders_there.send(orders, self.order[: orders.size].reshape(orders.shape))
         rows = table.astype(self.table.dtype)
         # The kernels always add both penalties.
         objective = self.engine.objective
         rows[:, :2] *= objective.penalized, objective.sparse
-        self.table[: len(table)].set(rows, stream=stream)
+        self.tables_there.send(rows, self.table[: len(table)])
         self.step_number.fill(0)
         if self.products is not None:
-            self.products.use(stream)
+            self.products.use(self.stream)
         for batch, scalars in zip(self.minibatches(orders), rows, strict=False):
             slot = 0
             if self.feed is not None and batch is not None:
@@ -231,7 +260,9 @@ class Program(generic.Program):
         return {
             "scratch": sum(x.nbytes for x in mine if x is not None),
             "data": sum(x.nbytes for x in self.data if isinstance(x, cupy.ndarray)),
-            "pinned": sum(slot.pinned.nbytes for slot in slots),
+            "pinned": sum(slot.pinned.nbytes for slot in slots)
+            + self.orders_there.nbytes
+            + self.tables_there.nbytes,
         }
 
     def vectors(self) -> tuple[Array, ...]:
@@ -239,12 +270,13 @@ class Program(generic.Program):
 
     def snapshot(self) -> tuple[Array, Moments]:
         self.states = 1  # the loop has let go of its last one
-        with self._explained():
+        with self._on_its_stream(), self._explained():
             theta, *moments = self.state.copy()[:, : self.theta.size]
         self.states = 2
         return theta, tuple(moments)
 
     def restore(self, state: tuple[Array, Moments]) -> None:
         theta, moments = state
-        for mine, saved in zip(self.state, (theta, *moments), strict=True):
-            cupy.copyto(mine[: saved.size], saved)
+        with self._on_its_stream():
+            for mine, saved in zip(self.state, (theta, *moments), strict=True):
+                cupy.copyto(mine[: saved.size], saved)

@@ -22,6 +22,7 @@ import cupy
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.upload import upload
 from xpnet.core import masks
 from xpnet.core.activations import ACTIVATIONS, Activation, identity
 from xpnet.core.leaves import Batch, Leaves
@@ -325,7 +326,7 @@ class Recorder(Leaves):
             (len(tiles) * splits + columns - 1,),
             (SUM_THREADS,),
             (
-                *(cupy.asarray(np.array(tiles, np.int64)), *sizes, _pointer(partial)),
+                *(upload(np.array(tiles, np.int64)), *sizes, _pointer(partial)),
                 *(cupy.zeros(len(tiles), np.uint32), run.theta, np.int64(self.layout.n_weights)),
                 *(run.table, run.width, run.step_number, run.costs, np.int32(columns)),
             ),
