@@ -231,11 +231,20 @@ class Backend:
 
     def borrow(self, x: Array) -> Array | None:
         """Another library's array on this device, shared without a copy; None if it cannot be."""
-        there = place_of(x)
-        if (self.name, there.name, str(there.device)) != ("cupy", "torch", self.device_name):
+        if not self._shares_with(place_of(x)):
             return None
         with self.context():
             return self.xp.from_dlpack(x.detach())
+
+    def lend(self, x: Array, to: Array) -> Array | None:
+        """``x`` as an array of the library of ``to``, as ``borrow`` the other way."""
+        if not is_array_api_obj(to) or not self._shares_with(there := place_of(to)):
+            return None
+        return there.xp.from_dlpack(x)
+
+    def _shares_with(self, there: Backend) -> bool:
+        here = "cupy", "torch", self.device_name
+        return (self.name, there.name, str(there.device)) == here
 
     def with_dtype(self, dtype: Any) -> Backend:
         """Return the same place with this dtype.
@@ -379,6 +388,37 @@ def place_of(x: Array) -> Backend:
 @lru_cache(maxsize=1)
 def _numpy() -> Backend:
     return _on("numpy", _load("numpy"), None)
+
+
+def exchanged(x: Any, what: str) -> Any:
+    """The array in memory that ``x``, no array itself, offers to other libraries; else ``x``.
+
+    On the host it is NumPy's. On a device it is CuPy's, which waits for the stream of ``x``.
+
+    Raises
+    ------
+    BackendUnavailable
+        It is on a device, and CuPy cannot be imported.
+    TypeError
+        It is on a device that is none of CuPy's.
+    """
+    offers = "to_cupy", "__cuda_array_interface__", "__dlpack__"  # the first is cuDF's
+    by = None if is_array_api_obj(x) else next((name for name in offers if hasattr(x, name)), None)
+    if by is None:
+        return x
+    kind = x.__dlpack_device__()[0] if by == "__dlpack__" else None
+    if kind in (1, 3):  # the host's, pinned or not
+        return x if hasattr(x, "__array__") else np.from_dlpack(x)
+    whose = f"{what} is a {type(x).__name__}, and is read by its {by}"
+    if kind not in (None, 2, 10, 13):  # CUDA, ROCm, CUDA's managed memory
+        raise TypeError(f"{whose} only on the host, CUDA and ROCm, not on DLPack's device {kind}")
+    try:
+        cupy = _load("cupy")
+    except BackendUnavailable as error:
+        raise BackendUnavailable(f"{whose}; or copy it to the host: {error}") from None
+    if by == "to_cupy":
+        return x.to_cupy()
+    return cupy.asarray(x) if by == "__cuda_array_interface__" else cupy.from_dlpack(x)
 
 
 def beyond_float32(x: Array) -> np.ndarray | None:

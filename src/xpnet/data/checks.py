@@ -20,6 +20,7 @@ from xpnet.backends.place import (
     Backend,
     beyond_float32,
     dtype_name,
+    exchanged,
     place_of,
     plain,
     refuse_traced,
@@ -44,6 +45,7 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
     TypeError
         ``x`` lives in another library or on another device, or holds no numbers.
     """
+    x = exchanged(x, what)
     is_array = is_array_api_obj(x)
     x = admit(x, what)
     check_numeric(x, what)
@@ -63,6 +65,8 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
 def admit(x: Any, what: str) -> Array:
     """Return ``x`` as a plain array: another library's as it is, all else as one of NumPy's.
 
+    Of an object that offers memory on a device, such as Numba's, CuPy's array of it is returned.
+
     What is missing in a masked array, a frame or a list becomes NaN, which is refused by its place.
 
     Raises
@@ -77,6 +81,7 @@ def admit(x: Any, what: str) -> Array:
             f"{what} is a sparse {type(x).__name__}, and nets take dense arrays: make it dense "
             "(toarray, to_dense), or use the estimators, which take SciPy's sparse matrices"
         )
+    x = exchanged(x, what)
     is_array = is_array_api_obj(x)
     if is_array and not isinstance(x, np.ndarray | np.generic):
         if str(getattr(x, "device", "")) == "meta":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backends.place import exchanged
 from xpnet.data.checks import host_array
 from xpnet.data.column import listed
 from xpnet.data.file_array import FileArray, open_npy, open_npz, temporary
@@ -90,6 +91,7 @@ def stream(
     place, is_file = None if folder is None else Path(folder), isinstance(source, str | os.PathLike)
     if reading and not (is_file and Path(source).suffix.lower() not in (".npy", ".npz")):
         raise TypeError(f"{listed(list(reading))}: for tables, such as .csv files")
+    source = source if is_file else exchanged(source, "the source")
     if is_file:
         rows = _file(Path(source), y, target, memory, place, ReadOptions(**reading))
     elif hasattr(source, "shape") and hasattr(source, "__getitem__"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backends.place import place_of, select
+from xpnet.backends.place import exchanged, place_of, select
 from xpnet.data.checks import host_array
 from xpnet.data.column import counted
 from xpnet.data.row_source import Chunk, check_kind, float_type
@@ -40,8 +40,8 @@ class UserBatches:
         if first is None:
             raise ValueError("the stream of batches is empty")
         self._begun: tuple[Any, Iterator[Any]] | None = first, iterator
-        chunk = _arrays(0, first)
-        self.place = place_of(first[0]) if is_array_api_obj(first[0]) else select()
+        chunk, X = _arrays(0, first), exchanged(first[0], "X")
+        self.place = place_of(X) if is_array_api_obj(X) else select()
         self.n_features, self.weighted = chunk.X.shape[1], chunk.w is not None
         self.dtype = float_type(chunk.X.dtype)
 

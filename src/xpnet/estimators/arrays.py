@@ -11,7 +11,7 @@ from array_api_compat import is_array_api_obj
 from scipy import sparse
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, dtype_name, place_of, refuse_traced, to_numpy
+from xpnet.backends.place import Backend, dtype_name, exchanged, place_of, refuse_traced, to_numpy
 from xpnet.data.checks import admit, all_finite
 
 BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
@@ -19,6 +19,7 @@ BLOCK = 1 << 22  # elements of X that are made dense, or copied, at a time
 
 def is_foreign(x: Any) -> bool:
     """Whether ``x`` is an array, or a sparse matrix on a device, of another library than NumPy."""
+    x = exchanged(x, "X")
     if isinstance(x, (np.ndarray, np.generic)):
         return False
     return is_array_api_obj(x) or (is_sparse(x) and not sparse.issparse(x))
@@ -95,6 +96,7 @@ def host(y: Any) -> Any:
 
     A bfloat16, which scikit-learn does not know, becomes float32.
     """
+    y = exchanged(y, "y")
     if hasattr(y, "dtype") and dtype_name(y.dtype) == "bfloat16":
         xp = place_of(y).xp
         y = xp.astype(y, xp.float32)

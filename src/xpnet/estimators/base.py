@@ -26,7 +26,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, beyond_float32, place_of, select, to_numpy
+from xpnet.backends.place import Backend, beyond_float32, exchanged, place_of, select, to_numpy
 from xpnet.data.checks import refuse_beyond_float32, unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
@@ -76,13 +76,14 @@ class ArrayEstimator(BaseEstimator):
         ValueError
             What scikit-learn's checks find; X of another library or device than asked for.
         """
-        given, y, w = (unmasked(x, "The data") for x in (X, y, w))
+        frame, y, w = (unmasked(x, "The data") for x in (X, y, w))
+        given = exchanged(frame, "X")
         of_weights = {"ensure_non_negative": checks.pop("ensure_non_negative", False)}
         X = given
         y = y if y is None else host(y)
         if is_foreign(X):
             check_foreign(X, self)
-            validate_data(self, X, y, skip_check_array=True, reset=reset)
+            validate_data(self, _named(frame, X), y, skip_check_array=True, reset=reset)
             y = validate_data(self, y=y, reset=reset, **checks)
             check_consistent_length(X, y)
         else:
@@ -106,10 +107,11 @@ class ArrayEstimator(BaseEstimator):
         """The checked X of ``predict`` and its like, and the place with the dtype to compute in."""
         if not hasattr(self, self._home):  # which is sooner asked than checked
             check_is_fitted(self)
-        given = X = unmasked(X, "X")
+        frame = unmasked(X, "X")
+        given = X = exchanged(frame, "X")
         if is_foreign(X):
             check_foreign(X, self)
-            validate_data(self, X, skip_check_array=True, reset=False)
+            validate_data(self, _named(frame, X), skip_check_array=True, reset=False)
         else:
             X = validate_data(self, X, reset=False, **_HOST_CHECKS)
         home = self._home_array()
@@ -238,6 +240,11 @@ class ArrayEstimator(BaseEstimator):
         tags.array_api_support = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _named(frame: Any, X: Array) -> Any:
+    """What scikit-learn's checks read the names and the number of features of."""
+    return frame if hasattr(frame, "columns") else X
 
 
 class ArrayClassifier(ClassifierMixin, ArrayEstimator):

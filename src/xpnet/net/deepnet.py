@@ -568,6 +568,7 @@ class DeepNet:
 
     def _predicted(self, X: Any, change: Callable[[Array], Array]) -> Array:
         with self._settling() as inputs:
+            X = inputs.in_order(X)
             columns = inputs.columns(X)
         with self.backend.context():
             A = engine_for(self.backend, self.objective).predict(self.theta, columns)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, dtype_name, place_of, refuse_traced, to_numpy
+from xpnet.backends.place import (
+    Backend,
+    dtype_name,
+    exchanged,
+    place_of,
+    refuse_traced,
+    to_numpy,
+)
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import Objective
 from xpnet.data import checks
@@ -87,6 +94,7 @@ class Inputs:
     def _rows(self, x: Any, what: str, check: Callable[[Array, Backend], Array]) -> Array:
         """``x`` checked and laid out where it lies; host data is then moved, once."""
         place = self.place
+        x = exchanged(x, what)
         refuse_traced(x, what)
         x, host = self._seen(x)
         if self.on_host and not host:
@@ -109,8 +117,7 @@ class Inputs:
             ) from error
 
     def columns(self, X: Any) -> Array:
-        """X (n_x, m) for a prediction; host data for a GPU stays there, its engine moves it."""
-        X = self.in_order(X)
+        """X (n_x, m) for a prediction, in order; of a GPU's engine host data stay on the host."""
         self.settle(X)
         place = self.place
         X, host = self._seen(X)
@@ -123,11 +130,12 @@ class Inputs:
         return X
 
     def in_order(self, X: Any, what: str = "X") -> Any:
-        """X (n_x, m); that of a frame has the features, its index, in the order of the net's."""
-        index = list(getattr(X, "index", [])) if hasattr(X, "columns") else []
+        """X (n_x, m), an array if cuDF's; a frame's features, its index, in the net's order."""
+        index = getattr(X, "index", []) if hasattr(X, "columns") else []
+        index = list(getattr(index, "to_pandas", lambda: index)())  # cuDF's cannot be listed
         named = index and all(isinstance(name, str) for name in index)
         wanted = self._check_names(index, f"the index of {what}") if named else []
-        return X.loc[wanted] if wanted else X
+        return exchanged(X.loc[wanted] if wanted else X, what)
 
     def _check_names(self, names: Sequence[str], whose: str) -> list[str]:
         """The features in the net's order where ``names`` are in another; [] in the same.

@@ -74,7 +74,8 @@ class Placement:
     def returned(self, A: Array, X: Any) -> Array:
         """``A`` in the library of the X that it was computed from."""
         if not self.backend.holds(X):
-            return to_numpy(A)
+            lent = self.backend.lend(A, X)
+            return to_numpy(A) if lent is None else lent
         return A if self.backend.holds(A) else self.backend.asarray(A)
 
     def __str__(self) -> str:
