@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import warnings
 
-INSIDE = ("xpnet", "sklearn", "joblib", "contextlib")  # packages whose lines are not the user's
+# Packages whose lines are not the user's.
+INSIDE = ("xpnet", "sklearn", "joblib", "contextlib", "numpy")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -322,14 +322,19 @@ def test_an_optimizer_without_a_kernel_is_right_with_more_launches():
     assert_same_weights(*fits, rtol=1e-12, atol=1e-14)
 
 
-def test_the_kernels_are_announced_once(caplog):
-    from xpnet.engines.cupy.recorder import kernels
+def test_kernels_are_announced_where_they_are_compiled(caplog, monkeypatch):
+    def told():
+        _recorder.kernels.cache_clear()
+        caplog.clear()
+        make(2).fit(X, LABELS, batch_size=None, epochs=1)
+        make(2).fit(X, LABELS, batch_size=None, epochs=1)
+        return [(r.levelname, r.getMessage()) for r in caplog.records]
 
-    kernels.cache_clear()
-    with caplog.at_level(logging.WARNING, logger="xpnet"):
-        make(2).fit(X, LABELS, batch_size=None, epochs=1)
-        make(2).fit(X, LABELS, batch_size=None, epochs=1)
-    assert len([r for r in caplog.records if "compiling CuPy kernels" in r.message]) == 1
+    with caplog.at_level(logging.INFO, logger="xpnet"):
+        told()
+        assert told() == []  # CuPy kept them
+        monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "1")  # which reads no file
+        assert told() == [("INFO", "compiled CuPy kernels for float32")]
 
 
 def test_a_fit_leaves_no_buffers_behind():
@@ -805,6 +810,66 @@ rules = {"l2": 1e-3, "l1": 1e-3, "clip_norm": 0.1, "dropout": 0.3, "sample_weigh
 history = net.fit(X, LABELS, epochs=3, batch_size=24, shuffle=False, **rules)
 print(history.cost, [x.tobytes() for layer in net.parameters for x in map(xpnet.to_numpy, layer)])
 """
+
+
+LOST = """
+import cupy, numpy as np, xpnet
+from cupy_on_cpu.counting import lose
+class Fault:
+    def on_epoch_end(self, net, progress):
+        lose(700)
+net = xpnet.DeepNet([2, 3, 1], backend="cupy", dtype="float32")
+X, Y = np.ones((2, 4)), np.ones((1, 4))
+for attempt in (lambda: net.fit(X, Y, epochs=5, callbacks=[Fault()]),
+                lambda: xpnet.DeepNet([2, 1], backend="cupy")):
+    try:
+        attempt()
+    except xpnet.BackendUnavailable as error:
+        print(type(error.__cause__).__name__, error)
+"""
+FORKED = """
+import os, sys, xpnet
+place = xpnet.select("cupy")
+if os.fork() == 0:
+    try:
+        xpnet.DeepNet([2, 1], backend="cupy")
+    except xpnet.BackendUnavailable as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+UNWRITABLE = """
+import numpy as np, xpnet
+print(xpnet.select("best"), xpnet.backends()["cupy"].usable)
+net = xpnet.DeepNet([2, 1], backend="cupy", output="identity")
+net.fit(np.ones((2, 4)), np.ones((1, 4)), epochs=2)
+"""
+
+
+def run(code, **environment):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
+    return subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+
+
+stand_in_only = pytest.mark.skipif(not counts.ON_STAND_IN, reason="only the stand-in loses devices")
+
+
+@stand_in_only
+def test_a_lost_device_is_told_in_one_sentence():
+    fit, after = run(LOST).splitlines()
+    for line in (fit, after):
+        assert line.startswith("CUDARuntimeError hipErrorIllegalAddress")
+        assert "restart the process; CUDA_LAUNCH_BLOCKING=1" in line
+
+
+@stand_in_only
+def test_a_forked_process_is_told_that_it_cannot_use_cuda():
+    assert "set_start_method('spawn')" in run(FORKED)
+
+
+@stand_in_only
+def test_kernels_need_no_folder_that_can_be_written():
+    assert run(UNWRITABLE, CUPY_CACHE_DIR="/proc/self") == "CuPy on cuda:0 True\n"
 
 
 def test_the_same_bits_in_any_order_of_blocks_and_threads():

@@ -93,6 +93,11 @@ def memory_used(device: int = 0) -> int:
     return shim().fakehip_memory_used(device)
 
 
+def lose(error: int = 700) -> None:
+    """Let every later call that reaches a device fail with this error, as after a failed kernel."""
+    shim().fakehip_lose(error)
+
+
 def read_counters() -> dict[str, int]:
     """Return all counters since the process began."""
     names = _counter_names()

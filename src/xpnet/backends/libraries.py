@@ -16,6 +16,7 @@ import numpy as np
 from array_api_compat import device as array_device
 
 from xpnet._typing import Array, Namespace
+from xpnet.backends import cuda
 from xpnet.exceptions import BackendUnavailable
 
 
@@ -49,6 +50,9 @@ class Library:
     )
     wait: Callable[[Array], Any] = lambda x: None  # until the device has computed x
     hardware: Callable[[Any], str] = str  # the name of an accelerator, from its device object
+    before_import: Callable[[], Any] = lambda: None
+    # how many times slower float64 is than float32; 0 where that is no matter
+    slow_in_float64: Callable[[Any], int] = lambda device: 0
 
 
 def _quiet(device: Any) -> AbstractContextManager[Any]:
@@ -77,6 +81,11 @@ def _torch_hardware(device: Any) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _cupy_to_numpy(x: Array) -> np.ndarray:
+    with cuda.told():  # what failed on the device is often first heard of here
+        return x.get(order="A")  # as it lies: no copy on the device
 
 
 def _cupy_hardware(device: Any) -> str:
@@ -191,17 +200,19 @@ def _jax_context(device: Any) -> AbstractContextManager[Any]:
 def _cupy_device(device: Any) -> Any:
     import cupy
 
-    if not cupy.cuda.is_available():
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()  # is_available() would hide the error
+        current = cupy.cuda.Device()
+    except RuntimeError as error:
         raise BackendUnavailable(
-            "CuPy is installed but finds no usable CUDA device: install an NVIDIA driver, and for "
-            f"the CUDA libraries {LIBRARIES['cupy'].install}"
-        )
+            f"CuPy is installed but finds no usable CUDA device: {cuda.explained(error, 'unknown')}"
+            f". An NVIDIA driver is needed, and for the CUDA libraries {LIBRARIES['cupy'].install}"
+        ) from None
     if device is None:
-        return cupy.cuda.Device()
+        return current
     if isinstance(device, cupy.cuda.Device):
         return device
     kind, _, index = str(device).rpartition(":")
-    count = cupy.cuda.runtime.getDeviceCount()
     if device != "cuda" and (kind not in ("", "cuda") or not index.isdigit()):
         raise ValueError(f"device={device!r}: CuPy's devices are 'cuda:0' ... 'cuda:{count - 1}'")
     number = 0 if device == "cuda" else int(index)
@@ -279,17 +290,19 @@ LIBRARIES = {
         namespace="array_api_compat.cupy",
         install='python -m pip install "cupy-cuda12x[ctk]"  # CUDA 13: cupy-cuda13x; never both',
         device=_cupy_device,
-        to_numpy=lambda x: x.get(order="A"),  # as it lies: no copy on the device
+        to_numpy=_cupy_to_numpy,
         contiguous=lambda x: importlib.import_module("cupy").ascontiguousarray(x),
         from_host=_cupy_from_host,
         lays_out=True,
         device_name=lambda device: f"cuda:{device.id}",
         is_accelerator=lambda device: True,
-        context=lambda device: device,
+        context=cuda.computing,
         devices=lambda xp: [xp.cuda.Device(i) for i in range(xp.cuda.runtime.getDeviceCount())],
         precisions={"tf32": nullcontext, "bf16": nullcontext},  # the engine's products know it
         wait=lambda x: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
         hardware=_cupy_hardware,
+        before_import=cuda.kernel_cache,
+        slow_in_float64=cuda.slow_in_float64,
     ),
     "torch": Library(
         title="PyTorch",

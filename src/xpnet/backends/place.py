@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -22,7 +23,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 
 from xpnet._typing import Array, Namespace
 from xpnet.backends.libraries import LIBRARIES, UNKNOWN, Library
-from xpnet.exceptions import BackendUnavailable
+from xpnet.exceptions import BackendUnavailable, warn
 
 
 # -- a place -----------------------------------------------------------------------------
@@ -293,6 +294,12 @@ class Backend:
             return self
         moved = self.is_accelerator and not self.holds(x)
         if dtype_name(x.dtype) == "float64" and not moved:
+            if ratio := self._library.slow_in_float64(self.device):
+                warn(
+                    f"X is float64 and no dtype was named, so {self} computes in float64, {ratio} "
+                    "times slower there than float32: say dtype='float32', or 'float64' if it is "
+                    "meant"
+                )
             return self.with_dtype("float64")
         if any(beyond_float32(array) is not None for array in (x, *beside)):
             with suppress(ValueError):
@@ -544,10 +551,12 @@ def _load(name: str) -> Namespace:
         raise ValueError(f"unknown backend {name!r}; choose one of {['auto', 'best', *LIBRARIES]}")
     library = LIBRARIES[name]
     try:
+        library.before_import()
         return importlib.import_module(library.namespace)
-    except ImportError as error:
+    except Exception as error:  # an import may do anything, as make a folder
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise BackendUnavailable(
-            f"backend {name!r} needs {library.title}, which cannot be imported ({error}); "
+            f"backend {name!r} needs {library.title}, which cannot be imported ({kind}{error}); "
             f"{library.install}"
         ) from None
 
@@ -571,7 +580,7 @@ class BackendInfo:
     name : str
         As ``backend`` of ``DeepNet`` takes it.
     installed : bool
-        Whether it can be imported.
+        Whether it is there, even if its import fails.
     usable : bool
         Whether it has a device to compute on.
     version : str or None
@@ -616,6 +625,8 @@ def backends() -> dict[str, BackendInfo]:
     >>> list(xpnet.backends())
     ['numpy', 'cupy', 'torch', 'jax', 'dpnp', 'array_api_strict']
     """
+    # To show its devices JAX starts a client, which by default takes most of a GPU's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return {name: _inspect(name) for name in LIBRARIES}
 
 
@@ -625,7 +636,8 @@ def _inspect(name: str) -> BackendInfo:
         xp = _load(name)
         version = importlib.import_module(name).__version__
     except BackendUnavailable as error:
-        return BackendInfo(name, False, False, None, (), library.install, str(error))
+        broken = not isinstance(error.__context__, ModuleNotFoundError)
+        return BackendInfo(name, broken, False, None, (), library.install, str(error))
     try:
         library.device(None)
         devices = tuple(library.device_name(d) for d in library.devices(xp))

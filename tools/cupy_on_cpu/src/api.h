@@ -9,6 +9,7 @@ enum Error : int {
     success = 0,
     invalid_value = 1,
     out_of_memory = 2,
+    not_initialized = 3,
     invalid_device = 101,
     invalid_image = 200,
     invalid_handle = 400,
@@ -16,10 +17,15 @@ enum Error : int {
     not_ready = 600,
     peer_already_enabled = 704,
     peer_not_enabled = 705,
+    illegal_address = 700,
     not_supported = 801,
     capture_unsupported = 900,
     capture_isolation = 905,
 };
+
+// What every call that reaches a device returns: success; what fakehip_lose() was given, for ever; or not_initialized in a
+// process that was forked from one that had used a device.
+Error unusable();
 
 // Remembers the error for hipGetLastError of this thread and returns it.
 Error report(Error error);

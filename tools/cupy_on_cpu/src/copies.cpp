@@ -62,6 +62,7 @@ void submit_copy(Stream& stream, const Copy& copy) {
 
 Error run_copy(void* to, const void* from, std::size_t bytes, CopyKind kind, void* handle, bool host_waits) {
     if (bytes == 0) return success;
+    if (unusable()) return report(unusable());
     const auto stream = find_stream(handle);
     if (!stream) return report(invalid_handle);
     const Copy copy{to, from, bytes, find_block(to), find_block(from)};
@@ -88,6 +89,7 @@ Error run_peer_copy(void* to, int to_device, const void* from, int from_device, 
 }
 
 Error run_fill(void* address, int value, std::size_t bytes, void* handle) {
+    if (unusable()) return report(unusable());
     const auto stream = find_stream(handle);
     const Block* block = find_block(address);
     if (!stream) return report(invalid_handle);

@@ -1,5 +1,7 @@
 #include "devices.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
 
@@ -11,6 +13,7 @@ namespace {
 
 thread_local int current_number = 0;
 thread_local Error last_error = success;
+Error lost = success;
 
 std::vector<std::unique_ptr<Device>> make_devices() {
     std::vector<std::unique_ptr<Device>> devices;
@@ -35,6 +38,12 @@ Error report(Error error) {
     if (error != success) last_error = error;
     return error;
 }
+
+Error unusable() {
+    static const pid_t first_user = getpid();
+    return lost != success ? lost : getpid() == first_user ? success : not_initialized;
+}
+FAKEHIP_API void fakehip_lose(int error) { lost = Error(error); }
 
 Device::Device(int number) : number(number), arena(settings().memory), null_stream(std::make_shared<Stream>(*this, true)) {}
 
@@ -68,6 +77,7 @@ FAKEHIP_API const char* hipGetErrorName(Error error) {
         case success: return "hipSuccess";
         case invalid_value: return "hipErrorInvalidValue";
         case out_of_memory: return "hipErrorOutOfMemory";
+        case not_initialized: return "hipErrorNotInitialized";
         case invalid_device: return "hipErrorInvalidDevice";
         case invalid_image: return "hipErrorInvalidImage";
         case invalid_handle: return "hipErrorInvalidHandle";
@@ -75,6 +85,7 @@ FAKEHIP_API const char* hipGetErrorName(Error error) {
         case not_ready: return "hipErrorNotReady";
         case peer_already_enabled: return "hipErrorPeerAccessAlreadyEnabled";
         case peer_not_enabled: return "hipErrorPeerAccessNotEnabled";
+        case illegal_address: return "hipErrorIllegalAddress";
         case not_supported: return "hipErrorNotSupported";
         case capture_unsupported: return "hipErrorStreamCaptureUnsupported";
         case capture_isolation: return "hipErrorStreamCaptureIsolation";
@@ -86,6 +97,7 @@ FAKEHIP_API const char* hipGetErrorString(Error error) { return hipGetErrorName(
 // ---- the current device
 
 FAKEHIP_API Error hipGetDeviceCount(int* count) {
+    if (unusable() == not_initialized) return report(not_initialized);
     *count = devices().size();
     return success;
 }
@@ -100,6 +112,7 @@ FAKEHIP_API Error hipSetDevice(int number) {
 }
 FAKEHIP_API Error hipDeviceSynchronize() {
     Lock lock;
+    if (unusable()) return report(unusable());
     ++counters.syncs;
     if (a_capture_is_open(current_device())) return report(capture_unsupported);
     current_device().synchronize();

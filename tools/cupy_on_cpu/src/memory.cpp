@@ -113,6 +113,7 @@ static Error allocate_on_current_device(void** address, std::size_t bytes, Memor
     Lock lock;
     Device& device = current_device();
     *address = nullptr;
+    if (unusable()) return report(unusable());
     if (a_capture_is_open(device)) return report(capture_unsupported);
     *address = device.arena.allocate(bytes, kind, device.number);
     if (!*address) return report(out_of_memory);

@@ -154,6 +154,7 @@ FAKEHIP_API Error hipModuleLaunchKernel(Function* function, unsigned blocks_x, u
                                         unsigned threads_x, unsigned threads_y, unsigned threads_z, unsigned shared,
                                         void* handle, void** values, void**) {
     Lock lock;
+    if (unusable()) return report(unusable());
     const auto stream = find_stream(handle);
     Device& device = current_device();
     if (!stream || &stream->device != &device || &function->module->device != &device) return report(invalid_handle);

@@ -133,6 +133,7 @@ FAKEHIP_API Error hipStreamDestroy(void* handle) {
 
 FAKEHIP_API Error hipStreamSynchronize(void* handle) {
     Lock lock;
+    if (unusable()) return report(unusable());
     ++counters.syncs;
     const auto stream = find_stream(handle);
     if (!stream) return report(invalid_handle);

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib import resources
 from math import prod
 from typing import Any, NamedTuple
@@ -49,15 +49,30 @@ _ACTIVATIONS = {ACTIVATIONS[name]: i for i, name in enumerate(_NAMES)}
 _LOSSES = {loss: i for i, loss in enumerate((squared, bernoulli, categorical, poisson))}
 
 
+class _Notice:
+    """Logs that kernels were compiled: CuPy writes to it what the compiler said, if it was run."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def write(self, text: str) -> None:
+        logging.getLogger("xpnet").info("compiled CuPy kernels for %s", self.dtype)
+
+
 @lru_cache(maxsize=4)
 def kernels(dtype: str) -> Callable[[str], Any]:
     """The function ``name -> kernel`` for "float32" or "float64"; compiled on first use."""
-    logging.getLogger("xpnet").warning(
-        "compiling CuPy kernels for %s: a few seconds, once per machine (CuPy keeps them)", dtype
-    )
     real = {"float32": "float", "float64": "double"}[dtype]
     source = resources.files("xpnet.engines.cupy").joinpath("kernels.cu").read_text()
-    return cupy.RawModule(code=f"typedef {real} REAL;\n{source}").get_function
+    code, notice = f"typedef {real} REAL;\n{source}", _Notice(dtype)
+
+    @cache
+    def kernel(name: str) -> Any:
+        made = cupy.RawKernel(code, name)
+        made.compile(log_stream=notice)  # the same for each, so that CuPy compiles all at once
+        return made
+
+    return kernel
 
 
 @lru_cache
