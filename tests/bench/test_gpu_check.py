@@ -275,11 +275,17 @@ def test_a_rehearsal_of_all_sections_passes(cupy, in_this_process, tmp_path, cap
     assert all(f"{name} seconds" in found["about"] for name in gpu.SECTIONS)
 
 
-def test_sections_have_processes_of_their_own(cupy, tmp_path, capfd):
+def test_sections_have_processes_of_their_own(cupy, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKEHIP_LAZY", "1")  # the stand-in, too, has the host run ahead
     path = tmp_path / "found.json"
-    assert gpu.main(["--rehearse", "--sections", "torch-graph", "--json", str(path)]) == 0
-    (check,) = [c for c in json.loads(path.read_text())["checks"] if c["name"] == "torch-graph"]
+    gpu.main(["--rehearse", "--sections", "torch-graph,launches", "--json", str(path)])
+    found = json.loads(path.read_text())
+    (check,) = [c for c in found["checks"] if c["name"] == "torch-graph"]
     assert check["detail"] == "CUDA graphs need a GPU"
+    calls = [f for f in found["figures"] if "call" in f["settings"]]
+    assert {f["name"] for f in calls} == {"device", "host", "arrays"}
+    assert all(f["value"] > 0 for f in calls)
+    assert any(f["settings"]["call"].endswith(" adam") for f in calls)
 
 
 def test_a_failed_check_and_a_broken_part_make_the_status_1(
@@ -375,7 +381,7 @@ def test_tests_of_a_checkout_are_a_check_for_each_function(monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Skipped, match="checkout"):
         list(gpu_checks.tests((), False))
-    file = tmp_path / gpu_checks.ENGINE[0]
+    file = tmp_path / gpu_checks.ENGINE[0] / "test_some.py"
     file.parent.mkdir(parents=True)
     file.write_text("""
 import pytest

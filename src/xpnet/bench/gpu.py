@@ -19,19 +19,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from xpnet.bench import gpu_checks, gpu_memory, gpu_pieces, gpu_timing
-from xpnet.bench.gpu_report import (
-    NOT_AVAILABLE,
-    STAND_IN,
-    Check,
-    Found,
-    Report,
-    Skipped,
-    append,
-    holds,
-)
+from xpnet.bench.gpu_report import NOT_AVAILABLE, STAND_IN, Check, Report, Skipped, append, holds
 from xpnet.exceptions import BackendUnavailable
 from xpnet.files.atomic import write_atomically
 from xpnet.files.outputs import Kind, refusal
@@ -40,7 +31,7 @@ WRONG_OPTIONS = 64  # EX_USAGE; argparse would take 2, which means "no device" h
 REPORT = Kind.beginning("report of xpnet.gpu_check", {".json": b'{\n  "status": '})
 LINES = Kind.beginning("lines of xpnet.gpu_check", {".jsonl": b'{"about": '})
 
-Part = Callable[[bool], Iterator[Found]]
+Part = Callable[[bool], Iterator[Any]]
 
 
 class Section(NamedTuple):
@@ -54,15 +45,14 @@ class Section(NamedTuple):
     least: float = 5.0
 
 
-CORRECTNESS: tuple[Part, ...] = (
-    *(gpu_checks.trajectories, gpu_checks.many_rows, gpu_checks.products, gpu_checks.roundings),
-)
 # In the order in which they run: what matters most comes first, and the budget cuts the rest.
 SECTIONS: dict[str, Section] = {
     "installed": Section((gpu_pieces.installed,), 30.0),
     "machine": Section((gpu_pieces.machine, gpu_pieces.kernels), 60.0),
-    "correctness": Section(CORRECTNESS, 90.0),
-    "engine tests": Section((partial(gpu_checks.tests, gpu_checks.ENGINE),), 120.0, 20.0),
+    "capture": Section((gpu_checks.capture,), 30.0),
+    "correctness": Section((gpu_checks.trajectories, gpu_checks.many_rows), 60.0),
+    "products": Section((gpu_checks.products, gpu_checks.roundings), 60.0),
+    "engine tests": Section((partial(gpu_checks.tests, gpu_checks.ENGINE),), 150.0, 20.0),
     "step": Section((gpu_timing.own,), 60.0, 10.0),
     "numpy": Section((gpu_timing.numpy,), 60.0, 10.0),
     "torch": Section((partial(gpu_timing.peer, "torch"),), 30.0, 10.0),
@@ -75,7 +65,7 @@ SECTIONS: dict[str, Section] = {
     "torch-compile": Section((partial(gpu_timing.peer, "torch-compile"),), 60.0, 20.0),
     "jax": Section((partial(gpu_timing.peer, "jax"),), 45.0, 10.0),
     "sanitizers": Section((gpu_checks.sanitizers,), 60.0, 20.0),
-    "library tests": Section((partial(gpu_checks.tests, gpu_checks.LIBRARY),), 150.0, 20.0),
+    "library tests": Section((partial(gpu_checks.tests, gpu_checks.LIBRARY),), 300.0, 20.0),
 }
 _CHILD = "import sys; from xpnet.bench.gpu import child; child(*sys.argv[1:])"
 
@@ -166,17 +156,10 @@ def _in_process(name: str, path: Path, limit: float, rehearse: bool) -> str:
         return f"ended after its {limit:.0f} seconds"
     finally:  # also on Ctrl-C, and with whatever it has started
         if process.poll() is None:
-            _end(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
+            process.wait()
     return "" if code == 0 else f"exit status {code}"
-
-
-def _end(process: subprocess.Popen) -> None:
-    with suppress(ProcessLookupError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    process.wait()
 
 
 def child(name: str, path: str, rehearse: str = "") -> None:

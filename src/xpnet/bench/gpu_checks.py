@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -17,21 +18,12 @@ from typing import Any
 import numpy as np
 
 from xpnet import Adam, DeepNet, load_digits, to_numpy
-from xpnet.bench.gpu_report import (
-    FAILED,
-    NOT_AVAILABLE,
-    PASSED,
-    Check,
-    Found,
-    Skipped,
-    at_most,
-    holds,
-)
+from xpnet.bench.gpu_report import FAILED, NOT_AVAILABLE, PASSED, Check, Skipped, at_most, holds
 
 STEPS = 100
 # Largest difference of an array after STEPS Adam steps, over its largest entry.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-3}
-PRECISIONS = ("tf32",)  # besides "exact"
+PRECISIONS = ("tf32", "bf16")  # besides "exact"
 
 
 # -- training ----------------------------------------------------------------------------
@@ -87,20 +79,48 @@ def many_rows(rehearse: bool) -> Iterator[Check]:
     yield at_most(f"cost and gradient of {m:,} rows, float64", float(np.max(errors)), 1e-9)
 
 
+def capture(rehearse: bool) -> Iterator[Check]:
+    """A product by xpnet's own call of cuBLAS, captured in a graph, against the same call."""
+    import cupy
+
+    cublas = importlib.import_module("xpnet.engines.cupy.cublas")
+    if (products := cublas.products()) is None:
+        raise Skipped(f"cuBLAS is not to be had: {cublas.library()[1]}")
+    rng, n = np.random.default_rng(0), 16 if rehearse else 512
+    A, B, out = (cupy.asarray(rng.random((n, n), dtype=np.float32)) for _ in range(3))
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        cupy.cuda.Device().synchronize()
+        products.use(stream)
+        call, *args = products.product(A, B, out, "exact")
+        call(*args)
+        expected = out.get()
+        out.fill(0)
+        stream.synchronize()
+        stream.begin_capture()
+        call(*args)
+        graph = stream.end_capture()
+        kept = not out.get().any()  # nothing ran yet
+        graph.launch(stream)
+        same = bool(np.array_equal(out.get(), expected))
+    products.use(cupy.cuda.get_current_stream())
+    yield holds("a product of cuBLAS captured in a graph, bit for bit", kept and same)
+
+
 # -- tests of a checkout -----------------------------------------------------------------
 _OUTCOME = re.compile(r"^\S+?::(\w+).* (PASSED|FAILED|ERROR|SKIPPED)\b *(\(.*\))?")
-ENGINE = ("tests/engines/test_cupy.py", "tests/engines/test_engines.py", "--long", "-k", "cupy")
-LIBRARY = ("tests", "--backends", "cupy", "-k", "cupy and not engines and not gpu_check")
+ENGINE = ("tests/engines", "--long", "-k", "cupy")
+ELSEWHERE = "cupy and not engines and not gpu_check and not on_cpu"
+LIBRARY = ("tests", "--backends", "cupy", "-k", ELSEWHERE)
+SHORT = ("tests/engines/test_cupy.py", "-k", "of_an_epoch or waits")
 
 
-def tests(of: tuple[str, ...], rehearse: bool) -> Iterator[Found]:
+def tests(of: tuple[str, ...], rehearse: bool) -> Iterator[Check]:
     """The engine's own tests, or the library's on CuPy: a check for each function."""
-    if not Path(ENGINE[0]).is_file() or not find_spec("pytest"):
+    if not Path(ENGINE[0]).is_dir() or not find_spec("pytest"):
         raise Skipped("needs pytest, and to be started in a checkout of xpnet")
-    chosen = ("tests/engines/test_cupy.py", "-k", "of_an_epoch or waits") if rehearse else of
     # A newer library may warn, which is an error only where versions are known.
     plain = ("-v", "--tb=short", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
-    command = [sys.executable, "-m", "pytest", *plain, *chosen]
+    command = [sys.executable, "-m", "pytest", *plain, *(SHORT if rehearse else of)]
     environment = os.environ | {"COLUMNS": "400"}
     last, counts, why = "", Counter[str](), ""
 
