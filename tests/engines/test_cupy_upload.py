@@ -10,6 +10,7 @@ import logging
 import os
 import tracemalloc
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,3 +222,24 @@ def test_an_interrupt_between_a_prefetch_and_its_wait(monkeypatch, expected):
     cupy.cuda.get_current_stream().synchronize()
     cupy.cuda.Device().synchronize()  # whatever else is on its way
     assert not any(x.any() for x in mine)
+
+
+# -- profilers ---------------------------------------------------------------------------
+@pytest.mark.parametrize("on", [False, True])
+def test_ranges_for_profilers(on, monkeypatch):
+    from xpnet.engines.cupy import program
+
+    opened, seen = [], []
+    nvtx = SimpleNamespace(
+        available=True,
+        RangePush=lambda name, *_: (opened.append(name), seen.append("/".join(opened))),
+        RangePushC=lambda name, *_: (opened.append(name), seen.append("/".join(opened))),
+        RangePop=lambda: opened.pop(),
+    )
+    monkeypatch.setattr(cupy.cuda, "nvtx", nvtx)
+    monkeypatch.setattr(program, "NVTX", on)
+    fit(make(), batch_size=200, epochs=2)
+    run = "xpnet fit/xpnet run of 6 steps"
+    records = [f"{run}/xpnet record {m} examples" for m in (200, 112)]
+    assert seen == (["xpnet fit", run, *records] if on else [])
+    assert not opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -93,6 +94,10 @@ class Program:
 
     def join(self) -> None:
         """Called after callbacks: what is computed next, on any stream, is after a run."""
+
+    def marked(self, what: str) -> AbstractContextManager[Any]:
+        """A range that profilers show, where the library has such and XPNET_NVTX=1."""
+        return nullcontext()
 
     def begin(self) -> None:
         """Called before each ``run``, of which ``made`` now says that it has made no step."""

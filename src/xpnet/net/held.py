@@ -93,7 +93,8 @@ class Held:
         # the run has its own arrays: no second copy of a large net stays in memory
         self.run, self._theta, self._state = run, None, None
         try:
-            return run.train()
+            with run.program.marked("fit"):
+                return run.train()
         finally:
             try:
                 self._take_over(run)

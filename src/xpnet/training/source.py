@@ -125,7 +125,8 @@ class Resident(Source):
     def whole(self, epoch: int, n: int) -> Part:
         if self.batch_size is None:
             return Part(None, np.ones(n))
-        orders = np.stack([self._kept_order(e) for e in range(epoch, epoch + n)])
+        each = [self._kept_order(e) for e in range(epoch, epoch + n)]
+        orders = each[0][None, :] if n == 1 else np.stack(each)  # a large one is not copied
         return Part(self.own(orders), np.tile(_sizes(self.n_examples, self.batch_size), n))
 
     def parts(self, epoch: int, position: int, steps: Callable[[], int]) -> Iterator[Part]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import starmap
 from typing import Any
 
 import cupy
 import numpy as np
+from cupyx.profiler import time_range
 
 from xpnet._typing import Array
 from xpnet.backends.upload import Ferry
@@ -23,6 +25,7 @@ from xpnet.engines.cupy.feed import Feed
 from xpnet.engines.cupy.memory import let_go, ran_out
 from xpnet.engines.cupy.recorder import THREADS, Recorder, scratch_of
 
+NVTX = os.environ.get("XPNET_NVTX") == "1"  # ranges for Nsight Systems
 PENALTY_BLOCKS = 64
 NORM_BLOCKS = 256
 STEPS_AHEAD = 128  # steps whose orders and scalars are uploaded together
@@ -123,8 +126,11 @@ class Program(generic.Program):
             here.wait_event(self.stream.record())
             self.caller = here
 
+    def marked(self, what: str) -> AbstractContextManager[Any]:
+        return time_range(f"xpnet {what}") if NVTX else nullcontext()
+
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        with self._on_its_stream():
+        with self._on_its_stream(), self.marked(f"run of {len(table)} steps"):
             # No closure: Python 3.11's traceback would keep this program after an error.
             costs = list(starmap(self._run, self._pieces(orders, table)))
             return costs[0] if len(costs) == 1 else cupy.concatenate(costs)
@@ -184,7 +190,7 @@ class Program(generic.Program):
         if calls is None:
             if len(self.recordings) == RECORDINGS:
                 self.recordings.clear()
-            with self._explained(length):
+            with self._explained(length), self.marked(f"record {length} examples"):
                 self._record(length, slot)
             return
         for call in calls:
