@@ -6,7 +6,10 @@ chunk by chunk from a stream. Either way the steps are those of one run over eve
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from xpnet.core.leaves import Data
 from xpnet.core.losses import categorical
 from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, use
+from xpnet.training.source import Resident
 
 SIZES = (3, 5, 4)
 M, BATCH = 22, 4  # 5 full minibatches and one of 2
@@ -233,3 +237,34 @@ def test_neither_steps_nor_seeds_nor_coefficients_compile_anew(lib):
     training.table = step_table(RULE, np.arange(100.0, 100 + 2 * STEPS), np.ones(12), **others)
     training.run(ORDERS[1:])
     assert training.program._steps._cache_size() == compiled
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_next_order_of_many_examples_is_made_in_a_thread(stopped, monkeypatch):
+    monkeypatch.setattr("xpnet.training.source.MANY", M)
+    makers, stop = {}, threading.Event()
+
+    def order(epoch):
+        makers[epoch] = threading.current_thread().name
+        if stopped and epoch == 3:
+            stop.wait()
+        return np.random.default_rng(epoch).permutation(M)
+
+    source = Resident(M, BATCH, order, repeatable=True, ahead=True)
+    # a replay goes back, and a fit may be resumed elsewhere
+    for epoch, n in ((0, 1), (1, 1), (0, 1), (1, 2), (7, 1), (8, 1)):
+        expected = [np.random.default_rng(e).permutation(M) for e in range(epoch, epoch + n)]
+        if not (stopped and epoch == 7):
+            np.testing.assert_array_equal(source.whole(epoch, n).orders, expected)
+            continue
+        monkeypatch.setattr(Future, "result", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            source.whole(3, 1)
+        break
+    assert makers[0] == "MainThread"
+    assert makers[2].startswith("xpnet-order")
+    thread = next(t for t in threading.enumerate() if t.name.startswith("xpnet-order"))
+    stop.set()
+    del source
+    thread.join(timeout=5)
+    assert not thread.is_alive()

@@ -240,7 +240,8 @@ class Inputs:
             ones = at.asarray(np.ones(m), data.X.dtype)
             data = data if data.w is not None else data._replace(w=ones)
         order, repeatable = orders(shuffle, seed, m), not callable(shuffle)
-        source = Resident(m, size, order, repeatable, ranks.rank, ranks.size)
+        ahead = self.place.backend.is_accelerator
+        source = Resident(m, size, order, repeatable, ranks.rank, ranks.size, ahead)
         return data, source, "prefetched" if self.on_host else "device"
 
     def _in_chunks(

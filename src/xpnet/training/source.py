@@ -6,6 +6,7 @@ Either way an epoch is a sequence of *parts*: consecutive minibatches that are r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from sys import maxsize
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from xpnet.core.leaves import Data
 from xpnet.data.epoch_order import own_rows
+
+MANY = 100_000  # examples: an order of so many takes some milliseconds
 
 
 class Part(NamedTuple):
@@ -101,6 +104,8 @@ class Resident(Source):
     rank, size : int
         Of ``size`` processes, whose minibatches together are those that are counted here, this one
         takes the examples number ``rank, rank + size, ...`` of each.
+    ahead : bool
+        Whether a thread makes each next order, while a device computes; for many examples only.
     """
 
     streams = False
@@ -113,6 +118,7 @@ class Resident(Source):
         repeatable: bool = False,
         rank: int = 0,
         size: int = 1,
+        ahead: bool = False,
     ) -> None:
         self.n_examples, self.batch_size = n_examples, batch_size
         self.rank, self.size = rank, size
@@ -121,6 +127,9 @@ class Resident(Source):
         self._order = order
         self._repeatable = repeatable
         self._orders: dict[int, np.ndarray] = {}
+        ahead = ahead and repeatable and n_examples >= MANY
+        self._thread = ThreadPoolExecutor(1, "xpnet-order") if ahead else None
+        self._coming: tuple[int, Future[np.ndarray | None]] | None = None
 
     def whole(self, epoch: int, n: int) -> Part:
         if self.batch_size is None:
@@ -145,10 +154,18 @@ class Resident(Source):
         # A replay needs the order of the first time; a user's function may return another one.
         order = self._orders.get(epoch)
         if order is None:
-            order = self._order(epoch)
+            order = self._made(epoch)
             order = np.arange(self.n_examples) if order is None else order
             if not self._repeatable:
                 self._orders[epoch] = order
+        return order
+
+    def _made(self, epoch: int) -> np.ndarray | None:
+        if self._thread is None:
+            return self._order(epoch)
+        asked, coming = self._coming or (None, None)
+        order = coming.result() if coming and asked == epoch else self._order(epoch)
+        self._coming = epoch + 1, self._thread.submit(self._order, epoch + 1)
         return order
 
     def forget(self) -> None:
