@@ -323,13 +323,17 @@ def dtype_name(dtype: Any) -> str:
 
 
 # -- choosing a place --------------------------------------------------------------------
+PAYS = 10.0  # MFLOP of a training step, from which a GPU is taken to be faster than NumPy
+
+
 def select(backend: Any = "numpy", device: Any = None, dtype: Any = None) -> Backend:
     """Return the place that a name, a module, an array or another ``Backend`` stands for.
 
     Parameters
     ----------
     backend : str, module, array or Backend
-        A name as in ``backends()``, "best" (a GPU where one is usable, else NumPy), a
+        A name as in ``backends()``, "best" (a GPU where one is usable, else NumPy; a net's first
+        fit, and an estimator's, take NumPy where the work of a step pays for no GPU), a
         namespace such as ``torch`` or ``jax.numpy``, or an array whose place is taken.
     device : str or device object, optional
         For example "cuda:1"; the library's default if left out.
@@ -568,6 +572,20 @@ def _best() -> Backend:
         except BackendUnavailable:
             continue
     return _numpy()
+
+
+def best_for(n_parameters: int, batch: int, dtype: Any = None) -> tuple[Backend, str]:
+    """The place of ``backend="best"`` for training steps over ``batch`` examples, and why.
+
+    Each example costs a parameter about 6 operations: a product forward, two backward. A GPU needs
+    about as long for a step of few of them as for one of ``PAYS``: its launches take that time.
+    """
+    work = 6e-6 * n_parameters * batch
+    why = f"a step of {work:,.3g} MFLOP"
+    if work < PAYS:
+        return select("numpy", dtype=dtype), f"{why} is too little for a GPU"
+    place = _best()
+    return select(place, dtype=dtype), why if place.is_accelerator else "no GPU is usable"
 
 
 # -- installed libraries ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from xpnet import DivergedError, Stream
+from xpnet.backends.place import best_for
 from xpnet.callbacks import Checkpoints, CSVLog, EarlyStopping, JSONLinesLog, ProgressBar
 from xpnet.cli import config, output, run_folder, train_report
 from xpnet.cli.encoded import Encoded
@@ -92,6 +93,9 @@ class Run:
             net, begins = run_folder.begin(
                 files.checkpoints, net, provenance, placed, recipe.epochs
             )
+        if settings.backend == "best":  # now, as the recipe is told and recorded before the fit
+            m = len(problem.train)
+            net.to(best_for(net.n_parameters, min(recipe.fit["batch_size"] or m, m))[0])
         self.net, state = net, net.training_state
         self.begun = 0 if state is None else state.step
         train_report.announce(self.console, settings, recipe, problem, net)

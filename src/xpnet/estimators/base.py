@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +27,15 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xpnet._typing import Array
-from xpnet.backends.place import Backend, beyond_float32, exchanged, place_of, select, to_numpy
+from xpnet.backends.place import (
+    Backend,
+    best_for,
+    beyond_float32,
+    exchanged,
+    place_of,
+    select,
+    to_numpy,
+)
 from xpnet.data.checks import refuse_beyond_float32, unmasked
 from xpnet.estimators.arrays import (
     check_foreign,
@@ -89,7 +98,7 @@ class ArrayEstimator(BaseEstimator):
         else:
             X, y = validate_data(self, X, y, reset=reset, **_HOST_CHECKS, **checks)
         w = None if w is None else _check_sample_weight(host(w), y, **of_weights)
-        place = self._place(X)
+        place = self._place(X, y, reset)
         follows = self.__dict__.pop("_follows", False)
         if not reset:  # the fitted arrays and their dtype decide
             if follows:
@@ -119,11 +128,30 @@ class ArrayEstimator(BaseEstimator):
         place = self._exact(place_of(there).with_dtype(home.dtype), settled=True, X=given)
         return self._moved(X, place, method), place
 
-    def _place(self, X: Any) -> Backend:
+    def _place(self, X: Any, y: Any, reset: bool) -> Backend:
         """Where a fit on ``X`` computes, with the dtype: X's own place unless a parameter says."""
         values = values_of(X)
-        place = select(self.backend if self._moves else values, self.device, self.dtype)
-        return place.following(values)
+        backend = self.backend if self._moves else values
+        if isinstance(backend, str) and backend == "best" and self.device is None:
+            if is_foreign(X):
+                backend = values
+            elif reset:
+                backend, _ = best_for(*self._step(X, y))
+            else:
+                backend = place_of(self._home_array())
+        return select(backend, self.device, self.dtype).following(values)
+
+    def _step(self, X: Any, y: Any) -> tuple[int, int]:
+        """About how many parameters a step of the fit has, and examples: all, of minibatches 200.
+
+        Those of the output count as one where y has one column.
+        """
+        m, n_x = X.shape
+        widths = [n_x, *getattr(self, "_hidden_sizes", list)(), y.shape[1] if y.ndim == 2 else 1]
+        batch = getattr(self, "batch_size", None)
+        batch = m if batch is None or getattr(self, "solver", "") == "lbfgs" else batch
+        n_parameters = sum(a * b for a, b in pairwise(widths))
+        return n_parameters, min(200 if batch == "auto" else batch, m)
 
     def _exact(self, place: Backend, *, settled: bool, **numbers: Any) -> Backend:
         """``place`` in float64 where float32 cannot hold the numbers and the dtype is open.

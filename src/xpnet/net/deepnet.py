@@ -58,7 +58,8 @@ class DeepNet:
     backend : str, module or array
         "auto" follows the library, device and dtype of the first X. A name of
         ``xpnet.backends()``, a module, or an array chooses one now; NumPy data is then moved
-        there. "best" takes a GPU where one is usable.
+        there. "best" leaves the place to the first ``fit``: a GPU where one is usable and the
+        work of a step pays for it, about 10 MFLOP (6 * parameters * examples), else NumPy.
     device : str or device object, optional
         For example "cuda:1". The library's default if left out.
     dtype : {"float32", "float64"}, optional

@@ -217,6 +217,7 @@ class Inputs:
         ranks: Ranks = ALONE,
     ) -> tuple[Data, Source, str]:
         """The first examples, the minibatches, and where they come from (``History.data``)."""
+        self.choose(X, batch_size)
         if isinstance(X, Stream):
             if Y is not None or sample_weight is not None:
                 raise TypeError("a Stream has its own targets and weights: fit(stream)")
@@ -243,6 +244,17 @@ class Inputs:
         ahead = self.place.backend.is_accelerator
         source = Resident(m, size, order, repeatable, ranks.rank, ranks.size, ahead)
         return data, source, "prefetched" if self.on_host else "device"
+
+    def choose(self, X: Any, batch_size: int | None) -> None:
+        """Lets the work of a step decide, where ``backend="best"`` leaves the place to a fit."""
+        if self.place.asked is None:
+            return
+        if isinstance(X, Stream):
+            moves, m = X.place.name == "numpy", X.n_examples or 128
+        else:
+            moves, m = self.place.may_move(X), (1, *checks.admit(X, "X").shape)[-1]
+        n_parameters = self.objective.layout.n_parameters
+        self.place = self.place.chosen(moves, n_parameters, min(batch_size or m, m))
 
     def _in_chunks(
         self,
@@ -290,8 +302,7 @@ class Inputs:
                 f"the stream has {source.n_features} features but this net takes {n_x}"
             )
         if not place.bound:
-            there, dtype = source.place, place.backend.dtype
-            place = replace(place, backend=there if dtype is None else there.with_dtype(dtype))
+            place = place.at(source.place)
         here = replace(place.backend, dtype=None)
         if place.follows and here.name != "numpy" and here != source.place:
             raise TypeError(
@@ -308,7 +319,7 @@ class Inputs:
                 f"float32 would round integers of the stream, such as {rounded}: use "
                 "DeepNet(dtype='float64'), or fit stream.standardized()"
             )
-        self.place = replace(place, bound=True)
+        self.place = place
 
     def moved(self, data: Data) -> Data:
         """Host rows where the net computes; as they are where its engine moves host data."""
