@@ -579,3 +579,18 @@ def test_an_objective_that_cannot_be_compiled_says_why():
     clipped = replace(objective, clipped=True)
     assert "clip_norm" in choice.obstacle(clipped, xpnet.Adam(), data, 20)
     assert "sparse" in choice.obstacle(objective, xpnet.Adam(), data._replace(X=X.T[:, ::2]), 20)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_squares_overflow_where_those_of_a_recorded_step_do(dtype):
+    """The square of one error is beyond the dtype, its share in the mean is not."""
+    errors = np.zeros((1, 16), dtype)
+    errors[0, 3] = 2.0 * np.sqrt(np.finfo(dtype).max)
+    costs = []
+    for engine in ("compiled", "numpy"):
+        net = xpnet.DeepNet([1, 1], output="identity", dtype=dtype, backend="numpy")
+        with xpnet.engines.use(engine):
+            net.fit(0.0 * errors, errors, xpnet.GradientDescent(1e-9), epochs=1, batch_size=None)
+        costs += net.history.cost
+    assert costs[0] == pytest.approx(np.finfo(dtype).max / 8, rel=1e-6)
+    assert costs[0] == pytest.approx(costs[1], rel=1e-6)

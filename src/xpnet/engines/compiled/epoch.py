@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from xpnet.engines.numba import kept_on_disk
 
 logger = logging.getLogger("xpnet")
 
+COMPILING = Lock()
 DEPTH = 128  # rows of the right matrix of a product that stay in the nearest cache
 
 wide, wide_more = tile(WIDE, WIDE_ROWS), tile(WIDE, WIDE_ROWS, accumulate=True)
@@ -325,5 +327,6 @@ def runner(dtype: np.dtype) -> Callable[..., None]:
         *(numbers, whole, whole, whole, matrix),
         *(vector, vector, drawn, out),
     )
-    with event.install_listener("numba:compile", Notice(dtype)):
+    # a listener hears of every thread: one at a time
+    with COMPILING, event.install_listener("numba:compile", Notice(dtype)):
         return kept_on_disk(signature, nogil=True, error_model="numpy")(of_version(version()))

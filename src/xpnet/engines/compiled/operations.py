@@ -23,6 +23,7 @@ from xpnet.engines.compiled.recorder import (
     RMSPROP,
     SIGMOID,
     SOFTPLUS,
+    SQUARED,
     TANH,
 )
 from xpnet.engines.compiled.tiles import get, put
@@ -266,15 +267,16 @@ def output(loss, reported, w, d, ld, m, n, s, y, t, bounds):  # type: ignore[no-
                 losses[e] += mean - target * z + target * (log(positive) - one)
                 T[j, e] = (mean - target) * S[e]
     else:
-        scale = half / w.dtype.type(n) if reported else half
         for j in range(n):
             for e in range(m):
                 z = T[j, e] - Y[j, e]
-                losses[e] += scale * z * z
                 T[j, e] = z * S[e]
-    cost = zero
+                losses[e] += z * T[j, e]  # overflows where the recorded step's does
+    cost, mean = zero, loss != SQUARED
     for e in range(m):
-        cost += losses[e] * S[e]
+        cost += losses[e] * S[e] if mean else losses[e]
+    if not mean:
+        cost *= half / w.dtype.type(n) if reported else half
     for e in range(m):
         for j in range(n):
             put(w, d + e * ld + j, get(w, t + j * m + e))
