@@ -265,7 +265,7 @@ def test_a_rehearsal_of_all_sections_passes(cupy, in_this_process, tmp_path, cap
     assert not [check for check in found["checks"] if check["status"] == FAILED]
     names = {check["name"] for check in found["checks"] if check["status"] != NOT_AVAILABLE}
     assert {
-        "100 Adam steps, float64",
+        "trajectory of Adam, float64",
         "out of memory: the batch_size that it advises fits",
     } <= names
     units = {figure["name"]: figure["unit"] for figure in found["figures"]}
@@ -284,7 +284,9 @@ def test_sections_have_processes_of_their_own(cupy, tmp_path, monkeypatch):
     assert check["detail"] == "CUDA graphs need a GPU"
     calls = [f for f in found["figures"] if "call" in f["settings"]]
     assert {f["name"] for f in calls} == {"device", "host", "arrays"}
-    assert all(f["value"] > 0 for f in calls)
+    measured = [f["value"] for f in calls if f["value"] is not None]  # None: the host was held up
+    assert len(measured) > len(calls) / 2
+    assert min(measured) > 0
     assert any(f["settings"]["call"].endswith(" adam") for f in calls)
 
 
@@ -365,13 +367,14 @@ def test_a_gpu_is_no_stand_in(cupy):
 
 
 @pytest.mark.parametrize(
-    ("cost", "status"), [(2.1252, PASSED), (2.3, FAILED), (float("nan"), FAILED)]
+    ("factor", "status"), [(1.004, PASSED), (1.02, FAILED), (float("nan"), FAILED)]
 )
-def test_a_rounded_net_must_reach_the_cost_of_the_exact_one(monkeypatch, cost, status):
+def test_a_rounded_net_must_reach_the_cost_of_the_exact_one(monkeypatch, factor, status):
     real = gpu_checks.train
 
     def train(rehearse, dtype, **options):
-        return (None, cost) if options["backend"] == "cupy" else real(rehearse, dtype, **options)
+        net, cost = real(rehearse, dtype, backend="numpy")
+        return net, cost * (factor if options["backend"] == "cupy" else 1.0)
 
     monkeypatch.setattr(gpu_checks, "train", train)
     assert {check.status for check in gpu_checks.roundings(rehearse=True)} == {status}
