@@ -99,7 +99,7 @@ class Products:
     """A handle of cuBLAS, and a workspace that only one stream writes."""
 
     def __init__(self, cublas: Any) -> None:
-        self._cublas = cublas
+        self._cublas, self.function = cublas, cublas.cublasGemmEx
         self._handle = ctypes.c_void_p()
         cublas.cublasCreate_v2(ctypes.byref(self._handle))
         finalize(self, cublas.cublasDestroy_v2, self._handle).atexit = False
@@ -133,7 +133,7 @@ class Products:
         (a, flip_a, lead_a), (b, flip_b, lead_b) = _operand(A), _operand(B)
         (m, k), n = A.shape, B.shape[1]
         return (
-            *(self._cublas.cublasGemmEx, self._handle, integer(flip_b), integer(flip_a)),
+            *(self.function, self._handle, integer(flip_b), integer(flip_a)),
             *(integer(n), integer(m), integer(k), ctypes.byref(real(1.0))),
             *(b, number, integer(lead_b), a, number, integer(lead_a), ctypes.byref(real(0.0))),
             *(_Pointer(out), number, integer(n)),

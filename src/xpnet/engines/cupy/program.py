@@ -22,6 +22,7 @@ from xpnet.core.optimizers import Moments
 from xpnet.engines import generic
 from xpnet.engines.cupy.cublas import products
 from xpnet.engines.cupy.feed import Feed
+from xpnet.engines.cupy.graphs import Graphs
 from xpnet.engines.cupy.memory import let_go, ran_out
 from xpnet.engines.cupy.recorder import THREADS, Recorder, scratch_of
 
@@ -71,6 +72,8 @@ class Program(generic.Program):
         epoch = self.examples_per_epoch
         self.steps_per_epoch = 1 if self.batch_size is None else -(-epoch // self.batch_size)
         self.epochs_ahead = self._epochs_ahead(self.steps_per_epoch)
+        if self.batch_size is None:  # there are no orders
+            self.epochs_ahead = STEPS_AHEAD
         steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
         if self.feed is not None:
             steps = max(steps, STEPS_AHEAD)
@@ -88,6 +91,7 @@ class Program(generic.Program):
             self.clipping = one, squares, cupy.zeros(1, np.uint32)
         self.products = products()
         self.recordings: dict[tuple[int, int], list[Callable[[], Any]]] = {}
+        self.graphs = Graphs(self.recordings, self.products, layout.n_layers)
         self.scratch: Array | None = None  # of all recordings, for batches up to the longest
         self.longest = 0
 
@@ -169,17 +173,21 @@ class Program(generic.Program):
         self.step_number.fill(0)
         if self.products is not None:
             self.products.use(self.stream)
+        lengths = []  # of minibatches that lie on the device
         for batch, scalars in zip(self.minibatches(orders), rows, strict=False):
+            if self.feed is None:
+                lengths.append(len(self.data.X) if batch is None else len(batch))
+                continue
             slot = 0
-            if self.feed is not None and batch is not None:
+            if batch is not None:
                 if len(batch) > self.feed.capacity:
                     self.recordings.clear()  # they read the slots that are given up
                     with self._explained(len(batch)):
                         self.feed.grow(len(batch))
                 slot = self.feed.load(batch, scalars[-1])
             self._step(len(self.data.X) if batch is None else len(batch), slot)
-            if self.feed is not None:
-                self.feed.step_is_enqueued(slot)
+            self.feed.step_is_enqueued(slot)
+        self.graphs.run(lengths, self._step)
         costs = self.costs[: len(table)]
         if self.ops.ranks is not None:  # beside the first column there are only penalties
             costs[:, 0] = self.ops.ranks.add_up(costs[:, 0].copy())
@@ -189,17 +197,21 @@ class Program(generic.Program):
         calls = self.recordings.get((length, slot))
         if calls is None:
             if len(self.recordings) == RECORDINGS:
-                self.recordings.clear()
+                self._forget()
             with self._explained(length), self.marked(f"record {length} examples"):
                 self._record(length, slot)
             return
         for call in calls:
             call()
 
+    def _forget(self) -> None:
+        self.recordings.clear()
+        self.graphs.clear()
+
     def _record(self, length: int, slot: int) -> None:
         """Runs a step and keeps the list of its launches."""
         if length > self.longest:
-            self.recordings.clear()  # they write to the scratch that is given up
+            self._forget()  # they write to the scratch that is given up
             self.scratch, self.longest = None, 0
             gathers = self.batch_size is not None and self.feed is None
             self.scratch = cupy.empty(
