@@ -136,6 +136,8 @@ def own(rehearse: bool) -> Iterator[Figure]:
             yield "step, rate of products", flops / seconds * 1e-12, "TFLOP/s"
             host = median(timed.host_seconds() for _ in range(2 if rehearse else 9))
             yield "step, host", host * 1e6, "us"
+            program.graphs.wanted = False
+            yield "step, without graphs", timed.within(budget) * 1e6, "us"
             (recorded,) = program.recordings.values()
             device, _ = alone(program, recorded, min(task.steps, QUEUED // len(recorded)))
             yield "step, device", device, "us"
