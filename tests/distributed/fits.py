@@ -191,6 +191,30 @@ def refuses(what):
     raise ValueError(what)
 
 
+def refuses_together():
+    """The same of what only one rank was given, or all were and is wrong; and an own schedule."""
+    mine, held_out = rank(), (X[:, :40], Y[:40])
+
+    def batches(sizes):
+        ends = np.cumsum(sizes)
+        pairs = [(X[:, e - n : e].T, Y[e - n : e]) for e, n in zip(ends, sizes, strict=True)]
+        return xpnet.stream(lambda epoch: iter(pairs))
+
+    own = slice(mine * 50, mine * 50 + 50)
+    return {
+        "weights": told(lambda: trained(net(), group(), sample_weight=WEIGHTS if mine else None)),
+        "validation": told(lambda: trained(net(), group(), validation=held_out if mine else None)),
+        "all validate": told(lambda: trained(net(), group(), validation=(X[:4, :40], Y[:40]))),
+        "shuffle": told(lambda: trained(net(), group(), shuffle=bool(mine))),
+        "a part each": told(lambda: net().fit(X[:, own], Y[own], communicator=group())),
+        "one batch less": told(
+            lambda: net().fit(batches([20] * (4 - mine)), epochs=2, communicator=group())
+        ),
+        "small batch": told(lambda: net().fit(batches([20, 1]), epochs=2, communicator=group())),
+        "schedule": told(lambda: trained(net(), group(), schedule=lambda epoch: 0.9**epoch)),
+    }
+
+
 def told(fit):
     try:
         fit()
@@ -212,6 +236,8 @@ class Raises:
             Path(self.when).write_text(str(time.time()))  # from now on all ranks should end
         if self.how == "raises":
             raise OSError("the disk is full")
+        if self.how == "diverges":
+            raise xpnet.DivergedError("mine", epoch=2, cost=1.0, last_cost=1.0)
         if self.how == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "ctrl-c":

@@ -115,6 +115,30 @@ def test_every_rank_is_told_what_differs(what, expected):
         assert part in message
 
 
+def test_every_rank_is_told_what_one_of_them_was_given():
+    found, _ = launch("mpi", 2, "refuses_together")
+    expected = {
+        "weights": "the checksum of some weights is ",
+        "validation": "validation is False on rank 0 and True on rank 1",
+        "all validate": "validation X has shape (4, 40)",
+        "shuffle": "shuffle is False on rank 0 and True on rank 1",
+        "a part each": "the checksum of some targets is ",
+        "one batch less": "ranks read [20, 0] examples",
+        "small batch": "ranks read [1, 1] examples",
+    }
+    assert found.pop("schedule") is None  # its place in memory is another on each rank
+    for name, messages in found.items():
+        assert len(messages) == 2, name
+        for message in messages:
+            assert expected[name] in message
+
+
+def test_an_error_of_divergence_that_a_callback_raises_ends_all():
+    _, run = launch("mpi", 2, "fails", "diverges", check=False)
+    assert run.returncode != 0
+    assert "rank 0 of 2 failed" in run.stderr
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("how", ["raises", "dies"])
 def test_a_rank_that_fails_ends_all(launcher, how, tmp_path):
@@ -183,6 +207,18 @@ def test_what_is_wrong_is_told_once(tmp_path):
     run = train("mpi", tmp_path, "--oops")
     assert run.returncode == 2
     assert run.stderr.count("--oops") == 1
+
+
+def test_a_model_that_is_solved_is_solved_by_one_rank(tmp_path):
+    pytest.importorskip("typer")
+    words = [*command("mpi", 2), "-m", "xpnet", "train", "--model", "logistic"]
+    run = run_to_its_end(words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stderr.count("one process solves logistic") == 1
+    if Path("/proc/self").exists():  # where root cannot write, either; rank 1 does not try
+        run = run_to_its_end([*words, "--run-dir", "/proc/none"], cwd=tmp_path)
+        assert run.returncode != 0
+        assert run.stderr.count("/proc/none") == 1
 
 
 def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path):

@@ -39,6 +39,11 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
         run = Run(settings, words, ranks)
         with run.interrupt, run.encoded:
             run.prepare()
+            if run.recipe.solved:
+                ranks.meet()
+                ranks.leave()
+                if ranks.rank:
+                    return
             run.train()
             if ranks.rank:
                 return
@@ -145,10 +150,7 @@ class Run:
         if self.recipe.solved:
             fit = partial(solve, self.net)
             if self.ranks.size > 1:
-                output.tell(
-                    f"warning: {self.recipe.model} is solved by each of the {self.ranks.size} "
-                    "processes alone: one is enough"
-                )
+                output.tell(f"warning: one process solves {self.recipe.model}, the others end")
         self.interrupt.fitting = True
         try:
             fit(

@@ -6,13 +6,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend
 from xpnet.distributed.communicator import Communicator, communicator_of
-from xpnet.exceptions import DivergedError
 
 
 class Ranks:
@@ -99,10 +98,27 @@ class Ranks:
         """Called when all have met: from now on they wait for each other in every step."""
         self._training = True
 
-    def stop_together(self) -> None:
-        """Raises KeyboardInterrupt, which every rank does now."""
+    def together(self, error: BaseException) -> BaseException:
+        """``error``, which every rank raises now: nobody is waited for."""
         self._common = True
-        raise KeyboardInterrupt
+        return error
+
+    def leave(self) -> None:
+        """Called where all ranks go on alone."""
+        self._common = True
+
+    def in_step(self, parts: Iterator[Any]) -> Iterator[Any]:
+        """The parts of a stream of batches; a ValueError where ranks read different ones."""
+        assert self._communicator is not None
+        while True:
+            part = next(parts, None)
+            sizes = self._communicator.gather(0 if part is None else int(part.weights[0]))
+            if len({*sizes}) > 1 or 0 < sizes[0] < self.size:
+                rule = f"each must read the same batches, of {self.size} examples or more"
+                raise self.together(ValueError(f"ranks read {sizes} examples: {rule}"))
+            if part is None:
+                return
+            yield part
 
     # -- as a context --------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -117,7 +133,7 @@ class Ranks:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._handlers:
             signal.signal(signal.SIGINT, self._handlers.pop())
-        if error is None or isinstance(error, DivergedError):
+        if error is None:
             self._common = True  # nobody waits for anybody now
         if self.size == 1 or self._common:
             return

@@ -32,7 +32,7 @@ from xpnet.net import arguments
 from xpnet.net.evaluation import cost_of, decided, evaluator, score
 from xpnet.net.held import Held, layers_of, theta_of
 from xpnet.net.inputs import Inputs
-from xpnet.net.joining import join
+from xpnet.net.joining import join, share
 from xpnet.net.placement import Placement
 from xpnet.training.history import History
 from xpnet.training.loop import Run
@@ -467,13 +467,14 @@ class DeepNet:
             plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
             with place.context():
                 engine = engine_for(place, plan.objective(self.objective))
-                join(ranks, engine, plan, source, start, self.theta)
+                share(ranks, engine, source)
                 program = engine.program(
                     optimizer, data, source.own_batch_size, self.theta, start.moments
                 )
                 evaluate = evaluator(inputs, validation)
                 run = Run(program, plan, source, self, callbacks, evaluate, start, ranks=ranks)
                 run.history.data = how
+                join(ranks, run, data, shuffle=shuffle, validation=validation is not None)
                 self.data = inputs.named | self.data
                 start = run.start  # frees the moments that it began with
                 return self._held.train(run)

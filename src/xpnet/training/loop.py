@@ -141,7 +141,6 @@ class Run:
         if self.position:
             self._pieces.append((self.start.costs, self.start.weights))
         self._validation: list[tuple[Any, Any]] = []
-        self._pace = Pace(ranks.decide(self.listeners.look_into_epochs))
         self._stepping = False
         examples = source.examples_per_step * max(1, program.theta.shape[0])
         # an unchecked run only tidies at this interval, which is cheap: it takes the shortest
@@ -195,6 +194,7 @@ class Run:
             the start of the epoch in which that happened; without a way back, that before the step.
         """
         try:
+            self._pace = Pace(self.ranks.decide(self.listeners.look_into_epochs))
             self._keep()
             stop = self._tell("on_fit_begin")
             while self.epoch < self.plan.epochs and not stop:
@@ -241,7 +241,7 @@ class Run:
                 raise
         if adapts:
             history = self.fetch()
-            cost = (history.validation_cost or history.cost)[-1]
+            cost = self.ranks.decide((history.validation_cost or history.cost)[-1])
             self.schedule_state = self.plan.schedule.after_epoch(cost, self.schedule_state)
         return self._tell("on_epoch_end")
 
@@ -262,6 +262,8 @@ class Run:
         began = perf_counter()
         total = self.start.epoch + self.epoch
         steps = self.source.parts(total, self.position, self._pace.steps)
+        if self.ranks.size > 1 and self.source.streams and self.source.batch_size is None:
+            steps = self.ranks.in_step(steps)
         for part in () if self._all_made else steps:
             if self._pieces:  # waits for the costs of the part before, so that its time is known
                 costs, weights = self._pieces[-1]
@@ -303,7 +305,7 @@ class Run:
         if made < len(factor):
             assert self._kept is not None
             self._break_off(self._kept)
-            raise self._diverged(self.program.refused_cost, step=self.position + 1)
+            raise self.ranks.together(self._diverged(self.program.refused_cost, self.position + 1))
         self.step += made
         return costs
 
@@ -347,7 +349,7 @@ class Run:
             self.assign(self.program.engine.backend.asarray(theta, self.program.theta.dtype))
         self._assigned = False
         if interrupted:
-            self.ranks.stop_together()
+            raise self.ranks.together(KeyboardInterrupt())
         return flags
 
     def _between_parts(self) -> bool:
@@ -492,7 +494,7 @@ class Run:
                     break
             self._go_back(before)
         self._forget_figures()
-        raise self._diverged(cost)
+        raise self.ranks.together(self._diverged(cost))
 
     def _diverged(self, cost: float, step: int | None = None) -> DivergedError:
         """The error for the epoch on its way, or for a step of it that was refused."""
