@@ -132,8 +132,10 @@ class TorchGroup:
     def __init__(self, group: Any) -> None:
         import torch
 
-        self._torch, self._group = torch, group
+        self._torch = torch
         self._dist: Any = torch.distributed
+        # A group that outlives ``destroy_process_group`` aborts the process at its end.
+        self._group = None if group is self._dist.group.WORLD else group
         self.rank, self.size = self._dist.get_rank(group), self._dist.get_world_size(group)
 
     @classmethod
@@ -157,7 +159,7 @@ class TorchGroup:
 
     def broadcast(self, value: Any) -> Any:
         values = [value]
-        source = self._dist.get_global_rank(self._group, 0)
+        source = 0 if self._group is None else self._dist.get_global_rank(self._group, 0)
         self._dist.broadcast_object_list(values, src=source, group=self._group)
         return values[0]
 
