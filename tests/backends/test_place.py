@@ -253,6 +253,7 @@ def test_cupy_without_a_device_is_unavailable():
         fake.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=count))
         sys.modules |= {"cupy": fake, "cupy.cuda": fake.cuda}
         sys.modules |= {"cupy.fft": numpy.fft, "cupy.linalg": numpy.linalg}
+        sys.modules["cupy.cuda.device"] = types.SimpleNamespace(Device=int)
         import xpnet
         try:
             xpnet.DeepNet([2, 1], backend="cupy")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -351,8 +352,12 @@ def test_a_step_is_timed_on_orders_that_were_made_once(name, request, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["torch", "torch-compile", "jax", "jax-scan"])
-def test_peers_are_timed_on_the_same_nets(name, monkeypatch):
-    pytest.importorskip(name.partition("-")[0])
+def test_peers_are_timed_on_the_same_nets(name, monkeypatch, request):
+    library = pytest.importorskip(name.partition("-")[0])
+    if library.__name__ == "jax":  # as in a process of its own: other tests switch float64 on
+        switch = "jax_enable_x64"
+        request.addfinalizer(partial(library.config.update, switch, library.config.jax_enable_x64))
+        library.config.update(switch, False)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     found = list(gpu_timing.peer(name, rehearse=True))
     assert {f.name for f in found} == {name.replace("-", " ")}
