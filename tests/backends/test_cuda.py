@@ -146,7 +146,7 @@ def test_other_errors_pass(error):
 @pytest.mark.parametrize(("ratio", "slow"), [(64, 64), (8, 8), (2, 0), (None, 0)])
 def test_float64_is_slow_from_a_ratio_of_8(ratio, slow):
     attributes = {} if ratio is None else {"SingleToDoublePrecisionPerfRatio": ratio}
-    assert cuda.slow_in_float64.__wrapped__(SimpleNamespace(attributes=attributes)) == slow
+    assert cuda.slow_in_float64(SimpleNamespace(attributes=attributes)) == slow
 
 
 X, Y = np.arange(12.0).reshape(2, 6) / 12, np.array([0, 1, 0, 1, 1, 0])

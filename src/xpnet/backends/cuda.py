@@ -101,7 +101,6 @@ def kernel_cache() -> None:
     os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": instead}
 
 
-@lru_cache(maxsize=32)
 def slow_in_float64(device: Any) -> int:
     """How many times slower than float32 a device of CuPy's computes float64; 0 if under 8."""
     ratio = int(device.attributes.get("SingleToDoublePrecisionPerfRatio", 0))
