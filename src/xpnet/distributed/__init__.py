@@ -7,7 +7,7 @@ PyTorch's, or an object of your own with the methods of ``Communicator``.
 """
 
 from xpnet.distributed.communicator import NCCL, Communicator, communicator_of
-from xpnet.distributed.launcher import launched, local_rank, rank
+from xpnet.distributed.launcher import launched
 from xpnet.distributed.ranks import ALONE, Ranks
 
 __all__ = [
@@ -17,6 +17,4 @@ __all__ = [
     "Ranks",
     "communicator_of",
     "launched",
-    "local_rank",
-    "rank",
 ]

@@ -61,9 +61,8 @@ class Source:
     @property
     def own_batch_size(self) -> int | None:
         """Examples of this process in a full minibatch."""
-        if self.batch_size is None:
-            return None
-        return -(-(self.batch_size - self.rank) // self.size)
+        size = self.batch_size
+        return None if size is None else own_rows(size, size, self.rank, self.size)
 
     @property
     def own_examples(self) -> int:
