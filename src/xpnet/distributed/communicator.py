@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -92,6 +93,7 @@ class MPI:
         return self.comm.allgather(value)
 
     def abort(self) -> None:
+        time.sleep(0.5)  # mpiexec loses what it has not read yet of the cause on stderr
         self.comm.Abort(1)
 
 

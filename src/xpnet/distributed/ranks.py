@@ -141,8 +141,8 @@ class Ranks:
             return self.meet(error=error)
         assert self._communicator is not None
         out = sys.__stderr__ or sys.stderr  # a rank other than 0 may have been told to be quiet
-        out.write(f"rank {self.rank} of {self.size} failed, which ends all:\n")
-        traceback.print_exception(error, file=out)
+        told = traceback.format_exception(error)
+        out.write(f"rank {self.rank} of {self.size} failed, which ends all:\n{''.join(told)}")
         out.flush()
         self._communicator.abort()
 
