@@ -190,8 +190,8 @@ def cupy_on_cpu(session: nox.Session) -> None:
     session.run("python", "tools/cupy_on_cpu/build.py", silent=True)
     under = ("python", "tools/cupy_on_cpu/run.py", "--")
     # What has nothing to do with CuPy has been run by `tests`.
-    ours = ["--backends=cupy", "tests", "-k", "cupy or gpu_check", *COVERAGE]
-    pytest(session, *(session.posargs or ours), under=under)
+    ours = ["--backends=cupy", "tests", "-k", "cupy or gpu_check", *COVERAGE, *PARALLEL]
+    pytest(session, *(session.posargs or ours), under=under, OMP_NUM_THREADS="1")
     if not session.posargs:
         more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu")
         more += ("tests/engines/test_cupy.py", "tests/engines/test_cupy_upload.py")
