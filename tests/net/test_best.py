@@ -38,6 +38,22 @@ def test_without_a_gpu_it_is_numpy(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "error",
+    [xpnet.BackendUnavailable("exclusive mode"), RuntimeError("failed to load libnvrtc.so")],
+)
+def test_a_gpu_that_cannot_compute_is_passed_by(error, monkeypatch, caplog):
+    def fails(self, x):
+        raise error
+
+    monkeypatch.setattr(place, "_load", lambda name: None)
+    monkeypatch.setattr(place, "_on", lambda name, xp, device: STRICT)
+    monkeypatch.setattr(place.Backend, "asarray", fails)
+    caplog.set_level("INFO", "xpnet")
+    assert xpnet.select("best").name == "numpy"
+    assert ("libnvrtc" in caplog.text) == ("libnvrtc" in str(error))
+
+
+@pytest.mark.parametrize(
     ("sizes", "options", "name"),
     [
         (WIDE, {}, "array_api_strict"),

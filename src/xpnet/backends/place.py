@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import math
 import os
 import sys
@@ -568,9 +569,14 @@ def _load(name: str) -> Namespace:
 def _best() -> Backend:
     for name, device in (("cupy", None), ("torch", "cuda"), ("jax", "gpu")):
         try:
-            return _on(name, _load(name), device)
+            place = _on(name, _load(name), device)
+            with place.context():
+                to_numpy(place.asarray(np.ones(1)) + 1)  # others may have it for themselves
+            return place
         except BackendUnavailable:
             continue
+        except Exception as error:  # a driver, a compiler may raise anything
+            logging.getLogger("xpnet").info('backend="best" goes on without %s: %s', name, error)
     return _numpy()
 
 
