@@ -287,8 +287,9 @@ class DeepNet:
 
         Parameters
         ----------
-        backend : str, module or array
-            As for ``DeepNet``.
+        backend : str, module, array or Backend
+            As for ``DeepNet``. A ``Backend`` brings its precision:
+            ``select("cupy").with_precision("tf32")``.
         device : str or device object, optional
             The library's default if left out.
         dtype : {"float32", "float64"}, optional
