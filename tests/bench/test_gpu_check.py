@@ -253,22 +253,19 @@ def in_this_process(monkeypatch):
 
 def test_a_rehearsal_of_all_sections_passes(cupy, in_this_process, tmp_path, capsys):
     path = tmp_path / "found.json"
-    pool = cupy.get_default_memory_pool()
-    limit = pool.get_limit()
     status = gpu.main(["--rehearse", "--json", str(path)])
     shown = capsys.readouterr()
     assert status == 0, shown.out + shown.err
-    assert pool.get_limit() == limit
     found = json.loads(path.read_text())
     stand_in = os.environ.get("XPNET_CUPY_ON_CPU") == "1"
     assert found["note"] == (STAND_IN if stand_in else None)
     assert found["about"]["rehearsal"] is True
     assert not [check for check in found["checks"] if check["status"] == FAILED]
-    names = {check["name"] for check in found["checks"] if check["status"] != NOT_AVAILABLE}
-    assert {
-        "trajectory of Adam, float64",
-        "out of memory: the batch_size that it advises fits",
-    } <= names
+    status = {check["name"]: check["status"] for check in found["checks"]}
+    for name in ("trajectory of Adam, float64", "steps as CUDA graphs, bit for bit"):
+        assert status[name] == PASSED
+    if stand_in:
+        assert status["ranks"] == NOT_AVAILABLE  # it has two devices, and no NCCL
     units = {figure["name"]: figure["unit"] for figure in found["figures"]}
     assert units["step"] == units["products"] == units["numpy"] == units["host"] == "us"
     assert {"step, device", "numpy / step", "step / products", "registers"} <= units.keys()

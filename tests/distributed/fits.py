@@ -9,11 +9,13 @@ import signal
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 import xpnet
 from xpnet import Adam, DeepNet
+from xpnet.bench.gpu_checks import together as gpu_checks_together
 from xpnet.callbacks import Checkpoints, EarlyStopping, latest_checkpoint
 
 rng = np.random.default_rng(0)
@@ -67,15 +69,19 @@ def trained(model, communicator, **settings):
 
 
 class PretendedNCCL:
-    """The functions of ``cupy.cuda.nccl`` that xpnet calls, over MPI."""
+    """The functions of ``cupy.cuda.nccl`` that xpnet calls, over another communicator."""
 
+    available = True
     NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = 7, 8, 0
+
+    def __init__(self, group):
+        self.group = group
 
     def get_unique_id(self):
         return 4, 2
 
     def NcclCommunicator(self, size, name, number):
-        assert (size, name, number) == (group_of().size, (4, 2), rank())
+        assert (size, name, number) == (self.group.size, (4, 2), self.group.rank)
         return self
 
     def allReduce(self, source, target, count, kind, operation, stream):
@@ -86,7 +92,15 @@ class PretendedNCCL:
         dtype = np.dtype({self.NCCL_FLOAT32: "f4", self.NCCL_FLOAT64: "f8"}[kind])
         memory = cupy.cuda.UnownedMemory(source, count * dtype.itemsize, self)
         vector = cupy.ndarray((count,), dtype, cupy.cuda.MemoryPointer(memory, 0))
-        vector.set(group_of().allreduce(vector.get()))
+        vector.set(self.group.allreduce(vector.get()))
+
+
+def on_two_devices(pair, rehearse):
+    """What gpu_check has each of two processes do, with NCCL pretended."""
+    import cupy
+
+    with patch.object(cupy.cuda, "nccl", PretendedNCCL(pair), create=True):
+        return gpu_checks_together(pair, rehearse)
 
 
 def law(*libraries):
@@ -96,7 +110,7 @@ def law(*libraries):
         if library == "nccl":
             import cupy
 
-            cupy.cuda.nccl = PretendedNCCL()
+            cupy.cuda.nccl = PretendedNCCL(group_of())
             library, communicator = "cupy", xpnet.distributed.NCCL(group())
         for name, settings in SETTINGS.items():
             alone, together, again = net(library), net(library), net(library)

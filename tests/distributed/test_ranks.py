@@ -10,13 +10,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import fits
 import numpy as np
 import pytest
 
 import xpnet
+from xpnet.bench import gpu_checks
+from xpnet.bench.gpu_report import Skipped
 from xpnet.distributed import launcher
 
-FITS = str(Path(__file__).with_name("fits.py"))
+FITS = fits.__file__
 LAUNCHERS = {
     "mpi": (["mpiexec", "-n"], "mpi4py"),
     "gloo": (
@@ -71,6 +74,22 @@ def test_n_ranks_train_the_net_of_one_on_cupy(library):
     if not os.environ.get("XPNET_CUPY_ON_CPU"):
         pytest.skip("both ranks take the same device, which the stand-in for a GPU allows")
     check_law("mpi", 2, library)
+
+
+def test_gpu_check_has_two_devices_train_the_net_of_one(monkeypatch):
+    """On the stand-in, where NCCL is pretended; else a run of gpu_check does it on real ones."""
+    cupy = pytest.importorskip("cupy", exc_type=ImportError)
+    if not os.environ.get("XPNET_CUPY_ON_CPU"):
+        pytest.skip("only the stand-in for a GPU pretends an NCCL")
+    with pytest.raises(xpnet.BackendUnavailable, match="finds no NCCL: pip install nvidia-nccl"):
+        list(gpu_checks.ranks(rehearse=True))
+    monkeypatch.setattr(cupy.cuda, "nccl", fits.PretendedNCCL(None), raising=False)
+    monkeypatch.setattr(gpu_checks, "together", fits.on_two_devices)
+    found = list(gpu_checks.ranks(rehearse=True))
+    assert [check.status for check in found] == ["passed"] * 3, found
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 1)
+    with pytest.raises(Skipped, match="needs two GPUs"):
+        list(gpu_checks.ranks(rehearse=True))
 
 
 def check_law(launcher, ranks, *libraries):

@@ -35,7 +35,6 @@ OTHER_NAMES = (
     "librocsolver.so.0",
     "libroctx64.so.4",
     "libroctracer64.so.4",
-    "librccl.so.1",
 )
 
 SHIM_FLAGS = "-std=c++17 -O3 -march=native -fPIC -Wall -Wextra -Wno-unused-parameter"
@@ -90,10 +89,11 @@ def build(out: Path, site: Path) -> None:
             job.result()
     stubs = compile_stubs(out, wanted_symbols(site) - defined_symbols(objects))
     link_library(out / "lib" / LIBRARY, [*objects, stubs])
+    for link in (out / "lib").iterdir():
+        if link.is_symlink():
+            link.unlink()
     for name in OTHER_NAMES:
-        link = out / "lib" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(LIBRARY)
+        (out / "lib" / name).symlink_to(LIBRARY)
 
 
 # ---- what was built from what
@@ -140,7 +140,7 @@ def wanted_symbols(site: Path) -> set[str]:
     """Return the names of HIP and ROCm functions that the wheel's libraries leave undefined."""
     libraries = [*(site / "cupy").rglob("*.so"), *(site / "cupy_backends").rglob("*.so")]
     names = re.findall(r" U (\w+)", output("nm", "-D", "--undefined-only", *libraries))
-    return {name for name in names if re.match(r"_*(hip|roc|rccl|nccl)", name)}
+    return {name for name in names if re.match(r"_*(hip|roc)", name)}
 
 
 def defined_symbols(objects: list[Path]) -> set[str]:

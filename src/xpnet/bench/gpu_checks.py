@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,27 @@ import numpy as np
 
 from xpnet import Adam, DeepNet, load_digits, to_numpy
 from xpnet.bench.gpu_report import FAILED, NOT_AVAILABLE, PASSED, Check, Skipped, at_most, holds
+from xpnet.distributed.communicator import NCCL, nccl
 
 STEPS = 100
 # Largest difference of an array after STEPS Adam steps, over its largest entry.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-3}
 PRECISIONS = ("tf32", "bf16")  # besides "exact"
+NUMBERS = 2**20  # of a vector: all its sums are integers that float32 holds
 
 
 # -- training ----------------------------------------------------------------------------
-def train(rehearse: bool, dtype: str, **options: Any) -> tuple[DeepNet, float]:
+def train(
+    rehearse: bool, dtype: str, communicator: Any = None, **options: Any
+) -> tuple[DeepNet, float]:
     """A net after STEPS Adam steps on digits (rehearsed, an epoch), and its cost."""
     X, y = load_digits()
     m, batch = (40, 8) if rehearse else (640, 64)
     X, y = (X[:m].T / 16.0).astype(dtype), y[:m]
     sizes = [64, 8, 6, 10] if rehearse else [64, 128, 64, 10]
     net = DeepNet(sizes, hidden=["relu", "tanh"], output="softmax", dtype=dtype, **options)
-    net.fit(
-        X, y, Adam(1e-3), epochs=1 if rehearse else STEPS * batch // m, batch_size=batch, l2=1e-4
-    )
+    settings = {"batch_size": batch, "l2": 1e-4, "communicator": communicator}
+    net.fit(X, y, Adam(1e-3), epochs=1 if rehearse else STEPS * batch // m, **settings)
     return net, net.cost(X, y)
 
 
@@ -45,16 +48,21 @@ def trajectories(rehearse: bool) -> Iterator[Check]:
     for dtype, tolerance in TOLERANCES.items():
         ours, expected = train(rehearse, dtype, backend="numpy")
         theirs, cost = train(rehearse, dtype, backend="cupy")
-        errors = [np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in paired(ours, theirs)]
         detail = f"cost {expected:.6f} NumPy, {cost:.6f} CuPy"
-        # unlike max(), a NaN wins
-        yield at_most(f"trajectory of Adam, {dtype}", float(np.max(errors)), tolerance, detail)
+        error = furthest(arrays(ours), arrays(theirs))
+        yield at_most(f"trajectory of Adam, {dtype}", error, tolerance, detail)
 
 
-def paired(one: DeepNet, other: DeepNet) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each array of parameters of two nets, on the host."""
-    layers = zip(one.parameters, other.parameters, strict=True)
-    return [(to_numpy(a), to_numpy(b)) for pair in layers for a, b in zip(*pair, strict=True)]
+def arrays(net: DeepNet) -> list[np.ndarray]:
+    """The parameters, on the host."""
+    return [to_numpy(array) for layer in net.parameters for array in layer]
+
+
+def furthest(expected: Sequence[Any], found: Sequence[Any]) -> float:
+    """The largest difference of two arrays of a pair, over the largest entry."""
+    pairs = zip(expected, found, strict=True)
+    # unlike max(), a NaN wins
+    return float(np.max([np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in pairs]))
 
 
 def roundings(rehearse: bool) -> Iterator[Check]:
@@ -74,38 +82,69 @@ def many_rows(rehearse: bool) -> Iterator[Check]:
     found = []
     for backend in ("numpy", "cupy"):
         net = DeepNet([28, 256, 1], backend=backend, dtype="float64")
-        found.append(
-            [net.cost(X, y), *(to_numpy(g) for layer in net.gradients(X, y) for g in layer)]
-        )
-    errors = [np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in zip(*found, strict=True)]
-    yield at_most(f"cost and gradient of {m:,} rows, float64", float(np.max(errors)), 1e-9)
+        gradients = [to_numpy(g) for layer in net.gradients(X, y) for g in layer]
+        found.append([net.cost(X, y), *gradients])
+    yield at_most(f"cost and gradient of {m:,} rows, float64", furthest(*found), 1e-9)
 
 
-def capture(rehearse: bool) -> Iterator[Check]:
-    """A product by xpnet's own call of cuBLAS, captured in a graph, against the same call."""
+# -- two GPUs ----------------------------------------------------------------------------
+class Pair:
+    """A communicator of two processes that a pipe joins."""
+
+    size = 2
+
+    def __init__(self, rank: int, pipe: Any) -> None:
+        self.rank, self._pipe = rank, pipe
+
+    def gather(self, value: Any) -> list[Any]:
+        if self.rank == 0:
+            self._pipe.send(value)
+            return [value, self._pipe.recv()]
+        other = self._pipe.recv()  # the pipe has no room for two large ones
+        self._pipe.send(value)
+        return [other, value]
+
+    def broadcast(self, value: Any) -> Any:
+        return self.gather(value)[0]
+
+    def allreduce(self, vector: Any) -> Any:
+        return np.add(*self.gather(vector))
+
+    def abort(self) -> None:
+        raise SystemExit(1)
+
+
+def together(pair: Pair, rehearse: bool) -> tuple[list[np.ndarray], DeepNet]:
+    """What each of two processes gets: sums of a vector by NCCL, and the net that both train."""
     import cupy
 
-    cublas = importlib.import_module("xpnet.engines.cupy.cublas")
-    if (products := cublas.products()) is None:
-        raise Skipped(f"cuBLAS is not to be had: {cublas.library()[1]}")
-    rng, n = np.random.default_rng(0), 16 if rehearse else 512
-    A, B, out = (cupy.asarray(rng.random((n, n), dtype=np.float32)) for _ in range(3))
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        cupy.cuda.Device().synchronize()
-        products.use(stream)
-        call, *args = products.product(A, B, out, "exact")
-        call(*args)
-        expected = out.get()
-        out.fill(0)
-        stream.synchronize()
-        stream.begin_capture()
-        call(*args)
-        graph = stream.end_capture()
-        kept = not out.get().any()  # nothing ran yet
-        graph.launch(stream)
-        same = bool(np.array_equal(out.get(), expected))
-    products.use(cupy.cuda.get_current_stream())
-    yield holds("a product of cuBLAS captured in a graph, bit for bit", kept and same)
+    cupy.cuda.Device(pair.rank).use()
+    group = NCCL(pair)
+    vectors = [cupy.arange(NUMBERS, dtype=dtype) + pair.rank for dtype in TOLERANCES]
+    sums = [to_numpy(group.allreduce(vector)) for vector in vectors]
+    device = f"cuda:{pair.rank}"
+    return sums, train(rehearse, "float64", group, backend="cupy", device=device)[0]
+
+
+def ranks(rehearse: bool) -> Iterator[Check]:
+    """All-reduces by NCCL, and a fit of two processes against that of one."""
+    import cupy
+
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        raise Skipped("needs two GPUs")
+    nccl()
+    spawn = multiprocessing.get_context("spawn")
+    mine, theirs = spawn.Pipe()
+    other = spawn.Process(target=together, args=(Pair(1, theirs), rehearse), daemon=True)
+    other.start()
+    theirs.close()  # or the end of the other process would not end this one's waiting
+    sums, net = together(Pair(0, mine), rehearse)
+    other.join()
+    expected = 2 * np.arange(NUMBERS) + 1
+    for dtype, found in zip(TOLERANCES, sums, strict=True):
+        yield holds(f"all-reduce by NCCL, {dtype}", bool(np.array_equal(found, expected)))
+    error = furthest(arrays(train(rehearse, "float64", backend="cupy")[0]), arrays(net))
+    yield at_most("a fit on two GPUs against one", error, TOLERANCES["float64"])
 
 
 # -- tests of a checkout -----------------------------------------------------------------
@@ -156,20 +195,6 @@ def sanitizers(rehearse: bool) -> Iterator[Check]:
         run = subprocess.run(line, capture_output=True, text=True, check=False)
         said = (run.stdout + run.stderr).strip().splitlines()[-1:]
         yield holds(f"compute-sanitizer, {tool}", run.returncode == 0, "".join(said)[:300])
-
-
-# -- products ----------------------------------------------------------------------------
-def products(rehearse: bool) -> Iterator[Check]:
-    """Products of normal matrices round as their dtype says: TF32 would be 3e-4 to 8e-4 off."""
-    import cupy
-
-    n, rng = 16 if rehearse else 1024, np.random.default_rng(0)
-    A, B = (rng.standard_normal((n, n)) for _ in range(2))
-    detail = "CUPY_TF32 is set" if os.environ.get("CUPY_TF32", "0") != "0" else ""
-    for dtype, limit in (("float64", 1e-14), ("float32", 1e-5)):
-        found = (cupy.asarray(A, dtype) @ cupy.asarray(B, dtype)).get()
-        error = float(np.linalg.norm(found - A @ B) / np.linalg.norm(A @ B))
-        yield at_most(f"product {n} x {n}, {dtype}", error, limit, detail)
 
 
 def in_new_process(script: str, **environment: str) -> float | str:

@@ -1,48 +1,39 @@
-"""Checks and times data that stays on the host, and memory that runs out."""
+"""Times data on its way from the host, and what memory a net takes."""
 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from xpnet import Adam, DeepNet, to_numpy
+from xpnet import Adam, DeepNet
 from xpnet.backends.libraries import LIBRARIES
 from xpnet.backends.place import free_memory
-from xpnet.bench.gpu_checks import in_new_process, paired, train
-from xpnet.bench.gpu_report import Check, Figure, at_most, holds
+from xpnet.bench.gpu_checks import in_new_process, train
+from xpnet.bench.gpu_report import Figure
 from xpnet.bench.gpu_timing import Task
 from xpnet.bench.timing import Timed
 from xpnet.net.inputs import Inputs
 
 
 # -- data on the host --------------------------------------------------------------------
-def prefetching(rehearse: bool) -> Iterator[Check | Figure]:
+def prefetching(rehearse: bool) -> Iterator[Figure]:
     """Minibatches copied from the host while steps run, against data that lies on the device."""
     m, width, batch = (64, 8, 16) if rehearse else (131_072, 1024, 4096)
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((m, width), dtype=np.float32).T, rng.integers(0, 10, m)
-    nets = []
     for prefetch in (False, True):
         net = DeepNet([width, width, width, 10], output="softmax", backend="cupy", dtype="float32")
-
-        def fit(epochs: int, net: DeepNet = net, prefetch: bool = prefetch) -> None:
-            net.fit(X, y, Adam(1e-4), epochs=epochs, batch_size=batch, prefetch=prefetch)
-
+        fit = partial(net.fit, X, y, Adam(1e-4), batch_size=batch, prefetch=prefetch)
         # Long minus short: moving or pinning the data at the start cancels out. One compiles.
-        fits = [Timed(partial(fit, epochs)).seconds() for epochs in (1, 1, 3)]
-        nets.append(net)
+        fits = [Timed(partial(fit, epochs=epochs)).seconds() for epochs in (1, 1, 3)]
         name = "epoch, data streamed" if prefetch else "epoch, data on the device"
         settings = {"data, GB": X.nbytes * 1e-9, "width": width, "batch": batch}
         yield Figure(name, max((fits[2] - fits[1]) / 2, 1e-9), "s", settings)
-    same = all(np.array_equal(a, b) for a, b in paired(*nets))
-    yield holds("streamed data gives the same net, bit for bit", same)
 
 
 def uploading(rehearse: bool) -> Iterator[Figure]:
@@ -110,53 +101,3 @@ def phases(rehearse: bool) -> Iterator[Figure]:
         yield Figure("pool", cupy.get_default_memory_pool().total_bytes() * 1e-6, "MB", settings)
         free, total = cupy.cuda.Device().mem_info
         yield Figure("device", (total - free) * 1e-6, "MB", settings)
-
-
-# -- running out -------------------------------------------------------------------------
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Lets CuPy's pool grow by no more than ``size`` bytes."""
-    import cupy
-
-    free_memory()
-    pool = cupy.get_default_memory_pool()
-    before = pool.get_limit()
-    pool.set_limit(size=pool.used_bytes() + size)
-    try:
-        yield
-    finally:
-        pool.set_limit(size=before)
-
-
-def running_out(rehearse: bool) -> Iterator[Check]:
-    """Evaluation goes on in parts; a step that cannot fit is refused and leaves the net alone."""
-    import cupy
-
-    width, m = (256, 512) if rehearse else (4096, 65_536)
-    one_layer = 4 * width * m  # bytes of one hidden layer's values
-    rng = np.random.default_rng(0)
-    X = cupy.asarray(rng.standard_normal((4, m), dtype=np.float32))
-    y = cupy.asarray(rng.integers(0, 3, m))
-    net = DeepNet([4, width, 3], output="softmax", backend="cupy", dtype="float32")
-    expected, labels = to_numpy(net.predict_proba(X)), to_numpy(net.predict(X))
-    with room_for(one_layer * 3 // 4):
-        error = float(np.max(np.abs(to_numpy(net.predict_proba(X)) - expected)))
-        same = bool(np.array_equal(to_numpy(net.predict(X)), labels))
-    detail = f"room for 3/4 of a hidden layer of {one_layer:,} bytes"
-    yield at_most("out of memory: predict_proba goes on in parts", error, 1e-5, detail)
-    yield holds("out of memory: predict goes on in parts", same, detail)
-
-    before, message = paired(net, net), ""
-    with room_for(one_layer * 3 // 4):
-        try:
-            net.fit(X, y, Adam(1e-3), batch_size=None, epochs=1)
-        except MemoryError as error:
-            message = " ".join(str(error).split())
-    yield holds("out of memory: a step that cannot fit is refused", bool(message), message[:300])
-    pairs = zip(before, paired(net, net), strict=True)
-    kept = all(np.array_equal(old, new) for (old, _), (new, _) in pairs)
-    yield holds("out of memory: the net keeps its parameters", kept)
-    if advice := re.search(r"batch_size that fits is ([\d,]+)", message):
-        with room_for(one_layer * 3 // 4):
-            net.fit(X, y, Adam(1e-3), batch_size=int(advice[1].replace(",", "")), epochs=1)
-    yield holds("out of memory: the batch_size that it advises fits", bool(advice), message[:300])

@@ -17,9 +17,9 @@ import numpy as np
 
 from xpnet import Adam, DeepNet, GradientDescent
 from xpnet.backends.libraries import LIBRARIES
-from xpnet.backends.place import free_memory, select
+from xpnet.backends.place import free_memory, select, to_numpy
 from xpnet.bench.gpu_checks import PRECISIONS
-from xpnet.bench.gpu_report import Figure, Skipped
+from xpnet.bench.gpu_report import Check, Figure, Skipped, holds
 from xpnet.bench.products import floors, step_flops
 from xpnet.bench.timing import Timed
 from xpnet.core.network import step_table
@@ -121,6 +121,19 @@ def running(task: Task, backend: str, **place: Any) -> Iterator[tuple[Any, Timed
         table, orders = step_table(optimizer, steps, 0 * steps + 1e-3), make_orders(task, len(X))
         run = partial(program.run, orders, table)
         yield program, Timed(run, LIBRARIES[backend].wait, chunk=task.steps)
+
+
+def capture(rehearse: bool) -> Iterator[Check]:
+    """Steps as CUDA graphs: whether a capture is refused, and their bits."""
+    found, refused = [], ""
+    for wanted in (True, False):
+        with running(nets(rehearse)[1], "cupy") as (program, timed):
+            program.graphs.wanted = wanted
+            timed.seconds(3 * timed.chunk)  # a run of steps is captured when it comes again
+            found.append(to_numpy(program.theta))
+            refused = refused or program.graphs.refused
+    same = bool(np.array_equal(found[0], found[1]))
+    yield holds("steps as CUDA graphs, bit for bit", same and not refused, refused)
 
 
 def own(rehearse: bool) -> Iterator[Figure]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from xpnet.backends.place import to_numpy
+from xpnet.exceptions import BackendUnavailable
 
 
 @runtime_checkable
@@ -97,6 +98,23 @@ class MPI:
         self.comm.Abort(1)
 
 
+def nccl() -> Any:
+    """CuPy's module of NVIDIA's communication library.
+
+    Raises
+    ------
+    BackendUnavailable
+        The library is missing.
+    """
+    from cupy.cuda import nccl as found
+
+    if not found.available:
+        raise BackendUnavailable(
+            "CuPy finds no NCCL: pip install nvidia-nccl-cu12 (CUDA 13: nvidia-nccl-cu13)"
+        )
+    return found
+
+
 class NCCL:
     """NVIDIA's communication library, for nets on CuPy with a GPU for each rank.
 
@@ -107,7 +125,7 @@ class NCCL:
     def __init__(self, meeting: Any) -> None:
         import cupy
 
-        self._cupy, self._nccl = cupy, cupy.cuda.nccl
+        self._cupy, self._nccl = cupy, nccl()
         self._meeting = communicator_of(meeting)
         self.rank, self.size = self._meeting.rank, self._meeting.size
         self.broadcast, self.gather = self._meeting.broadcast, self._meeting.gather
@@ -117,10 +135,10 @@ class NCCL:
     def allreduce(self, vector: Any) -> Any:
         if not isinstance(vector, self._cupy.ndarray):
             return self._meeting.allreduce(vector)
-        nccl, here = self._nccl, vector.data.ptr
-        kind = nccl.NCCL_FLOAT32 if vector.dtype == np.float32 else nccl.NCCL_FLOAT64
+        here, names = vector.data.ptr, self._nccl
+        kind = names.NCCL_FLOAT32 if vector.dtype == np.float32 else names.NCCL_FLOAT64
         stream = self._cupy.cuda.get_current_stream().ptr
-        self._group.allReduce(here, here, vector.size, kind, nccl.NCCL_SUM, stream)
+        self._group.allReduce(here, here, vector.size, kind, names.NCCL_SUM, stream)
         return vector
 
     def abort(self) -> None:

@@ -53,7 +53,7 @@ class Graphs:
         self._together = steps_together(n_layers)
         # with the workspace that its products write; None: not captured yet
         self._kept: dict[tuple[int, ...], tuple[Any, Any] | None] = {}
-        self._refused = products is None
+        self.refused = "" if products else "CuPy makes the products"  # why there are no graphs
 
     def clear(self) -> None:
         self._kept.clear()
@@ -62,7 +62,7 @@ class Graphs:
         """Makes steps of minibatches of these lengths; ``step`` makes one."""
         for first in range(0, len(lengths), self._together):
             part = tuple(lengths[first : first + self._together])
-            graph = self._graph(part) if self.wanted and not self._refused else None
+            graph = self._graph(part) if self.wanted and not self.refused else None
             if graph is not None:
                 graph.launch()
                 continue
@@ -80,8 +80,8 @@ class Graphs:
             try:
                 kept = self._kept[part] = self._capture(part)
             except Exception as error:
-                self._refused = True
-                _say(str(error))
+                self.refused = str(error)
+                _say(self.refused)
                 return None
         return kept[0]
 
