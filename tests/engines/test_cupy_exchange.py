@@ -9,9 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import xpnet
-from xpnet.backends.place import exchanged
+from xpnet.backends.place import exchanged, place_of
+from xpnet.estimators.arrays import dense, dense_blocks, taken
 
 cupy = pytest.importorskip("cupy", exc_type=ImportError)
 if not cupy.cuda.is_available():
@@ -180,3 +182,86 @@ def test_tensors_of_the_gpu_come_in_and_go_out_without_the_host():
     elsewhere.device = "cuda:1"
     with pytest.raises(TypeError, match="X lives in PyTorch on cuda:1"):
         net.predict(elsewhere)
+
+
+def rows_of(n, integers="int32"):
+    """Cupyx's matrix (60, n), unsorted, with duplicates and 20 empty rows, and SciPy's of it."""
+    import cupyx.scipy.sparse
+
+    rng = np.random.default_rng(n)
+    lengths = np.where(np.arange(60) // 20 == 1, 0, 1 + np.arange(60) % 4)
+    indptr, nnz = np.append(0, lengths.cumsum()).astype(integers), lengths.sum()
+    parts = rng.standard_normal(nnz), rng.integers(0, n, nnz, integers), indptr
+    found = cupyx.scipy.sparse.csr_matrix((60, n))
+    found.data, found.indices, found.indptr = map(cupy.asarray, parts)
+    return found, sparse.csr_matrix(parts, (60, n))
+
+
+@pytest.mark.parametrize("integers", ["int32", "int64"])
+@pytest.mark.parametrize("n", [1, 5])
+def test_rows_of_a_sparse_matrix_are_made_dense_as_scipys(n, integers, monkeypatch):
+    monkeypatch.setattr("xpnet.estimators.arrays.BLOCK", 20 * n)  # the second block is empty
+    given, theirs = rows_of(n, integers)
+    kept, whole, place = given.indices.copy(), theirs.toarray(), place_of(given.data)
+    for index in (None, slice(15, 45), np.array([59, 3, 30, 3, 0]), np.arange(25, 30)):
+        rows = slice(None) if index is None else index
+        np.testing.assert_allclose(dense(given, index, place).get(), whole[rows], atol=1e-14)
+        if isinstance(index, np.ndarray):
+            copy = taken(given, index, place)
+            np.testing.assert_allclose(dense(copy, None, place).get(), whole[index], atol=1e-14)
+    blocks = [block.get() for _, block in dense_blocks(given, place)]
+    assert [len(block) for block in blocks] == [20, 20, 20]
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-14)
+    cupy.testing.assert_array_equal(given.indices, kept)  # the user's matrix is not sorted
+
+
+NET = {"hidden_layer_sizes": (3,), "max_iter": 4, "random_state": 0, "batch_size": 10, "tol": 0.0}
+FITS = {
+    "adam": (xpnet.MLPClassifier, NET | {"early_stopping": True, "dropout": 0.2}),
+    "scoring": (xpnet.MLPClassifier, NET | {"early_stopping": True, "scoring": "accuracy"}),
+    "sgd": (xpnet.MLPRegressor, NET | {"solver": "sgd", "clip_norm": 1.0, "l1_ratio": 0.5}),
+    "full batch": (xpnet.MLPRegressor, NET | {"batch_size": 60}),
+    "lbfgs": (xpnet.MLPClassifier, NET | {"solver": "lbfgs"}),
+    "partial_fit": (xpnet.MLPClassifier, NET),
+    "LogisticRegression": (xpnet.LogisticRegression, {"C": 0.1}),
+    "LinearRegression": (xpnet.LinearRegression, {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("n", "name"), [*((5, k) for k in FITS), (1, "sgd"), (1, "lbfgs")])
+def test_sparse_rows_on_the_device_train_as_scipys_on_numpy(n, name, monkeypatch):
+    monkeypatch.setattr("xpnet.estimators.arrays.BLOCK", 20 * n)  # two minibatches
+    kind, settings = FITS[name]
+    given, theirs = rows_of(n, "int64")
+    y, w = np.asarray(theirs.sum(axis=1)).ravel(), 1.0 + np.arange(60) % 3
+    if hasattr(kind, "predict_proba"):
+        y = (y > 0).astype(int)
+    outputs = []
+    for X in (given, theirs):
+        model = kind(**settings)
+        if name == "partial_fit":
+            model.partial_fit(X, y, w, classes=[0, 1]).partial_fit(X, y)
+        else:
+            model.fit(X, y, w)
+        found = getattr(model, "predict_proba", model.predict)(X)
+        outputs.append((found, model.score(X, y, w)))
+    (found, score), (expected, its_score) = outputs
+    assert isinstance(found, cupy.ndarray)
+    np.testing.assert_allclose(found.get(), expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(score, its_score, rtol=0, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_blocks_of_sparse_rows_share_their_recordings(monkeypatch):
+    from xpnet.engines.cupy.program import Program
+
+    monkeypatch.setattr("xpnet.estimators.arrays.BLOCK", 100)  # four blocks
+    record, recorded = Program._record, []
+    monkeypatch.setattr(
+        Program, "_record", lambda p, *batch: recorded.append(batch) or record(p, *batch)
+    )
+    for X in rows_of(5):
+        model = xpnet.MLPRegressor(hidden_layer_sizes=3, batch_size=8, max_iter=4, backend="cupy")
+        model.fit(X, np.arange(60.0))
+    assert recorded == [(8, 0), (4, 0)] * 2  # full minibatches, and the last

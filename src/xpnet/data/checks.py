@@ -79,7 +79,7 @@ def admit(x: Any, what: str) -> Array:
     if hasattr(x, "toarray") or "sparse" in f"{getattr(x, 'layout', '')}":
         raise TypeError(
             f"{what} is a sparse {type(x).__name__}, and nets take dense arrays: make it dense "
-            "(toarray, to_dense), or use the estimators, which take SciPy's sparse matrices"
+            "(toarray, to_dense), or use the estimators, which take SciPy's and cupyx's"
         )
     x = exchanged(x, what)
     is_array = is_array_api_obj(x)

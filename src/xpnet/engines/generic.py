@@ -112,8 +112,9 @@ class Program:
         Parameters
         ----------
         data : Data
-            Host rows in the dtype of the net, with sample weights if there were any before. The
-            caller must not change them until it has called ``run`` for all steps over them.
+            Rows on the host, or where the net is, in its dtype, with sample weights if there were
+            any before. The caller must not change them until it has called ``run`` for all steps
+            over them.
         """
         asarray = self.engine.backend.asarray
         self.data = Data(*(None if x is None else asarray(x) for x in data))

@@ -92,11 +92,13 @@ def converted(value: Any, converter: Callable[[Array], Array]) -> Any:
 
 
 def host(y: Any) -> Any:
-    """``y`` as a NumPy array if it is another library's array, otherwise ``y`` itself.
+    """``y`` as NumPy's or SciPy's if it is on a device or of another library, else itself.
 
     A bfloat16, which scikit-learn does not know, becomes float32.
     """
     y = exchanged(y, "y")
+    if is_sparse(y):
+        return y if sparse.issparse(y) else y.get()
     if hasattr(y, "dtype") and dtype_name(y.dtype) == "bfloat16":
         xp = place_of(y).xp
         y = xp.astype(y, xp.float32)
@@ -115,10 +117,49 @@ def is_sparse(X: Any) -> bool:
     )
 
 
+def multiplies(X: Any, place: Backend) -> bool:
+    """Whether ``X`` is sparse and its own products are to be used: those of SciPy, on NumPy.
+
+    A device's library would sort the user's matrix for one, and add in any order.
+    """
+    return sparse.issparse(X) and place.holds(X.data)
+
+
+def _entries(X: Any, index: np.ndarray, place: Backend) -> tuple[Array, Array, Array]:
+    """Of these rows of a device's CSR matrix: where each entry lies, its row, each row's end."""
+    xp, rows = place.xp, place.asarray(index)
+    ends = X.indptr[rows + 1]
+    lengths = ends - X.indptr[rows]
+    stops = xp.cumulative_sum(lengths)
+    entry = xp.arange(int(xp.sum(lengths)), device=place.device)
+    row = xp.searchsorted(stops, entry, side="right")
+    return entry + (ends - stops)[row], row, stops
+
+
+def taken(X: Any, index: np.ndarray, place: Backend) -> Any:
+    """A copy of these rows, sparse if ``X`` is."""
+    if not is_sparse(X):
+        return dense(X, index, place)
+    if sparse.issparse(X):
+        return X[index]
+    with place.context():
+        at, _, stops = _entries(X, index, place)
+        indptr = place.xp.concat([0 * stops[:1], stops])
+        return type(X)((X.data[at], X.indices[at], indptr), shape=(len(index), X.shape[1]))
+
+
 def dense(X: Any, rows: slice | np.ndarray | None, place: Backend) -> Array:
     """These rows of ``X`` (None: all) as a dense array in ``place`` and its dtype."""
-    if is_sparse(X):
+    if sparse.issparse(X):
         return place.asarray((X if rows is None else X[rows]).toarray(), place.dtype)
+    if is_sparse(X):  # cupyx, whose ``toarray`` sorts a copy
+        index = np.arange(X.shape[0])[slice(None) if rows is None else rows]
+        with place.context():
+            at, row, _ = _entries(X, index, place)
+            shape = len(index), X.shape[1]
+            A = place.xp.zeros(shape, dtype=place.dtype, device=place.device)
+            place.xp.add.at(A, (row, X.indices[at]), X.data[at])
+        return A
     if rows is None:
         return X
     if isinstance(rows, slice):

@@ -20,7 +20,7 @@ from xpnet.core.losses import Loss
 from xpnet.core.network import Objective
 from xpnet.engines import engine_for
 from xpnet.engines.generic import mean_over
-from xpnet.estimators.arrays import dense_blocks, is_sparse
+from xpnet.estimators.arrays import dense_blocks, is_sparse, multiplies
 
 SAMPLE = 4096  # examples that are enough to estimate a variance
 
@@ -30,7 +30,7 @@ def linear_response(place: Backend, X: Any, W: Any, b: Array) -> Array:
     with place.context():
         # of a pickle they are on the host
         W, b = (place.asarray(x) if isinstance(x, np.ndarray) else x for x in (W, b))
-        if is_sparse(X) and not place.holds(X.data):
+        if is_sparse(X) and not multiplies(X, place):
             return place.xp.concat([part @ W.T + b for _, part in dense_blocks(X, place)], axis=0)
         Z = X @ W.T
         return (Z.toarray() if is_sparse(Z) else Z) + b
@@ -74,7 +74,7 @@ class Design:
         self.engine = engine_for(place, Objective((X.shape[1], self.K), (), loss))
         self.Y = self.engine.ops.gatherable(Y, place.dtype)
         self.sparse = is_sparse(X)
-        self.multiplies = self.sparse and place.holds(X.data)
+        self.multiplies = multiplies(X, place)
 
     def blocks(self, elements: int | None = None) -> Iterator[Rows]:
         """All examples in their order; see ``dense_blocks``."""

@@ -138,7 +138,7 @@ class LinearRegression(ArrayRegressor):
             if not self.fit_intercept:
                 x_mean, y_mean = 0.0 * x_mean, 0.0 * y_mean
             centred = Centred(design, x_mean, y_mean, magnitude(values_of(X)), magnitude(Y))
-            if design.multiplies and X.shape[1] > WIDE and place.name == "numpy":
+            if design.multiplies and X.shape[1] > WIDE:
                 W = iterated(centred, self.tol)
             else:
                 W = self._solve(*reduced(centred), centred)  # (K, n)

@@ -18,7 +18,7 @@ from xpnet.core.parameters import Layer, Layout
 from xpnet.engines import Engine, Program, engine_for
 from xpnet.engines.generic import mean_over
 from xpnet.estimators import arrays
-from xpnet.estimators.arrays import dense, dense_blocks, is_sparse
+from xpnet.estimators.arrays import dense, dense_blocks, is_sparse, taken
 
 FEW = 16  # rows that are predicted sooner by plain operations than by an engine's
 
@@ -63,14 +63,17 @@ class Rows:
     def take(self, index: np.ndarray) -> Rows:
         """A copy of these examples."""
         w = None if self.w is None else self.w[index]
-        X = self.X[index] if is_sparse(self.X) else dense(self.X, index, self.net.place)
-        return Rows(self.net, X, self.Y[index], w)
+        return Rows(self.net, taken(self.X, index, self.net.place), self.Y[index], w)
 
     def program(self, engine: Engine, rule: Optimizer, *more: Any) -> Program:
         """Training steps over these examples; ``more`` are the further fields of ``Program``."""
-        if self.whole is None:
-            return SparseProgram(self, engine, rule, Data(self.X, self.Y, self.w), *more)
-        return engine.program(rule, self.everything, *more)
+        first, *others = self.blocks(np.arange(len(self)), more[0] or len(self))
+        if not others:
+            return engine.program(rule, self.everything, *more)
+        kind = type("SparseProgram", (InBlocks, engine.program_type), {})
+        program = kind(engine, rule, self.data(first), *more)
+        program.rows = self
+        return program
 
     def blocks(self, index: np.ndarray, multiple_of: int = 1) -> list[np.ndarray]:
         """Cuts ``index`` into pieces whose rows can be made dense; one piece if none must be."""
@@ -169,24 +172,22 @@ class Net:
         return value_and_gradient
 
 
-class SparseProgram(Program):
-    """Steps over a sparse X, of which a few minibatches at a time are made dense."""
+class InBlocks(Program):
+    """Steps over a sparse X: the examples of an engine's program are always the next dense block.
 
-    def __init__(self, rows: Rows, *made_of: Any) -> None:
-        self.rows = rows
-        super().__init__(*made_of)
+    An engine that records steps reads every block where the first one lay.
+    """
+
+    rows: Rows
 
     def run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
-        costs, step, n = [], 0, len(self.rows)
-        size = self.batch_size or n
-        for order in [np.arange(n)] * len(table) if orders is None else orders:
-            for index in self.rows.blocks(order, size):
-                end = step + -(-len(index) // size)
-                data, length = self.rows.data(index), min(size, len(index))
-                # a program belongs to its data
-                state = self.theta, self.moments
-                program = self.engine.program(self.optimizer, data, length, *state)
-                costs.append(program.run(np.arange(len(index))[None, :], table[step:end]))
-                program.tidy()
-                self.theta, self.moments, step = program.theta, program.moments, end
+        assert orders is not None
+        assert self.batch_size is not None
+        costs, step = [], 0
+        for order in orders:
+            for index in self.rows.blocks(order, self.batch_size):
+                self.load(self.rows.data(index))
+                end = step + -(-len(index) // self.batch_size)
+                costs.append(super().run(np.arange(len(index))[None, :], table[step:end]))
+                step = end
         return self.engine.backend.xp.concat(costs)

@@ -95,8 +95,8 @@ class Perceptron(CallbackSupportMixin, ArrayEstimator):
         Parameters
         ----------
         X : array, frame or sparse matrix (n_samples, n_features)
-            Of any library; the fit runs where it lives. A sparse matrix is densified a few
-            minibatches at a time.
+            Of any library; the fit runs where it lives. A sparse matrix, of SciPy or cupyx, is made
+            dense a few minibatches at a time, but on NumPy, which takes it as it is.
         y : array-like (n_samples,) or (n_samples, n_outputs)
             Class labels, numbers or strings; or targets. Of any library: read on the host.
         sample_weight : array-like (n_samples,), optional

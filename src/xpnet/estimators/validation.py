@@ -10,7 +10,7 @@ from sklearn.metrics import check_scoring
 
 from xpnet._typing import Array
 from xpnet.backends.place import to_numpy
-from xpnet.estimators.arrays import is_sparse
+from xpnet.estimators.arrays import host, is_sparse
 from xpnet.estimators.net import Net, Rows
 
 
@@ -28,7 +28,7 @@ class Validation:
             weighted = takes() if takes else "sample_weight" in signature(self.scorer).parameters
             self.weights = {"sample_weight": rows.w} if weighted and rows.w is not None else {}
             # The scorer is given host arrays, which an estimator with a named backend moves itself.
-            self.X = rows.X if is_sparse(rows.X) else to_numpy(rows.X)
+            self.X = host(rows.X)
             if is_sparse(labels):  # not every metric takes them so
                 self.labels = labels.toarray()
 

@@ -104,9 +104,14 @@ class Program(generic.Program):
         return 1 + (PENALTY_BLOCKS if objective.penalized or objective.sparse else 0)
 
     def load(self, data: Data) -> None:
-        """See ``generic.Program``; for a program that was made with host rows."""
-        assert self.feed is not None
-        self.data = self.feed.data = data
+        """See ``generic.Program``; no more rows than at first, where those are on the device."""
+        if self.feed is not None:
+            self.data = self.feed.data = data
+            return
+        with self._on_its_stream():
+            for mine, news in zip(self.data, data, strict=True):
+                if mine is not None:  # recordings read it where it is
+                    cupy.copyto(mine[: len(news)], news)
 
     @contextmanager
     def _on_its_stream(self) -> Iterator[None]:
