@@ -18,9 +18,8 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 # Products are contracted, sums not reordered: the roundings are meant. Callers may do both, since
 # such a licence belongs to the instructions of the function that was compiled with it.
@@ -28,57 +27,13 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 compiled = njit(nogil=True, **OPTIONS)
 
 
-def on_words(of_words: Any) -> Any:
-    """A function of numbers of one type, from one that computes with the integers of their bits."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        real = args[0].type
-        bits, fraction = (32, 23) if isinstance(real, ir.FloatType) else (64, 52)
-        word = ir.IntType(bits)
-        words = [builder.bitcast(arg, word) for arg in args]
-        return builder.bitcast(of_words(builder, ir.Constant(word, fraction), *words), real)
-
-    return codegen
-
-
-@intrinsic
-def times_power(typingctx, x, t):  # type: ignore[no-untyped-def]
-    """x 2^n, where the last bits of t are the integer n."""
-    return x(x, x), on_words(lambda llvm, fraction, x, t: llvm.add(x, llvm.shl(t, fraction)))
-
-
-@intrinsic
-def exponent(typingctx, x, root, round_):  # type: ignore[no-untyped-def]
-    """round_ + n, for the n that puts x 2^-n between root and 2 root."""
-
-    def of_words(llvm: Any, fraction: Any, x: Any, root: Any, round_: Any) -> Any:
-        return llvm.add(llvm.ashr(llvm.sub(x, root), fraction), round_)
-
-    return x(x, x, x), on_words(of_words)
-
-
-@intrinsic
-def with_sign(typingctx, x, y):  # type: ignore[no-untyped-def]
-    """abs(x) with the sign of y."""
-
-    def of_words(llvm: Any, fraction: Any, x: Any, y: Any) -> Any:
-        sign = ir.Constant(y.type, 1 << (y.type.width - 1))
-        return llvm.or_(llvm.and_(x, llvm.not_(sign)), llvm.and_(y, sign))
-
-    return x(x, x), on_words(of_words)
-
-
-@intrinsic
-def polynomial(typingctx, x, coefficients):  # type: ignore[no-untyped-def]
-    """A polynomial in x, by Horner's rule; the coefficient of the highest power comes first."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        total, *others = (builder.extract_value(args[1], i) for i in range(len(coefficients)))
-        for coefficient in others:
-            total = builder.fadd(builder.fmul(total, args[0]), coefficient)
-        return total
-
-    return x(x, coefficients), codegen
+def horner(coefficients: list[Any]) -> Any:
+    """A polynomial in x; the coefficient of the highest power comes first."""
+    *higher, last = coefficients
+    if not higher:
+        return compiled(lambda x: last)
+    polynomial = horner(higher)
+    return compiled(lambda x: polynomial(x) * x + last)
 
 
 def functions(
@@ -99,10 +54,23 @@ def functions(
     # log 2 in two parts: the product of the first with an exponent is exact
     exact = 2.0 ** (bits - info.nexp)
     high, low = real(math.floor(math.log(2) * exact) / exact), real(rest)
-    per_log_2, root = real(1 / math.log(2)), real(math.sqrt(0.5))
+    per_log_2 = real(1 / math.log(2))
     border, grow, grown = real(math.sqrt(2) - 1), real(2.0**bits), real(bits)
     floor = real(-(bits + 2))  # e^x - 1 rounds to -1 well before
-    power, artanh = tuple(map(real, e_series)), tuple(map(real, artanh_series))
+    power, artanh = horner([*map(real, e_series)]), horner([*map(real, artanh_series)])
+    # the integers of the same bits; a sum of two has 64, and is cast back, which costs nothing
+    word = np.dtype(f"i{info.dtype.itemsize}").type
+    shift, root, of_0 = word(bits), real(math.sqrt(0.5)).view(word), round_.view(word)
+
+    @compiled
+    def times_power(x, t):  # type: ignore[no-untyped-def]
+        """x 2^n, where the last bits of t are the integer n."""
+        return word(real(x).view(word) + word(real(t).view(word) << shift)).view(real)
+
+    @compiled
+    def exponent(x):  # type: ignore[no-untyped-def]
+        """The n that puts x 2^-n between sqrt(1/2) and sqrt(2)."""
+        return word((word(real(x).view(word) - root) >> shift) + of_0).view(real) - round_
 
     @compiled
     def reduced(x):  # type: ignore[no-untyped-def]
@@ -110,7 +78,7 @@ def functions(
         t = x * per_log_2 + round_
         n = t - round_
         r = (x - n * high) - n * low
-        return r + (r * r) * polynomial(r, power), t
+        return r + (r * r) * power(r), t
 
     @compiled
     def exp(x):  # type: ignore[no-untyped-def]
@@ -128,20 +96,20 @@ def functions(
     @compiled
     def tanh(x):  # type: ignore[no-untyped-def]
         m = expm1(-two * abs(x))
-        return with_sign(m / (two + m), x)
+        return math.copysign(m / (two + m), x)
 
     @compiled
     def log_of_parts(f, n):  # type: ignore[no-untyped-def]
         s, h = f / (two + f), half * f * f
         z = s * s
-        tail = s * (h + z * polynomial(z, artanh))  # log(1 + f) = f - h + tail
+        tail = s * (h + z * artanh(z))  # log(1 + f) = f - h + tail
         return n * high - ((h - (tail + n * low)) - f)
 
     @compiled
     def log(x):  # type: ignore[no-untyped-def]
         subnormal = x < tiny
         y = x * (grow if subnormal else one)
-        n = exponent(y, root, round_) - round_
+        n = exponent(y)
         f = times_power(y, round_ - n) - one
         y = log_of_parts(f, n - (grown if subnormal else zero))
         y = y if x < infinity else x
