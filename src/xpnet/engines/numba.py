@@ -4,24 +4,26 @@ They serve what is not compiled as a whole (``compiled/choice.py``), wide nets a
 passes over memory once per operation; here the optimiser is one pass over the parameters, bias and
 ReLU one pass over a layer. Compiled code is kept on disk, so only the first run on a machine waits
 for the compiler.
-
-Buffers are walked as they lie in memory: ``by_feature`` says that a row of a buffer holds one
-feature of all examples, otherwise all features of one example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.core import masks, network
 from xpnet.core.activations import Activation, relu
-from xpnet.core.losses import Loss
-from xpnet.core.optimizers import Adam, AdamW, GradientDescent, Moments, Momentum, RMSProp
+from xpnet.core.optimizers import Moments
 from xpnet.engines import numpy_recorder
+from xpnet.engines.compiled import operations
+from xpnet.engines.compiled.recorder import rule_of
 
 
 def kept_on_disk(*signature: Any, **options: Any) -> Callable[[Callable], Any]:
@@ -36,12 +38,20 @@ def kept_on_disk(*signature: Any, **options: Any) -> Callable[[Callable], Any]:
     return decorate
 
 
+def version() -> str:
+    """A hash of what compiled code is made of: Numba only sees changes of a function's own file."""
+    own = sorted(Path(operations.__file__).parent.glob("*.py"))
+    sources = *map(str, own), masks.__file__, network.__file__
+    return sha256(b"".join(Path(path).read_bytes() for path in sources)).hexdigest()
+
+
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
 compiled = kept_on_disk(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @compiled
 def add_bias_relu(Z, b, by_feature):  # type: ignore[no-untyped-def]
+    """``by_feature``: a row of Z holds one feature of all examples, else all features of one."""
     rows, columns = Z.shape
     zero = Z.dtype.type(0)
     for i in range(rows):
@@ -52,101 +62,53 @@ def add_bias_relu(Z, b, by_feature):  # type: ignore[no-untyped-def]
 
 @compiled
 def relu_slope(A, dA):  # type: ignore[no-untyped-def]
-    rows, columns = A.shape
     zero = A.dtype.type(0)
-    for i in range(rows):
-        for j in range(columns):
-            dA[i, j] = dA[i, j] if A[i, j] > zero else dA[i, j] * zero
+    for i in range(A.size):
+        dA[i] = dA[i] if A[i] > zero else dA[i] * zero
 
 
-@compiled
-def descend(theta, g, rate):  # type: ignore[no-untyped-def]
-    for i in range(theta.size):
-        theta[i] -= rate[()] * g[i]
+def of_version(version: str) -> Callable[..., None]:
+    """A rule's pass over the parameters, found again on disk only for the same ``version``."""
+
+    def move(rule, theta, g, first, second, rate, epsilon, settings):  # type: ignore[no-untyped-def]
+        version  # noqa: B018  a variable of the closure is part of the key on disk
+        operations.move(rule, theta, g, first, second, rate[()], epsilon[()], settings)
+
+    return move
 
 
-@compiled
-def momentum(theta, g, velocity, rate, mu, nesterov):  # type: ignore[no-untyped-def]
-    for i in range(theta.size):
-        move = rate[()] * g[i]
-        v = mu * velocity[i] - move
-        velocity[i] = v
-        theta[i] += mu * v - move if nesterov else v
-
-
-@compiled
-def rmsprop(theta, g, square, rate, epsilon, rho):  # type: ignore[no-untyped-def]
-    for i in range(theta.size):
-        s = rho * square[i] + g[i] * g[i]
-        square[i] = s
-        theta[i] -= rate[()] * g[i] / (np.sqrt(s) + epsilon[()])
-
-
-@compiled
-def adam(theta, g, first, second, rate, epsilon, beta1, beta2):  # type: ignore[no-untyped-def]
-    for i in range(theta.size):
-        m = beta1 * first[i] + g[i]
-        v = beta2 * second[i] + g[i] * g[i]
-        first[i] = m
-        second[i] = v
-        theta[i] -= rate[()] * m / (np.sqrt(v) + epsilon[()])
+move = compiled(of_version(version()))
 
 
 class Recorder(numpy_recorder.Recorder):
     """The NumPy engine's recorder with fused loops where they are faster."""
 
-    def add_bias(self, P: Array, b: Array, Z: Array) -> None:
-        """Left to whatever reads ``Z`` next, where the product is there already."""
-        self.bias = b if P is Z else None
-        if P is not Z:
-            super().add_bias(P, b, Z)
-
-    def _add_bias(self, Z: Array) -> None:
-        if self.bias is not None:
-            super().add_bias(Z, self.bias, Z)
-
     def activate(self, activation: Activation, Z: Array) -> Array:
-        if activation == relu and self.bias is not None:
+        last: Any = self.calls[-1]  # adds the bias
+        product, b, _ = last.args
+        super().activate(activation, Z)
+        if activation == relu and product is Z and b.ndim:
             by_feature = Z.flags.c_contiguous
             rows = Z if by_feature else Z.T
-            self.do(add_bias_relu, rows, self.bias[:, 0], by_feature)
-            return Z
-        self._add_bias(Z)
-        return super().activate(activation, Z)
-
-    def predict(self, loss: Loss, Z: Array) -> Array:
-        self._add_bias(Z)
-        return super().predict(loss, Z)
-
-    def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
-        self._add_bias(Z)
-        return super().output(loss, Z, Y, s)
+            self.calls[-2:] = [partial(add_bias_relu, rows, b[:, 0], by_feature)]
+        return Z
 
     def slope(self, activation: Activation, dA: Array, A: Array) -> Array:
-        same = A.flags.c_contiguous == dA.flags.c_contiguous
-        if activation != relu or not same:
+        if activation != relu or A.flags.c_contiguous != dA.flags.c_contiguous:
             return super().slope(activation, dA, A)
-        by_feature = A.flags.c_contiguous
-        self.do(relu_slope, *((A, dA) if by_feature else (A.T, dA.T)))
+        self.do(relu_slope, numpy_recorder.flat(A), numpy_recorder.flat(dA))
         return dA
 
     def update(
         self, optimizer: Any, theta: Array, moments: Moments, gradient: Array, scalars: Moments
     ) -> tuple[Array, Moments]:
-        rule: Any = type(optimizer).update
-        real = self.dtype.type
-        vectors = (theta, gradient, *moments)
-        if rule is GradientDescent.update:
-            self.do(descend, *vectors, *scalars)
-        elif rule is Momentum.update:
-            self.do(momentum, *vectors, *scalars, real(optimizer.momentum), optimizer.nesterov)
-        elif rule is RMSProp.update:
-            self.do(rmsprop, *vectors, *scalars, real(optimizer.rho))
-        elif rule in (Adam.update, AdamW.update):
-            if rule is AdamW.update:
-                self.decay(theta, scalars[2])
-            betas = real(optimizer.beta1), real(optimizer.beta2)
-            self.do(adam, *vectors, *scalars[:2], *betas)
-        else:
+        rule = rule_of(optimizer)
+        if rule is None:
             return super().update(optimizer, theta, moments, gradient, scalars)
+        if rule.decays:
+            self.decay(theta, scalars[2])
+        first, second = (*moments, theta, theta)[:2]  # those that there are not are not read
+        rate, epsilon = (*scalars, scalars[0])[:2]
+        settings = np.array(rule.settings, self.dtype)
+        self.do(move, rule.number, theta, gradient, first, second, rate, epsilon, settings)
         return theta, moments

@@ -158,12 +158,8 @@ class Recorder(Leaves):
         Z = self.new(W.shape[0], A.shape[1])
         P = np.empty(Z.T.shape, Z.dtype).T if faster_by_example(W, A) else Z
         self.products.append(self.product(W, A, P))
-        self.add_bias(P, b, Z)
-        return Z
-
-    def add_bias(self, P: Array, b: Array, Z: Array) -> None:
-        """``Z := P + b``; ``P`` may be ``Z``."""
         self.do(np.add, P, b if len(b) > 1 else b.reshape(()), Z)
+        return Z
 
     def activate(self, activation: Activation, Z: Array) -> Array:
         if activation == relu:
@@ -267,7 +263,7 @@ class Recorder(Leaves):
         cost, dZ = out
         self.do(np.subtract, Z, Y, Z)
         self.do(np.multiply, Z, s, dZ)
-        self.do(_flat(Z).dot, _flat(dZ), cost)
+        self.do(flat(Z).dot, flat(dZ), cost)
         half = self.scalar(0.5 / Z.shape[0]) if reported else self.half
         self.do(np.multiply, cost, half, cost)
 
@@ -305,7 +301,7 @@ class Recorder(Leaves):
             self._sum_outputs(sY, picked[0])
         self.do(np.multiply, Y, s, sY)
         if not reported:
-            self.do(_flat(Z).dot, _flat(sY), picked)
+            self.do(flat(Z).dot, flat(sY), picked)
         # A confident net has e^z below the normal numbers, and products of subnormal ones are 40
         # times slower. What is added here is far below the rounding of a sum that is at least 1.
         least = self.scalar(np.log(np.finfo(self.dtype).smallest_normal) / 2)
@@ -637,6 +633,6 @@ def faster_by_example(W: np.ndarray, A: Any) -> bool:
     return few and W.dtype == np.float32 and A.T.flags.c_contiguous
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
+def flat(x: np.ndarray) -> np.ndarray:
     """All entries of a contiguous array, in the order of memory: a view."""
     return x.reshape(-1, order="A")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from hashlib import sha256
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -18,7 +16,6 @@ import numpy as np
 from numba import types
 from numba.core import event
 
-from xpnet.core import masks, network
 from xpnet.core.network import PREFIX
 from xpnet.engines.compiled import operations as op
 from xpnet.engines.compiled import recorder as codes
@@ -26,7 +23,7 @@ from xpnet.engines.compiled import workspace as at
 from xpnet.engines.compiled.operations import compiled
 from xpnet.engines.compiled.tiles import ROWS, WIDE, WIDE_ROWS, get, put, tile
 from xpnet.engines.compiled.workspace import PANEL
-from xpnet.engines.numba import kept_on_disk
+from xpnet.engines.numba import kept_on_disk, version
 
 logger = logging.getLogger("xpnet")
 
@@ -109,7 +106,9 @@ def advance(w, rule, flags, v, g, first, second, weights, size, row, settings): 
         op.penalize(w, v, g, weights, l2, l1)
         if flags & codes.DECAYED:
             op.scale(w, v, weights, row[PREFIX + 2])
-    op.move(rule, w, v, g, first, second, size, row[PREFIX:], settings)
+    theta, gradient = w[v : v + size], w[g : g + size]
+    mean, square = w[first : first + size], w[second : second + size]
+    op.move(rule, theta, gradient, mean, square, row[PREFIX], row[PREFIX + 1], settings)
 
 
 @compiled
@@ -282,13 +281,6 @@ def of_version(version: str) -> Callable[..., None]:
             made[0] += 1
 
     return steps
-
-
-def version() -> str:
-    """A hash of what compiled code is made of: Numba only sees changes of the file of ``steps``."""
-    own = sorted(Path(__file__).parent.glob("*.py"))
-    sources = *map(str, own), masks.__file__, network.__file__
-    return sha256(b"".join(Path(path).read_bytes() for path in sources)).hexdigest()
 
 
 class Notice(event.Listener):  # type: ignore[misc]

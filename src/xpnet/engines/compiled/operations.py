@@ -325,11 +325,9 @@ def scale(w, v, size, factor):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def move(rule, w, v, g, first, second, size, scalars, settings):  # type: ignore[no-untyped-def]
+def move(rule, theta, gradient, mean, square, rate, epsilon, settings):  # type: ignore[no-untyped-def]
     """The rule of an optimiser, as ``core/optimizers.py`` has it."""
-    theta, gradient = w[v : v + size], w[g : g + size]
-    mean, square = w[first : first + size], w[second : second + size]
-    rate, epsilon = scalars[0], scalars[1]
+    size = theta.size
     if rule == ADAM:
         beta1, beta2 = settings[0], settings[1]
         for i in range(size):
