@@ -200,14 +200,23 @@ def test_the_command_trains_on_all_ranks_and_writes_once(launcher, tmp_path):
 
 
 def test_rows_that_are_streamed_are_encoded_once_for_all_ranks(tmp_path):
-    pytest.importorskip("pyarrow")
-    rng = np.random.default_rng(0)
-    table = np.column_stack([rng.random((500, 3)), rng.integers(0, 2, 500)])
-    np.savetxt(tmp_path / "d.csv", table, delimiter=",", header="a,b,c,y", comments="")
-    options = ["d.csv", "--target", "y", "--stream", "--keep-encoded", "--run-dir", "run"]
+    """Parts of a Parquet folder by each rank, to the bytes that one process writes."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "d").mkdir()
+    for i in range(2):
+        rng = np.random.default_rng(i)
+        y = arrow.array(rng.integers(0, 2, 250), mask=np.arange(250) % 9 == 0)
+        table = arrow.table({name: rng.random(250) for name in "abc"} | {"y": y})
+        parquet.write_table(table, tmp_path / "d" / f"{i}.parquet", row_group_size=80)
+    options = ["d", "--target", "y", "--stream", "--keep-encoded", "--run-dir", "run"]
     run = train("mpi", tmp_path, *options, "--epochs", "3")
     assert run.returncode == 0, run.stderr[-2000:]
     assert [path.name for path in tmp_path.glob("run/encoded*")] == ["encoded"]
+    words = [sys.executable, "-m", "xpnet", "train", *options[:-1], "one", "--epochs", "1"]
+    assert run_to_its_end(words, cwd=tmp_path).returncode == 0
+    assert len([*tmp_path.glob("run/encoded/*")]) == 5
+    for path in tmp_path.glob("run/encoded/*"):
+        assert path.read_bytes() == (tmp_path / "one" / "encoded" / path.name).read_bytes()
     again = train("mpi", tmp_path, *options, "--resume", "--epochs", "4")
     assert again.returncode == 0, again.stderr[-2000:]
     assert "the rows are those in" in again.stdout
@@ -252,6 +261,7 @@ def test_a_signal_ends_all_ranks_after_the_same_step(tmp_path):
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert "stopped by Ctrl-C after epoch" in told
+    assert "to go on: mpiexec -n 2 xpnet train --epochs 1000000" in told
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -316,6 +326,22 @@ def test_a_run_goes_on_after_twenty_kills(tmp_path):
 )
 def test_ranks_of_launchers(environment, expected):
     assert (launcher.rank(environment), launcher.local_rank(environment)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "environment", "expected"),
+    [
+        (1, {"TORCHELASTIC_RUN_ID": "x"}, "xpnet"),
+        (4, {"PMI_SIZE": "4"}, "mpiexec -n 4 xpnet"),
+        (
+            4,
+            {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2"},
+            "torchrun --nproc-per-node 2 -m xpnet",
+        ),
+    ],
+)
+def test_the_words_that_start_as_many_ranks_again(size, environment, expected):
+    assert " ".join(launcher.words(size, environment)) == expected
 
 
 @pytest.mark.parametrize(
@@ -402,6 +428,19 @@ def test_jax_is_refused():
     net = xpnet.DeepNet([2, 1], backend="jax", dtype="float32")
     with pytest.raises(ValueError, match="a communicator is not offered for nets on JAX"):
         net.fit(np.ones((2, 3)), np.ones((1, 3)), communicator=Pretended())
+
+
+class PressesCtrlC:
+    def on_epoch_end(self, net, progress):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_in_one_fit_does_not_end_the_next_of_the_same_ranks():
+    ranks, net = xpnet.distributed.Ranks(Pretended()), xpnet.DeepNet([2, 1])
+    settings = {"epochs": 2, "communicator": ranks}
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(np.ones((2, 4)), np.ones((1, 4)), callbacks=[PressesCtrlC()], **settings)
+    assert len(net.fit(np.ones((2, 4)), np.ones((1, 4)), **settings).cost) == 2
 
 
 def test_a_fit_of_this_rank_alone_leaves_ctrl_c_as_it_was():

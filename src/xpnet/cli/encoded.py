@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import ENOSPC
 from pathlib import Path
+from time import time_ns
 from typing import Any, Self
 
 import numpy as np
 
 from xpnet.cli.problem import Part, Problem
-from xpnet.data.file_array import npy_writer
+from xpnet.data.file_array import empty_npy, npy_writer, open_npy
 from xpnet.data.open_stream import stream
 from xpnet.data.standardizer import RunningMoments
 
 _PARTS = ("training", "validation")
+_BLOCK = 2**20  # labels that are measured together
 _TABLE = "table.json"  # is there when all else is
 
 
@@ -27,7 +29,6 @@ class Encoded:
     def __init__(self, folder: Path, keep: bool = False) -> None:
         self.folder, self.keep = folder, keep
         self._used = False
-        self._variance: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -36,8 +37,11 @@ class Encoded:
         if self._used and not self.keep:
             self.remove()
 
-    def check_room(self, needed: float) -> None:
-        """Raise an OSError if so many bytes have no room on the disk."""
+    def begin(self, problem: Problem, sizes: Sequence[int]) -> str:
+        """Make files for so many rows of each part; returns a name to ``find`` them by."""
+        width, dtype = len(problem.names), np.dtype(problem.dtype)
+        labels = dtype if problem.classes is None else np.dtype(np.int64)
+        needed = sum(sizes) * (width * dtype.itemsize + labels.itemsize)
         there = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(there).free
         if needed > free:
@@ -47,15 +51,20 @@ class Encoded:
                 "--out or --run-dir on another disk",
                 str(self.folder),
             )
-
-    @contextmanager
-    def writing(self, part: str, width: int, dtype: np.dtype, labels: np.dtype) -> Iterator[Any]:
-        """Give a function that adds rows (k, width) and labels (k,) to a part."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._used = True
-        spread = RunningMoments()
+        for part, n in zip(_PARTS, sizes, strict=True):
+            X_path, y_path = self._paths(part)
+            empty_npy(X_path, dtype, (n, width))
+            empty_npy(y_path, labels, (n,))
+        self.finish(name := f"begun {time_ns()}", {})
+        return name
+
+    @contextmanager
+    def writing(self, part: str, first: int, stop: int | None) -> Iterator[Any]:
+        """Give a function that adds rows (k, width) and labels (k,), these rows of a part."""
         X_path, y_path = self._paths(part)
-        with npy_writer(X_path, dtype, (width,)) as add_X, npy_writer(y_path, labels, ()) as add_y:
+        with npy_writer(X_path, first, stop) as add_X, npy_writer(y_path, first, stop) as add_y:
 
             def add(X: np.ndarray, y: np.ndarray) -> None:
                 try:
@@ -64,21 +73,24 @@ class Encoded:
                 except OSError as error:
                     what = f"{error.strerror}, encoding the rows"
                     raise OSError(error.errno, what, str(self.folder)) from None
-                spread.add(y[:, None])
 
             yield add
-        if spread.n:
-            self._variance[part] = float(spread.result().scale[0]) ** 2
 
     def open(self, problem: Problem) -> None:
         """Give a problem its parts, as streams."""
-        variance = [(part, self._variance[part]) for part in _PARTS if part in self._variance]
-        found = [Part(stream(*map(str, self._paths(part))), v) for part, v in variance]
+        found = []
+        for X_path, y_path in map(self._paths, _PARTS):
+            y, spread = open_npy(y_path), RunningMoments()
+            for i in range(0, y.shape[0], _BLOCK):
+                spread.add(y[i : i + _BLOCK][:, None])
+            if spread.n:
+                variance = float(spread.result().scale[0]) ** 2
+                found.append(Part(stream(str(X_path), str(y_path)), variance))
         problem.train, problem.validation = found[0], found[1] if len(found) > 1 else None
 
     def finish(self, fingerprint: str, table: dict[str, Any]) -> None:
         """Record what the rows are, so that ``find`` finds them."""
-        kept = {"fingerprint": fingerprint, "variance": self._variance, "table": table}
+        kept = {"fingerprint": fingerprint, "table": table}
         (self.folder / _TABLE).write_text(json.dumps(kept), "utf-8")
 
     def find(self, fingerprint: str) -> dict[str, Any] | None:
@@ -87,7 +99,6 @@ class Encoded:
             kept = json.loads((self.folder / _TABLE).read_text("utf-8"))
             if kept["fingerprint"] == fingerprint:
                 self._used = self.keep = True
-                self._variance = kept["variance"]
                 return dict(kept["table"])
         return None
 

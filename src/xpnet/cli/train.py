@@ -23,8 +23,7 @@ from xpnet.cli.run_folder import LOG, RunFiles, described
 from xpnet.cli.settings import Settings
 from xpnet.cli.solve import solve
 from xpnet.cli.training_data import load
-from xpnet.distributed import Ranks, launched
-from xpnet.distributed.launcher import own_gpu
+from xpnet.distributed import Ranks, launched, launcher
 from xpnet.files.atomic import write_atomically
 from xpnet.files.outputs import MODEL, refusal
 
@@ -41,7 +40,7 @@ def train(settings: Settings, words: Sequence[str] = ()) -> None:
             run.prepare()
             if run.recipe.solved:
                 ranks.meet()
-                ranks.leave()
+                ranks.together()
                 if ranks.rank:
                     return
             run.train()
@@ -90,7 +89,7 @@ class Run:
         self.weights, recipe = problem.weights() if settings.class_weight else None, self.recipe
         placed = settings  # what is recorded names no GPU: each rank takes its own
         if self.ranks.size > 1 and settings.device is None:
-            placed = replace(settings, device=own_gpu(settings.backend))
+            placed = replace(settings, device=launcher.own_gpu(settings.backend))
         net: Any = problem.net(recipe.widths, backend=placed.backend, device=placed.device,
                                seed=placed.seed)  # fmt: skip
         provenance, begins = run_folder.provenance(settings, recipe, problem), None
@@ -278,4 +277,4 @@ class Run:
 
     def _words_to_go_on(self) -> str:
         words = [*self.words, *([] if "--resume" in self.words else ["--resume"])]
-        return shlex.join(["xpnet", *words])
+        return shlex.join([*launcher.words(self.ranks.size), *words])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
 from hashlib import sha256
@@ -47,8 +47,8 @@ Batch = dict[str, Column]
 def load(settings: Settings, recipe: Recipe, encoded: Encoded, ranks: Ranks = ALONE) -> Problem:
     """Read DATA, or the digits that come with the package; rows that are streamed go to disk.
 
-    Of several processes each reads what fits in memory; else the first one encodes the rows, and
-    the others find them.
+    Of several processes each reads what fits in memory; else the first one measures the rows, and
+    each encodes those of its row groups, or the first one all.
 
     Raises
     ------
@@ -90,15 +90,9 @@ def load(settings: Settings, recipe: Recipe, encoded: Encoded, ranks: Ranks = AL
             return loading.in_memory({n: Column.join([b.pop(n) for b in batches]) for n in names})
         full = recipe.fit["batch_size"] is None
         require(not full, "--batch-size", f"{path.name} is streamed, in minibatches")
-        if ranks.rank:
-            ranks.meet()
-            if kept := encoded.find(fingerprint):
-                return _found(kept, encoded, settings, recipe)
-            encoded.folder = encoded.folder.with_name(f"{encoded.folder.name}-{ranks.rank}")
-        problem = loading.on_disk(reader, encoded)
-        encoded.finish(fingerprint, _kept(problem))
+        problem = loading.on_disk(reader, encoded, ranks)
         if ranks.rank == 0:
-            ranks.meet()
+            encoded.finish(fingerprint, _kept(problem))
         return problem
 
 
@@ -141,14 +135,56 @@ class Loading:
             problem.validation = problem.in_memory(E, y[held])
         return self.told(problem)
 
-    def on_disk(self, reader: TableReader, encoded: Encoded) -> Problem:
-        """The same of a table that is read twice: to measure it, and to encode it."""
-        n = reader.n or 0
+    def on_disk(self, reader: TableReader, encoded: Encoded, ranks: Ranks = ALONE) -> Problem:
+        """The same of a table that is read twice: to measure it, and to encode it.
+
+        The first rank measures, in the order of the rows; each encodes what lies between two cuts.
+        One that does not see the first one's files encodes all for itself, the first for the rest.
+        """
+        n, r = reader.n or 0, ranks.rank
         split = HeldOut.of(n, self.share, self.settings.seed) if self.share else None
+        cuts, found = reader.cuts(ranks.size), None
+        if r == 0:
+            problem, places = self.measured(reader, split, cuts)
+            found = encoded.begin(problem, places[-1]), problem, places
+        ranks.meet()
+        begun, problem, places = ranks.decide(found)
+        there = r == 0 or encoded.find(begun) is not None
+        i, j = r, r + 1
+        if not ranks.agree(there):
+            i, j = 0, 0 if r and there else ranks.size
+        if not there:
+            encoded.folder = encoded.folder.with_name(f"{encoded.folder.name}-{r}")
+            encoded.begin(problem, places[-1])
+        (first, first_held), (last, last_held) = places[i], places[j]
+        other = self.held_out if isinstance(self.held_out, Path) and i == 0 < j else None
+        columns, dtype = problem.columns, np.dtype(problem.dtype)
+        with (
+            encoded.writing("training", first, last) as add,
+            encoded.writing("validation", first_held, None if other else last_held) as add_held,
+        ):
+            for table, label, held, _ in self.batches(reader, split, (cuts[i], cuts[j])):
+                Z = columns.standardize(columns.encode(table), dtype)
+                y = problem.answers(problem.numbered(label))
+                add(Z[~held], y[~held])
+                add_held(Z[held], y[held])
+            for E, y in self.other(other, problem) if other else ():
+                add_held(columns.standardize(E, dtype), problem.answers(y))
+        ranks.meet()
+        problem = ranks.decide(self.told(problem))
+        encoded.open(problem)
+        return problem
+
+    def measured(
+        self, reader: TableReader, split: HeldOut | None, cuts: Sequence[int]
+    ) -> tuple[Problem, list[tuple[int, int]]]:
+        """The problem without its parts, and how many rows of each stand before the cuts."""
         seen, targets = RunningLabels(), RunningMoments()
+        counts = np.zeros((2, len(cuts)), np.int64)
 
         def training() -> Iterator[Batch]:
-            for table, label, held in self.batches(reader, split):
+            for table, label, held, rows in self.batches(reader, split):
+                counts[:] += [np.searchsorted(rows[of], cuts) for of in (~held, held)]
                 seen.add(y := labels_of(label, self.target))
                 if y.dtype.kind != "U":
                     targets.add(y[~held, None])
@@ -156,26 +192,10 @@ class Loading:
 
         columns = self.fit(training())
         distinct = None if seen.distinct is None else as_integers(seen.distinct)
-        labels = Labels(distinct, n - self.unlabelled)
+        labels = Labels(distinct, int(counts[:, -1].sum()))
         scaled = targets.result() if targets.n else None
         problem = self.problem(labels, self.classes(labels), columns, scaled)
-        dtype, width = np.dtype(problem.dtype), len(columns.names)
-        label_dtype = np.dtype(np.int64) if problem.classes is not None else dtype
-        encoded.check_room(n * (width * dtype.itemsize + label_dtype.itemsize))
-        with (
-            encoded.writing("training", width, dtype, label_dtype) as add,
-            encoded.writing("validation", width, dtype, label_dtype) as add_held,
-        ):
-            for table, label, held in self.batches(reader, split, hashed=False):
-                Z = columns.standardize(columns.encode(table), dtype)
-                y = problem.answers(problem.numbered(label))
-                add(Z[~held], y[~held])
-                add_held(Z[held], y[held])
-            if isinstance(self.held_out, Path):
-                for E, y in self.other(self.held_out, problem):
-                    add_held(columns.standardize(E, dtype), problem.answers(y))
-        encoded.open(problem)
-        return self.told(problem)
+        return problem, [(m, held) for m, held in counts.T.tolist()]
 
     def classes(self, labels: Labels) -> np.ndarray | None:
         """The classes (k,), or None where the task is a regression.
@@ -248,31 +268,32 @@ class Loading:
         written = (replace(c, storage=dates.get(c.name, c.storage)) for c in found.columns)
         return replace(found, columns=tuple(written))
 
-    def labelled(self, table: Batch, hashed: bool = True) -> tuple[Batch, Column, np.ndarray]:
+    def labelled(self, table: Batch, again: bool = False) -> tuple[Batch, Column, np.ndarray]:
         """Part labels from features, without the rows whose label is missing; and which stay."""
-        for name, column in table.items() if hashed else ():
+        for name, column in () if again else table.items():  # the checksum has them already
             there = ~column.absent
             said = f"{name} {column.values.dtype.str} {column.texts}"
             self.digest.update(said.encode() + there.tobytes() + column.values[there].tobytes())
         table, label, there = labelled(table, self.target)
-        self.unlabelled += len(there) - len(label)
+        self.unlabelled += 0 if again else len(there) - len(label)
         return table, label, there
 
     def batches(
-        self, reader: TableReader, split: HeldOut | None, hashed: bool = True
-    ) -> Iterator[tuple[Batch, Column, np.ndarray]]:
-        """Read all rows with labels: features, labels, and which are held out."""
-        self.unlabelled, start = 0, 0
-        for read in reader.batches(rows=rows_at_a_time(len(reader.names))):
-            table, label, there = self.labelled(read, hashed)
+        self, reader: TableReader, split: HeldOut | None, part: tuple[int, ...] = ()
+    ) -> Iterator[tuple[Batch, Column, np.ndarray, np.ndarray]]:
+        """Read rows with labels, of a ``part`` again: features, labels, who is held out, where."""
+        start = part[0] if part else 0
+        for read in reader.batches(rows=rows_at_a_time(len(reader.names)), part=part):
+            table, label, there = self.labelled(read, bool(part))
             held = np.zeros(len(there), bool)
             if split is not None:
                 first, last = (split.before(i, True) for i in (start, start + len(there)))
                 for a, b in split.ranges(first, last, True):
                     held[a - start : b - start] = True
+            rows = start + np.flatnonzero(there)
             start += len(there)
             if len(label):
-                yield table, label, held[there]
+                yield table, label, held[there], rows
 
     def other(self, path: Path, problem: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read a validation file: encoded rows and answers, a batch at a time."""
@@ -321,7 +342,8 @@ def available() -> float:
 def _fingerprint(settings: Settings, held_out: float | Path) -> str:
     """What the encoded rows depend on, before they are read; a pipe's never come again."""
     given = [path for path in (settings.data, held_out) if isinstance(path, Path)]
-    found = [(str(p.resolve()), p.stat()) for p in given if p.is_file()]
+    files = [f for p in given for f in ([p] if p.is_file() else sorted(p.rglob("*.parquet")))]
+    found = [(str(p.resolve()), p.stat()) for p in files]
     seen = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
     asked = [getattr(settings, name) for name in _ASKED]
     share = None if isinstance(held_out, Path) else held_out

@@ -153,21 +153,38 @@ def _header(file: Any) -> Header:
 
 
 @contextmanager
-def npy_writer(path: Path, dtype: np.dtype, row: tuple[int, ...]) -> Iterator[Callable[..., None]]:
-    """Give a function that adds rows, arrays (k, *row), to a new ``.npy`` file."""
-    n = 0
-    form = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+def npy_writer(path: Path, first: int, stop: int | None) -> Iterator[Callable[..., None]]:
+    """Give a function that writes rows to a file of ``empty_npy``, from ``first`` to ``stop``.
+
+    Several processes may do so, each its own rows. Without ``stop`` the file ends with them.
+    """
+    end = first
 
     def add(rows: np.ndarray) -> None:
-        nonlocal n
-        n += len(rows)
+        nonlocal end
+        end += len(rows)
         file.write(np.ascontiguousarray(rows, dtype).data)
 
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, form | {"shape": (n, *row)})
+    with path.open("r+b") as file:
+        (_, *row), _, dtype = _header(file)
+        file.seek(first * prod(row) * dtype.itemsize, os.SEEK_CUR)
         yield add
-        file.seek(0)  # the header leaves room for any number of rows
-        np.lib.format.write_array_header_1_0(file, form | {"shape": (n, *row)})
+        if stop is None:
+            file.seek(0)  # the header leaves room for any number of rows
+            _write_header(file, dtype, (end, *row))
+        elif end != stop:
+            raise ValueError(f"{path}: row {end:,} follows, not {stop:,}: the data has changed")
+
+
+def empty_npy(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Make a ``.npy`` file of this shape whose rows are still to be written."""
+    with path.open("wb") as file:
+        _write_header(file, dtype, shape)
+
+
+def _write_header(file: Any, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    form = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, form)
 
 
 @contextmanager

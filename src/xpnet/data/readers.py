@@ -7,6 +7,7 @@ built on know pyarrow: where a table comes from (``table_sources.py``), how text
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -106,8 +107,16 @@ class TableReader:
         for held in self._source.held:
             held.close()
 
+    def cuts(self, k: int) -> list[int]:
+        """Where k parts of the rows begin, and n: between row groups, or all is in the first."""
+        groups = self._source.groups or [0, self.n or 0]
+        return [groups[bisect_left(groups, i * groups[-1] / k)] for i in range(k + 1)]
+
     def batches(
-        self, columns: Sequence[str] | None = None, rows: int | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        rows: int | None = None,
+        part: tuple[int, ...] = (),
     ) -> Iterator[dict[str, Column]]:
         """Read the table, at most ``rows`` rows at a time; again from the start at every call.
 
@@ -115,12 +124,17 @@ class TableReader:
         ----------
         columns : sequence of str, optional
             All but row numbers if left out.
+        part : (first, stop), optional
+            The rows to read, from one of ``cuts`` to another.
         """
         if columns is None:
             columns = [name for name in self.names if name not in self.row_numbers]
-        row, known = 0, {self._indices[name]: self.kinds[name] for name in columns}
-        rows = rows or self._rows(known)
-        for count, arrays in self._source.batches(list(known), rows, known):
+        known = {self._indices[name]: self.kinds[name] for name in columns}
+        rows, part = rows or self._rows(known), () if part == (0, self.n) else part
+        row = part[0] if part else 0
+        if part and row == part[1]:
+            return
+        for count, arrays in self._source.batches(list(known), rows, known, *part):
             batch = {}
             for name, cells in zip(columns, arrays):
                 try:
@@ -130,10 +144,11 @@ class TableReader:
                     raise ValueError(f"{self.where(row + at, name)}: {what}") from None
             step = min(rows, count)
             for start in range(0, count, step):
-                part = slice(start, start + step)
-                yield batch if step == count else {k: c[part] for k, c in batch.items()}
+                few = slice(start, start + step)
+                yield batch if step == count else {k: c[few] for k, c in batch.items()}
             row += count
-        self.n = row
+        if not part:
+            self.n = row
 
     def _rows(self, columns: Collection[int]) -> int:
         return max(1, _CELLS // max(1, len(columns)))

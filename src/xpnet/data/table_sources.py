@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
@@ -37,8 +37,9 @@ class Source:
     name: str
     names: Sequence[str]
     kinds: Sequence[Any]  # "?": text that may be anything; None: what a table cannot hold
-    batches: Callable[[Sequence[int], int, Mapping[int, str]], _Batches]  # with the kinds known
+    batches: Callable[..., _Batches]  # of columns, at most so many rows, with the kinds known
     n: int | None = None
+    groups: Sequence[int] = ()  # where row groups begin, and n; ``batches`` reads some of them
     target: str | None = None
     index: Sequence[str] = ()  # the columns that number the rows, as pandas says
     described: str = ""
@@ -84,16 +85,18 @@ def _text(file: TextFile, path: Path, again: Any) -> Source:
     )  # fmt: skip
 
 
-def _arrow(name: str, schema: Any, n: int, scan: Callable[[list[str], int], Any]) -> Source:
-    """Return columns with types; ``scan`` yields record batches of some, by name."""
+def _arrow(name: str, schema: Any, n: int, scan: Any, sizes: Sequence[int] = ()) -> Source:
+    """Return columns with types; ``scan`` yields record batches of some, and of some row groups."""
+    groups = [*accumulate(sizes, initial=0)] if sizes else []
     names = schema.names
     for twice in {x for x in names if names.count(x) > 1} if len({*names}) < len(names) else ():
         raise ValueError(f"{name}: {names.count(twice)} columns are named {twice!r}")
 
-    def batches(columns: Sequence[int], rows: int, known: Mapping[int, str]) -> _Batches:
+    def batches(columns: Sequence[int], rows: int, known: Any, *part: int) -> _Batches:
         wanted = [names[i] for i in columns]
+        some = [slice(*map(groups.index, part))] if part else []
         try:
-            for batch in scan(wanted, rows):
+            for batch in scan(wanted, rows, *some):
                 if len(batch):  # some versions give the file's order
                     yield len(batch), [batch.column(x) for x in wanted]
         except (import_module("pyarrow").ArrowException, OSError) as error:
@@ -101,7 +104,8 @@ def _arrow(name: str, schema: Any, n: int, scan: Callable[[list[str], int], Any]
 
     notes = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     index = [x for x in notes.get("index_columns", []) if isinstance(x, str)]
-    return Source(name, names, [kind_of(kind) for kind in schema.types], batches, n, index=index)
+    kinds = [kind_of(kind) for kind in schema.types]
+    return Source(name, names, kinds, batches, n, groups, index=index)
 
 
 def _frame(name: str, table: Any) -> Source:
@@ -111,10 +115,18 @@ def _frame(name: str, table: Any) -> Source:
 
 def _files(path: Path, name: str, form: str) -> Source:
     """Return a folder of Parquet files, or a file of Feather."""
-    data = import_module("pyarrow.dataset").dataset(path, format=form, partitioning="hive")
+    of = import_module("pyarrow.dataset")
+    data = of.dataset(path, format=form, partitioning="hive")
     few = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
-    scan = lambda names, rows: data.to_batches(columns=names, batch_size=rows, **few)  # noqa: E731
-    return _arrow(name, data.schema, data.count_rows(), scan)
+    files = data.get_fragments() if form == "parquet" else ()
+    groups = [(file, group) for file in files for group in file.row_groups]
+
+    def scan(names: list[str], rows: int, *part: slice) -> Any:
+        pieces = [file.subset(row_group_ids=[g.id]) for some in part for file, g in groups[some]]
+        some = of.FileSystemDataset(pieces, data.schema, data.format) if part else data
+        return some.to_batches(columns=names, batch_size=rows, **few)
+
+    return _arrow(name, data.schema, data.count_rows(), scan, [g.num_rows for _, g in groups])
 
 
 def _parquet(path: Path, name: str) -> Source:
@@ -122,12 +134,15 @@ def _parquet(path: Path, name: str) -> Source:
     few = {"pre_buffer": False, "buffer_size": 2**16}
     opened = import_module("pyarrow.parquet").ParquetFile
 
-    def scan(names: list[str], rows: int) -> Any:
+    def scan(names: list[str], rows: int, part: slice = slice(None)) -> Any:
         with opened(path, **few) as file:
-            yield from file.iter_batches(rows, columns=names, use_threads=False)
+            groups = range(file.num_row_groups)[part]
+            yield from file.iter_batches(rows, groups, names, use_threads=False)
 
     with opened(path) as file:
-        return _arrow(name, file.schema_arrow, file.metadata.num_rows, scan)
+        held = file.metadata
+        sizes = [held.row_group(i).num_rows for i in range(held.num_row_groups)]
+        return _arrow(name, file.schema_arrow, held.num_rows, scan, sizes)
 
 
 def _arrays(name: str, X: Any, y: Any = None) -> Source:

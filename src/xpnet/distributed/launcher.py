@@ -71,6 +71,13 @@ def own_gpu(library: str) -> str | None:
     return gpus[local_rank() % len(gpus)] if gpus else None
 
 
+def words(size: int, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The words that start the command xpnet in so many processes, as far as this one knows."""
+    if "TORCHELASTIC_RUN_ID" in environment and size > 1:
+        return ["torchrun", "--nproc-per-node", environment["LOCAL_WORLD_SIZE"], "-m", "xpnet"]
+    return ["xpnet"] if size == 1 else ["mpiexec", "-n", str(size), "xpnet"]
+
+
 def _first(names: tuple[str, ...], environment: Mapping[str, str], otherwise: int) -> int:
     """The first of these variables that holds a number."""
     found = (environment.get(name, "") for name in names)

@@ -94,18 +94,18 @@ class Ranks:
                     )
         self._common = False
 
+    def agree(self, value: bool) -> bool:
+        """Whether all ranks say so; called where they have just met."""
+        return self._communicator is None or all(self._communicator.gather(value))
+
     def begin(self) -> None:
         """Called when all have met: from now on they wait for each other in every step."""
         self._training = True
 
-    def together(self, error: BaseException) -> BaseException:
-        """``error``, which every rank raises now: nobody is waited for."""
+    def together(self, error: Any = None) -> Any:
+        """``error``, which every rank raises now; or all go on alone. Nobody is waited for."""
         self._common = True
         return error
-
-    def leave(self) -> None:
-        """Called where all ranks go on alone."""
-        self._common = True
 
     def in_step(self, parts: Iterator[Any]) -> Iterator[Any]:
         """The parts of a stream of batches; a ValueError where ranks read different ones."""
@@ -133,6 +133,7 @@ class Ranks:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._handlers:
             signal.signal(signal.SIGINT, self._handlers.pop())
+        self.interrupted = False  # another fit begins without it
         if error is None:
             self._common = True  # nobody waits for anybody now
         if self.size == 1 or self._common:
