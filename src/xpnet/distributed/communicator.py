@@ -64,26 +64,20 @@ class Communicator(Protocol):
 
 
 class MPI:
-    """A communicator of ``mpi4py``. Arrays of a GPU go through the host's memory."""
+    """A communicator of ``mpi4py``; left out, all processes that MPI's launcher started.
 
-    def __init__(self, comm: Any) -> None:
+    Arrays of a GPU go through the host's memory.
+    """
+
+    def __init__(self, comm: Any = None) -> None:
         from mpi4py import MPI as mpi
 
-        self.comm = comm
-        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.comm = mpi.COMM_WORLD if comm is None else comm
+        self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self._in_place = mpi.IN_PLACE
 
-    @classmethod
-    def of_world(cls) -> MPI:
-        """All processes that MPI's launcher started."""
-        from mpi4py import MPI as mpi
-
-        return cls(mpi.COMM_WORLD)
-
     def allreduce(self, vector: Any) -> Any:
-        host = to_numpy(vector)
-        if not host.flags.writeable:
-            host = host.copy()
+        host = np.require(to_numpy(vector), requirements="W")
         self.comm.Allreduce(self._in_place, host)
         return host
 
@@ -172,9 +166,7 @@ class TorchGroup:
     def allreduce(self, vector: Any) -> Any:
         if not isinstance(vector, self._torch.Tensor):
             vector = np.require(to_numpy(vector), requirements="W")
-            self._dist.all_reduce(self._torch.from_numpy(vector), group=self._group)
-        else:
-            self._dist.all_reduce(vector, group=self._group)
+        self._dist.all_reduce(self._torch.as_tensor(vector), group=self._group)  # in its memory
         return vector
 
     def broadcast(self, value: Any) -> Any:

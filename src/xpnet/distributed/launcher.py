@@ -27,23 +27,16 @@ def launched(environment: Mapping[str, str] = os.environ) -> Communicator | None
         MPI's launcher started this process, and there is no ``mpi4py``; or torchrun did, and there
         is no PyTorch.
     """
-    if "TORCHELASTIC_RUN_ID" in environment:
-        if environment.get("WORLD_SIZE") == "1":
-            return None
-        try:
-            return TorchGroup.of_torchrun()
-        except ImportError as error:
-            raise BackendUnavailable(
-                "torchrun started this process, but PyTorch is missing"
-            ) from error
-    if _first(SIZES, environment, 1) == 1:
+    torchrun = "TORCHELASTIC_RUN_ID" in environment
+    if _first(("WORLD_SIZE",) if torchrun else SIZES, environment, 1) == 1:
         return None
     try:
-        return MPI.of_world()
+        return TorchGroup.of_torchrun() if torchrun else MPI()
     except ImportError as error:
-        raise BackendUnavailable(
-            f"MPI's launcher started this process, but mpi4py is missing: {INSTALL}"
-        ) from error
+        who, missing = ("torchrun", "PyTorch") if torchrun else ("MPI's launcher", "mpi4py")
+        cure = "" if torchrun else f": {INSTALL}"
+        message = f"{who} started this process, but {missing} is missing{cure}"
+        raise BackendUnavailable(message) from error
 
 
 def rank(environment: Mapping[str, str] = os.environ) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from xpnet._typing import Array
 from xpnet.backends.place import Backend
-from xpnet.distributed.communicator import Communicator, communicator_of
+from xpnet.distributed.communicator import communicator_of
 
 
 class Ranks:
@@ -28,7 +28,7 @@ class Ranks:
     """
 
     def __init__(self, communicator: Any = None) -> None:
-        self._communicator: Communicator | None = None
+        self._communicator: Any = None  # asked only where there are others
         self.rank, self.size = 0, 1
         if communicator is not None:
             self._communicator = communicator_of(communicator)
@@ -48,7 +48,6 @@ class Ranks:
 
         On NumPy it is ``vector`` itself, written over.
         """
-        assert self._communicator is not None
         total = self._communicator.allreduce(vector)
         if total is not vector and place.name == "numpy":
             vector[...] = total
@@ -59,7 +58,6 @@ class Ranks:
         """What rank 0 says."""
         if self.size == 1:
             return value
-        assert self._communicator is not None
         return self._communicator.broadcast(value)
 
     def meet(
@@ -76,7 +74,6 @@ class Ranks:
         """
         if self.size == 1 or self._common:
             return
-        assert self._communicator is not None
         failed = None if error is None else f"{type(error).__name__}: {error}"
         everyone = self._communicator.gather((dict(facts or {}), failed))
         self._common = True  # what is raised now is raised on every rank
@@ -109,7 +106,6 @@ class Ranks:
 
     def in_step(self, parts: Iterator[Any]) -> Iterator[Any]:
         """The parts of a stream of batches; a ValueError where ranks read different ones."""
-        assert self._communicator is not None
         while True:
             part = next(parts, None)
             sizes = self._communicator.gather(0 if part is None else int(part.weights[0]))
@@ -140,7 +136,6 @@ class Ranks:
             return
         if not self._training:
             return self.meet(error=error)
-        assert self._communicator is not None
         out = sys.__stderr__ or sys.stderr  # a rank other than 0 may have been told to be quiet
         told = traceback.format_exception(error)
         out.write(f"rank {self.rank} of {self.size} failed, which ends all:\n{''.join(told)}")

@@ -141,11 +141,8 @@ class Resident(Source):
         orders, weights, _ = self.whole(epoch, 1)
         while position < len(weights):
             end = min(position + steps(), len(weights))
-            piece = None
-            if orders is not None:
-                size = self.own_batch_size
-                assert size is not None
-                piece = orders[:, position * size : end * size]
+            size = self.own_batch_size or 0
+            piece = None if orders is None else orders[:, position * size : end * size]
             yield Part(piece, weights[position:end])
             position = end
 
@@ -227,7 +224,8 @@ class Streamed(Source):
                 size = self.batch_size or len(order)
                 weights = _sizes(len(order), size)
                 if self._shares:
-                    size, n = self.own_batch_size or 1, -(-len(order) // (self.own_batch_size or 1))
+                    size = self.own_batch_size or 1
+                    n = -(-len(order) // size)
                     weights = _sizes(self.n_examples, self.batch_size or 1)[position:][:n]
                 fresh, first = [data], 0
                 del chunk, data  # only the part then keeps the data in memory
