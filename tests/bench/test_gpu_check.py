@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xpnet.backends.place import free_memory
-from xpnet.bench import gpu, gpu_checks, gpu_pieces, gpu_timing, machine
+from xpnet.bench import gpu, gpu_checks, gpu_memory, gpu_pieces, gpu_timing, machine
 from xpnet.bench.gpu_pieces import Driver
 from xpnet.bench.gpu_report import (
     FAILED,
@@ -418,9 +418,10 @@ def test_sanitizers_are_run_where_they_are(monkeypatch):
     assert {c.status for c in gpu_checks.sanitizers(True)} == {FAILED}
 
 
-def test_a_script_that_fails_gives_its_last_line():
-    assert gpu_checks.in_new_process("print(0.5)") == 0.5
-    assert gpu_checks.in_new_process("raise ValueError('no')") == "ValueError: no"
+def test_a_first_fit_that_fails_gives_its_last_line(monkeypatch):
+    run = SimpleNamespace(stdout="", stderr="Traceback\nValueError: no\n", returncode=1)
+    monkeypatch.setattr(gpu_memory.subprocess, "run", lambda *args, **kwargs: run)
+    assert {(f.value, f.detail) for f in gpu_memory.first_fit(True)} == {(None, "ValueError: no")}
 
 
 # -- giving memory back ------------------------------------------------------------------

@@ -172,12 +172,10 @@ def child(name: str, path: str, rehearse: str = "") -> None:
             for found in part(bool(rehearse)):
                 append(Path(path), found)
         except (Skipped, ImportError, BackendUnavailable) as error:
-            append(Path(path), Check(called, NOT_AVAILABLE, detail=_first_line(error)))
+            append(
+                Path(path), Check(called, NOT_AVAILABLE, detail=" ".join(str(error).split())[:300])
+            )
         except Exception as error:  # the other parts can still run
             traceback.print_exc()
-            detail = f"{type(error).__name__}: {_first_line(error)}"
+            detail = gpu_pieces.first_line(error)
             append(Path(path), holds(f"{called} ran to its end", False, detail))
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

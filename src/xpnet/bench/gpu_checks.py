@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import re
@@ -10,8 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -163,25 +164,22 @@ def tests(of: tuple[str, ...], rehearse: bool) -> Iterator[Check]:
     plain = ("-v", "--tb=short", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
     command = [sys.executable, "-m", "pytest", *plain, *(SHORT if rehearse else of)]
     environment = os.environ | {"COLUMNS": "400"}
-    last, counts, why = "", Counter[str](), ""
 
-    def outcome() -> Check:
-        detail = f"{', '.join(f'{n} {name.lower()}' for name, n in counts.items())} {why}".strip()
-        failed, passed = counts["FAILED"] + counts["ERROR"], counts["PASSED"]
-        return Check(last, FAILED if failed else PASSED if passed else NOT_AVAILABLE, detail=detail)
-
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout or ():
+    def outcomes(lines: Iterable[str]) -> Iterator[re.Match[str]]:
+        for line in lines:
             if match := _OUTCOME.match(line):
-                if last and match[1] != last:
-                    yield outcome()
-                    counts.clear()
-                last, why = match[1], match[3] or ""
-                counts[match[2]] += 1
+                yield match
             elif not line.startswith("SKIPPED"):
                 sys.stderr.write(line)
-    if last:
-        yield outcome()
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for function, cases in groupby(outcomes(process.stdout or ()), itemgetter(1)):
+            *_, last = found = list(cases)
+            counts = Counter(case[2] for case in found)
+            said = [f"{n} {outcome.lower()}" for outcome, n in counts.items()]
+            failed, passed = counts["FAILED"] + counts["ERROR"], counts["PASSED"]
+            status = FAILED if failed else PASSED if passed else NOT_AVAILABLE
+            yield Check(function, status, detail=f"{', '.join(said)} {last[3] or ''}".strip())
     yield holds("pytest ran to its end", process.returncode in (0, 1), f"code {process.returncode}")
 
 
@@ -195,12 +193,3 @@ def sanitizers(rehearse: bool) -> Iterator[Check]:
         run = subprocess.run(line, capture_output=True, text=True, check=False)
         said = (run.stdout + run.stderr).strip().splitlines()[-1:]
         yield holds(f"compute-sanitizer, {tool}", run.returncode == 0, "".join(said)[:300])
-
-
-def in_new_process(script: str, **environment: str) -> float | str:
-    """The number a script prints, or why there is none."""
-    command, env = [sys.executable, "-c", script], os.environ | environment
-    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if run.returncode:
-        return (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-    return float(json.loads(run.stdout.strip().splitlines()[-1]))

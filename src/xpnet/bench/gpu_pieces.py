@@ -81,7 +81,7 @@ def pieces(driver: Driver, wheels: dict[str, str]) -> Iterator[Piece]:
         cupy = importlib.import_module("cupy")
         problem = ""
     except Exception as error:  # whatever a broken installation raises is the finding
-        problem = _first_line(error) if wheels else "not installed"
+        problem = first_line(error) if wheels else "not installed"
     hip = cupy is not None and cupy.cuda.runtime.is_hip
     if not hip:
         yield Piece("driver", not remedy, driver.detail, remedy)
@@ -97,7 +97,7 @@ def pieces(driver: Driver, wheels: dict[str, str]) -> Iterator[Piece]:
         try:
             yield Piece("computation", True, _compute(cupy))
         except Exception as error:  # likewise
-            yield Piece("computation", False, _first_line(error), line)
+            yield Piece("computation", False, first_line(error), line)
 
 
 def _compute(cupy: Any) -> str:
@@ -163,18 +163,17 @@ def kernels(rehearse: bool) -> Iterator[Found]:
     names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", source)
     cuda = not importlib.import_module("cupy").cuda.runtime.is_hip
     for dtype in ("float32", "float64"):
-        spilled = {}
-        for name in names:
-            facts = get(dtype)(name).attributes
-            settings = {"kernel": name, "dtype": dtype, "compiled for": facts["binary_version"]}
-            yield Figure("registers", facts["num_regs"], "", settings)
-            yield Figure("local bytes", facts["local_size_bytes"], "", settings)
-            if facts["local_size_bytes"] and cuda:  # the stand-in's numbers mean nothing
-                spilled[name] = facts["local_size_bytes"]
-        yield holds(f"no kernel of {dtype} spills registers", not spilled, str(spilled or ""))
+        facts = {name: get(dtype)(name).attributes for name in names}
+        for name, of in facts.items():
+            settings = {"kernel": name, "dtype": dtype, "compiled for": of["binary_version"]}
+            yield Figure("registers", of["num_regs"], "", settings)
+            yield Figure("local bytes", of["local_size_bytes"], "", settings)
+        # the stand-in's numbers mean nothing
+        spilled = [name for name, of in facts.items() if cuda and of["local_size_bytes"]]
+        yield holds(f"no kernel of {dtype} spills registers", not spilled, ", ".join(spilled))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     lines = [line.strip(" =\t") for line in str(error).splitlines()]
     return f"{type(error).__name__}: {next(filter(None, lines), '')}"
 
