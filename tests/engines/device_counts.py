@@ -1,6 +1,7 @@
 """What CuPy asked of a device: counted by the stand-in, or on CUDA by what CuPy and a program tell.
 
-``XPNET_COUNTS=cuda`` takes the second way on the stand-in too, where both can be compared.
+``XPNET_COUNTS=cuda`` takes the second way on the stand-in too, where both can be compared. A module
+that imports this is skipped where CuPy has no device.
 """
 
 from __future__ import annotations
@@ -10,13 +11,25 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from unittest.mock import patch
 
-import cupy
+import pytest
+
+cupy = pytest.importorskip("cupy", exc_type=ImportError)
+if not cupy.cuda.is_available():
+    pytest.skip("CuPy has no usable device: nox -s cupy_on_cpu", allow_module_level=True)
+
 from cupy._core import syncdetect
 from cupy_on_cpu import counting as stand_in
 
+from xpnet.engines.cupy import cublas
 from xpnet.engines.cupy.program import Program
 
 ON_STAND_IN = os.environ.get("XPNET_CUPY_ON_CPU") == "1"
+
+
+def need_cublas():
+    """Skips a module whose subject is cuBLAS where CuPy makes the products."""
+    if cublas.library()[0] is None:
+        pytest.skip(f"no cuBLAS: {cublas.library()[1]}", allow_module_level=True)
 
 
 class CudaCounts:

@@ -12,28 +12,25 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import device_counts as counts
 import numpy as np
 import pytest
+from device_counts import cupy
 
 import xpnet
+from xpnet.backends import upload
 from xpnet.core.leaves import Data
 from xpnet.core.losses import as_reported, bernoulli, categorical, poisson, squared
 from xpnet.core.network import Objective, step_table
 from xpnet.engines import engine_for, generic, use
+from xpnet.engines.cupy import recorder as _recorder
+from xpnet.engines.cupy.recorder import Recorder
 from xpnet.net.inputs import Inputs
 from xpnet.training.state import starting_state
 
-cupy = pytest.importorskip("cupy", exc_type=ImportError)
-if not cupy.cuda.is_available():
-    pytest.skip("CuPy has no usable device: nox -s cupy_on_cpu", allow_module_level=True)
-
-import device_counts as counts
-
 OUTPUTS = {"sigmoid": 3, "softmax": 3, "identity": 3}
 # Those that kernels.cu computes: others run the reference, in more launches.
-_recorder = pytest.importorskip("xpnet.engines.cupy.recorder")
-upload = pytest.importorskip("xpnet.backends.upload")
-Recorder, ACTIVATIONS = _recorder.Recorder, [a.name for a in _recorder._ACTIVATIONS]
+ACTIVATIONS = [a.name for a in _recorder._ACTIVATIONS]
 OPTIMIZERS = [
     xpnet.GradientDescent(0.05),
     xpnet.Momentum(0.05, nesterov=True),

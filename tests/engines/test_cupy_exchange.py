@@ -9,15 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from device_counts import cupy
 from scipy import sparse
 
 import xpnet
 from xpnet.backends.place import exchanged, place_of
 from xpnet.estimators.arrays import dense, dense_blocks, taken
-
-cupy = pytest.importorskip("cupy", exc_type=ImportError)
-if not cupy.cuda.is_available():
-    pytest.skip("CuPy has no usable device: nox -s cupy_on_cpu", allow_module_level=True)
 
 X = np.random.default_rng(0).standard_normal((4, 32)).astype(np.float32)
 Y = (X[:1] > 0).astype(np.float32)

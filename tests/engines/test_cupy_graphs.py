@@ -3,21 +3,15 @@
 import ctypes
 import logging
 
+import device_counts as counts
 import numpy as np
 import pytest
+from device_counts import cupy
 
 import xpnet
-
-cupy = pytest.importorskip("cupy", exc_type=ImportError)
-if not cupy.cuda.is_available():
-    pytest.skip("CuPy has no usable device: nox -s cupy_on_cpu", allow_module_level=True)
-
-import device_counts as counts
-
 from xpnet.engines.cupy import cublas, graphs
 
-if cublas.library()[0] is None:
-    pytest.skip(f"no cuBLAS: {cublas.library()[1]}", allow_module_level=True)
+counts.need_cublas()
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((6, 150))

@@ -3,24 +3,18 @@
 import threading
 from functools import partial
 
+import device_counts as counts
 import numpy as np
 import pytest
+from device_counts import cupy
 
 import xpnet
 from xpnet.core.leaves import Data, Leaves
 from xpnet.core.network import step_table
 from xpnet.engines import generic
-
-cupy = pytest.importorskip("cupy", exc_type=ImportError)
-if not cupy.cuda.is_available():
-    pytest.skip("CuPy has no usable device: nox -s cupy_on_cpu", allow_module_level=True)
-
-import device_counts as counts
-
 from xpnet.engines.cupy import cublas
 
-if cublas.library()[0] is None:
-    pytest.skip(f"no cuBLAS: {cublas.library()[1]}", allow_module_level=True)
+counts.need_cublas()
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((6, 96))
