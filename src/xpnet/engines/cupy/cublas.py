@@ -66,14 +66,7 @@ def library() -> tuple[Any, str]:
     return found, ""
 
 
-class _OfThread(local):
-    """The products of a thread, by device; they end with it."""
-
-    def __init__(self) -> None:
-        self.products: dict[int, Products] = {}
-
-
-_of_thread = _OfThread()
+_of_thread = local()  # by the number of the device, a thread's products: they end with it
 
 
 def products() -> Products | None:
@@ -81,10 +74,10 @@ def products() -> Products | None:
     found, _ = library()
     if found is None:
         return None
-    device = cupy.cuda.runtime.getDevice()
-    if device not in _of_thread.products:
-        _of_thread.products[device] = Products(found)
-    return _of_thread.products[device]
+    mine, device = vars(_of_thread), str(cupy.cuda.runtime.getDevice())
+    if device not in mine:
+        mine[device] = Products(found)
+    return mine[device]
 
 
 class _Pointer(ctypes.c_void_p):

@@ -94,9 +94,6 @@ class Feed:
         slot.compute_waits_for_copy()
         return number
 
-    def step_is_enqueued(self, number: int) -> None:
-        self.slots[number].step_is_enqueued()
-
     def minibatch(self, number: int, m: int) -> tuple[Array, Array, Array | None]:
         """x (m, n_x), y (m, n_y) and shares (m,) or None: views of a slot on the device."""
         return self._views(self.slots[number].device, m)

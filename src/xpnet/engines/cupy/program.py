@@ -7,6 +7,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import starmap
 from typing import Any
 
@@ -69,12 +70,11 @@ class Program(generic.Program):
         on_host = isinstance(self.data.X, np.ndarray)
         feeds = (self.data, self.batch_size or m, layout.sizes[-1])
         self.feed = Feed(*feeds) if on_host else None
-        epoch = self.examples_per_epoch
-        self.steps_per_epoch = 1 if self.batch_size is None else -(-epoch // self.batch_size)
-        self.epochs_ahead = self._epochs_ahead(self.steps_per_epoch)
+        of_an_epoch = -(-self.examples_per_epoch // self.batch_size) if self.batch_size else 1
+        self.epochs_ahead = self._epochs_ahead(of_an_epoch)
         if self.batch_size is None:  # there are no orders
             self.epochs_ahead = STEPS_AHEAD
-        steps = min(self.epochs_ahead * self.steps_per_epoch, MOST_STEPS)
+        steps = min(self.epochs_ahead * of_an_epoch, MOST_STEPS)
         if self.feed is not None:
             steps = max(steps, STEPS_AHEAD)
         gathers = self.batch_size is not None and self.feed is None
@@ -153,27 +153,19 @@ class Program(generic.Program):
             for first in range(0, len(table), room):
                 yield None, table[first : first + room]
             return
-        assert self.batch_size or self.feed  # data on the device are gathered by batches
         size = self.batch_size or orders.shape[1]
         steps = -(-orders.shape[1] // size)  # of an epoch, or of the part of one
-        if steps <= room:
-            n = min(room // steps, self.epochs_ahead)
-            for first in range(0, len(orders), n):
-                last = first + n
-                yield orders[first:last], table[first * steps : last * steps]
-            return
-        for order, rows in zip(orders, np.split(table, len(orders)), strict=True):
-            for first in range(0, steps, room):
+        n = max(1, min(room // steps, self.epochs_ahead))
+        for epoch in range(0, len(orders), n):
+            several, rows = orders[epoch : epoch + n], table[epoch * steps : (epoch + n) * steps]
+            for first in range(0, len(rows), room):  # once, unless one epoch is longer
                 last = first + room
-                yield order[None, first * size : last * size], rows[first:last]
+                yield several[:, first * size : last * size], rows[first:last]
 
     def _run(self, orders: np.ndarray | None, table: np.ndarray) -> Array:
         if orders is not None and self.order.size:
             self.orders_there.send(orders, self.order[: orders.size].reshape(orders.shape))
         rows = table.astype(self.table.dtype)
-        # The kernels always add both penalties.
-        objective = self.engine.objective
-        rows[:, :2] *= objective.penalized, objective.sparse
         self.tables_there.send(rows, self.table[: len(table)])
         self.step_number.fill(0)
         if self.products is not None:
@@ -191,7 +183,7 @@ class Program(generic.Program):
                         self.feed.grow(len(batch))
                 slot = self.feed.load(batch, scalars[-1])
             self._step(len(self.data.X) if batch is None else len(batch), slot)
-            self.feed.step_is_enqueued(slot)
+            self.feed.slots[slot].step_is_enqueued()
         self.graphs.run(lengths, self._step)
         costs = self.costs[: len(table)]
         if self.ops.ranks is not None:  # beside the first column there are only penalties
@@ -228,8 +220,8 @@ class Program(generic.Program):
         ops.ranks = self.ops.ranks
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(
-            ops,
-            self.engine.objective,
+            ops,  # whose kernels always add both penalties
+            replace(self.engine.objective, penalized=False, sparse=False),
             self.optimizer,
             self.theta,
             self.moments,

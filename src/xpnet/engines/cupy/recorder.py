@@ -5,8 +5,8 @@ activation, output, L - 1 slopes, the column sums of all layers, one update. Pen
 ride along in these; clipping needs the norm of the whole gradient first, which is one launch more.
 
 Examples are *rows* in this package, so that every product is a GEMM on row-major arrays and
-transposed views; only ``predict`` transposes its result. An activation, loss or optimiser without
-a kernel runs the reference leaf, in more launches.
+transposed views; only ``predict`` transposes its result. An activation or optimiser without a
+kernel runs the reference leaf, in more launches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from importlib import resources
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import cupy
 import numpy as np
@@ -100,14 +100,6 @@ def scratch_of(objective: Objective, m: int, gathers: bool) -> int:
     return m * example + sums + 4 * len(objective.sizes) * ALIGNED
 
 
-class Held(NamedTuple):
-    """A hidden layer that waits for `drop`, whose kernel also does its bias and activation."""
-
-    activation: Activation
-    Z: Array  # (m, n); from `drop` on the activations, dropped
-    b: Array
-
-
 class Recorder(Leaves):
     """Leaf operations on rows that launch into their own arrays and record the launches."""
 
@@ -126,7 +118,7 @@ class Recorder(Leaves):
         self.real = self.dtype.type
         self.m = m
         self.run = run  # the Program; None where nothing is trained
-        self.rates = iter(() if run is None else run.engine.objective.dropout)
+        self.rates = enumerate(() if run is None else run.engine.objective.dropout)
         self.sums: list[tuple[Array, Array]] = []  # what column_sums adds up, and where to
         self.used = 0  # of the scratch
         self.scale: Array | None = None  # of the gradient, where it is clipped
@@ -143,10 +135,21 @@ class Recorder(Leaves):
         call()
         self.calls.append(call)
 
-    def launch(self, name: str, size: int, *args: Any) -> None:
+    def launch(self, name: str, blocks: int, threads: tuple[int, ...], *args: Any) -> None:
+        """Launches a kernel. What is no array or scalar of NumPy's becomes one, see `_argument`."""
+        self.do(self.kernel(name), (blocks,), threads, tuple(map(self._argument, args)))
+
+    def _argument(self, x: Any) -> Any:
+        if x is None:
+            return np.intp(0)  # a null pointer
+        if isinstance(x, int):
+            return np.int32(x)
+        return self.real(x) if isinstance(x, float) else x
+
+    def launch_each(self, name: str, size: int, *args: Any) -> None:
         """Launches an elementwise kernel with ``size`` threads, or fewer that do more each."""
         blocks = min(-(-size // THREADS), most_blocks(cupy.cuda.device.get_device_id()))
-        self.do(self.kernel(name), (blocks,), (THREADS,), args)
+        self.launch(name, blocks, (THREADS,), *args)
 
     def multiply(self, A: Array, B: Array, out: Array) -> None:
         if self.products is None:
@@ -178,23 +181,10 @@ class Recorder(Leaves):
         Y, labels = (Y, None) if Y.ndim == 2 else (None, Y)
         x, y = self.new(self.m, n_x), self.new(self.m, n_y)
         s = None if w is None else self.new(self.m)
-        sizes = (run.examples_per_epoch, run.batch_size, self.m, n_x, n_y)
-        self.launch(
-            "gather",
-            self.m * (n_x + n_y + 1),
-            *(
-                X,
-                _pointer(Y),
-                _pointer(labels),
-                _pointer(w),
-                run.order,
-                run.step_number,
-                run.table,
-                run.width,
-            ),
-            *(np.int32(size) for size in sizes),
-            *(x, y, _pointer(s)),
-        )
+        where = run.order, run.step_number, run.table, run.width
+        sizes = run.examples_per_epoch, run.batch_size, self.m, n_x, n_y
+        entries = self.m * (n_x + n_y + 1)
+        self.launch_each("gather", entries, X, Y, labels, w, *where, *sizes, x, y, s)
         return x, y, 1.0 / self.m if s is None else s
 
     # -- forward -------------------------------------------------------------------------
@@ -204,42 +194,41 @@ class Recorder(Leaves):
         self.multiply(A, W.T, Z)
         return Z, b
 
-    def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array | Held:
+    def activate(self, activation: Activation, Z_and_b: tuple[Array, Array]) -> Array:
+        """With dropout it is dropped here, by the same kernel, if a kernel computes it at all."""
         Z, b = Z_and_b
-        if next(self.rates, 0.0) > 0.0 and activation in _ACTIVATIONS:
-            return Held(activation, Z, b)
+        layer, rate = next(self.rates, (0, 0.0))
         kind = _ACTIVATIONS.get(activation, _ACTIVATIONS[identity])
-        n = np.int32(Z.shape[1])
-        self.launch("bias_activate", Z.size, np.int32(kind), b, Z, np.int64(Z.size), n)
+        if rate > 0.0 and activation in _ACTIVATIONS:
+            self._drop(kind, b, Z, self._mask(layer, rate))
+            return Z
+        self.launch_each("bias_activate", Z.size, kind, b, Z, np.int64(Z.size), Z.shape[1])
         if activation not in _ACTIVATIONS:
             self.do(lambda: cupy.copyto(Z, activation.value(Z, xp=cupy)))
         return Z
 
-    def drop(
-        self, layer: int, rate: float, A: Array | Held, key: Key
-    ) -> tuple[Array, tuple[Any, ...]]:
+    def drop(self, layer: int, rate: float, A: Array, key: Key) -> tuple[Array, tuple[Any, ...]]:
         """The kernels of this and of the backward pass read the key from the table."""
-        run = self.run
-        T, scale = masks.threshold(rate), masks.scale(rate)
-        mask = (
-            *(run.table, run.width, run.step_number, np.int32(layer)),
-            *(*map(np.int32, (self.ranks or (0, 1))[:2]), np.uint32(T)),
-            *(self.real(scale), self.real(1.0 - T / masks.FIELDS)),
-        )
-        if isinstance(A, Held):
-            activation, Z, b = A
-        else:  # no kernel computes the activation; `slope` needs A without dropout
-            activation, Z, b = identity, self.new(*A.shape), None
-            self.do(cupy.copyto, Z, A)
-        kind, n = np.int32(_ACTIVATIONS[activation]), np.int32(Z.shape[1])
-        args = (kind, _pointer(b), Z, np.int64(Z.size), n, *mask)
-        self.launch("bias_activate_dropout", -(-Z.size // 4), *args)
-        return Z, mask
+        mask = self._mask(layer, rate)
+        if self.run.engine.objective.hidden[layer] in _ACTIVATIONS:
+            return A, mask
+        dropped = self.new(*A.shape)  # `slope` needs A without dropout
+        self.do(cupy.copyto, dropped, A)
+        self._drop(_ACTIVATIONS[identity], None, dropped, mask)
+        return dropped, mask
+
+    def _drop(self, kind: int, b: Array | None, Z: Array, mask: tuple[Any, ...]) -> None:
+        args = kind, b, Z, np.int64(Z.size), Z.shape[1], *mask
+        self.launch_each("bias_activate_dropout", -(-Z.size // 4), *args)
+
+    def _mask(self, layer: int, rate: float) -> tuple[Any, ...]:
+        """What kernels with dropout take in the end."""
+        run, T = self.run, masks.threshold(rate)
+        own = *(self.ranks or (0, 1))[:2], np.uint32(T), masks.scale(rate), 1.0 - T / masks.FIELDS
+        return run.table, run.width, run.step_number, layer, *own
 
     def predict(self, loss: Loss, Z_and_b: tuple[Array, Array]) -> Array:
         Z, b = Z_and_b
-        if loss.exact not in _LOSSES:
-            return loss.predict(Z.T + b, xp=cupy).T
         self._output(loss, Z, b, None, 0.0, Z, None)
         return Z
 
@@ -248,10 +237,7 @@ class Recorder(Leaves):
     ) -> tuple[Array, Array]:
         Z, b = Z_and_b
         dZ, self.losses = self.new(*Z.shape), self.new(self.m)
-        if loss.exact in _LOSSES:
-            self._output(loss, Z, b, Y, s, dZ, self.losses)
-        else:
-            self.do(partial(self._reference_output, loss, Z, b, Y, s, dZ))
+        self._output(loss, Z, b, Y, s, dZ, self.losses)
         return self.losses, dZ  # the losses are added up with the last layer's column sums
 
     def _output(
@@ -266,25 +252,9 @@ class Recorder(Leaves):
         if loss.reported:
             low, high = log_loss_range(self.dtype, xp=np)
             scale = 1.0 / n
-        self.do(
-            self.kernel("output"),
-            (-(-m // rows),),
-            (threads, rows),
-            (
-                *(np.int32(_LOSSES[loss.exact]), Z, b, _pointer(Y), _pointer(shares)),
-                *(self.real(x) for x in (share, low, high, scale)),
-                *(dZ, _pointer(losses), _pointer(step_number), np.int32(m), np.int32(n)),
-            ),
-        )
-
-    def _reference_output(
-        self, loss: Loss, Z: Array, b: Array, Y: Array, s: Array | float, dZ: Array
-    ) -> None:
-        Z = Z.T + b
-        cupy.copyto(dZ, (s * (loss.predict(Z, xp=cupy) - Y.T)).T)
-        cupy.copyto(self.losses, cupy.sum(s * loss.value(Z, Y.T, xp=cupy), axis=0))
-        if self.run is not None:
-            self.run.step_number += 1
+        args = _LOSSES[loss.exact], Z, b, Y, shares, share, float(low), float(high), scale
+        where = dZ, losses, step_number, m, n
+        self.launch("output", -(-m // rows), (threads, rows), *args, *where)
 
     # -- backward ------------------------------------------------------------------------
     def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
@@ -306,20 +276,16 @@ class Recorder(Leaves):
         return dA, D  # in `slope`
 
     def slope(
-        self, activation: Activation, dA: Array | tuple[Array, tuple[Any, ...]], A: Array | Held
+        self, activation: Activation, dA: Array | tuple[Array, tuple[Any, ...]], A: Array
     ) -> Array:
+        kind = _ACTIVATIONS.get(activation, _ACTIVATIONS[identity])
         if isinstance(dA, tuple):
             dA, mask = dA
-            known, dropped = (activation, A.Z) if isinstance(A, Held) else (identity, A)
-            size, n = np.int64(dA.size), np.int32(dA.shape[1])
-            args = (np.int32(_ACTIVATIONS[known]), dropped, dA, size, n, *mask)
-            self.launch("times_slope_dropout", -(-dA.size // 4), *args)
-            if isinstance(A, Held):
-                return dA
-        if activation in _ACTIVATIONS:
-            kind = np.int32(_ACTIVATIONS[activation])
-            self.launch("times_slope", dA.size, kind, A, dA, np.int64(dA.size))
-        else:
+            args = kind, A, dA, np.int64(dA.size), dA.shape[1], *mask
+            self.launch_each("times_slope_dropout", -(-dA.size // 4), *args)
+        elif activation in _ACTIVATIONS:
+            self.launch_each("times_slope", dA.size, kind, A, dA, np.int64(dA.size))
+        if activation not in _ACTIVATIONS:
             self.do(lambda: cupy.multiply(dA, activation.slope(A, xp=cupy), out=dA))
         return dA
 
@@ -335,16 +301,13 @@ class Recorder(Leaves):
         rows = rows_at_once(self.m, len(tiles))
         splits, columns = -(-self.m // rows), run.costs.shape[1]
         partial = self.new(splits, len(tiles), TILE) if splits > 1 else None
-        sizes = (np.int32(x) for x in (len(tiles), splits, rows, self.m))
-        self.do(
-            self.kernel("column_sums"),
-            (len(tiles) * splits + columns - 1,),
+        self.launch(
+            "column_sums",
+            len(tiles) * splits + columns - 1,
             (SUM_THREADS,),
-            (
-                *(upload(np.array(tiles, np.int64)), *sizes, _pointer(partial)),
-                *(cupy.zeros(len(tiles), np.uint32), run.theta, np.int64(self.layout.n_weights)),
-                *(run.table, run.width, run.step_number, run.costs, np.int32(columns)),
-            ),
+            *(upload(np.array(tiles, np.int64)), len(tiles), splits, rows, self.m, partial),
+            *(cupy.zeros(len(tiles), np.uint32), run.theta, np.int64(self.layout.n_weights)),
+            *(run.table, run.width, run.step_number, run.costs, columns),
         )
         return run.gradient
 
@@ -358,28 +321,12 @@ class Recorder(Leaves):
         if total is not gradient:
             gradient[...] = total
 
-    def penalize_cost(self, l2: Any, theta: Array, cost: Array) -> Array:
-        return cost  # column_sums adds it
-
-    def penalize_gradient(self, l2: Any, theta: Array, gradient: Array) -> Array:
-        return gradient  # the update adds it, and so does `clip`
-
-    def sparsify_cost(self, l1: Any, theta: Array, cost: Array) -> Array:
-        return cost  # added with L2
-
-    def sparsify_gradient(self, l1: Any, theta: Array, gradient: Array) -> Array:
-        return gradient  # added with L2
-
     def clip(self, clip_norm: Any, gradient: Array) -> Array:
         """Computes the factor by which the update multiplies the gradient."""
         run = self.run
         self.scale, parts, finished = run.clipping
-        self.do(
-            self.kernel("clip"),
-            (parts.size,),
-            (THREADS,),
-            (*self._flat(gradient, run.theta), parts, finished, self.scale),
-        )
+        args = *self._flat(gradient, run.theta), parts, finished, self.scale
+        self.launch("clip", parts.size, (THREADS,), *args)
         return gradient
 
     def _flat(self, gradient: Array, theta: Array) -> tuple[Any, ...]:
@@ -397,20 +344,17 @@ class Recorder(Leaves):
         if rule is GradientDescent.update:
             name, own = "gradient_descent", ()
         elif rule is Momentum.update:
-            name, own = "momentum", (self.real(optimizer.momentum), np.int32(optimizer.nesterov))
+            name, own = "momentum", (float(optimizer.momentum), bool(optimizer.nesterov))
         elif rule is RMSProp.update:
-            name, own = "rmsprop", (self.real(optimizer.rho),)
+            name, own = "rmsprop", (float(optimizer.rho),)
         elif rule in (Adam.update, AdamW.update):
-            betas = self.real(optimizer.beta1), self.real(optimizer.beta2)
-            name, own = "adam", (*betas, np.int32(rule is AdamW.update))
+            betas = float(optimizer.beta1), float(optimizer.beta2)
+            name, own = "adam", (*betas, rule is AdamW.update)
         else:
             self.do(partial(self._reference_update, optimizer, theta, moments, gradient))
             return theta, moments
-        self.launch(
-            name,
-            -(-theta.size // 4),
-            *(*self._flat(gradient, theta), _pointer(self.scale), *moments, *own),
-        )
+        args = *self._flat(gradient, theta), self.scale, *moments, *own
+        self.launch_each(name, -(-theta.size // 4), *args)
         return theta, moments
 
     def _reference_update(
@@ -419,15 +363,11 @@ class Recorder(Leaves):
         row = cupy.take(self.run.table, self.run.step_number - 1, axis=0)[0]
         objective = self.run.engine.objective
         if objective.penalized:
-            gradient = super().penalize_gradient(row[0], theta, gradient)
+            gradient = self.penalize_gradient(row[0], theta, gradient)
         if objective.sparse:
-            gradient = super().sparsify_gradient(row[1], theta, gradient)
+            gradient = self.sparsify_gradient(row[1], theta, gradient)
         if self.scale is not None:
             gradient = self.scale * gradient
         scalars = tuple(row[i] for i in range(PREFIX, row.size - 1))
         new, new_moments = super().update(optimizer, theta, moments, gradient, scalars)
         generic.overwrite((theta, *moments), (new, *new_moments), xp=self.run.engine.backend.xp)
-
-
-def _pointer(x: Array | None) -> Any:
-    return np.intp(0) if x is None else x  # a null _pointer where there is no array
