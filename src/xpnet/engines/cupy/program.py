@@ -72,13 +72,9 @@ class Program(generic.Program):
         self.feed = Feed(*feeds) if on_host else None
         of_an_epoch = -(-self.examples_per_epoch // self.batch_size) if self.batch_size else 1
         self.epochs_ahead = self._epochs_ahead(of_an_epoch)
-        if self.batch_size is None:  # there are no orders
-            self.epochs_ahead = STEPS_AHEAD
-        steps = min(self.epochs_ahead * of_an_epoch, MOST_STEPS)
-        if self.feed is not None:
-            steps = max(steps, STEPS_AHEAD)
-        gathers = self.batch_size is not None and self.feed is None
-        self.order = cupy.empty(self.epochs_ahead * m if gathers else 0, np.int32)
+        steps = min(max(self.epochs_ahead * of_an_epoch, STEPS_AHEAD), MOST_STEPS)
+        self.gathers = self.batch_size is not None and self.feed is None
+        self.order = cupy.empty(self.epochs_ahead * m if self.gathers else 0, np.int32)
         self.costs = cupy.zeros((steps, self._columns()), dtype)
         self.step_number = cupy.zeros(1, np.int32)
         self.width = np.int32(PREFIX + len(self.optimizer.scalars(np.ones(1), np.ones(1))) + 1)
@@ -175,14 +171,13 @@ class Program(generic.Program):
             if self.feed is None:
                 lengths.append(len(self.data.X) if batch is None else len(batch))
                 continue
-            slot = 0
-            if batch is not None:
-                if len(batch) > self.feed.capacity:
-                    self.recordings.clear()  # they read the slots that are given up
-                    with self._explained(len(batch)):
-                        self.feed.grow(len(batch))
-                slot = self.feed.load(batch, scalars[-1])
-            self._step(len(self.data.X) if batch is None else len(batch), slot)
+            assert batch is not None  # what stays on the host comes in minibatches
+            if len(batch) > self.feed.capacity:
+                self.recordings.clear()  # they read the slots that are given up
+                with self._explained(len(batch)):
+                    self.feed.grow(len(batch))
+            slot = self.feed.load(batch, scalars[-1])
+            self._step(len(batch), slot)
             self.feed.slots[slot].step_is_enqueued()
         self.graphs.run(lengths, self._step)
         costs = self.costs[: len(table)]
@@ -210,10 +205,8 @@ class Program(generic.Program):
         if length > self.longest:
             self._forget()  # they write to the scratch that is given up
             self.scratch, self.longest = None, 0
-            gathers = self.batch_size is not None and self.feed is None
-            self.scratch = cupy.empty(
-                scratch_of(self.engine.objective, length, gathers), self.theta.dtype
-            )
+            size = scratch_of(self.engine.objective, length, self.gathers)
+            self.scratch = cupy.empty(size, self.theta.dtype)
             self.longest = length
         precision = self.engine.backend.precision
         ops = Recorder(self.ops.layout, self.theta.dtype, length, self, slot, precision)
