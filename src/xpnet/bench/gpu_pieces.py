@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,15 +122,9 @@ ATTRIBUTES = (
 
 
 def machine(rehearse: bool) -> Iterator[Found]:
-    """What figures of this machine depend on: driver, clocks, versions, attributes, host."""
+    """What figures of this machine depend on: driver, clocks and versions."""
     cupy = importlib.import_module("cupy")
     found: dict[str, Any] = {"nvidia-smi": nvidia_smi()}
-    found["attributes"] = [
-        {name: cupy.cuda.Device(n).attributes.get(name) for name in ATTRIBUTES}
-        for n in range(cupy.cuda.runtime.getDeviceCount())
-    ]
-    with suppress(OSError):
-        found["wsl"] = "microsoft" in Path("/proc/version").read_text().lower()
     with suppress(Exception):  # CuPy's own modules may move
         nvrtc = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
         found["nvrtc"] = ".".join(map(str, nvrtc.getVersion()))
@@ -194,10 +187,11 @@ def devices(cupy: Any) -> list[dict[str, Any]]:
     """What CuPy says of each device."""
     found = []
     for number in range(cupy.cuda.runtime.getDeviceCount()):
-        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        chip, properties = cupy.cuda.Device(number), cupy.cuda.runtime.getDeviceProperties(number)
         device: dict[str, Any] = {"name": properties["name"].decode(errors="replace")}
         device["memory_bytes"] = int(properties["totalGlobalMem"])
         device["multiprocessors"] = int(properties["multiProcessorCount"])
-        device["compute_capability"] = str(cupy.cuda.Device(number).compute_capability)
+        device["compute_capability"] = str(chip.compute_capability)
+        device["attributes"] = {name: chip.attributes.get(name) for name in ATTRIBUTES}
         found.append(device)
     return found

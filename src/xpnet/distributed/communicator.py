@@ -141,27 +141,22 @@ class NCCL:
 
 
 class TorchGroup:
-    """A process group of ``torch.distributed``: gloo for host memory, NCCL for CUDA tensors."""
+    """A process group of ``torch.distributed``; left out, all processes that torchrun started.
 
-    def __init__(self, group: Any) -> None:
+    Host memory goes through gloo, CUDA tensors through NCCL.
+    """
+
+    def __init__(self, group: Any = None) -> None:
         import torch
 
-        self._torch = torch
-        self._dist: Any = torch.distributed
-        # A group that outlives ``destroy_process_group`` aborts the process at its end.
-        self._group = None if group is self._dist.group.WORLD else group
-        self.rank, self.size = self._dist.get_rank(group), self._dist.get_world_size(group)
-
-    @classmethod
-    def of_torchrun(cls) -> TorchGroup:
-        """All processes that torchrun started: gradients on a GPU go through NCCL."""
-        import torch
-
-        dist: Any = torch.distributed
-        if not dist.is_initialized():
+        self._torch, dist = torch, torch.distributed
+        self._dist: Any = dist
+        if group is None and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
             atexit.register(dist.destroy_process_group)  # else gloo may abort at the end
-        return cls(dist.group.WORLD)
+        # A group that outlives ``destroy_process_group`` aborts the process at its end.
+        self._group = None if group is dist.group.WORLD else group
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
 
     def allreduce(self, vector: Any) -> Any:
         if not isinstance(vector, self._torch.Tensor):

@@ -31,7 +31,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Communicator | None
     if _first(("WORLD_SIZE",) if torchrun else SIZES, environment, 1) == 1:
         return None
     try:
-        return TorchGroup.of_torchrun() if torchrun else MPI()
+        return TorchGroup() if torchrun else MPI()
     except ImportError as error:
         who, missing = ("torchrun", "PyTorch") if torchrun else ("MPI's launcher", "mpi4py")
         cure = "" if torchrun else f": {INSTALL}"
