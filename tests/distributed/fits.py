@@ -68,6 +68,12 @@ def trained(model, communicator, **settings):
     return model.fit(there(X), there(Y), communicator=communicator, **options)
 
 
+def device_now():
+    import cupy
+
+    return cupy.cuda.runtime.getDevice()
+
+
 class PretendedNCCL:
     """The functions of ``cupy.cuda.nccl`` that xpnet calls, over another communicator."""
 
@@ -82,12 +88,14 @@ class PretendedNCCL:
 
     def NcclCommunicator(self, size, name, number):
         assert (size, name, number) == (self.group.size, (4, 2), self.group.rank)
+        self.device = device_now()
         return self
 
     def allReduce(self, source, target, count, kind, operation, stream):
         import cupy
 
         assert (source, operation) == (target, self.NCCL_SUM)
+        assert device_now() == self.device == cupy.cuda.runtime.pointerGetAttributes(source).device
         assert stream == cupy.cuda.get_current_stream().ptr
         dtype = np.dtype({self.NCCL_FLOAT32: "f4", self.NCCL_FLOAT64: "f8"}[kind])
         memory = cupy.cuda.UnownedMemory(source, count * dtype.itemsize, self)

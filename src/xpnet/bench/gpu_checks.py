@@ -119,10 +119,10 @@ def together(pair: Pair, rehearse: bool) -> tuple[list[np.ndarray], DeepNet]:
     """What each of two processes gets: sums of a vector by NCCL, and the net that both train."""
     import cupy
 
-    cupy.cuda.Device(pair.rank).use()
     group = NCCL(pair)
-    vectors = [cupy.arange(NUMBERS, dtype=dtype) + pair.rank for dtype in TOLERANCES]
-    sums = [to_numpy(group.allreduce(vector)) for vector in vectors]
+    with cupy.cuda.Device(pair.rank):
+        vectors = [cupy.arange(NUMBERS, dtype=dtype) + pair.rank for dtype in TOLERANCES]
+        sums = [to_numpy(group.allreduce(vector)) for vector in vectors]
     device = f"cuda:{pair.rank}"
     return sums, train(rehearse, "float64", group, backend="cupy", device=device)[0]
 

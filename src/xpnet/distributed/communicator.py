@@ -123,12 +123,15 @@ class NCCL:
         self._meeting = communicator_of(meeting)
         self.rank, self.size = self._meeting.rank, self._meeting.size
         self.broadcast, self.gather = self._meeting.broadcast, self._meeting.gather
-        name = self.broadcast(None if self.rank else self._nccl.get_unique_id())
-        self._group = self._nccl.NcclCommunicator(self.size, name, self.rank)
+        self._group: Any = None  # of the first vector's device: before, another may be current
 
     def allreduce(self, vector: Any) -> Any:
         if not isinstance(vector, self._cupy.ndarray):
             return self._meeting.allreduce(vector)
+        if self._group is None:
+            name = self.broadcast(None if self.rank else self._nccl.get_unique_id())
+            with vector.device:
+                self._group = self._nccl.NcclCommunicator(self.size, name, self.rank)
         here, names = vector.data.ptr, self._nccl
         kind = names.NCCL_FLOAT32 if vector.dtype == np.float32 else names.NCCL_FLOAT64
         stream = self._cupy.cuda.get_current_stream().ptr
@@ -136,7 +139,8 @@ class NCCL:
         return vector
 
     def abort(self) -> None:
-        self._group.abort()
+        if self._group is not None:
+            self._group.abort()
         self._meeting.abort()
 
 
