@@ -30,7 +30,9 @@ def linear_response(place: Backend, X: Any, W: Any, b: Array) -> Array:
     with place.context():
         # of a pickle they are on the host
         W, b = (place.asarray(x) if isinstance(x, np.ndarray) else x for x in (W, b))
-        if is_sparse(X) and not multiplies(X, place):
+        if not is_sparse(X):
+            return X @ W.T + b
+        if not multiplies(X, place):
             return place.xp.concat([part @ W.T + b for _, part in dense_blocks(X, place)], axis=0)
         Z = X @ W.T
         return (Z.toarray() if is_sparse(Z) else Z) + b
