@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
+from typing import Any
 
 # Packages whose lines are not the user's.
 INSIDE = ("xpnet", "sklearn", "joblib", "contextlib", "numpy")
@@ -81,6 +83,10 @@ class DivergedError(ArithmeticError):
         self.cost = cost
         self.last_cost = last_cost
         self.step = step
+
+    def __reduce__(self) -> tuple[Any, ...]:  # processes of a pool send it to each other
+        figures: dict[str, Any] = {k: vars(self)[k] for k in ("epoch", "cost", "last_cost")}
+        return partial(type(self), **figures), self.args, vars(self)
 
 
 class ModelFileError(ValueError):

@@ -227,6 +227,7 @@ def refuses_together():
         "weights": told(lambda: trained(net(), group(), sample_weight=WEIGHTS if mine else None)),
         "validation": told(lambda: trained(net(), group(), validation=held_out if mine else None)),
         "all validate": told(lambda: trained(net(), group(), validation=(X[:4, :40], Y[:40]))),
+        "features": told(lambda: net().fit(X + mine, Y, communicator=group())),
         "shuffle": told(lambda: trained(net(), group(), shuffle=bool(mine))),
         "a part each": told(lambda: net().fit(X[:, own], Y[own], communicator=group())),
         "one batch less": told(

@@ -124,7 +124,7 @@ def test_a_checkpoint_of_n_ranks_resumes_on_one_and_the_other_way_round(tmp_path
         ("seed", ["seed is 0 on rank 0 and 1 on rank 1"] * 2),
         ("option", ["l2 is 0.0 on rank 0 and 0.1 on rank 1"] * 2),
         ("rank fails", ["rank 1 of 2 could not begin: ValueError: dropout=7.0", "dropout=7.0"]),
-        ("small minibatch", ["a minibatch of 1 examples has none for some of the 2 ranks"] * 2),
+        ("small minibatch", ["none for some of the 2 ranks: choose batch_size=52"] * 2),
         ("data", ["the number of examples is 100 on rank 0 and 99 on rank 1"] * 2),
     ],
 )
@@ -138,6 +138,7 @@ def test_every_rank_is_told_what_one_of_them_was_given():
     found, _ = launch("mpi", 2, "refuses_together")
     expected = {
         "weights": "the checksum of some weights is ",
+        "features": "the checksum of some features is ",
         "validation": "validation is False on rank 0 and True on rank 1",
         "all validate": "validation X has shape (4, 40)",
         "shuffle": "shuffle is False on rank 0 and True on rank 1",

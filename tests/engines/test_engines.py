@@ -400,6 +400,17 @@ def test_an_unknown_engine_names_the_known_ones(lib):
         pass
 
 
+@pytest.mark.parametrize("lib", ["numpy", "torch", "array_api_strict"], indirect=True)
+@pytest.mark.parametrize("name", ["numpy", "compiled", "torch", "jax", "cupy"])
+def test_an_engine_of_another_library_is_refused(lib, name):
+    if lib.name == {"compiled": "numpy"}.get(name, name):
+        pytest.skip("it is the net's own")
+    net = xpnet.DeepNet([2, 1], **lib.options)
+    told = pytest.raises(ValueError, match=rf"use\('{name}'\): this net computes on .* 'generic'")
+    with told, xpnet.engines.use(name):
+        net.fit(np.zeros((2, 3)), np.zeros((1, 3)))
+
+
 class HeavyBall(xpnet.GradientDescent):
     """A rule whose moment is the parameters before the last step."""
 

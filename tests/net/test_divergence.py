@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,6 +36,13 @@ def test_a_diverging_run_stops_and_says_where(lib, batch_size):
     net.parameters = start  # from there the net trains again
     history = net.fit(x, y, xpnet.GradientDescent(0.1), batch_size=None, epochs=20)
     assert history.cost[-1] < history.cost[0]
+
+
+def test_the_error_goes_from_one_process_to_another():
+    error = xpnet.DivergedError("it broke", epoch=3, cost=np.inf, last_cost=2.0, step=7)
+    error.add_note("in the search")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("sizes", [[3, 2], [3, 6, 6, 2]], ids=["ols", "deep"])

@@ -197,6 +197,15 @@ def test_every_optimiser_resumes(name, batch_size):
     assert_pairs_equal(parts.parameters, long.parameters)
 
 
+def test_a_resumed_run_keeps_its_optimiser():
+    X, Y = data("sigmoid")
+    nets = [make_net(), make_net()]
+    for net, more in zip(nets, ({}, {"optimizer": xpnet.Momentum(0.05)}), strict=True):
+        net.fit(X, Y, xpnet.Momentum(0.05), epochs=2, batch_size=5)
+        net.fit(X, Y, epochs=2, batch_size=5, resume=True, **more)
+    assert_pairs_equal(*(net.parameters for net in nets))
+
+
 def test_resume_without_a_state_starts_afresh():
     X, Y = data()
     one, other = make_net(), make_net()

@@ -107,7 +107,8 @@ class Backend:
         return "undecided" if self.dtype is None else dtype_name(self.dtype)
 
     def __str__(self) -> str:
-        return f"{self._library.title or self.name} on {self.device_name}"
+        rounded = "" if self.precision == "exact" else f", products in {self.precision}"
+        return f"{self._library.title or self.name} on {self.device_name}{rounded}"
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """Return ``x`` as an array of this place: host data is copied to the device.

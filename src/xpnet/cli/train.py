@@ -103,6 +103,8 @@ class Run:
         self.net, state = net, net.training_state
         self.begun = 0 if state is None else state.step
         train_report.announce(self.console, settings, recipe, problem, net)
+        if self.ranks.size > 1:
+            self.console.print_line(f"{self.ranks.size} processes train it together")
         if begins is not None:
             self.console.print_line(begins)
         comments = [described(problem.fingerprint), f"{net.backend}, {net.backend.dtype_name}"]

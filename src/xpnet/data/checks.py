@@ -56,9 +56,11 @@ def to_backend(x: Any, what: str, backend: Backend, *, moves: bool) -> Array:
     borrowed = backend.borrow(x) if moves else None
     if borrowed is not None:
         return borrowed
+    there = place_of(x)
     raise TypeError(
-        f"{what} lives in {place_of(x)} but this net lives in {backend}: move one of them, "
-        f"net.to({place_of(x).name!r}) or pass {what} as an array of {backend.name}"
+        f"{what} lives in {there} but this net lives in {backend}: move one of them, "
+        f"net.to({there.name!r}, {there.device_name!r}) or pass {what} as an array of "
+        f"{backend.name} on {backend.device_name}"
     )
 
 

@@ -27,6 +27,12 @@ _forced: ContextVar[str | None] = ContextVar("xpnet_engine", default=None)
 def engine_for(backend: Backend, objective: Objective) -> Engine:
     """The engine that runs ``objective`` on ``backend``."""
     pinned = _forced.get()
+    library = "numpy" if pinned == "compiled" else pinned
+    if library not in (None, "generic", backend.name):
+        others = f" and {backend.name!r}" if backend.name in ENGINES else ""
+        raise ValueError(
+            f"engines.use({pinned!r}): this net computes on {backend}, which 'generic'{others} can"
+        )
     name = pinned or (backend.name if backend.name in ENGINES else "generic")
     file = "numpy" if name == "compiled" else name
     engine = importlib.import_module(f"xpnet.engines.{file}").Engine(backend, objective)
@@ -45,7 +51,7 @@ def use(name: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        No engine has that name.
+        No engine has that name, or a net inside the ``with`` computes on another library.
     """
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; choose one of {ENGINES}")

@@ -168,8 +168,12 @@ class Engine(generic.Engine):
         pinned = self.pinned == "compiled"
         recorded = self.pinned == "numpy" or self.ops.ranks is not None
         choice = None if recorded else with_numba("compiled.choice")
+        if pinned and self.ops.ranks is not None:
+            raise ValueError("the compiled engine does not take a communicator")
         if pinned and choice is None:
-            raise ImportError("the compiled engine needs Numba: pip install 'xpnet[numba]'")
+            raise ImportError(
+                "the compiled engine needs Numba: pip install 'xpnet[numba]', without XPNET_NUMBA=0"
+            )
         settings = self.objective, optimizer, data, batch_size
         if choice is not None:
             obstacle = choice.obstacle(*settings)

@@ -40,8 +40,6 @@ from xpnet.training.notebook import net_html
 from xpnet.training.plan import Plan
 from xpnet.training.state import TrainingState, starting_state
 
-_ADAM = Adam(1e-3)
-
 
 class DeepNet:
     """A dense neural network: ``A[l] = g(W[l] @ A[l-1] + b[l])``, examples in columns.
@@ -355,7 +353,7 @@ class DeepNet:
         self,
         X: Array | Stream,
         Y: Array | None = None,
-        optimizer: Optimizer = _ADAM,
+        optimizer: Optimizer | None = None,
         *,
         epochs: int = 20,
         batch_size: int | str | None = "auto",
@@ -383,7 +381,8 @@ class DeepNet:
         Y : array (1, m), (n_y, m), or labels (m,)
             Targets: 0/1 for sigmoid, class numbers or one-hot columns for softmax. Not of a stream.
         optimizer : Optimizer
-            ``xpnet.Adam(1e-3)`` if left out.
+            ``xpnet.Adam(1e-3)`` if left out; with ``resume`` that of the last fit, or of the
+            checkpoint.
         epochs : int
             Passes over the data (*more* of them with ``resume``). Few examples need many.
         batch_size : int or None
@@ -454,6 +453,9 @@ class DeepNet:
             l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
             clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
             callbacks = arguments.check_callbacks(callbacks)
+            last = self._held.state if resume else None
+            if optimizer is None:
+                optimizer = Adam(1e-3) if last is None else last.optimizer
             arguments.check_optimizer(optimizer)
             epochs = check_count(epochs, "epochs", 0)
             batch_size = arguments.check_batch_size(batch_size, X)
@@ -462,7 +464,8 @@ class DeepNet:
                 data, source, how = inputs.training_set(
                     X, Y, sample_weight, batch_size, shuffle, prefetch, self.seed, ranks
                 )
-            place, last = self.backend, self._held.state if resume else None
+            place = self.backend
+            last = self._held.state if resume else None  # it has moved with the net
             start = starting_state(last, optimizer, self.theta, place)
             schedule = prepared(schedule or Constant(), start.epoch + epochs)
             plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)

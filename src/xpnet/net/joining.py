@@ -29,9 +29,11 @@ def share(ranks: Ranks, engine: Engine, source: Source) -> None:
     if batch is not None:
         least = m % batch or batch
         if least < ranks.size:
+            fit = (n for n in range(batch + 1, m + 1) if (m % n or n) >= ranks.size)
+            instead = next((f"batch_size={n}" for n in fit), "fewer ranks")
             raise ValueError(
-                f"a minibatch of {least} examples has none for some of the {ranks.size} ranks: "
-                f"choose a batch_size that leaves more of the {m}"
+                f"a minibatch of {least} of the {m} examples has none for some of the "
+                f"{ranks.size} ranks: choose {instead}"
             )
     engine.ops.ranks = Share(
         ranks.rank, ranks.size, source.own_examples, lambda vector: ranks.allreduce(vector, place)
@@ -60,6 +62,7 @@ def join(ranks: Ranks, run: Run, data: Data, **more: Any) -> None:
             "where training goes on": (start.epoch, start.step, start.position),
             "the checksum of the parameters": _checksum(run.theta),
             "the checksum of some targets": _checksum(data.Y, 64),
+            "the checksum of some features": _checksum(data.X, 64),
             "the checksum of some weights": data.w is not None and _checksum(data.w, 64),
         }
     )

@@ -507,8 +507,9 @@ class Run:
             f"training diverged in epoch {epoch} of {self.plan.epochs}{where}: cost {cost:.6g}"
             f"{unseen if np.isfinite(cost) else ''}, "
             f"last finite cost {'none' if so_far is None else format(so_far, '.6g')}. "
-            f"The net keeps finite parameters. Lower the learning rate "
-            f"({self.plan.optimizer.learning_rate:g}) or scale the features",
+            f"The net keeps finite parameters, of which some may have grown too large to train on. "
+            f"Lower the learning rate ({self.plan.optimizer.learning_rate:g}) or scale the "
+            "features, and begin with a new net or a checkpoint",
             epoch=epoch,
             cost=cost,
             last_cost=so_far,

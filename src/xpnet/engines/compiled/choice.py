@@ -41,7 +41,7 @@ def obstacle(
     if data.X.dtype not in (np.float32, np.float64):
         return f"numbers of {data.X.dtype}"
     if batch_size is None and len(data.X) == 1:
-        return "a stream whose minibatches vary, or a single example"
+        return "batches that may vary in length, or a single example"
     if objective.clipped:
         return "clip_norm, which needs the whole gradient"
     if rule is None:
