@@ -14,6 +14,7 @@ from typing import Any
 MODULES = ("xpnet", "xpnet.callbacks", "xpnet.schedules", "xpnet.plotting")
 # What classes of a user's own look like, and what they are given; described beside the names.
 INTERFACES = (
+    "xpnet.engines.use",
     "xpnet.core.optimizers.Optimizer",
     "xpnet.training.history.Callback",
     "xpnet.training.history.Progress",

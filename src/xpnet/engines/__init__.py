@@ -42,16 +42,28 @@ def engine_for(backend: Backend, objective: Objective) -> Engine:
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run nets with this engine inside the ``with``.
+    """Run nets with this engine inside the ``with``, in this thread alone.
 
-    "generic" is the reference. Nets on NumPy arrays have two engines: "numpy" records each step's
-    calls, "compiled" runs whole epochs as one function and needs Numba. Which of the two a fit
-    takes by itself follows from the net, its options and its examples.
+    Parameters
+    ----------
+    name : {"generic", "numpy", "compiled", "cupy", "torch", "jax"}
+        "generic" is the reference, for nets on every library; the others are for nets on their
+        own. Nets on NumPy arrays have two: "numpy" records each step's calls, "compiled" runs whole
+        epochs as one function and needs Numba; a fit that it does not take raises the reason.
 
     Raises
     ------
     ValueError
         No engine has that name, or a net inside the ``with`` computes on another library.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> import xpnet.engines
+    >>> X, y = xpnet.load_digits()
+    >>> with xpnet.engines.use("generic"):
+    ...     xpnet.DeepNet([64, 10], output="softmax").fit(X.T / 16, y, epochs=1).engine
+    'generic'
     """
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}; choose one of {ENGINES}")
