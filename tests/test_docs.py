@@ -186,3 +186,11 @@ def test_what_predict_raw_says_is_what_the_command_says(model):
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     _, *said = Path("answers.csv").read_text().splitlines()
     assert [str(label) for label in xpnet.load(model).predict_raw(X.T)] == said
+
+
+def test_the_version_and_its_date_are_the_same_everywhere():
+    released = re.findall(r"^## \[(\d.*)\] - (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = (ROOT / "CITATION.cff").read_text()
+    written = re.findall(r'^version: (.*)\ndate-released: "(.*)"$', cited, re.M)
+    assert written == released[:1]
+    assert written[0][0] == xpnet.__version__
