@@ -292,7 +292,7 @@ class Notice(event.Listener):  # type: ignore[misc]
     def on_start(self, event: Any) -> None:
         if not self.told:
             logger.info(
-                "compiling the training step for %s, once on this machine: some ten seconds",
+                "compiling the training step for %s, once on this machine: 10 to 20 seconds",
                 self.dtype,
             )
         self.told = True

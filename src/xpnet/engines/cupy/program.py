@@ -256,7 +256,7 @@ class Program(generic.Program):
                 advice = f"the largest batch_size that fits is {fits:,}" if fits else "none fits"
             raise MemoryError(
                 f"a training step needs {self._needs(batch):,} bytes on "
-                f"{self.engine.backend.device_name}, {had}: {advice}. The net is unchanged"
+                f"{self.engine.backend.device_name}, {had}: {advice}. The parameters are unchanged"
             ) from error
 
     def bytes_held(self) -> dict[str, int]:
