@@ -210,7 +210,7 @@ def of_version(version: str) -> Callable[..., None]:
     """``steps``, which Numba finds again on disk only for the same ``version``."""
 
     def steps(  # type: ignore[no-untyped-def]
-        w, net, places, program, data, rows, n, batch, first, table, settings, bounds, drawn, out
+        w, net, places, program, data, rows, n, batch, first, table, settings, bounds, bits, out
     ):
         """Makes the steps of ``table`` (steps, n_scalars), the first of which has number ``first``.
 
@@ -222,7 +222,6 @@ def of_version(version: str) -> Callable[..., None]:
         """
         version  # noqa: B018  a variable of the closure is part of the key on disk
         X, Y, labels, weights = data
-        bits, fields, key = drawn
         costs, made = out
         whole, n_y = rows.size == 0, net[len(net) - 1, at.N_OUT]
         per_epoch = 1 if whole else (n + batch - 1) // batch
@@ -250,11 +249,9 @@ def of_version(version: str) -> Callable[..., None]:
                     op.activate(number, w, z, m, z_ld)
                     op.ones_beside(w, z, m, z_ld, n_out)
                 elif code == codes.DROP:
-                    key[0] = np.uint32(row[3]) | (np.uint32(row[4]) << np.uint32(16))
-                    key[1] = np.uint32(row[5]) | (np.uint32(row[6]) << np.uint32(16))
-                    op.draw(l, key, (m * n_out + 3) // 4, bits)
+                    op.draw(l, row[3:PREFIX], (m * n_out + 3) // 4, bits)
                     after = net[l + 1, at.A]
-                    op.drop(w, z, net[l, at.MASK], after, m, z_ld, n_out, number, fields)
+                    op.drop(w, z, net[l, at.MASK], after, m, z_ld, n_out, number, bits)
                     op.ones_beside(w, after, m, z_ld, n_out)
                 elif code == codes.OUTPUT:
                     cost = op.output(
@@ -311,13 +308,11 @@ def runner(dtype: np.dtype) -> Callable[..., None]:
 
     matrix, vector, numbers, table = array(real, 2), array(real), array(whole), array(whole, 2)
     data = types.Tuple((matrix, matrix, numbers, vector))
-    words = (types.uint64, types.uint16, types.uint32)
-    drawn = types.Tuple([array(kind, readonly=False) for kind in words])
     out = types.Tuple([array(kind, readonly=False) for kind in (real, whole)])
     signature = types.void(
         *(array(real, readonly=False), table, numbers, table, data),
         *(numbers, whole, whole, whole, matrix),
-        *(vector, vector, drawn, out),
+        *(vector, vector, array(types.uint64, readonly=False), out),
     )
     # a listener hears of every thread: one at a time
     with COMPILING, event.install_listener("numba:compile", Notice(dtype)):

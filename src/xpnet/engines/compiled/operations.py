@@ -9,23 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from xpnet.core.masks import FIELDS, PARITY
-from xpnet.engines.compiled.recorder import (
-    ADAM,
-    BERNOULLI,
-    CATEGORICAL,
-    DESCENT,
-    ELU,
-    LEAKY_RELU,
-    NESTEROV,
-    POISSON,
-    RELU,
-    RMSPROP,
-    SIGMOID,
-    SOFTPLUS,
-    SQUARED,
-    TANH,
-)
+from xpnet.core.masks import FIELDS, PARITY, ROTATIONS
+from xpnet.engines.compiled import recorder as codes
 from xpnet.engines.compiled.tiles import get, put
 from xpnet.engines.compiled.vectormath import exp, expm1, log, log1p, tanh
 
@@ -87,25 +72,25 @@ def ones_beside(w, a, m, ld, n):  # type: ignore[no-untyped-def]
 def activate(kind, w, a, m, ld):  # type: ignore[no-untyped-def]
     z = w[a : a + m * ld]
     zero, one = w.dtype.type(0), w.dtype.type(1)
-    if kind == RELU:
+    if kind == codes.RELU:
         for i in range(z.size):
             z[i] = zero if z[i] < zero else z[i]  # NaN is not below zero: it goes through
-    elif kind == TANH:
+    elif kind == codes.TANH:
         for i in range(z.size):
             z[i] = tanh(z[i])
-    elif kind == SIGMOID:
+    elif kind == codes.SIGMOID:
         for i in range(z.size):
             e = exp(-abs(z[i]))
             z[i] = (e if z[i] < zero else one) / (one + e)
-    elif kind == LEAKY_RELU:
+    elif kind == codes.LEAKY_RELU:
         least = w.dtype.type(0.01)
         for i in range(z.size):
             z[i] = least * z[i] if z[i] < zero else z[i]
-    elif kind == ELU:
+    elif kind == codes.ELU:
         for i in range(z.size):
             below = expm1(zero if z[i] > zero else z[i])
             z[i] = z[i] if z[i] > zero else below
-    elif kind == SOFTPLUS:
+    elif kind == codes.SOFTPLUS:
         for i in range(z.size):
             above = zero if z[i] < zero else z[i]
             z[i] = above + log1p(exp(-abs(z[i])))
@@ -116,77 +101,56 @@ def slope(kind, w, a, d, size):  # type: ignore[no-untyped-def]
     """dZ := dA g'(A), in place."""
     A, dA = w[a : a + size], w[d : d + size]
     zero, one = w.dtype.type(0), w.dtype.type(1)
-    if kind == RELU:
+    if kind == codes.RELU:
         for i in range(size):
             dA[i] *= one if A[i] > zero else zero  # a product, not a branch: it is vectorised
-    elif kind == TANH:
+    elif kind == codes.TANH:
         for i in range(size):
             dA[i] *= one - A[i] * A[i]
-    elif kind == SIGMOID:
+    elif kind == codes.SIGMOID:
         for i in range(size):
             dA[i] *= A[i] * (one - A[i])
-    elif kind == LEAKY_RELU:
+    elif kind == codes.LEAKY_RELU:
         least = w.dtype.type(0.01)
         for i in range(size):
             dA[i] *= one if A[i] > zero else least
-    elif kind == ELU:
+    elif kind == codes.ELU:
         for i in range(size):
             dA[i] *= one if A[i] > zero else one + A[i]
-    elif kind == SOFTPLUS:
+    elif kind == codes.SOFTPLUS:
         for i in range(size):
             dA[i] *= -expm1(-A[i])
 
 
 # Numba makes uint64 of a sum of two uint32: every result is cast back, which costs nothing.
 u32, u64 = np.uint32, np.uint64
-helper = njit(inline="always")
 
 
-@helper
-def rotated(x, r):  # type: ignore[no-untyped-def]
-    return u32((x << u32(r)) | (x >> u32(32 - r)))
+@compiled
+def draw(layer, halves, count, bits):  # type: ignore[no-untyped-def]
+    """Random words of hidden layer ``layer``, by ``masks.threefry2x32``; a counter's two in one.
 
-
-@helper
-def four_rounds(x0, x1, a, b, c, d):  # type: ignore[no-untyped-def]
-    x0 = u32(x0 + x1)
-    x1 = u32(rotated(x1, a) ^ x0)
-    x0 = u32(x0 + x1)
-    x1 = u32(rotated(x1, b) ^ x0)
-    x0 = u32(x0 + x1)
-    x1 = u32(rotated(x1, c) ^ x0)
-    x0 = u32(x0 + x1)
-    x1 = u32(rotated(x1, d) ^ x0)
-    return x0, x1
-
-
-@helper
-def random_bits(k0, k1, x0, x1):  # type: ignore[no-untyped-def]
-    """``masks.threefry2x32``, written out; both words in one, the first one in its lower half.
-
-    Field f of a counter's four is bits 16 f to 16 f + 15.
+    ``halves``: those of the key's words. Field f of a counter's four is bits 16 f to 16 f + 15.
     """
-    k2 = u32(u32(k0 ^ k1) ^ u32(PARITY))
-    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + k1), 13, 15, 26, 6)
-    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(1))), 17, 29, 16, 24)
-    x0, x1 = four_rounds(u32(x0 + k2), u32(x1 + u32(k0 + u32(2))), 13, 15, 26, 6)
-    x0, x1 = four_rounds(u32(x0 + k0), u32(x1 + u32(k1 + u32(3))), 17, 29, 16, 24)
-    x0, x1 = four_rounds(u32(x0 + k1), u32(x1 + u32(k2 + u32(4))), 13, 15, 26, 6)
-    x0, x1 = u32(x0 + k2), u32(x1 + u32(k0 + u32(5)))
-    return u64(x0) | (u64(x1) << u64(32))
-
-
-@compiled
-def draw(layer, key, count, bits):  # type: ignore[no-untyped-def]
-    """Random words of hidden layer ``layer``: see ``core/masks.py``. ``key``: its two words."""
+    k0 = u32(u32(halves[0]) | (u32(halves[1]) << u32(16)))
+    k1 = u32(u32(halves[2]) | (u32(halves[3]) << u32(16)))
+    schedule = k0, k1, u32(u32(k0 ^ k1) ^ u32(PARITY))
     for q in range(count):
-        bits[q] = random_bits(key[0], key[1], np.uint32(layer), np.uint32(q))
+        x0, x1 = u32(u32(layer) + k0), u32(u32(q) + k1)
+        for group in range(5):
+            for r in ROTATIONS[group % 2]:
+                x0 = u32(x0 + x1)
+                x1 = u32(u32((x1 << u32(r)) | (x1 >> u32(32 - r))) ^ x0)
+            x0 = u32(x0 + schedule[(group + 1) % 3])
+            x1 = u32(x1 + u32(schedule[(group + 2) % 3] + u32(group + 1)))
+        bits[q] = u64(x0) | (u64(x1) << u64(32))
 
 
 @compiled
-def drop(w, g, mask, a, m, ld, n, least, fields):  # type: ignore[no-untyped-def]
+def drop(w, g, mask, a, m, ld, n, least, bits):  # type: ignore[no-untyped-def]
     """A := G D. Unit j of example e has the field e n + j."""
     zero, kept = w.dtype.type(0), w.dtype.type(FIELDS / (FIELDS - least))
+    fields = bits.view(np.uint16)
     for e in range(m):
         G, D = w[g + e * ld : g + e * ld + n], w[mask + e * ld : mask + e * ld + n]
         dropped = w[a + e * ld : a + e * ld + n]
@@ -223,7 +187,7 @@ def output(loss, reported, w, d, ld, m, n, s, y, t, bounds):  # type: ignore[no-
     losses = w[t + size : t + size + m]
     losses[:] = zero
     least, low, high = bounds[0], bounds[1], bounds[2]
-    if loss == CATEGORICAL:
+    if loss == codes.CATEGORICAL:
         top, total = w[t + size + m : t + size + 2 * m], w[t + size + 2 * m : t + size + 3 * m]
         top[:] = T[0]
         for j in range(1, n):
@@ -246,7 +210,7 @@ def output(loss, reported, w, d, ld, m, n, s, y, t, bounds):  # type: ignore[no-
                 T[j, e] = T[j, e] * total[e] - Y[j, e] * S[e]
         if reported:
             clip(losses, low, high)
-    elif loss == BERNOULLI:
+    elif loss == codes.BERNOULLI:
         for j in range(n):
             for e in range(m):
                 z = T[j, e]
@@ -258,7 +222,7 @@ def output(loss, reported, w, d, ld, m, n, s, y, t, bounds):  # type: ignore[no-
                 losses[e] += value
                 p = (small if z < zero else one) / (one + small)
                 T[j, e] = (p - Y[j, e]) * S[e]
-    elif loss == POISSON:
+    elif loss == codes.POISSON:
         for j in range(n):
             for e in range(m):
                 z, target = T[j, e], Y[j, e]
@@ -272,7 +236,7 @@ def output(loss, reported, w, d, ld, m, n, s, y, t, bounds):  # type: ignore[no-
                 z = T[j, e] - Y[j, e]
                 T[j, e] = z * S[e]
                 losses[e] += z * T[j, e]  # overflows where the recorded step's does
-    cost, mean = zero, loss != SQUARED
+    cost, mean = zero, loss != codes.SQUARED
     for e in range(m):
         cost += losses[e] * S[e] if mean else losses[e]
     if not mean:
@@ -328,7 +292,7 @@ def scale(w, v, size, factor):  # type: ignore[no-untyped-def]
 def move(rule, theta, gradient, mean, square, rate, epsilon, settings):  # type: ignore[no-untyped-def]
     """The rule of an optimiser, as ``core/optimizers.py`` has it."""
     size = theta.size
-    if rule == ADAM:
+    if rule == codes.ADAM:
         beta1, beta2 = settings[0], settings[1]
         for i in range(size):
             m = beta1 * mean[i] + gradient[i]
@@ -336,12 +300,12 @@ def move(rule, theta, gradient, mean, square, rate, epsilon, settings):  # type:
             mean[i] = m
             square[i] = s
             theta[i] -= rate * m / (np.sqrt(s) + epsilon)
-    elif rule == RMSPROP:
+    elif rule == codes.RMSPROP:
         for i in range(size):
             s = settings[0] * mean[i] + gradient[i] * gradient[i]
             mean[i] = s
             theta[i] -= rate * gradient[i] / (np.sqrt(s) + epsilon)
-    elif rule == DESCENT:
+    elif rule == codes.DESCENT:
         for i in range(size):
             theta[i] -= rate * gradient[i]
     else:
@@ -350,4 +314,4 @@ def move(rule, theta, gradient, mean, square, rate, epsilon, settings):  # type:
             step = rate * gradient[i]
             velocity = mu * mean[i] - step
             mean[i] = velocity
-            theta[i] += mu * velocity - step if rule == NESTEROV else velocity
+            theta[i] += mu * velocity - step if rule == codes.NESTEROV else velocity

@@ -8,6 +8,7 @@ written, so nobody has to keep copies to go back to.
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +29,11 @@ class Program(generic.Program):
 
     name = "compiled"
     way_back, guard = False, True
-    space: Workspace | None = None
 
     def start(self) -> None:
         theta, moments = self._given
-        objective, rule = self.engine.objective, rule_of(self.optimizer)
-        assert rule is not None
+        objective = self.engine.objective
+        rule: Any = rule_of(self.optimizer)  # there is one: see ``choice.obstacle``
         self.dtype, self.rule = theta.dtype, rule
         self.m = self.batch_size or len(self.data.X)
         self.run_steps = runner(self.dtype)
@@ -43,8 +43,7 @@ class Program(generic.Program):
         self.codes = program_of(objective, self.optimizer)
         self.settings = np.array([*rule.settings, 0.0], self.dtype)
         drawn = [n for n, drops in zip(objective.sizes[1:], dropped) if drops]
-        bits = np.empty(-(-self.m * max(drawn, default=0) // 4), np.uint64)
-        self.drawn = bits, bits.view(np.uint16), np.empty(2, np.uint32)
+        self.bits = np.empty(-(-self.m * max(drawn, default=0) // 4), np.uint64)
         self.at_once = steps_at_once(objective.sizes, self.m)
         self.costs, self.count = np.empty(0, self.dtype), np.zeros(1, np.int64)
         self.load(self.data)
@@ -59,7 +58,6 @@ class Program(generic.Program):
     @property
     def theta(self) -> Array:
         """The parameters (n_parameters,), a copy."""
-        assert self.space is not None
         return self.space.get(0)
 
     @theta.setter
@@ -69,7 +67,6 @@ class Program(generic.Program):
     @property
     def moments(self) -> Moments:
         """The moments, copies."""
-        assert self.space is not None
         return tuple(self.space.get(1 + i) for i in range(self.space.n_moments))
 
     @moments.setter
@@ -80,12 +77,10 @@ class Program(generic.Program):
         return self.theta, self.moments
 
     def restore(self, state: tuple[Array, Moments]) -> None:
-        assert self.space is not None
         self.space.put(*state)
         self._given = np.empty(0), ()
 
     def tidy(self) -> None:
-        assert self.space is not None
         kind = np.finfo(self.dtype)
         for theta, *moments in self.space.vectors():
             theta[np.abs(theta) < kind.smallest_normal / kind.eps] = 0.0
@@ -102,7 +97,6 @@ class Program(generic.Program):
         low, high = log_loss_range(self.dtype, xp=np)
         tiny = np.finfo(self.dtype).smallest_normal
         space, n = self.space, len(scalars)
-        assert space is not None
         for first in range(0, n, self.at_once):  # Ctrl-C waits for the end of a call
             last = min(first + self.at_once, n)
             limit, reach = self._limits(table[first:last]) if self.guard else (np.nan, np.nan)
@@ -110,7 +104,7 @@ class Program(generic.Program):
             self.run_steps(
                 *(space.w, space.layers, space.places, self.codes, self.arrays),
                 *(rows.reshape(-1), rows.shape[1], self.m, first, scalars[first:last]),
-                *(self.settings, bounds, self.drawn, (self.costs, self.count)),
+                *(self.settings, bounds, self.bits, (self.costs, self.count)),
             )
             if self.count[0] < last:
                 self.refused_cost = float(self.costs[self.count[0]])
