@@ -87,68 +87,46 @@ def spread(w, v, width, j0, j1, to, n_in, in_columns, n_out):  # type: ignore[no
 
 
 @compiled
-def gradient_of(w, net, places, l, j, width, m):  # type: ignore[no-untyped-def]
-    """Computes the gradient of the panel of V that begins with column j; where it lies."""
-    d, ld, g = net[l, at.D] + j, net[l, at.Z_LD], places[at.GRADIENT]
-    if net[l, at.COLUMNS] > width:  # consecutive rows are read faster
-        pack(w, d, ld, m, width, places[at.PACKED])
-        d, ld = places[at.PACKED], width
-    product(w, net[l, at.A], 1, net[l, at.LD], net[l, at.K_PAD], d, ld, 0, g, width, 0, width, m)
-    return g
+def update(w, net, places, l, rule, flags, m, row, settings, tried):  # type: ignore[no-untyped-def]
+    """Moves a layer: penalties, decay and the optimiser's rule, a panel at a time.
 
-
-@compiled
-def advance(w, rule, flags, v, g, first, second, weights, size, row, settings):  # type: ignore[no-untyped-def]
-    """Penalties, decay and the optimiser's rule for a panel, of which ``weights`` come first."""
-    if flags:
-        l2 = row[0] if flags & codes.PENALIZED else w.dtype.type(0)
-        l1 = row[1] if flags & codes.SPARSE else w.dtype.type(0)
-        op.penalize(w, v, g, weights, l2, l1)
-        if flags & codes.DECAYED:
-            op.scale(w, v, weights, row[PREFIX + 2])
-    theta, gradient = w[v : v + size], w[g : g + size]
-    mean, square = w[first : first + size], w[second : second + size]
-    op.move(rule, theta, gradient, mean, square, row[PREFIX], row[PREFIX + 1], settings)
-
-
-@compiled
-def update(w, net, places, l, rule, flags, m, row, settings):  # type: ignore[no-untyped-def]
-    """Moves a layer. A panel's gradient, moments and weights stay in the second cache."""
+    A panel's gradient, moments and weights stay in the second cache. ``tried``: copies of them are
+    moved, and it says whether all that comes out is finite.
+    """
     panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
-    n_in, n_out = net[l, at.N_IN], net[l, at.N_OUT]
+    n_in, n_out, vectors = net[l, at.N_IN], net[l, at.N_OUT], places[at.VECTORS]
     for j in range(0, columns, panel):
         width = min(panel, columns - j)
-        v, first = net[l, at.V] + j * k_pad, net[l, at.MOMENTS] + j * k_pad
-        second, size = first + k_pad * columns, k_pad * width
-        g = gradient_of(w, net, places, l, j, width, m)
-        advance(w, rule, flags, v, g, first, second, n_in * width, size, row, settings)
-        if l > 0:
+        v, size, weights = net[l, at.V] + vectors * k_pad * j, k_pad * width, n_in * width
+        if tried:
+            t = places[at.TRIAL]
+            w[t : t + vectors * size] = w[v : v + vectors * size]
+            v = t
+        d, ld, g = net[l, at.D] + j, net[l, at.Z_LD], places[at.GRADIENT]
+        if columns > width:  # consecutive rows are read faster
+            pack(w, d, ld, m, width, places[at.PACKED])
+            d, ld = places[at.PACKED], width
+        product(w, net[l, at.A], 1, net[l, at.LD], k_pad, d, ld, 0, g, width, 0, width, m)
+        if flags:
+            l2 = row[0] if flags & codes.PENALIZED else w.dtype.type(0)
+            l1 = row[1] if flags & codes.SPARSE else w.dtype.type(0)
+            op.penalize(w, v, g, weights, l2, l1)
+            if flags & codes.DECAYED:
+                op.scale(w, v, weights, row[PREFIX + 2])
+        mean, square = w[v + size : v + 2 * size], w[v + 2 * size : v + 3 * size]
+        theta, gradient = w[v : v + size], w[g : g + size]
+        op.move(rule, theta, gradient, mean, square, row[PREFIX], row[PREFIX + 1], settings)
+        if tried:
+            nothing = w.dtype.type(0)
+            for i in range(vectors):  # not their pads, which may come from any example
+                found = w[v + i * size :][: weights + width]
+                for k in range(found.size):
+                    nothing += found[k] - found[k]  # 0, or NaN
+            if nothing != 0:
+                return False
+        elif l > 0:
             end, before = min(n_out, j + width), net[l - 1, at.COLUMNS]
             spread(w, v, width, j, end, net[l, at.W], n_in, before, n_out)
-
-
-@compiled
-def stays_finite(w, net, places, l, rule, flags, m, row, settings):  # type: ignore[no-untyped-def]
-    """Whether ``update`` would leave finite numbers: tried on copies, a panel at a time."""
-    panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
-    t = places[at.TRIAL]
-    for j in range(0, columns, panel):
-        width = min(panel, columns - j)
-        size = k_pad * width
-        w[t : t + size] = w[net[l, at.V] + j * k_pad :][:size]
-        for i in range(places[at.COUNT]):
-            start = net[l, at.MOMENTS] + i * k_pad * columns + j * k_pad
-            w[t + (1 + i) * size : t + (2 + i) * size] = w[start : start + size]
-        g = gradient_of(w, net, places, l, j, width, m)
-        weights = net[l, at.N_IN] * width
-        advance(w, rule, flags, t, g, t + size, t + 2 * size, weights, size, row, settings)
-        nothing = w.dtype.type(0)
-        for i in range(1 + places[at.COUNT]):  # not their pads, which may come from any example
-            found = w[t + i * size :][: weights + width]
-            for k in range(found.size):
-                nothing += found[k] - found[k]  # 0, or NaN
-        if nothing != 0:
-            return False
     return True
 
 
@@ -171,18 +149,18 @@ def allowed(w, net, places, program, i, m, row, settings, limit, cost):  # type:
         return True
     for o in range(i, len(program)):
         l, rule, flags = program[o, 1], program[o, 2], program[o, 3]
-        if not stays_finite(w, net, places, l, rule, flags, m, row, settings):
+        if not update(w, net, places, l, rule, flags, m, row, settings, True):
             return False
     return True
 
 
 @compiled
-def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
+def penalty(w, net, places, l, code, row):  # type: ignore[no-untyped-def]
     """What the weights of a layer add to the cost."""
-    panel, k_pad, columns = PANEL // w.itemsize, net[l, at.K_PAD], net[l, at.COLUMNS]
-    total = w.dtype.type(0)
+    panel, columns = PANEL // w.itemsize, net[l, at.COLUMNS]
+    total, stride = w.dtype.type(0), places[at.VECTORS] * net[l, at.K_PAD]
     for j in range(0, columns, panel):
-        v, size = net[l, at.V] + j * k_pad, net[l, at.N_IN] * min(panel, columns - j)
+        v, size = net[l, at.V] + stride * j, net[l, at.N_IN] * min(panel, columns - j)
         if code == codes.PENALIZE_COST:
             total += w.dtype.type(0.5) * row[0] * op.sum_of_squares(w, v, size)
         else:
@@ -193,14 +171,15 @@ def penalty(w, net, l, code, row):  # type: ignore[no-untyped-def]
 @compiled
 def near(w, net, places, reach):  # type: ignore[no-untyped-def]
     """Whether a layer's parameters, and a single moment, have norms of at most ``reach``."""
-    panel = PANEL // w.itemsize
+    panel, vectors = PANEL // w.itemsize, places[at.VECTORS]
     for l in range(len(net)):
-        v, columns = net[l, at.V], net[l, at.COLUMNS]
-        for start in (v, net[l, at.MOMENTS] if places[at.COUNT] == 1 else v):
+        k_pad, columns = net[l, at.K_PAD], net[l, at.COLUMNS]
+        for i in range(2 if vectors == 2 else 1):
             total = w.dtype.type(0)
             for j in range(0, columns, panel):
-                size = (net[l, at.N_IN] + 1) * min(panel, columns - j)
-                total += op.sum_of_squares(w, start + j * net[l, at.K_PAD], size)
+                width = min(panel, columns - j)
+                start = net[l, at.V] + (vectors * j + i * width) * k_pad
+                total += op.sum_of_squares(w, start, (net[l, at.N_IN] + 1) * width)
             if not np.sqrt(total) <= reach:
                 return False
     return True
@@ -223,7 +202,7 @@ def of_version(version: str) -> Callable[..., None]:
         version  # noqa: B018  a variable of the closure is part of the key on disk
         X, Y, labels, weights = data
         costs, made = out
-        whole, n_y = rows.size == 0, net[len(net) - 1, at.N_OUT]
+        whole, n_y, vectors = rows.size == 0, net[len(net) - 1, at.N_OUT], places[at.VECTORS]
         per_epoch = 1 if whole else (n + batch - 1) // batch
         shares, targets, room = places[at.SHARES], places[at.TARGETS], places[at.OUTPUT]
         guarded, limit = not np.isnan(bounds[4]), bounds[4]
@@ -243,8 +222,8 @@ def of_version(version: str) -> Callable[..., None]:
                         op.read(w, X, rows, start, m, whole, a, ld)
                         op.read_targets(w, Y, labels, rows, start, m, whole, targets, n_y)
                 elif code == codes.AFFINE:
-                    v, columns = net[l, at.V], net[l, at.COLUMNS]
-                    product(w, a, ld, 1, m, v, 0, k_pad, z, z_ld, 1, columns, n_in + 1)
+                    v, columns, stride = net[l, at.V], net[l, at.COLUMNS], vectors * k_pad
+                    product(w, a, ld, 1, m, v, 0, stride, z, z_ld, 1, columns, n_in + 1)
                 elif code == codes.ACTIVATE:
                     op.activate(number, w, z, m, z_ld)
                     op.ones_beside(w, z, m, z_ld, n_out)
@@ -266,7 +245,7 @@ def of_version(version: str) -> Callable[..., None]:
                 elif code == codes.SLOPE:
                     op.slope(number, w, z, net[l, at.D], m * z_ld)
                 elif code in (codes.PENALIZE_COST, codes.SPARSIFY_COST):
-                    cost += penalty(w, net, l, code, row)
+                    cost += penalty(w, net, places, l, code, row)
                 elif code == codes.GUARD:
                     costs[first + s] = cost
                     if guarded and not allowed(
@@ -274,7 +253,7 @@ def of_version(version: str) -> Callable[..., None]:
                     ):
                         return
                 else:
-                    update(w, net, places, l, number, other, m, row, settings)
+                    update(w, net, places, l, number, other, m, row, settings, False)
             made[0] += 1
 
     return steps

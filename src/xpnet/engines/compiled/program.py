@@ -82,10 +82,11 @@ class Program(generic.Program):
 
     def tidy(self) -> None:
         kind = np.finfo(self.dtype)
-        for theta, *moments in self.space.vectors():
-            theta[np.abs(theta) < kind.smallest_normal / kind.eps] = 0.0
-            for moment in moments:
-                moment[np.abs(moment) < kind.smallest_normal] = 0.0
+        for l in range(len(self.space.layers)):
+            for i in range(1 + self.space.n_moments):
+                least = kind.smallest_normal / (1.0 if i else kind.eps)
+                for _, panel in self.space.parameters(l, i):
+                    panel[np.abs(panel) < least] = 0.0
         self.space.spread()
 
     # -- steps ---------------------------------------------------------------------------

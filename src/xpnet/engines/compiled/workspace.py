@@ -6,8 +6,8 @@ loops of the products (over inputs, units, examples) have their exact length.
 
 Examples are rows. Activations end in a column of ones, so that biases are a row of the weights and
 need no code. Weights are kept as ``V = [W b]^T`` (n_in + 1, n_out), in panels: so many columns that
-a row of them is ``PANEL`` bytes. A layer through which slopes are propagated also keeps ``W``, in
-panels of its own.
+a row of them is ``PANEL`` bytes. Behind each panel are those of the moments. A layer through which
+slopes are propagated also keeps ``W``, in panels of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from xpnet.engines.numpy_recorder import aligned
 LINE, PANEL = 64, 128  # bytes
 
 # What a row of ``Workspace.layers`` says of a layer: its sizes, its padded sizes, and where its
-# parameters (V, and W or -1), moments, inputs A, logits Z, slopes D and dropout masks begin.
+# parameters (V, and W or -1), inputs A, logits Z, slopes D and dropout masks begin.
 # Rows of A are LD numbers apart, those of Z, D and the masks Z_LD.
-N_IN, N_OUT, K_PAD, COLUMNS, V, W, MOMENTS, A, LD, Z, Z_LD, D, MASK = range(13)
+N_IN, N_OUT, K_PAD, COLUMNS, V, W, A, LD, Z, Z_LD, D, MASK = range(12)
 # What ``Workspace.places`` says: where the shares of the examples, the targets, room for the output
 # layer, a panel's gradient, room to try an update, and a packed panel of slopes begin; and how many
-# moments there are.
-SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, PACKED, COUNT = range(7)
+# vectors there are: parameters and moments.
+SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, PACKED, VECTORS = range(7)
 
 
 def up(n: int, to: int) -> int:
@@ -71,11 +71,11 @@ class Workspace:
             at, self.size = self.size, up(self.size + n, line)
             return at
 
-        self.layers = net = np.full((layout.n_layers, 13), -1, np.int64)
+        self.layers = net = np.full((layout.n_layers, 12), -1, np.int64)
         for l, ((n_out, n_in), _, _) in enumerate(layout.slices()):
             k_pad, columns = up(n_in + 1, ROWS), padded(n_out, self.panel)
             net[l, [N_IN, N_OUT, K_PAD, COLUMNS]] = n_in, n_out, k_pad, columns
-            net[l, V], net[l, MOMENTS] = take(k_pad * columns), take(n_moments * k_pad * columns)
+            net[l, V] = take((1 + n_moments) * k_pad * columns)
             if l == 0:
                 net[l, LD] = up(n_in + 1, eighth)
                 net[l, A] = take(rows * net[l, LD])
@@ -92,29 +92,29 @@ class Workspace:
                 net[l, D] = take(rows * net[l, Z_LD])
         n_y, widest = layout.sizes[-1], int(net[:, K_PAD].max()) * self.panel
         sizes = (m, n_y * m, (n_y + 3) * m, widest, (1 + n_moments) * widest, rows * self.panel)
-        self.places = np.array([*map(take, sizes), n_moments])
+        self.places = np.array([*map(take, sizes), 1 + n_moments])
         self.w = aligned((self.size,), self.dtype)
         self.w[:] = 0
 
-    def panels(self, at: int, rows: int, columns: int) -> Iterator[tuple[slice, Array]]:
-        """The columns of a matrix at an offset, panel by panel, each with a view of it."""
+    def panels(
+        self, at: int, rows: int, columns: int, i: int = 0, of: int = 1
+    ) -> Iterator[tuple[slice, Array]]:
+        """The columns of a matrix, number i of those at an offset, panel by panel, with views."""
         for j in range(0, columns, self.panel):
             width = min(self.panel, columns - j)
-            panel = self.w[at + j * rows :][: width * rows].reshape(rows, width)
-            yield slice(j, j + width), panel
+            panel = self.w[at + (of * j + i * width) * rows :][: width * rows]
+            yield slice(j, j + width), panel.reshape(rows, width)
 
-    def vectors(self) -> Iterator[list[Array]]:
-        """Views of the parameters and the moments of each layer, pads included."""
-        for row in self.layers:
-            size = row[K_PAD] * row[COLUMNS]
-            starts = [row[V], *(row[MOMENTS] + i * size for i in range(self.n_moments))]
-            yield [self.w[at : at + size] for at in starts]
+    def parameters(self, l: int, i: int) -> Iterator[tuple[slice, Array]]:
+        """The panels of V (i = 0) or of moment i of a layer, pads included."""
+        k_pad, columns, v = self.layers[l, [K_PAD, COLUMNS, V]].tolist()
+        return self.panels(v, k_pad, columns, i, 1 + self.n_moments)
 
     def put(self, theta: Array, moments: Moments) -> None:
         """Takes over parameters and moments, each (n_parameters,)."""
         for i, vector in enumerate((theta, *moments)):
             for l, (weights, b) in enumerate(self.layout.layers(vector, xp=np)):
-                for at, panel in self._parameters(l, i):
+                for at, panel in self.parameters(l, i):
                     part = weights.T[:, at]
                     panel[: len(part), : part.shape[1]] = part
                     panel[len(part), : part.shape[1]] = b[at, 0]
@@ -124,7 +124,7 @@ class Workspace:
         """Copies the weights of V to where slopes are propagated through them."""
         for l in range(1, len(self.layers)):
             n_in, n_out, before = *self.layers[l, [N_IN, N_OUT]], self.layers[l - 1, COLUMNS]
-            for at, panel in self._parameters(l, 0):
+            for at, panel in self.parameters(l, 0):
                 part = panel[:n_in].T[: n_out - at.start]  # (units, n_in)
                 for k, other in self.panels(self.layers[l, W], n_out, before):
                     piece = part[:, k]
@@ -135,12 +135,8 @@ class Workspace:
         vector = np.empty(self.layout.n_parameters, self.dtype)
         for l, (weights, b) in enumerate(self.layout.layers(vector, xp=np)):
             n_in = weights.shape[1]
-            for at, panel in self._parameters(l, i):
+            for at, panel in self.parameters(l, i):
                 part = weights[at]
                 part[...] = panel[:n_in, : len(part)].T
                 b[at, 0] = panel[n_in, : len(part)]
         return vector
-
-    def _parameters(self, l: int, i: int) -> Iterator[tuple[slice, Array]]:
-        k_pad, columns, v, moments = self.layers[l, [K_PAD, COLUMNS, V, MOMENTS]].tolist()
-        return self.panels(moments + (i - 1) * k_pad * columns if i else v, k_pad, columns)
