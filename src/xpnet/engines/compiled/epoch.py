@@ -69,13 +69,6 @@ def product(w, a, a_row, a_k, rows, b, b_k, b_panel, c, c_row, c_panel, columns,
 
 
 @compiled
-def pack(w, d, ld, m, width, to):  # type: ignore[no-untyped-def]
-    for e in range(m):
-        for j in range(width):
-            put(w, to + e * width + j, get(w, d + e * ld + j))
-
-
-@compiled
 def spread(w, v, width, j0, j1, to, n_in, in_columns, n_out):  # type: ignore[no-untyped-def]
     """Writes columns j0 to j1 of V, a panel at ``v``, into the panels of W at ``to``: no biases."""
     panel = PANEL // w.itemsize
@@ -103,9 +96,6 @@ def update(w, net, places, l, rule, flags, m, row, settings, tried):  # type: ig
             w[t : t + vectors * size] = w[v : v + vectors * size]
             v = t
         d, ld, g = net[l, at.D] + j, net[l, at.Z_LD], places[at.GRADIENT]
-        if columns > width:  # consecutive rows are read faster
-            pack(w, d, ld, m, width, places[at.PACKED])
-            d, ld = places[at.PACKED], width
         product(w, net[l, at.A], 1, net[l, at.LD], k_pad, d, ld, 0, g, width, 0, width, m)
         if flags:
             l2 = row[0] if flags & codes.PENALIZED else w.dtype.type(0)

@@ -30,9 +30,9 @@ LINE, PANEL = 64, 128  # bytes
 # Rows of A are LD numbers apart, those of Z, D and the masks Z_LD.
 N_IN, N_OUT, K_PAD, COLUMNS, V, W, A, LD, Z, Z_LD, D, MASK = range(12)
 # What ``Workspace.places`` says: where the shares of the examples, the targets, room for the output
-# layer, a panel's gradient, room to try an update, and a packed panel of slopes begin; and how many
-# vectors there are: parameters and moments.
-SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, PACKED, VECTORS = range(7)
+# layer, a panel's gradient and room to try an update begin; and how many vectors there are:
+# parameters and moments.
+SHARES, TARGETS, OUTPUT, GRADIENT, TRIAL, VECTORS = range(6)
 
 
 def up(n: int, to: int) -> int:
@@ -91,7 +91,7 @@ class Workspace:
             if l < layout.n_layers - 1:
                 net[l, D] = take(rows * net[l, Z_LD])
         n_y, widest = layout.sizes[-1], int(net[:, K_PAD].max()) * self.panel
-        sizes = (m, n_y * m, (n_y + 3) * m, widest, (1 + n_moments) * widest, rows * self.panel)
+        sizes = (m, n_y * m, (n_y + 3) * m, widest, (1 + n_moments) * widest)
         self.places = np.array([*map(take, sizes), 1 + n_moments])
         self.w = aligned((self.size,), self.dtype)
         self.w[:] = 0
