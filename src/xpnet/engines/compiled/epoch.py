@@ -21,7 +21,7 @@ from xpnet.engines.compiled import operations as op
 from xpnet.engines.compiled import recorder as codes
 from xpnet.engines.compiled import workspace as at
 from xpnet.engines.compiled.operations import compiled
-from xpnet.engines.compiled.tiles import ROWS, WIDE, WIDE_ROWS, get, put, tile
+from xpnet.engines.compiled.tiles import ROWS, WIDE, WIDE_ROWS, tile
 from xpnet.engines.compiled.workspace import PANEL
 from xpnet.engines.numba import kept_on_disk, version
 
@@ -76,7 +76,7 @@ def spread(w, v, width, j0, j1, to, n_in, in_columns, n_out):  # type: ignore[no
         other, k1 = min(panel, in_columns - k0), min(n_in, k0 + panel)
         for k in range(k0, k1):
             for j in range(j0, j1):
-                put(w, to + k0 * n_out + j * other + k - k0, get(w, v + k * width + j - j0))
+                op.put(w, to + k0 * n_out + j * other + k - k0, op.get(w, v + k * width + j - j0))
 
 
 @compiled

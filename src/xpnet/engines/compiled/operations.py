@@ -11,11 +11,21 @@ from numba import njit
 
 from xpnet.core.masks import FIELDS, PARITY, ROTATIONS
 from xpnet.engines.compiled import recorder as codes
-from xpnet.engines.compiled.tiles import get, put
 from xpnet.engines.compiled.vectormath import exp, expm1, log, log1p, tanh
 
 # Sums may be reordered and products contracted, as BLAS does; NaN and infinity stay what they are.
 compiled = njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+
+
+@compiled
+def get(w, i):  # type: ignore[no-untyped-def]
+    """``w[i]`` for an i that is not negative: of a signed one Numba asks that each time."""
+    return w[np.uint64(i)]
+
+
+@compiled
+def put(w, i, x):  # type: ignore[no-untyped-def]
+    w[np.uint64(i)] = x
 
 
 @compiled

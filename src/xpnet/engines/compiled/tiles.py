@@ -101,26 +101,3 @@ def tile(row: int, rows: int = ROWS, accumulate: bool = False, vector: int = BYT
         return context.get_dummy_value()
 
     return multiply
-
-
-@intrinsic
-def get(typingctx, w, i):  # type: ignore[no-untyped-def]
-    """``w[i]`` for an i that is not negative: indexing asks that each time."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.load(builder.gep(base, [args[1]]))
-
-    return w.dtype(w, types.intp), codegen
-
-
-@intrinsic
-def put(typingctx, w, i, x):  # type: ignore[no-untyped-def]
-    """``w[i] = x``, as ``get``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base = context.make_array(signature.args[0])(context, builder, args[0]).data
-        builder.store(args[2], builder.gep(base, [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(w, types.intp, w.dtype), codegen
