@@ -15,6 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -68,36 +69,24 @@ def tile(row: int, rows: int = ROWS, accumulate: bool = False, vector: int = BYT
         def fused(x: Any, y: Any, total: Any) -> Any:
             return builder.fadd(total, builder.fmul(x, y, flags=["contract"]), flags=["contract"])
 
-        def row_of(start: Any, stride: Any, i: int) -> Any:
-            return builder.add(start, builder.mul(stride, constant(i)))
+        def row_of(start: Any, stride: Any, i: Any) -> Any:
+            return builder.add(start, builder.mul(stride, i))
 
-        places = [pointer(row_of(c, c_row, i), v) for i in range(rows) for v in vectors]
+        numbers = [constant(i) for i in range(rows)]
+        places = [pointer(row_of(c, c_row, i), v) for i in numbers for v in vectors]
         zero = ir.Constant(pack, [ir.Constant(real, 0.0)] * lanes)
         starts = [builder.load(p, align=size) if accumulate else zero for p in places]
-        left = [builder.mul(a_row, constant(i)) for i in range(rows)]
-        before = builder.block
-        loop, after = builder.append_basic_block("k"), builder.append_basic_block("store")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k, a_now, b_now = (builder.phi(word) for _ in range(3))
-        sums = [builder.phi(pack) for _ in places]
-        right = [builder.load(pointer(b_now, v), align=size) for v in vectors]
-        new = []
-        for i in range(rows):
-            x = broadcast(builder.add(a_now, left[i]))
-            new += [fused(x, right[v], sums[i * len(vectors) + v]) for v in vectors]
-        steps = ((k, constant(0), constant(1)), (a_now, a, a_k), (b_now, b, b_k))
-        moved = [builder.add(phi, step) for phi, _, step in steps]
-        for phi, start, value in [
-            *((phi, start, value) for (phi, start, _), value in zip(steps, moved, strict=True)),
-            *zip(sums, starts, new, strict=True),
-        ]:
-            phi.add_incoming(start, before)
-            phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed(">=", moved[0], depth), after, loop)
-        builder.position_at_end(after)
-        for place, value in zip(places, new, strict=True):
-            builder.store(value, place, align=size)
+        sums = [cgutils.alloca_once_value(builder, start) for start in starts]
+        with cgutils.for_range(builder, depth) as loop:
+            a_now, b_now = row_of(a, a_k, loop.index), row_of(b, b_k, loop.index)
+            right = [builder.load(pointer(b_now, v), align=size) for v in vectors]
+            for i in numbers:
+                x = broadcast(row_of(a_now, a_row, i))
+                for v in vectors:
+                    total = sums[i.constant * len(vectors) + v]
+                    builder.store(fused(x, right[v], builder.load(total)), total)
+        for place, total in zip(places, sums, strict=True):
+            builder.store(builder.load(total), place, align=size)
         return context.get_dummy_value()
 
     return multiply
