@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -118,6 +119,7 @@ class Program(generic.Program):
         if isinstance(ops, ByLayer):
             ops.objective, ops.optimizer, ops.scalars = objective, self.optimizer, scalars
             ops.state = self.theta, self.moments
+            objective = replace(objective, penalized=False, sparse=False)
         *_, cost = step(
             ops,
             objective,

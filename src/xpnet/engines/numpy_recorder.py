@@ -511,7 +511,8 @@ class ByLayer(Recorder):
     """Moves a layer's weights once nothing reads them: the gradient is of one layer at a time.
 
     To be mixed into a recorder. What it saves is memory: the rules work entry by entry, so results
-    are the same to the last bit. Biases wait for ``update``.
+    are the same to the last bit. Biases wait for ``update``. It adds the penalties of its
+    ``objective``: the step that it records is to have none.
     """
 
     objective: Any
@@ -545,22 +546,10 @@ class ByLayer(Recorder):
     def output(self, loss: Loss, Z: Array, Y: Array, s: Array) -> tuple[Array, Array]:
         cost, dZ = super().output(loss, Z, Y, s)
         if self.objective.penalized:  # at the parameters before any of them moves
-            super().penalize_cost(self.scalars[0], self.state[0], cost)
+            self.penalize_cost(self.scalars[0], self.state[0], cost)
         if self.objective.sparse:
-            super().sparsify_cost(self.scalars[1], self.state[0], cost)
+            self.sparsify_cost(self.scalars[1], self.state[0], cost)
         return cost, dZ
-
-    def penalize_cost(self, l2: Array, theta: Array, cost: Array) -> Array:
-        return cost  # `output` has added it
-
-    def sparsify_cost(self, l1: Array, theta: Array, cost: Array) -> Array:
-        return cost
-
-    def penalize_gradient(self, l2: Array, theta: Array, gradient: Array) -> Array:
-        return gradient  # `_move` adds it
-
-    def sparsify_gradient(self, l1: Array, theta: Array, gradient: Array) -> Array:
-        return gradient
 
     def weight_gradient(self, layer: int, dZ: Array, A_prev: Array) -> Array:
         self.waiting = layer
@@ -582,9 +571,9 @@ class ByLayer(Recorder):
         gradient = self.gradients[self.waiting].W.reshape(-1)
         theta, moments = self.state[0][here], tuple(x[here] for x in self.state[1])
         if self.objective.penalized:
-            super().penalize_gradient(self.scalars[0], theta, gradient)
+            self.penalize_gradient(self.scalars[0], theta, gradient)
         if self.objective.sparse:
-            super().sparsify_gradient(self.scalars[1], theta, gradient)
+            self.sparsify_gradient(self.scalars[1], theta, gradient)
         rates = tuple(self.scalars[PREFIX:-1])
         super().update(self.optimizer, theta, moments, gradient, rates)
         self.waiting = None
