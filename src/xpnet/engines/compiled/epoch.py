@@ -28,10 +28,8 @@ from xpnet.engines.numba import kept_on_disk, version
 logger = logging.getLogger("xpnet")
 
 COMPILING = Lock()
-DEPTH = 128  # rows of the right matrix of a product that stay in the nearest cache
 
-wide, wide_more = tile(WIDE, WIDE_ROWS), tile(WIDE, WIDE_ROWS, accumulate=True)
-line, half, quarter = tile(64), tile(32), tile(16)
+wide, line, half, quarter = tile(WIDE, WIDE_ROWS), tile(64), tile(32), tile(16)
 
 
 @compiled
@@ -47,16 +45,9 @@ def product(w, a, a_row, a_k, rows, b, b_k, b_panel, c, c_row, c_panel, columns,
         bj, cj = b + j * b_panel, c + j * c_panel
         bk, cr = b_k or width, c_row or width
         if width * w.itemsize >= WIDE:
-            for k in range(0, depth, DEPTH):
-                d = min(DEPTH, depth - k)
-                ak, bjk = a + k * a_k, bj + k * bk
-                for h in range(0, width, WIDE // w.itemsize):
-                    for i in range(0, rows, WIDE_ROWS):
-                        ai, bh, ci = ak + i * a_row, bjk + h, cj + i * cr + h
-                        if k == 0:
-                            wide(w, ai, a_row, a_k, bh, bk, ci, cr, d)
-                        else:
-                            wide_more(w, ai, a_row, a_k, bh, bk, ci, cr, d)
+            for h in range(0, width, WIDE // w.itemsize):
+                for i in range(0, rows, WIDE_ROWS):
+                    wide(w, a + i * a_row, a_row, a_k, bj + h, bk, cj + i * cr + h, cr, depth)
         elif width * w.itemsize == 64:
             for i in range(0, rows, ROWS):
                 line(w, a + i * a_row, a_row, a_k, bj, bk, cj + i * cr, cr, depth)

@@ -33,12 +33,11 @@ def constant(value: int) -> Any:
     return ir.Constant(word, value)
 
 
-def tile(row: int, rows: int = ROWS, accumulate: bool = False, vector: int = BYTES) -> Any:
+def tile(row: int, rows: int = ROWS, vector: int = BYTES) -> Any:
     """The tile of ``rows`` rows of ``row`` bytes, in vectors of ``vector`` bytes, for Numba.
 
     It is called as ``tile(w, a, a_row, a_k, b, b_k, c, c_row, depth)``, where ``depth`` is the
-    length of the sums, at least 1, and the others are offsets and strides in numbers. With
-    ``accumulate`` it adds to what is in ``c``.
+    length of the sums, and the others are offsets and strides in numbers.
     """
 
     @intrinsic
@@ -75,8 +74,7 @@ def tile(row: int, rows: int = ROWS, accumulate: bool = False, vector: int = BYT
         numbers = [constant(i) for i in range(rows)]
         places = [pointer(row_of(c, c_row, i), v) for i in numbers for v in vectors]
         zero = ir.Constant(pack, [ir.Constant(real, 0.0)] * lanes)
-        starts = [builder.load(p, align=size) if accumulate else zero for p in places]
-        sums = [cgutils.alloca_once_value(builder, start) for start in starts]
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
         with cgutils.for_range(builder, depth) as loop:
             a_now, b_now = row_of(a, a_k, loop.index), row_of(b, b_k, loop.index)
             right = [builder.load(pointer(b_now, v), align=size) for v in vectors]
