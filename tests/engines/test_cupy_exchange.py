@@ -119,7 +119,7 @@ def test_memory_on_the_host_is_numpys():
 
 def test_objects_for_other_libraries_are_refused_with_the_way_out(monkeypatch):
     net = xpnet.DeepNet([4, 1], output="sigmoid", backend="numpy")
-    with pytest.raises(TypeError, match=r"X lives in CuPy on cuda:0 .* net\.to\('cupy'\)"):
+    with pytest.raises(TypeError, match=r"X lives in CuPy on cuda:0 .*\.to\('cupy', 'cuda:0'\)"):
         net.fit(Interface(cupy.asarray(X)), Y)
     monkeypatch.setattr(DLPack, "__dlpack_device__", lambda self: (8, 0))
     with pytest.raises(TypeError, match="X is a DLPack, and is read by its __dlpack__ only on"):

@@ -162,6 +162,8 @@ class Program(generic.Program):
         if orders is not None and self.order.size:
             self.orders_there.send(orders, self.order[: orders.size].reshape(orders.shape))
         rows = table.astype(self.table.dtype)
+        # The kernels always add both penalties.
+        rows[:, :2] *= self.engine.objective.penalized, self.engine.objective.sparse
         self.tables_there.send(rows, self.table[: len(table)])
         self.step_number.fill(0)
         if self.products is not None:
@@ -213,7 +215,7 @@ class Program(generic.Program):
         ops.ranks = self.ops.ranks
         scalars = [0.0] * int(self.width)  # the kernels read theirs from the table
         step(
-            ops,  # whose kernels always add both penalties
+            ops,  # whose kernels add the penalties
             replace(self.engine.objective, penalized=False, sparse=False),
             self.optimizer,
             self.theta,
