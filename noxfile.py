@@ -195,7 +195,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
     if not session.posargs:
         more = ("-q", *COVERAGE, "--cov-append", "tests/cupy_on_cpu")
         more += ("tests/engines/test_cupy.py", "tests/engines/test_cupy_upload.py")
-        pytest(session, *more, under=under, FAKEHIP_PROTECT="1")
+        pytest(session, *more, *PARALLEL, under=under, FAKEHIP_PROTECT="1", OMP_NUM_THREADS="1")
         for late in ({"FAKEHIP_LAZY": "1"}, {"FAKEHIP_LAZY": "2", "FAKEHIP_LATE_PAGEABLE": "1"}):
             pytest(session, *more, "-k", "stream or prefetch", under=under, **late)
         model = f"--out={session.create_tmp()}/model.safetensors"
