@@ -33,9 +33,8 @@ def engine_for(backend: Backend, objective: Objective) -> Engine:
         raise ValueError(
             f"engines.use({pinned!r}): this net computes on {backend}, which 'generic'{others} can"
         )
-    name = pinned or (backend.name if backend.name in ENGINES else "generic")
-    file = "numpy" if name == "compiled" else name
-    engine = importlib.import_module(f"xpnet.engines.{file}").Engine(backend, objective)
+    name = library or (backend.name if backend.name in ENGINES else "generic")
+    engine = importlib.import_module(f"xpnet.engines.{name}").Engine(backend, objective)
     engine.pinned = pinned
     return engine
 

@@ -9,7 +9,7 @@ for the compiler.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def kept_on_disk(*signature: Any, **options: Any) -> Callable[[Callable], Any]:
     return decorate
 
 
+@cache
 def version() -> str:
     """A hash of what compiled code is made of: Numba only sees changes of a function's own file."""
     own = sorted(Path(operations.__file__).parent.glob("*.py"))

@@ -453,10 +453,8 @@ class DeepNet:
             l2, l1 = check_number(l2, "l2"), check_number(l1, "l1")
             clip_norm = 0.0 if clip_norm is None else check_number(clip_norm, "clip_norm", POSITIVE)
             callbacks = arguments.check_callbacks(callbacks)
-            last = self._held.state if resume else None
-            if optimizer is None:
-                optimizer = Adam(1e-3) if last is None else last.optimizer
-            arguments.check_optimizer(optimizer)
+            if optimizer is not None:
+                arguments.check_optimizer(optimizer)
             epochs = check_count(epochs, "epochs", 0)
             batch_size = arguments.check_batch_size(batch_size, X)
             dropout = arguments.check_dropout(dropout, len(self.hidden))
@@ -464,8 +462,9 @@ class DeepNet:
                 data, source, how = inputs.training_set(
                     X, Y, sample_weight, batch_size, shuffle, prefetch, self.seed, ranks
                 )
-            place = self.backend
-            last = self._held.state if resume else None  # it has moved with the net
+            place, last = self.backend, self._held.state if resume else None
+            if optimizer is None:
+                optimizer = Adam(1e-3) if last is None else last.optimizer
             start = starting_state(last, optimizer, self.theta, place)
             schedule = prepared(schedule or Constant(), start.epoch + epochs)
             plan = Plan(optimizer, epochs, l2, l1, clip_norm, dropout, self.seed, schedule)
